@@ -1,0 +1,1 @@
+"""fitkit: from a photograph of a face to a 3D face."""

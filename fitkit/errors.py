@@ -1,0 +1,44 @@
+"""The errors a user can meet: one sentence each (what, where, why, and what mends it) and a stable code.
+
+Everything that is the user's to mend is a `FitkitError`; anything else that escapes is a defect of ours.
+Divergence of a fit is not an error: it is data, `FitResult.status`.
+"""
+
+# code -> exit status of the command line (1 photo failed, 2 usage, 3 missing data, 4 device, 5 output not writable)
+EXIT_STATUS = {
+    "E_NOFILE": 1,      # the photo does not exist
+    "E_EMPTYDIR": 1,    # a directory without images
+    "E_NOTIMAGE": 1,    # empty, truncated, HTML or another kind of file
+    "E_TOOLARGE": 1,    # over 100 megapixels, refused from the header
+    "E_NOFACE": 1,      # no face found
+    "E_SMALLFACE": 1,   # the face is under 32 px
+    "E_LANDMARKS": 1,   # a landmark file or array of the wrong shape
+    "E_RESULT": 1,      # not a result folder, or a damaged one
+    "E_EXISTS": 1,      # the result folder is there already
+    "E_USAGE": 2,       # an argument that cannot be
+    "E_RECIPE": 2,      # unknown recipe
+    "E_HEAD": 2,        # unknown head
+    "E_FIELD": 2,       # unknown recipe field, or a value of the wrong type
+    "E_DATA": 3,        # embedded data or an extra is missing
+    "E_DEVICE": 4,      # no such device
+    "E_OUTPUT": 5,      # the output cannot be written
+}
+
+
+class FitkitError(Exception):
+    """An error the user can mend.
+
+    Attributes:
+        code: one of the keys of `EXIT_STATUS`.
+        message: one sentence: what, where, why, and the command or argument that mends it.
+    """
+
+    def __init__(self, code: str, message: str):
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+    @property
+    def exit_status(self) -> int:
+        """Exit status of the command line for this error."""
+        return EXIT_STATUS[self.code]

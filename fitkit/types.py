@@ -1,0 +1,110 @@
+"""The data: frozen PyTrees that every room passes around. No mathematics here.
+
+Conventions, stated once:
+    World: right-handed, +Y up, the face looks to +Z, +X is the subject's left (the viewer's right), millimetres.
+    Camera: OpenCV frame (x right, y down, z forward), millimetres; image origin top-left, pixel centres at +0.5;
+        depth is camera z. `x_camera = rotation @ x_world + translation`.
+    View frame (normals for shading, lights): the camera frame with y and z turned round: x right, y up, z to the viewer.
+        The head turns under a light that stays.
+    Images: float32 RGB `[height, width, 3]` in [0, 1]; files are sRGB, albedo and shading are linear.
+    Identity and albedo coefficients are in standard deviations; expression weights are ARKit's, in [0, 1].
+"""
+
+import dataclasses
+from typing import Any, TypeVar
+
+import jax
+from jaxtyping import Array, Float, Int
+
+T = TypeVar("T")
+
+
+def _static() -> Any:
+    return dataclasses.field(metadata={"static": True})
+
+
+def _pytree(cls: type[T]) -> type[T]:
+    return jax.tree_util.register_dataclass(cls)
+
+
+@_pytree
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SurfacePoints:
+    """Points fixed to a mesh surface: a triangle and barycentric coordinates each."""
+
+    triangle: Int[Array, "*n"]             # index into the triangles of the mesh
+    barycentric: Float[Array, "*n 3"]      # sums to 1
+
+
+@_pytree
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MorphableModel:
+    """A morphable head: shape = mean + identity + expression; albedo = mean + modes. Bases are arguments of jitted code."""
+
+    mean: Float[Array, "V 3"]              # mm
+    identity: Float[Array, "I V 3"]        # mm per standard deviation, ordered by variance
+    expression: Float[Array, "E V 3"]      # mm per unit weight
+    albedo_mean: Float[Array, "V 3"]       # linear RGB
+    albedo: Float[Array, "A V 3"]          # linear RGB per standard deviation
+    expression_lower: Float[Array, " E"]   # box of the weights
+    expression_upper: Float[Array, " E"]
+    expression_scale: Float[Array, " E"]   # prior scale: the prior is sum (weight / scale)^2
+    triangles: Int[Array, "F 3"]           # counter-clockwise seen from outside
+    uv: Float[Array, "U 2"]                # texture coordinates, v up
+    uv_triangles: Int[Array, "F 3"]
+    part: Int[Array, " F"]                 # index into `part_names`, per triangle
+    regions: Float[Array, "R V"]           # soft masks in [0, 1], named by `region_names`
+    mirror: Int[Array, " V"]               # vertex at the mirrored place
+    landmarks: SurfacePoints               # the 68 iBUG points, frontal
+    contour: SurfacePoints                 # [17, M] candidates each jaw point slides along when the head turns
+    dense: SurfacePoints                   # the 468 MediaPipe points
+    dense_weight: Float[Array, " 468"]     # 0 where a MediaPipe point has no sound place on this head
+    name: str = _static()
+    expression_names: tuple[str, ...] = _static()
+    region_names: tuple[str, ...] = _static()
+    part_names: tuple[str, ...] = _static()
+
+
+@_pytree
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Camera:
+    """Intrinsics and pose. Weak perspective divides by the depth of the world origin instead of each point's own."""
+
+    focal: Float[Array, ""]                # pixels
+    principal: Float[Array, " 2"]          # pixels, (x, y)
+    rotation: Float[Array, "3 3"]          # world -> camera
+    translation: Float[Array, " 3"]        # mm; z > 0 in front of the camera
+    perspective: bool = _static()          # False: weak perspective
+
+
+@_pytree
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FaceParameters:
+    """Everything a fit solves for, apart from the camera."""
+
+    identity: Float[Array, " I"]           # standard deviations
+    expression: Float[Array, " E"]         # ARKit weights
+    albedo: Float[Array, " A"]             # standard deviations
+    light: Float[Array, "K 3"]             # spherical-harmonic irradiance per linear RGB channel, K = 1, 4 or 9, view frame
+
+
+@_pytree
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fragments:
+    """What each pixel sees: empty pixels carry triangle -1, barycentric 0, depth 0."""
+
+    triangle: Int[Array, "H W"]
+    barycentric: Float[Array, "H W 3"]     # perspective-correct weights of the triangle's corners
+    depth: Float[Array, "H W"]             # camera z, mm
+    overflow: Int[Array, ""]               # > 0: the static capacity was too small by so many candidates, pixels are missing
+
+
+@_pytree
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """A triangle mesh with optional texture coordinates."""
+
+    vertices: Float[Array, "V 3"]          # mm
+    triangles: Int[Array, "F 3"]
+    uv: Float[Array, "U 2"]
+    uv_triangles: Int[Array, "F 3"]

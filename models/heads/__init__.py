@@ -1,0 +1,1 @@
+"""Morphable heads, one file per family; each offers `load() -> fitkit.types.MorphableModel`."""
