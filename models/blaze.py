@@ -1,0 +1,102 @@
+"""The layers MediaPipe's face networks are made of, as Flax NNX modules, and the reader of their weight files.
+
+BlazeFace (Bazarevsky et al. 2019, "BlazeFace: Sub-millisecond neural face detection on mobile GPUs", section 3.1): a depthwise 3x3
+convolution, a pointwise one, and a residual whose missing channels are zero. The detector activates with ReLU, the mesh with PReLU.
+
+Activations are float32 `[batch, height, width, channels]`. Padding is TensorFlow's SAME: at stride 2 on an even extent the odd row and
+column of zeros go below and to the right.
+"""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+from safetensors import numpy as safetensors
+
+from fitkit.errors import FitkitError
+
+WEIGHTS = pathlib.Path(__file__).parent / "weights"
+
+
+def _zeros(*shape: int) -> nnx.Param:
+    # NumPy, not jnp: the values are replaced by the file's, and a fill kernel per shape would be compiled for nothing.
+    return nnx.Param(np.zeros(shape, np.float32))
+
+
+def activate(x: Float[Array, "*n c"], slope: nnx.Param | None) -> Float[Array, "*n c"]:
+    """PReLU with a slope per channel; ReLU where there is none."""
+    return jnp.maximum(x, 0) if slope is None else jnp.where(x >= 0, x, x * slope[...])
+
+
+class Convolution(nnx.Module):
+    """Dense convolution with bias."""
+
+    def __init__(self, inputs: int, outputs: int, *, size: int = 1, stride: int = 1, padding: str = "SAME"):
+        self.kernel = _zeros(size, size, inputs, outputs)
+        self.bias = _zeros(outputs)
+        self.stride = stride
+        self.padding = padding
+
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b u v o"]:
+        """Convolve."""
+        layout = ("NHWC", "HWIO", "NHWC")
+        strides = (self.stride, self.stride)
+        y = jax.lax.conv_general_dilated(x, self.kernel[...], strides, self.padding, dimension_numbers=layout)
+        return y + self.bias[...]
+
+
+class BlazeBlock(nnx.Module):
+    """Residual block: depthwise 3x3, pointwise, add the (pooled, zero-extended) input, activate."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int = 1, prelu: bool = False):
+        self.depthwise_kernel = _zeros(3, 3, inputs)
+        self.depthwise_bias = _zeros(inputs)
+        self.kernel = _zeros(inputs, outputs)
+        self.bias = _zeros(outputs)
+        self.slope = _zeros(outputs) if prelu else None
+        self.stride = stride
+        self.extra = outputs - inputs
+
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b u v o"]:
+        """Apply the block."""
+        y = depthwise(x, self.depthwise_kernel[...], stride=self.stride) + self.depthwise_bias[...]
+        y = y @ self.kernel[...] + self.bias[...]
+        if self.stride == 2:
+            x = jnp.maximum(jnp.maximum(x[:, 0::2, 0::2], x[:, 1::2, 0::2]), jnp.maximum(x[:, 0::2, 1::2], x[:, 1::2, 1::2]))
+        x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.extra)))
+        return activate(x + y, self.slope)
+
+
+def depthwise(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"], *, stride: int) -> Float[Array, "b u v c"]:
+    """Depthwise 3x3 convolution as nine shifted products: XLA fuses them, its grouped convolution on CPU is many times slower."""
+    before = 1 if stride == 1 else 0
+    padded = jnp.pad(x, ((0, 0), (before, 1), (before, 1), (0, 0)))
+    height, width = x.shape[1], x.shape[2]
+    shifted = [padded[:, i:i + height:stride, j:j + width:stride] * kernel[i, j] for i in range(3) for j in range(3)]
+    return sum(shifted[1:], start=shifted[0])
+
+
+def parameter_shapes(module: nnx.Module) -> dict[str, tuple[int, ...]]:
+    """Dotted name -> shape of every parameter: the names a weight file carries."""
+    return {".".join(map(str, path)): leaf[...].shape for path, leaf in nnx.to_flat_state(nnx.state(module, nnx.Param))}
+
+
+def load_parameters(module: nnx.Module, name: str) -> tuple[nnx.GraphDef, nnx.State]:
+    """Split a module into its graph and a state filled from `weights/NAME.safetensors` (stored float16, used float32).
+
+    Raises:
+        FitkitError: `E_DATA`, the file is missing or does not fit the module.
+    """
+    path = WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        raise FitkitError("E_DATA", f"the weight file {path} is missing from this installation; reinstall fitkit.")
+    stored = safetensors.load_file(path)
+    if {key: value.shape for key, value in stored.items()} != parameter_shapes(module):
+        raise FitkitError("E_DATA", f"the weight file {path} does not fit the network of this version; reinstall fitkit.")
+    graph, state = nnx.split(module)
+    flat = [(keys, leaf.replace(jnp.asarray(stored[".".join(map(str, keys))].astype(np.float32))))
+            for keys, leaf in nnx.to_flat_state(state)]
+    return graph, nnx.from_flat_state(flat)

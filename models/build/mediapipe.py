@@ -1,0 +1,165 @@
+"""Builder of the face detector's and the face mesh's weight files from the wheel of mediapipe 0.10.21.
+
+    python -m fitkit.models.build.mediapipe mediapipe-0.10.21-cp311-cp311-manylinux_2_28_x86_64.whl
+
+Takes the two `.tflite` files out of the wheel (any platform's wheel holds the same two; their sha256 are checked), reads their constant
+tensors with a minimal flatbuffer reader, renames and transposes them to the Flax modules, and writes `models/weights/*.safetensors`
+in float16, as stored upstream. The same wheel gives the same bytes.
+"""
+
+import argparse
+import hashlib
+import pathlib
+import struct
+import zipfile
+
+import numpy as np
+from flax import nnx
+from safetensors import numpy as safetensors
+
+from fitkit.models.blaze import WEIGHTS, parameter_shapes
+from fitkit.models.facedetector import FaceDetector
+from fitkit.models.facemesh import FaceMesh
+
+DETECTOR = "mediapipe/modules/face_detection/face_detection_short_range.tflite"
+MESH = "mediapipe/modules/face_landmark/face_landmark.tflite"
+LICENCE = "mediapipe-0.10.21.dist-info/LICENSE"
+SHA256 = {
+    DETECTOR: "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
+    MESH: "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+}
+
+
+def read_member(wheel: pathlib.Path, name: str) -> bytes:
+    """One file of the wheel, its sha256 checked.
+
+    Raises:
+        SystemExit: the wheel is another release.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        data = archive.read(name)
+    found = hashlib.sha256(data).hexdigest()
+    if found != SHA256[name]:
+        raise SystemExit(f"{name} in {wheel} has sha256 {found}, not {SHA256[name]}: this is not mediapipe 0.10.21.")
+    return data
+
+
+class Table:
+    """A flatbuffer table: fields by index of the schema. Only what a `.tflite` needs."""
+
+    def __init__(self, data: bytes, position: int):
+        self.data = data
+        self.position = position
+        self.vtable = position - self._unpack("<i", position)
+
+    def _unpack(self, form: str, at: int) -> int:
+        return int(struct.unpack_from(form, self.data, at)[0])
+
+    def field(self, index: int) -> int:
+        """Byte position of a field, 0 where it is absent."""
+        if 4 + 2 * index >= self._unpack("<H", self.vtable):
+            return 0
+        offset = self._unpack("<H", self.vtable + 4 + 2 * index)
+        return self.position + offset if offset else 0
+
+    def scalar(self, index: int, form: str) -> int:
+        """An integer field, 0 where it is absent."""
+        at = self.field(index)
+        return self._unpack(form, at) if at else 0
+
+    def vector(self, index: int) -> tuple[int, int]:
+        """First byte and length of a vector field."""
+        at = self.field(index)
+        if not at:
+            return 0, 0
+        at += self._unpack("<I", at)
+        return at + 4, self._unpack("<I", at)
+
+    def tables(self, index: int) -> list["Table"]:
+        """A vector of tables."""
+        start, length = self.vector(index)
+        return [Table(self.data, at + self._unpack("<I", at)) for at in range(start, start + 4 * length, 4)]
+
+
+def read_constants(data: bytes) -> dict[str, np.ndarray]:
+    """Name -> array of every constant float16 tensor of a `.tflite` (schema v3: Model, SubGraph, Tensor, Buffer)."""
+    model = Table(data, struct.unpack_from("<I", data)[0])
+    buffers = model.tables(4)
+    constants = {}
+    for tensor in model.tables(2)[0].tables(0):
+        start, length = buffers[tensor.scalar(2, "<I")].vector(0)
+        if length and tensor.scalar(1, "<b") == 1:
+            shape = np.frombuffer(data, "<i4", tensor.vector(0)[1], tensor.vector(0)[0])
+            name = bytes(data[tensor.vector(3)[0]:][:tensor.vector(3)[1]]).decode()
+            constants[name] = np.frombuffer(data, "<f2", length // 2, start).reshape(shape)
+    return constants
+
+
+def _convolution(constants: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    # OHWI -> HWIO
+    return {"kernel": constants[f"{name}/Kernel"].transpose(1, 2, 3, 0), "bias": constants[f"{name}/Bias"]}
+
+
+def _block(constants: dict[str, np.ndarray], depthwise: str, pointwise: str, prelu: str = "") -> dict[str, np.ndarray]:
+    block = {
+        "depthwise_kernel": constants[f"{depthwise}/Kernel"][0],
+        "depthwise_bias": constants[f"{depthwise}/Bias"],
+        "kernel": constants[f"{pointwise}/Kernel"][:, 0, 0].T,
+        "bias": constants[f"{pointwise}/Bias"],
+    }
+    return block | ({"slope": constants[f"{prelu}/Alpha"].ravel()} if prelu else {})
+
+
+def detector_parameters(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Parameters of `FaceDetector`: block i is `depthwise_conv2d_i`, `conv2d_{i+1}`."""
+    parts = {"stem": _convolution(constants, "conv2d")}
+    for i in range(16):
+        place = f"fine.{i}" if i < 11 else f"coarse.{i - 11}"
+        parts[place] = _block(constants, f"depthwise_conv2d_{i}" if i else "depthwise_conv2d", f"conv2d_{i + 1}")
+    heads = {"fine_score": "classificator_8", "fine_box": "regressor_8", "coarse_score": "classificator_16", "coarse_box": "regressor_16"}
+    parts |= {place: _convolution(constants, name) for place, name in heads.items()}
+    return {f"{place}.{key}": value for place, part in parts.items() for key, value in part.items()}
+
+
+def mesh_parameters(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Parameters of `FaceMesh`: block i (from 1) is `depthwise_conv2d_i`, `conv2d_{i+1}`, `p_re_lu_{i+1}`; then the two branches."""
+    def block(depthwise: int, pointwise: int, prelu: int) -> dict[str, np.ndarray]:
+        return _block(constants, f"depthwise_conv2d_{depthwise}", f"conv2d_{pointwise}", f"p_re_lu_{prelu}")
+
+    def squeeze(convolution: int, prelu: int, place: str) -> dict[str, dict[str, np.ndarray]]:
+        slope = constants[f"p_re_lu_{prelu}/Alpha"].ravel()
+        return {f"{place}.squeeze": _convolution(constants, f"conv2d_{convolution}"), place: {"squeeze_slope": slope}}
+
+    parts = {f"trunk.{i - 1}": block(i, i + 1, i + 1) for i in range(1, 15)}
+    parts |= {f"points.wide.{i - 15}": block(i, i + 1, i + 1) for i in range(15, 18)}
+    parts |= squeeze(19, 19, "points") | {"points.narrow": block(18, 20, 20), "points.output": _convolution(constants, "conv2d_21")}
+    parts |= {"face.wide.0": block(23, 28, 26)} | squeeze(29, 27, "face")
+    parts |= {"face.narrow": block(24, 30, 28), "face.output": _convolution(constants, "conv2d_31")}
+    parts["stem"] = _convolution(constants, "conv2d_1")
+    flat = {f"{place}.{key}": value for place, part in parts.items() for key, value in part.items()}
+    return flat | {"stem_slope": constants["p_re_lu_1/Alpha"].ravel()}
+
+
+def write(parameters: dict[str, np.ndarray], module: nnx.Module, path: pathlib.Path) -> None:
+    """Write one weight file: keys sorted, float16, shapes checked against the module."""
+    found = {key: value.shape for key, value in parameters.items()}
+    if found != parameter_shapes(module):
+        raise SystemExit(f"{path.name}: the tensors of the tflite file do not fit {type(module).__name__}.")
+    path.write_bytes(safetensors.save({key: np.ascontiguousarray(parameters[key]) for key in sorted(parameters)}))
+
+
+def main() -> None:
+    """Convert both networks and copy the licence."""
+    parser = argparse.ArgumentParser(description="Convert MediaPipe's face networks to fitkit's weight files.")
+    parser.add_argument("wheel", type=pathlib.Path, help="mediapipe-0.10.21-*.whl")
+    parser.add_argument("--out", type=pathlib.Path, default=WEIGHTS, help="folder of the weight files")
+    arguments = parser.parse_args()
+    jobs = [(DETECTOR, detector_parameters, FaceDetector(), "facedetector"), (MESH, mesh_parameters, FaceMesh(), "facemesh")]
+    for member, convert, module, name in jobs:
+        write(convert(read_constants(read_member(arguments.wheel, member))), module, arguments.out / f"{name}.safetensors")
+    with zipfile.ZipFile(arguments.wheel) as archive:
+        (arguments.out / "mediapipe-LICENSE.txt").write_bytes(archive.read(LICENCE))
+
+
+if __name__ == "__main__":
+    main()
