@@ -1,0 +1,82 @@
+"""Textures: sample one, or make one by unwrapping a photo. Linear RGB in, linear RGB out.
+
+Texture coordinates run from 0 to 1 with v up, so the first row of the array is v = 1. Texel (row, column) has its centre at
+u = (column + 0.5) / width, v = 1 - (row + 0.5) / height; beyond the outermost centres the edge is repeated.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fitkit.camera import project, to_camera
+from fitkit.geometry import safe_normalize, vertex_normals
+from fitkit.raster import interpolate, rasterize
+from fitkit.types import Camera, MorphableModel
+
+
+def sample(texture: Float[Array, "h w C"], uv: Float[Array, "*n 2"]) -> Float[Array, "*n C"]:
+    """Bilinear samples; gradients reach the texture and the coordinates."""
+    height, width = texture.shape[:2]
+    return sample_pixels(texture, jnp.stack([uv[..., 0] * width, (1.0 - uv[..., 1]) * height], axis=-1))
+
+
+def sample_pixels(image: Float[Array, "h w C"], pixels: Float[Array, "*n 2"]) -> Float[Array, "*n C"]:
+    """Bilinear samples of an image at pixel positions (x, y), centres at +0.5."""
+    height, width, channels = image.shape
+    x = jnp.clip(pixels[..., 0] - 0.5, 0.0, width - 1.0)
+    y = jnp.clip(pixels[..., 1] - 0.5, 0.0, height - 1.0)
+    # The last cell is closed on the right, so that a sample on the edge still has a neighbour on each side.
+    column = jnp.clip(jnp.floor(x).astype(jnp.int32), 0, max(width - 2, 0))
+    row = jnp.clip(jnp.floor(y).astype(jnp.int32), 0, max(height - 2, 0))
+    across, down = min(1, width - 1), min(1, height - 1) * width
+    fx, fy = (x - column)[..., None], (y - row)[..., None]
+    flat, index = image.reshape(-1, channels), row * width + column
+    upper = flat[index] * (1.0 - fx) + flat[index + across] * fx
+    lower = flat[index + down] * (1.0 - fx) + flat[index + down + across] * fx
+    return upper * (1.0 - fy) + lower * fy
+
+
+def unwrap(photo: Float[Array, "H W 3"], camera: Camera, model: MorphableModel, vertices: Float[Array, "V 3"], *, size: int,
+           tolerance: float = 1.0) -> tuple[Float[Array, "size size 3"], Float[Array, "size size"]]:
+    """The photo seen from the texture: colour per texel, and how far to trust it.
+
+    Args:
+        photo: linear RGB.
+        camera: of the photo, in its pixels.
+        model: gives triangles and texture layout.
+        vertices: the fitted head, mm.
+        size: side of the texture in texels.
+        tolerance: mm that a texel may lie behind the surface the photo shows before it counts as hidden; the slope of the
+            surface over one photo pixel is added to it.
+
+    Returns:
+        texture: linear RGB, 0 where the layout is empty or the weight is 0.
+        weight: squared cosine between normal and line of sight; 0 where hidden, turned away, off the photo or not on the layout.
+    """
+    height, width = photo.shape[:2]
+    seen = rasterize(*project(camera, vertices), model.triangles, height=height, width=width, perspective=camera.perspective)
+    points, normals, covered = surface_at_texels(model, vertices, size=size)
+    pixels, depth = project(camera, points)
+    column, row = (jnp.floor(pixels[..., i]).astype(jnp.int32) for i in range(2))
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    surface = seen.depth[jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)]
+
+    to_viewer = -safe_normalize(to_camera(camera, points)) if camera.perspective else jnp.asarray([0.0, 0.0, -1.0])
+    normals_camera = to_camera(camera, normals) - camera.translation
+    cosine = jnp.clip(jnp.sum(normals_camera * to_viewer, axis=-1), 0.0, 1.0)
+    pixel_size = camera.translation[2] / camera.focal
+    slope = jnp.sqrt(1.0 - cosine**2) / jnp.maximum(cosine, 0.05)
+    visible = covered & inside & (surface > 0.0) & (depth - surface < tolerance + pixel_size * slope)
+    weight = jnp.where(visible, cosine**2, 0.0)
+    return jnp.where(weight[..., None] > 0.0, sample_pixels(photo, pixels), 0.0), weight
+
+
+def surface_at_texels(model: MorphableModel, vertices: Float[Array, "V 3"], *, size: int,
+                      ) -> tuple[Float[Array, "size size 3"], Float[Array, "size size 3"], Float[Array, "size size"]]:
+    """Position (mm) and unit normal of the surface at every texel of a square texture, world frame, and where there is one."""
+    layout = jnp.stack([model.uv[:, 0], 1.0 - model.uv[:, 1]], axis=-1) * size
+    flat = jnp.ones(layout.shape[0], layout.dtype)
+    fragments = rasterize(layout, flat, model.uv_triangles, height=size, width=size, cull=False, perspective=False)
+    attributes = jnp.concatenate([vertices, vertex_normals(vertices, model.triangles)], axis=-1)
+    values = interpolate(fragments, layout, flat, model.uv_triangles, attributes, value_triangles=model.triangles,
+                         perspective=False)
+    return values[..., :3], safe_normalize(values[..., 3:]), fragments.triangle >= 0
