@@ -1,0 +1,176 @@
+"""Options as text: `field=value` on the command line and TOML files, checked against a frozen dataclass's fields.
+
+Used by the command line and by `api.py` to check a recipe's fields. Knows no recipe, no option by name, and no JAX. Anything
+unknown is refused with the nearest name.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from fitkit.errors import FitkitError
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown `name`: the nearest known one, or all of them."""
+    names = sorted(known)
+    folded = {candidate.lower(): candidate for candidate in names}
+    close = difflib.get_close_matches(name.lower(), folded, n=1)
+    if close:
+        return f"did you mean {folded[close[0]]!r}?"
+    return "there are " + ", ".join(names) if names else "there are none"
+
+
+def check_choice(name: str, known: Iterable[str], *, code: str, what: str) -> str:
+    """Return `name` where it is known.
+
+    Raises:
+        FitkitError: `code`, with the nearest name, where it is not.
+    """
+    names = list(known)
+    if name not in names:
+        raise FitkitError(code, f"unknown {what} {name!r}; {did_you_mean(name, names)}")
+    return name
+
+
+def check_fields(kind: type, given: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
+    """The fields of the dataclass `kind` named in `given`, each of the type the dataclass states.
+
+    Args:
+        kind: a dataclass whose field types are bool, int, float, str, Literal, tuple, another dataclass, or one of these or None.
+        given: field name -> value; an int is taken where a float is asked, a list where a tuple is, a table where a dataclass is.
+        where: what the values came from, for the error's sentence ("config.toml", "--set").
+
+    Raises:
+        FitkitError: E_FIELD for an unknown field (the nearest is named) or a value of another type.
+    """
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind) if field.init]
+    source = f" in {where}" if where else ""
+    checked = {}
+    for name, value in given.items():
+        if name not in names:
+            raise FitkitError("E_FIELD", f"unknown field {name!r} of {kind.__name__}{source}; {did_you_mean(name, names)}")
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, Mapping):
+            checked[name] = hints[name](**check_fields(hints[name], value, where=where))
+            continue
+        try:
+            checked[name] = _convert(value, hints[name])
+        except ValueError:
+            wanted = describe_type(hints[name])
+            raise FitkitError("E_FIELD", f"field {name!r} of {kind.__name__}{source} takes {wanted}, not {value!r}") from None
+    return checked
+
+
+def parse_assignments(texts: Sequence[str], *, option: str = "--set") -> dict[str, Any]:
+    """`name=value` texts as a dictionary; a value is read as TOML (`3`, `0.5`, `true`, `[1, 2]`), or else is the text itself.
+
+    A dotted name reaches into a nested table: `landmarks.iterations=5`.
+
+    Raises:
+        FitkitError: E_USAGE for a text without a name or `=`.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise FitkitError("E_USAGE", f"{option} takes name=value, not {text!r}; write {option} {name or 'name'}=0.5, say")
+        assigned = _parse_value(value.strip())
+        for part in reversed(name.strip().split(".")):
+            assigned = {part: assigned}
+        values = merge(values, assigned)
+    return values
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two nested tables as one; where both hold a value, `above` wins."""
+    merged = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        merged[name] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
+    """Read a TOML file of two tables: `[fit]`, options of `fitkit fit`, and `[recipe]`, fields of the recipe.
+
+    Raises:
+        FitkitError: E_USAGE where the file is missing, is not TOML, or holds another table.
+    """
+    try:
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FitkitError("E_USAGE", f"cannot read the config file {path}: {error.strerror or error}; check --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FitkitError("E_USAGE", f"the config file {path} is not TOML: {error}; mend that line") from error
+    for name, table in tables.items():
+        if name not in ("fit", "recipe") or not isinstance(table, dict):
+            raise FitkitError("E_USAGE", f"{name!r} in {path} stands in neither table [fit] nor table [recipe]; move it into one")
+    return {"fit": tables.get("fit", {}), "recipe": tables.get("recipe", {})}
+
+
+def describe_type(hint: Any) -> str:
+    """A field's type in words a user knows: 'a number', 'one of a, b', 'a whole number or nothing'."""
+    if typing.get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    if _is_union(hint):
+        return " or ".join(describe_type(option) for option in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        return "a list: each " + " / ".join(dict.fromkeys(describe_type(a) for a in typing.get_args(hint) if a is not ...))
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", types.NoneType: "nothing"}
+    return words.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _parse_value(text: str) -> Any:
+    if "\n" in text:
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return None if text.lower() == "none" else text
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """`value` as `hint` asks; ValueError where it cannot be."""
+    if _is_union(hint):
+        return _convert_union(value, typing.get_args(hint))
+    if typing.get_origin(hint) is Literal:
+        if value in typing.get_args(hint):
+            return value
+    elif typing.get_origin(hint) is tuple:
+        return _convert_tuple(value, typing.get_args(hint))
+    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    elif hint is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    elif hint is Any or (isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool))):
+        return value
+    raise ValueError(value)
+
+
+def _convert_union(value: Any, options: Sequence[Any]) -> Any:
+    for option in options:
+        try:
+            return _convert(value, option)
+        except ValueError:
+            continue
+    raise ValueError(value)
+
+
+def _convert_tuple(value: Any, items: Sequence[Any]) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(value)
+    if len(items) == 2 and items[1] is ...:
+        return tuple(_convert(item, items[0]) for item in value)
+    if len(items) != len(value):
+        raise ValueError(value)
+    return tuple(_convert(item, kind) for item, kind in zip(value, items, strict=True))

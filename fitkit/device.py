@@ -1,0 +1,76 @@
+"""Where JAX computes, and where it keeps compiled programs. Imports JAX only inside functions: the choice comes first."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from fitkit.configuration import check_choice
+from fitkit.errors import FitkitError
+
+Device = Literal["cpu", "gpu", "tpu"]
+
+
+def select_device(name: str | None) -> None:
+    """Make JAX compute on `name`; to be called before anything computes.
+
+    Args:
+        name: cpu, gpu or tpu; None leaves the choice to JAX, and to `JAX_PLATFORMS` where the user set it.
+
+    Raises:
+        FitkitError: E_USAGE for another name, E_DEVICE where this machine or this JAX has no such device.
+    """
+    if name is not None:
+        check_choice(name, get_args(Device), code="E_USAGE", what="device")
+        os.environ["JAX_PLATFORMS"] = _platforms(name)
+    import jax  # late: the line above must come first
+
+    try:
+        if name is not None:
+            jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])  # also where JAX is imported already
+        jax.devices(name)
+    except Exception as error:  # a plugin that fails to start raises what it likes; to the user it is one thing
+        asked = f"--device {name}" if name else f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}"
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise FitkitError("E_DEVICE", f"no device for {asked} ({reason}); {_remedy(name)}") from error
+
+
+def keep_compiled_programs() -> Path | None:
+    """Keep compiled programs between runs, in the user's cache directory; a second run then starts in seconds.
+
+    Leaves a directory that the user chose (`JAX_COMPILATION_CACHE_DIR`, `jax.config`) as it is.
+
+    Returns:
+        the directory in use; None where it cannot be written, and every run compiles for itself.
+    """
+    import jax
+    import platformdirs
+
+    chosen: Any = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if chosen:
+        return Path(chosen)
+    folder = Path(platformdirs.user_cache_dir("fitkit", appauthor=False)) / "jax"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)  # small programs are many, and add up
+    return folder
+
+
+def _platforms(name: str) -> str:
+    if name != "gpu":
+        return name
+    import importlib.metadata
+
+    plugins = " ".join(entry.name for entry in importlib.metadata.entry_points(group="jax_plugins"))
+    return "rocm,cpu" if "rocm" in plugins and "cuda" not in plugins else "cuda,cpu"
+
+
+def _remedy(name: str | None) -> str:
+    extra = {"gpu": "cuda13", "tpu": "tpu"}.get(name or "")
+    install = f'install JAX for it (pip install "jax[{extra}]") or ' if extra else ""
+    return install + "choose --device cpu"

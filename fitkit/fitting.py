@@ -1,0 +1,228 @@
+"""`fitkit fit`: the photos one after another, each into its own folder; one bad photo never stops the others.
+
+Everything that would stop every photo (an unknown recipe, no such device, an output that cannot be written) is looked at first.
+Fitting itself is `fitkit.fit` and `fitkit.fit_faces`.
+"""
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fitkit
+from fitkit import configuration, device, report
+from fitkit.errors import FitkitError
+from fitkit.options import Fit
+from fitkit.report import Outcome, Report
+
+DETECTORS = ("mediapipe", "face-alignment")
+OUTPUTS = ("params", "mesh", "pictures", "all")
+POINT_FILES = (".pts", ".npy")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One photo to fit, and how."""
+
+    photo: Path
+    out: Path
+    arguments: dict[str, Any]      # of `fitkit.fit`
+    outputs: tuple[str, ...]
+    every_face: bool
+    overwrite: bool
+    dry_run: bool
+
+
+def run_fit(options: Fit, fields: dict[str, Any], speech: Report) -> int:
+    """Fit every photo of `options`.
+
+    Args:
+        options: the command line.
+        fields: recipe fields from the config file, before `--set`.
+        speech: where results and errors are said.
+
+    Returns:
+        the exit status.
+
+    Raises:
+        FitkitError: for what would stop every photo.
+    """
+    started = time.perf_counter()
+    arguments = _arguments(options)
+    outputs = _outputs(options.outputs)
+    fields = configuration.merge(fields, configuration.parse_assignments(options.set))
+    if not options.photo:
+        raise FitkitError("E_USAGE", "no photo was named; write for example fitkit fit me.jpg, or name a directory of photos")
+    if not options.dry_run:
+        _check_writable(Path(options.out))
+    device.select_device(options.common.device)
+    arguments |= _check_recipe(options.recipe, fields)
+    if not options.dry_run and device.keep_compiled_programs() is None:
+        speech.note("the cache directory cannot be written, so each run compiles again", level=2)
+
+    photos, outcomes = _find(options.photo, speech)
+    if len(photos) > 1 and "landmarks" in arguments and not Path(options.landmarks).is_dir():
+        raise FitkitError("E_USAGE", f"--landmarks {options.landmarks} holds the points of one photo, and there are {len(photos)};"
+                          " name a directory of such files, each named after its photo")
+    jobs = [
+        Job(photo=photo, out=Path(options.out), arguments=arguments, outputs=outputs, every_face=options.faces == "all",
+            overwrite=options.overwrite, dry_run=options.dry_run)
+        for photo in photos
+    ]
+    stopped = _run(jobs, outcomes, speech)
+    speech.note(report.summary(outcomes, time.perf_counter() - started) + (", stopped by the keyboard" if stopped else ""))
+    return 130 if stopped else report.exit_status(outcomes)
+
+
+def _run(jobs: Sequence[Job], outcomes: list[Outcome], speech: Report) -> bool:
+    """Run the jobs, adding to `outcomes`; True where the keyboard stopped them."""
+    with report.progress(speech, len(jobs)) as (voice, turn):
+        for job in jobs:
+            turn(job.photo.name)
+            try:
+                outcomes += _attempt(job, voice)
+            except KeyboardInterrupt:
+                return True
+            turn(None)
+    return False
+
+
+def _attempt(job: Job, speech: Report) -> list[Outcome]:
+    started = time.perf_counter()
+    outcomes: list[Outcome] = []
+
+    def done(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        speech.outcome(outcome)
+
+    try:
+        _fit_photo(job, done, speech)
+    except BrokenPipeError:
+        raise  # nobody reads what is printed: not this photo's fault
+    except Exception as error:
+        if isinstance(error, FitkitError) and error.exit_status in (2, 3, 4):
+            raise  # would stop every photo
+        done(report.failure(error, str(job.photo), seconds=time.perf_counter() - started))
+    return outcomes
+
+
+def _fit_photo(job: Job, done: Callable[[Outcome], None], speech: Report) -> None:
+    """Fit one photo and save its faces, telling `done` of each."""
+    started = time.perf_counter()
+    photo = str(job.photo)
+    kept = None if job.overwrite else _existing(job)
+    if kept or job.dry_run:
+        folder = kept or _folder(job, None)
+        done(Outcome(photo=photo, status="kept" if kept else "planned", folder=str(folder)))
+        return
+    arguments = job.arguments | _points(job)
+    results = fitkit.fit_faces(job.photo, **arguments) if job.every_face else [fitkit.fit(job.photo, **arguments)]
+    share = (time.perf_counter() - started) / len(results)
+    several = len(results) > 1
+    # the first face is written last: where its folder is, all of them are, and a stopped run begins the photo again
+    for number, result in reversed(list(enumerate(results, start=1))):
+        started = time.perf_counter()
+        folder = _folder(job, number if several else None)
+        result.save(folder, outputs=job.outputs, overwrite=job.overwrite or several)
+        for note in getattr(result, "warnings", ()):
+            speech.note(f"{photo}: {note}")
+        seconds = round(share + time.perf_counter() - started, 3)
+        done(Outcome(photo=photo, face=number if several else None, folder=str(folder), status=str(result.status),
+                     reason=str(getattr(result, "reason", "") or ""), seconds=seconds))
+
+
+def _folder(job: Job, face: int | None) -> Path:
+    from fitkit.results import result_name  # late: it brings JAX
+
+    return job.out / result_name(job.photo, face)
+
+
+def _existing(job: Job) -> Path | None:
+    """The folder that an earlier run wrote for this photo (its first face's, where there are several)."""
+    candidates = [_folder(job, None)] + ([_folder(job, 1)] if job.every_face else [])
+    return next((folder for folder in candidates if folder.exists()), None)
+
+
+def _find(named: Sequence[str], speech: Report) -> tuple[list[Path], list[Outcome]]:
+    """The photos of the files and directories named, and the outcomes of those that hold none."""
+    from fitkit.images import find_photos  # late: it brings JAX
+
+    photos: list[Path] = []
+    failed = []
+    for name in named:
+        try:
+            photos += [photo for photo in find_photos([name]) if photo not in photos]
+        except (FitkitError, OSError) as error:
+            if isinstance(error, OSError):
+                error = FitkitError("E_NOFILE", f"cannot read {name}: {error.strerror}; check its permissions")
+            failed.append(report.failure(error, name))
+            speech.outcome(failed[-1])
+    return photos, failed
+
+
+def _arguments(options: Fit) -> dict[str, Any]:
+    """The arguments of `fitkit.fit` that are the same for every photo.
+
+    Raises:
+        FitkitError: E_USAGE for a value out of range.
+    """
+    if options.size < 32:
+        raise FitkitError("E_USAGE", f"--size {options.size} is under 32 pixels, too small a crop to fit; the default is 224")
+    if options.focal is not None and not 0 < options.focal < float("inf"):
+        raise FitkitError("E_USAGE", f"--focal {options.focal:g} is no focal length in pixels; give one above 0, or leave it out")
+    arguments: dict[str, Any] = {"recipe": options.recipe, "head": options.head, "size": options.size, "focal": options.focal,
+                                 "seed": options.seed}
+    if options.landmarks in DETECTORS:
+        return arguments | {"detector": options.landmarks}
+    path = Path(options.landmarks)
+    if not path.is_dir() and path.suffix not in POINT_FILES:
+        raise FitkitError("E_USAGE", f"--landmarks {options.landmarks} is neither a detector, nor a .pts or .npy file, nor a"
+                          f" directory; {configuration.did_you_mean(options.landmarks, DETECTORS)}")
+    if options.faces == "all":
+        raise FitkitError("E_USAGE", "the points of a file belong to one face, and --faces all asks for several; drop one")
+    return arguments | {"landmarks": path}
+
+
+def _points(job: Job) -> dict[str, Any]:
+    """The landmark file of one photo, where files were asked for."""
+    given = job.arguments.get("landmarks")
+    if given is None or not given.is_dir():
+        return {}
+    candidates = [given / (job.photo.stem + suffix) for suffix in POINT_FILES]
+    for path in candidates:
+        if path.is_file():
+            return {"landmarks": path}
+    names = " nor ".join(path.name for path in candidates)
+    raise FitkitError("E_LANDMARKS", f"there is neither {names} in {given} for {job.photo}; add one, or choose a detector")
+
+
+def _outputs(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise FitkitError("E_USAGE", f"--outputs is empty; name some of {', '.join(OUTPUTS)}")
+    for name in names:
+        configuration.check_choice(name, OUTPUTS, code="E_USAGE", what="output")
+    return names
+
+
+def _check_recipe(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's fields as keyword arguments, each checked."""
+    from fitkit.recipes import RECIPES
+
+    configuration.check_choice(name, RECIPES, code="E_RECIPE", what="recipe")
+    return configuration.check_fields(RECIPES[name].config, fields)
+
+
+def _check_writable(out: Path) -> None:
+    """Raise E_OUTPUT where no folder can be made in `out`; makes `out` itself."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FitkitError("E_OUTPUT", f"cannot write into {out}: {reason}; choose another directory with --out") from error
+
+

@@ -1,0 +1,138 @@
+"""The options of each command: typed, documented, with units and defaults. `--help` is made from this file.
+
+No JAX and no work here, so that help is quick. `cli.py` reads the command line into these and acts on them.
+"""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, UseCounterAction, arg
+
+from fitkit.device import Device
+
+# an empty hint keeps "(default: None)" and "(default: False)" out of the help
+Flag = Annotated[bool, arg(help_behavior_hint="")]
+Words = UseAppendAction[tuple[str, ...]]
+Degrees = Annotated[float | None, arg(metavar="DEGREES", help_behavior_hint="")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options of every command."""
+
+    device: Annotated[Device | None, arg(metavar="cpu|gpu|tpu", help_behavior_hint="")] = None
+    """Where to compute. Without it: the fastest device that JAX finds."""
+    verbose: Annotated[UseCounterAction[int], arg(aliases=["-v"])] = 0
+    """Say more: notes and timings (-v), tracebacks of errors (-vv)."""
+    quiet: Annotated[bool, arg(aliases=["-q"], help_behavior_hint="")] = False
+    """Say only what went wrong."""
+    debug: Flag = False
+    """Show the traceback of an error, like -vv."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Fit a 3D face to each photo and write a result folder for it: OUT/NAME-HASH/ with fit.json, mesh.glb, mesh.obj, pictures.
+
+    Examples:
+      fitkit fit me.jpg                              one photo; the result goes to out/me-1a2b3c4d/
+      fitkit fit photos/ --out faces --faces all     every photo of a directory, every face of a photo
+      fitkit fit me.jpg --recipe landmarks           landmarks only: quick, no light, no skin colour
+      fitkit fit me.jpg --set landmark_weight=20     another value for a field of the recipe
+      fitkit fit *.jpg --json > results.jsonl        one JSON object per face, for other programs
+
+    The first photo compiles for up to a minute; compiled programs are kept for the next run.
+    Exit status: 0 fine, 1 some photos failed, 2 usage, 3 missing data, 4 device, 5 output not writable.
+    """
+
+    photo: Annotated[Positional[tuple[str, ...]], arg(metavar="PHOTO...", help_behavior_hint="")] = ()
+    """Photos, or directories of photos."""
+    recipe: Annotated[str, arg(metavar="NAME")] = "inverse_rendering"
+    """How to fit; `fitkit recipes` lists them."""
+    out: Annotated[str, arg(metavar="DIRECTORY")] = "out"
+    """Directory that gets one result folder per face."""
+    head: Annotated[str, arg(metavar="NAME")] = "makehuman"
+    """Morphable head; `fitkit heads` lists them."""
+    landmarks: Annotated[str, arg(metavar="SOURCE")] = "mediapipe"
+    """Detector (mediapipe, face-alignment), or a .pts or .npy file of points in pixels, or a directory of such files."""
+    faces: Literal["largest", "all"] = "largest"
+    """Which faces of a photo; with `all` the folders end in -face1, -face2."""
+    size: Annotated[int, arg(metavar="PIXELS")] = 224
+    """Side of the crop the fit works on, pixels. Outputs follow the photo's own resolution."""
+    focal: Annotated[float | None, arg(metavar="PIXELS", help_behavior_hint="")] = None
+    """Focal length, pixels of the photo. Without it: from EXIF, or else estimated within bounds."""
+    seed: Annotated[int, arg(metavar="NUMBER")] = 0
+    """Seed of everything random; the same seed gives the same result."""
+    outputs: Annotated[str, arg(metavar="LIST")] = "all"
+    """What to write, separated by commas: params, mesh, pictures, all."""
+    set: Annotated[Words, arg(metavar="FIELD=VALUE")] = ()
+    """Another value for a field of the recipe; `fitkit recipes NAME` lists them."""
+    config: Annotated[str | None, arg(metavar="FILE.toml", help_behavior_hint="")] = None
+    """Options from a TOML file: table [fit] for these options, [recipe] for the recipe's fields. The command line wins."""
+    json: Flag = False
+    """Write one JSON object per face to standard output, and nothing else there."""
+    dry_run: Flag = False
+    """Say what would be done, and do nothing."""
+    overwrite: Flag = False
+    """Fit again where a result is there already; without it, that photo is skipped."""
+    common: OmitArgPrefixes[Common] = Common()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Render:
+    """Render a saved face again: turned, in another light, with another expression.
+
+    Examples:
+      fitkit render out/me-1a2b3c4d --yaw 30 --out side.png
+      fitkit render out/me-1a2b3c4d --light left --expression jawOpen=0.6 --expression browInnerUp=1
+    """
+
+    result: Annotated[Positional[str], arg(metavar="RESULT", help_behavior_hint="")] = ""
+    """A result folder that `fitkit fit` wrote."""
+    yaw: Degrees = None
+    """Turn of the head about the vertical axis; positive: towards the subject's left. Without it: as in the photo."""
+    pitch: Degrees = None
+    """Nod; positive: up. Without it: as in the photo."""
+    roll: Degrees = None
+    """Tilt; positive: clockwise in the picture. Without it: as in the photo."""
+    light: Annotated[str | None, arg(metavar="LIGHT", help_behavior_hint="")] = None
+    """front, left, right, above or below, as the viewer sees it, or a lamp's AZIMUTH,ELEVATION in degrees."""
+    expression: Annotated[Words, arg(metavar="NAME=WEIGHT")] = ()
+    """An ARKit shape and its weight, 0 to 1, like jawOpen=0.6. The fitted weights stay for the others."""
+    out: Annotated[str, arg(metavar="FILE.png", help_behavior_hint="")] = ""
+    """Picture to write (PNG). Without it: RESULT/render.png."""
+    common: OmitArgPrefixes[Common] = Common()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Check this installation: versions, device, embedded data, one tiny fit. Exit status 0 where all is well."""
+
+    json: Flag = False
+    """Write the findings as one JSON object."""
+    common: OmitArgPrefixes[Common] = Common()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Heads:
+    """List the morphable heads, and where each comes from."""
+
+    common: OmitArgPrefixes[Common] = Common()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """List the recipes and their papers; with a name, its fields, their defaults and what they mean.
+
+    Examples:
+      fitkit recipes
+      fitkit recipes inverse_rendering
+    """
+
+    recipe: Annotated[Positional[str], arg(metavar="RECIPE", help_behavior_hint="")] = ""
+    """The recipe to explain."""
+    common: OmitArgPrefixes[Common] = Common()
+
+
+Command = Fit | Render | Doctor | Heads | Recipes
+COMMANDS: dict[str, type[Command]] = {"fit": Fit, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes}
