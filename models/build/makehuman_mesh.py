@@ -137,7 +137,7 @@ def _edges(quads: np.ndarray) -> np.ndarray:
 
 
 def _edge_loop(quads: np.ndarray, vertices: np.ndarray, start: int) -> np.ndarray:
-    """The closed edge loop through `start` (on the midline) that leaves it sideways; all its vertices have valence 4."""
+    """The closed edge loop through `start` (on the midline) that leaves it sideways, through vertices of valence 4."""
     neighbours: dict[int, set[int]] = {}
     faces: dict[frozenset[int], set[int]] = {}
     for face, edges in enumerate(_edges(quads).tolist()):

@@ -1,0 +1,61 @@
+"""The embedded head: reads `weights/makehuman.safetensors`, built by `fitkit.models.build.makehuman` from CC0 data.
+
+Frame: millimetres, +Y up, face to +Z, +X the subject's left, origin midway between the ears. Goes to `fitkit.load_head`.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+import safetensors
+import safetensors.numpy
+
+from fitkit.errors import FitkitError
+from fitkit.types import MorphableModel, SurfacePoints
+
+WEIGHTS = pathlib.Path(__file__).parents[1] / "weights" / "makehuman.safetensors"
+ARRAYS = (
+    "mean", "identity", "expression", "albedo_mean", "albedo", "expression_lower", "expression_upper", "expression_scale",
+    "triangles", "uv", "uv_triangles", "part", "regions", "mirror", "dense_weight",
+)
+POINTS = ("landmarks", "contour", "dense")
+NAMES = ("expression_names", "region_names", "part_names")
+
+
+def load(*, subdivide: bool = False) -> MorphableModel:
+    """The embedded head.
+
+    Args:
+        subdivide: split every triangle into four, with all bases, tables and masks.
+
+    Raises:
+        FitkitError: `E_DATA` where the weights are missing or damaged.
+    """
+    tensors, names = read(WEIGHTS)
+    points = {
+        name: SurfacePoints(
+            triangle=jnp.asarray(tensors[f"{name}_triangle"], jnp.int32),
+            barycentric=jnp.asarray(tensors[f"{name}_barycentric"], jnp.float32),
+        )
+        for name in POINTS
+    }
+    arrays = {name: _array(tensors[name]) for name in ARRAYS}
+    return MorphableModel(name="makehuman", **arrays, **points, **names)
+
+
+def read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    """The file's arrays by name, and the names of its expressions, regions and parts."""
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            names = json.loads(file.metadata()["head"])
+        tensors = safetensors.numpy.load_file(path)
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise FitkitError(
+            "E_DATA", f"the embedded head {path} cannot be read ({error}); install fitkit again to restore it"
+        ) from error
+    return tensors, {name: tuple(names[name]) for name in NAMES}
+
+
+def _array(tensor: Any) -> Any:
+    return jnp.asarray(tensor, jnp.int32 if tensor.dtype.kind in "iu" else jnp.float32)
