@@ -1,0 +1,259 @@
+"""A fitted head as files for other programs: GLB with morph targets, OBJ, PLY.
+
+GLB: metres (glTF demands it), base mesh = identity without expression, the head's expressions as morph targets under their
+own names, the current expression as the default weights. OBJ and PLY: millimetres, head frame, expression applied.
+Takes a `MorphableModel`, its `FaceParameters` and an optional UV albedo; every write goes through `files`.
+"""
+
+import io
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pygltflib as gltf
+from jaxtyping import Array, Float
+from PIL import Image
+
+from fitkit import __version__, files, images, morphable
+from fitkit.geometry import vertex_normals
+from fitkit.types import FaceParameters, MorphableModel
+
+METRES = 1e-3           # per millimetre
+STILL = 1e-3            # mm: what moves less in a morph target is left out of it, invisible at any size
+STILL_NORMAL = 1e-3     # the same for the change of a unit normal
+
+_FLOAT, _SHORT, _INT = 5126, 5123, 5125
+_VERTICES, _INDICES = 34962, 34963
+# Roughness by part: wet surfaces shine. glTF's other defaults are kept; skin is no metal.
+_ROUGHNESS = {"eye": 0.1, "teeth": 0.25, "tongue": 0.35, "mouth": 0.4}
+_ROUGH_SKIN = 0.6
+
+
+def write_glb(
+    path: str | Path, model: MorphableModel, parameters: FaceParameters, texture: np.ndarray | None = None
+) -> Path:
+    """Write a binary glTF 2.0 file: the neutral head, its expressions as sparse morph targets, weights as fitted.
+
+    Args:
+        path: where to.
+        model: the head.
+        parameters: identity, expression and albedo are used; light is not (textures are albedo).
+        texture: UV albedo, uint8 sRGB `[S, S, 3]`, row 0 at v = 1; embedded as JPEG. Without it, vertex colours.
+
+    Raises:
+        FitkitError: E_OUTPUT where the place cannot be written.
+    """
+    vertex, uv, triangles = _split_at_seams(model)
+    document, blob = gltf.GLTF2(), bytearray()
+    neutral, moves, normals, turns = map(np.asarray, _neutral_and_targets(model, parameters))
+    attributes = {
+        "POSITION": _add(document, blob, neutral[vertex] * METRES, target=_VERTICES, bounds=True),
+        "NORMAL": _add(document, blob, _unit(normals[vertex]), target=_VERTICES),
+        "TEXCOORD_0": _add(document, blob, uv * [1, -1] + [0, 1], target=_VERTICES),  # glTF: v down
+    }
+    if texture is None:
+        colours = np.clip(morphable.albedo(model, parameters.albedo), 0, 1)
+        attributes["COLOR_0"] = _add(document, blob, colours[vertex], target=_VERTICES)
+    else:
+        _add_texture(document, blob, texture)
+    targets = [
+        {
+            "POSITION": _add_sparse(document, blob, move[vertex] * METRES, STILL * METRES, bounds=True),
+            "NORMAL": _add_sparse(document, blob, turn[vertex], STILL_NORMAL),
+        }
+        for move, turn in zip(moves, turns, strict=True)
+    ]
+    _add_parts(document, blob, model, triangles, attributes, targets)
+    document.meshes[0].weights = [float(w) for w in np.asarray(parameters.expression)]
+    document.meshes[0].extras = {"targetNames": list(model.expression_names)}
+    document.buffers = [gltf.Buffer(byteLength=len(blob))]
+    document.set_binary_blob(bytes(blob))
+    return files.write_bytes(path, b"".join(document.save_to_bytes()))
+
+
+def write_obj(
+    path: str | Path, model: MorphableModel, parameters: FaceParameters, texture: np.ndarray | None = None
+) -> Path:
+    """Write a Wavefront OBJ with its .mtl: one group and material per part, texture coordinates, normals; millimetres.
+
+    Args:
+        path: the .obj file; the .mtl takes its name, the texture is `albedo.png` beside it.
+        model: the head.
+        parameters: identity, expression and albedo are used.
+        texture: UV albedo, uint8 sRGB `[S, S, 3]`. Without it, colours stand behind the vertices (sRGB in [0, 1]).
+
+    Raises:
+        FitkitError: E_OUTPUT where the place cannot be written.
+    """
+    path = Path(path)
+    vertices, normals, colours = _shaped(model, parameters)
+    table = vertices if texture is not None else np.concatenate([vertices, colours], axis=1)
+    lines = [f"# fitkit {__version__}; head frame (+Y up, the face looks to +Z), millimetres", f"mtllib {path.stem}.mtl"]
+    lines += _rows("v", table) + _rows("vt", np.asarray(model.uv)) + _rows("vn", normals)
+    corners = np.stack([np.asarray(model.triangles), np.asarray(model.uv_triangles)], axis=-1) + 1
+    for index, name in enumerate(model.part_names):
+        chosen = corners[np.asarray(model.part) == index]
+        if len(chosen):
+            lines += [f"g {name}", f"usemtl {name}"]
+            lines += ["f " + " ".join(f"{v}/{t}/{v}" for v, t in face) for face in chosen.tolist()]
+    if texture is not None:
+        images.write_image(path.parent / "albedo.png", texture)
+    materials = [_material_lines(name, texture is not None) for name in model.part_names]
+    files.write_bytes(path.with_suffix(".mtl"), "\n".join(materials).encode())
+    return files.write_bytes(path, ("\n".join(lines) + "\n").encode())
+
+
+def write_ply(path: str | Path, model: MorphableModel, parameters: FaceParameters) -> Path:
+    """Write a binary PLY: vertices in millimetres, expression applied, with normals and sRGB colours of the albedo model.
+
+    Raises:
+        FitkitError: E_OUTPUT where the place cannot be written.
+    """
+    vertices, normals, colours = _shaped(model, parameters)
+    triangles = np.asarray(model.triangles)
+    names = [*"xyz", "nx", "ny", "nz"]
+    table = np.zeros(len(vertices), [(name, "<f4") for name in names] + [(name, "u1") for name in ("red", "green", "blue")])
+    for name, column in zip(names, np.concatenate([vertices, normals], axis=1).T, strict=True):
+        table[name] = column
+    for name, column in zip(("red", "green", "blue"), colours.T, strict=True):
+        table[name] = (column * 255 + 0.5).astype(np.uint8)
+    faces = np.zeros(len(triangles), [("count", "u1"), ("corners", "<i4", 3)])
+    faces["count"], faces["corners"] = 3, triangles
+    kinds = [f"property float {name}" for name in names] + [f"property uchar {name}" for name in ("red", "green", "blue")]
+    header = ["ply", "format binary_little_endian 1.0", f"comment fitkit {__version__}, millimetres"]
+    header += [f"element vertex {len(table)}", *kinds]
+    header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
+    return files.write_bytes(path, "\n".join(header).encode() + table.tobytes() + faces.tobytes())
+
+
+@jax.jit
+def _neutral_and_targets(
+    model: MorphableModel, parameters: FaceParameters
+) -> tuple[Float[Array, "V 3"], Float[Array, "E V 3"], Float[Array, "V 3"], Float[Array, "E V 3"]]:
+    # Vertices without expression, their move per unit weight, normals, and how each full weight turns the normals.
+    neutral = morphable.shape(model, parameters.identity, jnp.zeros_like(parameters.expression))
+    normals = vertex_normals(neutral, model.triangles)
+    turned = jax.lax.map(lambda move: vertex_normals(neutral + move, model.triangles), model.expression)
+    return neutral, model.expression, normals, turned - normals
+
+
+def _shaped(model: MorphableModel, parameters: FaceParameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    # Vertices (mm, expression applied), unit normals, sRGB colours in [0, 1].
+    vertices = morphable.shape(model, parameters.identity, parameters.expression)
+    linear = jnp.clip(morphable.albedo(model, parameters.albedo), 0, 1)
+    normals = vertex_normals(vertices, model.triangles)
+    return np.asarray(vertices), _unit(np.asarray(normals)), np.asarray(images.linear_to_srgb(linear))
+
+
+def _split_at_seams(model: MorphableModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    # glTF has one index per corner: a vertex with several texture coordinates becomes several.
+    pairs = np.stack([np.asarray(model.triangles), np.asarray(model.uv_triangles)], axis=-1).reshape(-1, 2)
+    unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
+    return unique[:, 0], np.asarray(model.uv)[unique[:, 1]], inverse.reshape(-1, 3)
+
+
+def _unit(normals: np.ndarray) -> np.ndarray:
+    # Exactly unit length, as glTF demands; a vertex without area around it looks forward.
+    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    return np.where(length > 0.5, normals / np.maximum(length, 0.5), np.array([0, 0, 1])).astype(np.float32)
+
+
+def _add_view(document: gltf.GLTF2, blob: bytearray, data: bytes, target: int | None = None) -> int:
+    blob.extend(bytes(-len(blob) % 4))
+    document.bufferViews.append(gltf.BufferView(buffer=0, byteOffset=len(blob), byteLength=len(data), target=target))
+    blob.extend(data)
+    return len(document.bufferViews) - 1
+
+
+def _add(
+    document: gltf.GLTF2, blob: bytearray, values: np.ndarray, *, target: int | None = None, bounds: bool = False
+) -> int:
+    # A dense accessor of float vectors `[N, C]`.
+    values = np.ascontiguousarray(values, "<f4")
+    accessor = _accessor(values, bounds)
+    accessor.bufferView = _add_view(document, blob, values.tobytes(), target)
+    document.accessors.append(accessor)
+    return len(document.accessors) - 1
+
+
+def _add_sparse(
+    document: gltf.GLTF2, blob: bytearray, values: np.ndarray, threshold: float, *, bounds: bool = False
+) -> int:
+    # Only the rows that move are stored, the others are zeros without a byte; dense where that is smaller.
+    values = np.ascontiguousarray(values, "<f4")
+    moving = np.flatnonzero(np.abs(values).max(axis=1) > threshold)
+    if len(moving) == 0:
+        moving = np.zeros(1, np.int64)  # glTF wants at least one entry
+    kind, size = (_SHORT, 2) if len(values) <= 65535 else (_INT, 4)
+    if len(moving) * (12 + size) >= len(values) * 12:
+        return _add(document, blob, values, target=_VERTICES, bounds=bounds)
+    still = np.zeros_like(values)
+    still[moving] = values[moving]
+    indices = _add_view(document, blob, moving.astype(f"<u{size}").tobytes())
+    kept = _add_view(document, blob, values[moving].tobytes())
+    accessor = _accessor(still, bounds)
+    accessor.byteOffset = None  # there is no bufferView for it to stand in
+    accessor.sparse = gltf.Sparse(
+        count=len(moving),
+        indices=gltf.AccessorSparseIndices(bufferView=indices, componentType=kind),
+        values=gltf.AccessorSparseValues(bufferView=kept),
+    )
+    document.accessors.append(accessor)
+    return len(document.accessors) - 1
+
+
+def _accessor(values: np.ndarray, bounds: bool) -> gltf.Accessor:
+    accessor = gltf.Accessor(componentType=_FLOAT, count=len(values), type=f"VEC{values.shape[1]}")
+    if bounds:
+        accessor.min, accessor.max = values.min(0).tolist(), values.max(0).tolist()
+    return accessor
+
+
+def _add_texture(document: gltf.GLTF2, blob: bytearray, texture: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(texture).save(buffer, format="JPEG", quality=95, subsampling=0)
+    view = _add_view(document, blob, buffer.getvalue())
+    document.images = [gltf.Image(bufferView=view, mimeType="image/jpeg", name="albedo")]
+    document.samplers = [gltf.Sampler(magFilter=9729, minFilter=9987, wrapS=33071, wrapT=33071)]  # mipmaps, clamped
+    document.textures = [gltf.Texture(source=0, sampler=0)]
+
+
+def _add_parts(
+    document: gltf.GLTF2, blob: bytearray, model: MorphableModel, triangles: np.ndarray,
+    attributes: dict[str, int], targets: list[dict[str, int]],
+) -> None:
+    # One primitive and material per part; all share the vertices, so weights move them as one.
+    primitives = []
+    for index, name in enumerate(model.part_names):
+        chosen = triangles[np.asarray(model.part) == index]
+        if not len(chosen):
+            continue
+        colour = gltf.TextureInfo(index=0) if document.textures else None
+        surface = gltf.PbrMetallicRoughness(baseColorTexture=colour, metallicFactor=0.0, roughnessFactor=_roughness(name))
+        document.materials.append(gltf.Material(name=name, pbrMetallicRoughness=surface, alphaMode=None, alphaCutoff=None))
+        view = _add_view(document, blob, chosen.astype("<u4").tobytes(), _INDICES)
+        document.accessors.append(gltf.Accessor(bufferView=view, componentType=_INT, count=chosen.size, type="SCALAR"))
+        primitives.append(gltf.Primitive(
+            attributes=gltf.Attributes(**attributes), indices=len(document.accessors) - 1,
+            material=len(document.materials) - 1, targets=targets,
+        ))
+    document.meshes = [gltf.Mesh(name=model.name, primitives=primitives)]
+    document.nodes = [gltf.Node(name=model.name, mesh=0)]
+    document.scenes, document.scene = [gltf.Scene(nodes=[0])], 0
+    document.asset = gltf.Asset(version="2.0", generator=f"fitkit {__version__}")
+
+
+def _roughness(part: str) -> float:
+    return next((value for start, value in _ROUGHNESS.items() if part.startswith(start)), _ROUGH_SKIN)
+
+
+def _rows(keyword: str, table: np.ndarray) -> list[str]:
+    # Nine digits bring every float32 back exactly.
+    return [keyword + " " + " ".join(f"{x:.9g}" for x in row) for row in table.tolist()]
+
+
+def _material_lines(part: str, textured: bool) -> str:
+    shininess = round(2 / _roughness(part) ** 4 - 2)  # the Blinn-Phong exponent of that roughness (Walter 2007)
+    lines = [f"newmtl {part}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0.04 0.04 0.04", f"Ns {min(shininess, 1000)}", "illum 2"]
+    return "\n".join(lines + (["map_Kd albedo.png"] if textured else []) + [""])
