@@ -1,0 +1,64 @@
+"""Which place of the head each detected point belongs to, sliding contour included.
+
+Takes `Landmarks` (468 MediaPipe or 68 iBUG points, photo pixels) and a head's own tables; gives `Correspondence`, which the recipes
+fit. Knows no detector and no recipe.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fitkit.morphable import points_on
+from fitkit.types import MorphableModel, SurfacePoints
+
+CONTOUR = 17           # jaw points of the iBUG scheme
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Correspondence:
+    """Detected points and the surface places they show."""
+
+    points: Float[Array, "L 2"]            # pixels
+    surface: SurfacePoints                 # [L]
+    weight: Float[Array, " L"]
+    contour_points: Float[Array, "17 2"]   # pixels
+    contour_weight: Float[Array, " 17"]
+
+
+def correspond(
+    model: MorphableModel, points: Float[Array, "N 2"], ibug: Float[Array, "68 2"], *, contour_weight: float = 0.5
+) -> Correspondence:
+    """Pair detected points with the head: 468 dense points or the inner 51 of 68, and the 17 jaw points that slide.
+
+    Args:
+        model: the head.
+        points: 468 or 68 detected points, pixels.
+        ibug: the same detection as 68 points (for 68 points: themselves).
+        contour_weight: weight of a jaw point beside a well-defined one.
+    """
+    if points.shape[0] == 68:
+        inner = jax.tree.map(lambda table: table[CONTOUR:], model.landmarks)
+        surface, weight, points = inner, jnp.ones(68 - CONTOUR), points[CONTOUR:]
+        jaw = jnp.full(CONTOUR, contour_weight)
+    else:
+        surface, weight = model.dense, model.dense_weight
+        # keep the balance of the 68: the jaw line weighs what it weighs there, however many inner points there are
+        jaw = jnp.full(CONTOUR, contour_weight) * jnp.sum(weight) / (68 - CONTOUR)
+    return Correspondence(points=points, surface=surface, weight=weight, contour_points=ibug[:CONTOUR], contour_weight=jaw)
+
+
+def contour_choice(
+    model: MorphableModel, vertices_image: Float[Array, "V 2"], centre: Float[Array, " 2"]
+) -> SurfacePoints:
+    """The candidate of each jaw line that stands furthest out in the image: the visible jaw of a turned head.
+
+    Candidates run from the cheek to the frontal jaw line, so the near side keeps its frontal place and the far side follows the
+    silhouette. Outward is away from `centre` (the middle of the face, pixels).
+    """
+    candidates = points_on(model.contour, model.triangles, vertices_image)          # [17, M, 2]
+    outward = candidates[:, -1] - centre
+    best = jnp.argmax(jnp.sum((candidates - centre) * outward[:, None], -1), axis=1)
+    return jax.tree.map(lambda table: jax.vmap(lambda row, index: row[index])(table, best), model.contour)

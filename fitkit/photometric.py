@@ -1,0 +1,161 @@
+"""Colour residuals of a rendered head against a photo, with a closed-form Jacobian for second-order solvers.
+
+The pixels of one Gauss-Newton step are frozen: which triangle each sees (from `rasterize`) and how much it counts. What remains is
+smooth in every parameter, and its Jacobian is written out below from four derivatives that the chain rule joins per pixel:
+colour by normal, colour by albedo, pixel by surface point, and the slope of the colour across the triangle. Nothing is swept
+column by column. Inside a triangle (a few millimetres at half a metre) barycentrics are taken as affine in the image.
+
+Colours are compared as sRGB, where a step of equal size looks equal on dark and on light skin; shading is linear.
+Takes a `MorphableModel`, a `Pose` and frozen pixels; gives residuals and Jacobians. Knows no weights and no paper's schedule.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from fitkit import pose as poses
+from fitkit.geometry import vertex_normals
+from fitkit.images import linear_to_srgb
+from fitkit.pose import Pose
+from fitkit.shading import sh_basis
+from fitkit.types import Fragments, MorphableModel
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrozenPixels:
+    """The pixels a step compares: where they are, what they see, what the photo shows."""
+
+    position: Float[Array, "N 2"]      # pixel centres
+    corners: Int[Array, "N 3"]         # vertices of the triangle seen
+    target: Float[Array, "N 3"]        # the photo, sRGB
+    weight: Float[Array, " N"]         # 0 where the slot is empty
+
+
+def freeze_pixels(
+    fragments: Fragments, triangles: Int[Array, "F 3"], mask: Float[Array, " F"], photo: Float[Array, "H W 3"], count: int
+) -> FrozenPixels:
+    """Pick at most `count` of the pixels that see a triangle with `mask` > 0, evenly spread in raster order.
+
+    A pixel of the photo that is not finite (outside the picture) is never picked. Weights carry the mask.
+    """
+    width = fragments.triangle.shape[1]
+    seen = fragments.triangle.ravel()
+    worth = jnp.where(seen >= 0, mask[seen], 0.0)
+    usable = (worth > 0) & jnp.all(jnp.isfinite(photo), -1).ravel()
+    rank = jnp.cumsum(usable) - 1
+    total = jnp.maximum(rank[-1] + 1, 1)
+    # keep pixel number r when r * count / total enters a new whole number: never more than `count`
+    stride = jnp.maximum(total.astype(jnp.float32) / count, 1.0)
+    slot = jnp.floor(rank / stride)
+    kept = usable & (slot > jnp.floor((rank - 1) / stride)) & (slot < count)
+    index = jnp.nonzero(kept, size=count, fill_value=0)[0]
+    filled = jnp.arange(count) < jnp.sum(kept)
+    row, column = jnp.divmod(index, width)
+    return FrozenPixels(
+        position=jnp.stack([column + 0.5, row + 0.5], -1).astype(jnp.float32),
+        corners=triangles[jnp.maximum(seen[index], 0)], target=jnp.nan_to_num(photo.reshape(-1, 3)[index]),
+        weight=jnp.where(filled, worth[index], 0.0))
+
+
+def _affine(corners: Float[Array, "N 3 2"], position: Float[Array, "N 2"]) -> tuple[Float[Array, "N 3"], Float[Array, "N 3 2"]]:
+    """Affine barycentrics of image points in their triangles, and their slopes; finite for flat triangles."""
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    u, v, q = b - a, c - a, position - a
+    area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
+    inverse = jnp.where(jnp.abs(area) > 1e-8, 1.0 / jnp.where(jnp.abs(area) > 1e-8, area, 1.0), 0.0)[:, None]
+    slope_b = jnp.stack([v[:, 1], -v[:, 0]], -1) * inverse
+    slope_c = jnp.stack([-u[:, 1], u[:, 0]], -1) * inverse
+    weight_b, weight_c = jnp.sum(q * slope_b, -1), jnp.sum(q * slope_c, -1)
+    return (jnp.stack([1.0 - weight_b - weight_c, weight_b, weight_c], -1),
+            jnp.stack([-slope_b - slope_c, slope_b, slope_c], 1))
+
+
+def _at_corners(
+    pixels: FrozenPixels, pose: Pose, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], triangles: Int[Array, "F 3"]
+) -> tuple[Float[Array, "N 3 9"], Float[Array, "N 3"], Float[Array, "N 3 2"]]:
+    """View positions, normals and albedo at the corners seen; barycentrics and their slopes."""
+    view = poses.turn(pose, vertices)
+    values = jnp.concatenate([view, vertex_normals(view, triangles), albedo], -1)[pixels.corners]
+    barycentric, slope = _affine(poses.project_view(pose, values[..., :3]), pixels.position)
+    return values, barycentric, slope
+
+
+def residuals(
+    pixels: FrozenPixels, pose: Pose, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"],
+    light: Float[Array, "K 3"], triangles: Int[Array, "F 3"],
+) -> Float[Array, "N 3"]:
+    """Rendered minus photographed colour, sRGB (the difference of Guo 2018, Eq. 6), at frozen pixels."""
+    values, barycentric, _ = _at_corners(pixels, pose, vertices, albedo, triangles)
+    mixed = jnp.einsum("nj,njc->nc", barycentric, values)
+    normal = mixed[:, 3:6] / jnp.sqrt(jnp.sum(jnp.square(mixed[:, 3:6]), -1, keepdims=True) + 1e-12)
+    return linear_to_srgb(mixed[:, 6:] * (sh_basis(normal, bands=3) @ light)) - pixels.target
+
+
+def normal_modes(model: MorphableModel, vertices: Float[Array, "V 3"]) -> Float[Array, "V K 6"]:
+    """Per vertex and shape coefficient: displacement (mm) and change of the unit vertex normal, head frame.
+
+    The displacement is exact; the change of the normal holds at `vertices` and varies slowly, so a fit may keep it for some steps.
+    """
+    basis = jnp.concatenate([model.identity, model.expression])
+    triangles = model.triangles
+    a, b, c = (vertices[triangles[:, j]] for j in range(3))
+    u, v = b - a, c - a
+    sums = jnp.zeros_like(vertices)
+    for j in range(3):
+        sums = sums.at[triangles[:, j]].add(jnp.cross(u, v))
+    length = jnp.sqrt(jnp.sum(jnp.square(sums), -1, keepdims=True) + 1e-20)
+    normal = sums / length
+
+    def change(mode: Float[Array, "V 3"]) -> Float[Array, "V 3"]:
+        first = mode[triangles[:, 0]]
+        turned = jnp.cross(mode[triangles[:, 1]] - first, v) + jnp.cross(u, mode[triangles[:, 2]] - first)
+        total = jnp.zeros_like(mode)
+        for j in range(3):
+            total = total.at[triangles[:, j]].add(turned)
+        total = total / length
+        return total - normal * jnp.sum(total * normal, -1, keepdims=True)
+
+    return jnp.concatenate([basis, jax.vmap(change)(basis)], -1).transpose(1, 0, 2)
+
+
+def linearize(
+    pixels: FrozenPixels, pose: Pose, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], light: Float[Array, "K 3"],
+    model: MorphableModel, modes: Float[Array, "V K 6"],
+) -> tuple[Float[Array, "N 3"], Float[Array, "N 3 n"]]:
+    """Residuals and their Jacobian by (identity, expression, pose 7, albedo, light), the tangent order of the recipes."""
+    values, barycentric, slope = _at_corners(pixels, pose, vertices, albedo, model.triangles)
+    mixed = jnp.einsum("nj,njc->nc", barycentric, values)
+    across = jnp.einsum("njd,njc->ncd", slope, values[..., 3:])           # slope of normal and albedo in the image
+    view, colour = mixed[:, :3], mixed[:, 6:]
+    length = jnp.sqrt(jnp.sum(jnp.square(mixed[:, 3:6]), -1, keepdims=True) + 1e-12)
+    normal = mixed[:, 3:6] / length
+    basis = sh_basis(normal, bands=3)
+    irradiance = basis @ light
+    linear = colour * irradiance
+    rendered, gamma = jax.jvp(linear_to_srgb, (linear,), (jnp.ones_like(linear),))
+
+    # colour by the (unnormalised) interpolated normal [N, channel, 3], and by the albedo [N, channel]
+    axes = jnp.broadcast_to(jnp.eye(3, dtype=normal.dtype)[:, None], (3, *normal.shape))
+    turned = jax.vmap(lambda axis: jax.jvp(sh_basis, (normal,), (axis,))[1])(axes)               # [axis, N, K]
+    by_normal = jnp.einsum("dnk,kc->ncd", turned, light) * (gamma * colour)[..., None]
+    by_normal = (by_normal - normal[:, None] * jnp.sum(by_normal * normal[:, None], -1, keepdims=True)) / length[..., None]
+    by_albedo = gamma * irradiance
+    colour_slope = jnp.einsum("nce,ned->ncd", by_normal, across[:, :3]) + by_albedo[..., None] * across[:, 3:]
+
+    # a surface point that moves takes its colour along: the pixel sees what was up the slope
+    pixel_by_point, pixel_by_pose = poses.projection_jacobian(pose, view)
+    by_point = -jnp.einsum("ncd,nde->nce", colour_slope, pixel_by_point)
+    by_pose = -jnp.einsum("ncd,ndp->ncp", colour_slope, pixel_by_pose)
+    by_pose = by_pose.at[..., :3].add(jnp.cross(mixed[:, None, 3:6], by_normal))
+    to_head = jnp.concatenate([by_point @ pose.rotation, by_normal @ pose.rotation], -1)         # [N, channel, 6]
+    by_shape = jnp.zeros((*to_head.shape[:2], modes.shape[1]), to_head.dtype)
+    for j in range(3):
+        by_shape += jnp.einsum("ncd,nkd->nck", to_head * barycentric[:, j, None, None], modes[pixels.corners[:, j]])
+
+    albedo_modes = jnp.einsum("nj,njac->nca", barycentric, model.albedo.transpose(1, 0, 2)[pixels.corners])
+    by_light = jnp.einsum("nc,nk,ce->ncke", gamma * colour, basis, jnp.eye(3)).reshape(*rendered.shape, -1)
+    jacobian = jnp.concatenate([by_shape, by_pose, albedo_modes * by_albedo[..., None], by_light], -1)
+    return rendered - pixels.target, jacobian

@@ -1,0 +1,139 @@
+"""What the fits of this room move: one face with its light and pose, its tangent space, its box and its priors.
+
+Tangent order: identity, expression, pose (rotation 3, centre 2, log scale, log focal), albedo, light (row-major `[K, 3]`).
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fitkit import pose as poses
+from fitkit.correspondence import Correspondence
+from fitkit.pose import Pose
+from fitkit.types import FaceParameters, MorphableModel
+
+COEFFICIENT_BOUND = 4.0    # standard deviations; a face that needs more is not what the model knows
+SH_WHITE = 3.5449077       # sqrt(4 pi): the constant coefficient under which a white surface shows 1
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FaceState:
+    """One face under estimation."""
+
+    face: FaceParameters
+    pose: Pose
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FocalPrior:
+    """What is known of the lens: `log_focal ~ N(mean, deviation)` inside [mean - room, mean + room]; room 0 holds it."""
+
+    mean: Float[Array, ""]
+    deviation: Float[Array, ""]
+    room: Float[Array, ""]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What is seen of one face, in pixels of a square crop."""
+
+    crop: Float[Array, "S S 3"]            # sRGB; NaN outside the photo
+    seen: Correspondence
+    ibug: Float[Array, "68 2"]             # the same detection as 68 points
+    focal: FocalPrior
+    principal: Float[Array, " 2"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Solution:
+    """What a recipe came to."""
+
+    state: FaceState
+    losses: dict[str, float]               # by the term's name
+
+
+def sizes(state: FaceState) -> tuple[int, int, int, int, int]:
+    """Lengths of the tangent's blocks."""
+    face = state.face
+    return face.identity.shape[0], face.expression.shape[0], poses.TANGENT, face.albedo.shape[0], face.light.size
+
+
+def neutral(model: MorphableModel, pose: Pose) -> FaceState:
+    """The mean face under white ambient light."""
+    light = jnp.zeros((9, 3)).at[0].set(SH_WHITE)
+    face = FaceParameters(
+        identity=jnp.zeros(model.identity.shape[0]), expression=jnp.zeros(model.expression.shape[0]),
+        albedo=jnp.zeros(model.albedo.shape[0]), light=light)
+    return FaceState(face=face, pose=pose)
+
+
+def retract(state: FaceState, step: Float[Array, " n"]) -> FaceState:
+    """The state after a tangent step."""
+    a, b, c, d, _ = sizes(state)
+    face = state.face
+    moved = FaceParameters(
+        identity=face.identity + step[:a], expression=face.expression + step[a:a + b],
+        albedo=face.albedo + step[a + b + c:a + b + c + d],
+        light=face.light + step[a + b + c + d:].reshape(face.light.shape))
+    return FaceState(face=moved, pose=poses.retract(state.pose, step[a + b:a + b + c]))
+
+
+def room(
+    state: FaceState, model: MorphableModel, focal: FocalPrior, *, appearance: bool
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """How far each tangent coordinate may move inside the boxes of coefficients and lens; `appearance=False` holds albedo, light."""
+    face = state.face
+    free = jnp.full(6, 1e3)
+    reach = focal.room if state.pose.perspective else jnp.zeros_like(focal.room)
+    lens = jnp.stack([focal.mean - reach, focal.mean + reach]) - state.pose.log_focal
+    lens = jnp.where(reach > 0, lens, 0.0)
+    bound = COEFFICIENT_BOUND if appearance else 0.0
+    light = jnp.full(face.light.size, 1e3 if appearance else 0.0)
+
+    def side(sign: float, expression: Float[Array, " E"], lens: Float[Array, ""]) -> Float[Array, " n"]:
+        albedo = sign * bound - face.albedo if appearance else jnp.zeros_like(face.albedo)
+        return jnp.concatenate([
+            sign * COEFFICIENT_BOUND - face.identity, expression - face.expression, sign * free, lens[None],
+            albedo, sign * light])
+
+    return side(-1.0, model.expression_lower, lens[0]), side(1.0, model.expression_upper, lens[1])
+
+
+def light_deviation(bands: int) -> Float[Array, " K"]:
+    """Prior deviation of the coefficients of each band about white ambient light, in units of that light."""
+    return jnp.concatenate([jnp.full(2 * band + 1, value) for band, value in zip(range(bands), (0.4, 0.5, 0.2), strict=False)])
+
+
+def prior_system(
+    state: FaceState, model: MorphableModel, focal: FocalPrior, *, chroma: float
+) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, "n n"]]:
+    """The priors of Guo 2018 Eq. 8 and ours on lens and light as `sum(residual^2)`: residual, gradient, Gauss-Newton matrix.
+
+    `chroma` is the deviation of a light's colour from grey, relative to white ambient light.
+    """
+    a, b, c, d, e = sizes(state)
+    face = state.face
+    k = face.light.shape[0]
+    coordinates = jnp.concatenate([
+        face.identity, face.expression, jnp.zeros(poses.TANGENT - 1), (state.pose.log_focal - focal.mean)[None],
+        face.albedo, face.light.ravel()])
+    scale = jnp.concatenate([
+        jnp.ones(a), model.expression_scale, jnp.full(poses.TANGENT - 1, jnp.inf), focal.deviation[None], jnp.ones(d),
+        jnp.full(e, jnp.inf)])
+    diagonal = 1.0 / jnp.square(scale)
+    # light: the grey part about white ambient light, the coloured part about zero
+    grey = jnp.full((3, 3), 1.0 / 3.0)
+    deviation = light_deviation(3)[:k] * SH_WHITE
+    block = (jnp.square(1.0 / deviation)[:, None, None] * grey
+             + jnp.square(1.0 / (jnp.minimum(deviation, chroma * SH_WHITE)))[:, None, None] * (jnp.eye(3) - grey))
+    light_matrix = jax.scipy.linalg.block_diag(*block)
+    offset = face.light.at[0].add(-SH_WHITE).ravel()
+    matrix = jnp.diag(diagonal).at[a + b + c + d:, a + b + c + d:].set(light_matrix)
+    gradient = (diagonal * coordinates).at[a + b + c + d:].set(light_matrix @ offset)
+    energy = jnp.sum(diagonal[:a + b + c + d] * jnp.square(coordinates[:a + b + c + d])) + offset @ light_matrix @ offset
+    return energy, gradient, matrix
