@@ -1,7 +1,7 @@
 """Recipes: every decision of a paper. `RECIPES` maps a name to its fields, its function and its source.
 
-A recipe takes what is seen of one face (`Observation`, pixels of a square crop) and gives a `Solution`; it reads no files and writes
-none. `api.py` makes the observation from a photo and the result from the solution.
+A recipe takes what is seen of one face (`Observation`, pixels of a square crop) and gives a `Solution`; it reads and writes no
+files. `api.py` makes the observation from a photo and the result from the solution.
 """
 
 import dataclasses

@@ -86,7 +86,7 @@ def retract(state: FaceState, step: Float[Array, " n"]) -> FaceState:
 def room(
     state: FaceState, model: MorphableModel, focal: FocalPrior, *, appearance: bool
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    """How far each tangent coordinate may move inside the boxes of coefficients and lens; `appearance=False` holds albedo, light."""
+    """How far each tangent coordinate may move inside its box; `appearance=False` holds albedo and light."""
     face = state.face
     free = jnp.full(6, 1e3)
     reach = focal.room if state.pose.perspective else jnp.zeros_like(focal.room)
