@@ -32,12 +32,12 @@ def head_angles(camera: Camera) -> Float[Array, "3"]:
 
 def to_camera(camera: Camera, points: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
     """World points (mm) in the camera frame (mm)."""
-    return _rotate(camera.rotation, points) + camera.translation
+    return jnp.stack(_rotate(camera.rotation, points, camera.translation), axis=-1)
 
 
 def to_view(camera: Camera, directions: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
     """World directions (normals) in the view frame: x right, y up, z to the viewer."""
-    return _rotate(_flip_rows(camera.rotation), directions)
+    return jnp.stack(_rotate(_flip_rows(camera.rotation), directions, jnp.zeros_like(camera.translation)), axis=-1)
 
 
 def project(camera: Camera, points: Float[Array, "*n 3"]) -> tuple[Float[Array, "*n 2"], Float[Array, "*n"]]:
@@ -45,7 +45,7 @@ def project(camera: Camera, points: Float[Array, "*n 3"]) -> tuple[Float[Array, 
 
     A point behind a pinhole has no image: its pixel is finite but meaningless and its depth is <= 0; the rasterizer drops it.
     """
-    x, y, z = jnp.moveaxis(to_camera(camera, points), -1, 0)
+    x, y, z = _rotate(camera.rotation, points, camera.translation)
     divisor = z if camera.perspective else jnp.broadcast_to(camera.translation[2], z.shape)
     inverse = 1.0 / jnp.maximum(divisor, _NEAREST)
     pixels = jnp.stack([camera.focal * x * inverse + camera.principal[0],
@@ -74,7 +74,8 @@ def _flip_rows(rotation: Float[Array, "3 3"]) -> Float[Array, "3 3"]:
     return rotation * jnp.asarray([[1.0], [-1.0], [-1.0]], rotation.dtype)
 
 
-def _rotate(rotation: Float[Array, "3 3"], points: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
-    """`rotation @ point` for each point, written out: exact float32 on every device, and no tiny matrix products."""
-    x, y, z = jnp.moveaxis(points, -1, 0)
-    return jnp.stack([rotation[i, 0] * x + rotation[i, 1] * y + rotation[i, 2] * z for i in range(3)], axis=-1)
+def _rotate(rotation: Float[Array, "3 3"], points: Float[Array, "*n 3"],
+            shift: Float[Array, "3"]) -> list[Float[Array, "*n"]]:
+    """`rotation @ point + shift` per coordinate, written out: exact float32 on every device, and no tiny matrix products."""
+    x, y, z = points[..., 0], points[..., 1], points[..., 2]
+    return [rotation[i, 0] * x + rotation[i, 1] * y + rotation[i, 2] * z + shift[i] for i in range(3)]

@@ -49,12 +49,16 @@ def rotation_from_euler(yaw: ArrayLike, pitch: ArrayLike, roll: ArrayLike) -> Fl
 
 def euler_from_rotation(rotation: Float[Array, "3 3"]) -> Float[Array, "3"]:
     """(yaw, pitch, roll) in radians of a head rotation; the inverse of `rotation_from_euler` for |pitch| < 90 degrees."""
-    # The length of the column, not arcsin alone: arcsin has an infinite slope at +-90 degrees.
+    # arctan2 of the column's length, not arcsin: arcsin has an infinite slope at +-90 degrees.
     level = jnp.sqrt(jnp.maximum(rotation[0, 2] ** 2 + rotation[2, 2] ** 2, _TINY))
-    yaw = jnp.arctan2(rotation[0, 2], rotation[2, 2])
-    pitch = jnp.arctan2(-rotation[1, 2], level)
-    roll = jnp.arctan2(rotation[1, 0], rotation[1, 1])
-    return jnp.stack([yaw, pitch, roll])
+    return jnp.stack([_angle(rotation[0, 2], rotation[2, 2]), _angle(-rotation[1, 2], level),
+                      _angle(rotation[1, 0], rotation[1, 1])])
+
+
+def _angle(sine: Float[Array, ""], cosine: Float[Array, ""]) -> Float[Array, ""]:
+    """`arctan2`, and 0 with a zero gradient where both are zero."""
+    usable = sine**2 + cosine**2 > _TINY
+    return jnp.where(usable, jnp.arctan2(sine, jnp.where(usable, cosine, 1.0)), 0.0)
 
 
 def face_normals(vertices: Float[Array, "V 3"], triangles: Int[Array, "F 3"]) -> Float[Array, "F 3"]:
