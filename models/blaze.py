@@ -3,8 +3,8 @@
 BlazeFace (Bazarevsky et al. 2019, "BlazeFace: Sub-millisecond neural face detection on mobile GPUs", section 3.1): a depthwise 3x3
 convolution, a pointwise one, and a residual whose missing channels are zero. The detector activates with ReLU, the mesh with PReLU.
 
-Activations are float32 `[batch, height, width, channels]`. Padding is TensorFlow's SAME: at stride 2 on an even extent the odd row and
-column of zeros go below and to the right.
+Activations are float32 `[batch, height, width, channels]`. Padding is TensorFlow's SAME: at stride 2 on an even extent the
+odd row and column of zeros go below and to the right.
 """
 
 import pathlib
@@ -31,21 +31,40 @@ def activate(x: Float[Array, "*n c"], slope: nnx.Param | None) -> Float[Array, "
     return jnp.maximum(x, 0) if slope is None else jnp.where(x >= 0, x, x * slope[...])
 
 
-class Convolution(nnx.Module):
-    """Dense convolution with bias."""
+class Stem(nnx.Module):
+    """Dense convolution at stride 2: every 2x2 of pixels becomes one of four times the channels, then stride 1.
 
-    def __init__(self, inputs: int, outputs: int, *, size: int = 1, stride: int = 1, padding: str = "SAME"):
-        self.kernel = _zeros(size, size, inputs, outputs)
+    The same sums as the strided convolution, four times faster in XLA on CPU.
+    """
+
+    def __init__(self, outputs: int, *, size: int):
+        self.kernel = _zeros(size, size, 3, outputs)
         self.bias = _zeros(outputs)
-        self.stride = stride
-        self.padding = padding
 
-    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b u v o"]:
-        """Convolve."""
-        layout = ("NHWC", "HWIO", "NHWC")
-        strides = (self.stride, self.stride)
-        y = jax.lax.conv_general_dilated(x, self.kernel[...], strides, self.padding, dimension_numbers=layout)
-        return y + self.bias[...]
+    def __call__(self, x: Float[Array, "b h w 3"]) -> Float[Array, "b h/2 w/2 o"]:
+        """Convolve; the size of the kernel is odd."""
+        kernel = self.kernel[...]
+        size, _, inputs, outputs = kernel.shape
+        before, blocks = (size - 2) // 2, (size + 1) // 2
+        x = jnp.pad(x, ((0, 0), (before, size - 1 - before), (before, size - 1 - before), (0, 0)))
+        batch, height, width, _ = x.shape
+        x = x.reshape(batch, height // 2, 2, width // 2, 2, inputs).transpose(0, 1, 3, 2, 4, 5)
+        kernel = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0))).reshape(blocks, 2, blocks, 2, inputs, outputs)
+        kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(blocks, blocks, 4 * inputs, outputs)
+        x = x.reshape(batch, height // 2, width // 2, 4 * inputs)
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")) + self.bias[...]
+
+
+class Pointwise(nnx.Module):
+    """1x1 convolution with bias."""
+
+    def __init__(self, inputs: int, outputs: int):
+        self.kernel = _zeros(inputs, outputs)
+        self.bias = _zeros(outputs)
+
+    def __call__(self, x: Float[Array, "*n i"]) -> Float[Array, "*n o"]:
+        """Multiply the channels."""
+        return x @ self.kernel[...] + self.bias[...]
 
 
 class BlazeBlock(nnx.Module):
@@ -97,6 +116,6 @@ def load_parameters(module: nnx.Module, name: str) -> tuple[nnx.GraphDef, nnx.St
     if {key: value.shape for key, value in stored.items()} != parameter_shapes(module):
         raise FitkitError("E_DATA", f"the weight file {path} does not fit the network of this version; reinstall fitkit.")
     graph, state = nnx.split(module)
-    flat = [(keys, leaf.replace(jnp.asarray(stored[".".join(map(str, keys))].astype(np.float32))))
+    flat = [(keys, leaf.replace(stored[".".join(map(str, keys))].astype(np.float32)))
             for keys, leaf in nnx.to_flat_state(state)]
-    return graph, nnx.from_flat_state(flat)
+    return graph, jax.device_put(nnx.from_flat_state(flat))

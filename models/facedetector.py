@@ -1,7 +1,8 @@
-"""MediaPipe's short-range face detector (BlazeFace, 128 px) as a Flax NNX network, with its anchors.
+"""MediaPipe's short-range face detector (BlazeFace) as a Flax NNX network, with its anchors.
 
-Weights: `weights/facedetector.safetensors`, made by `models/build/mediapipe.py`; the card beside it tells what it is. Knows one 128 px
-input at a time, in batches; finding faces of any size and roll in a photo is `facesearch.py`.
+Trained on 128 px inputs, but fully convolutional and used so: one pass over any canvas whose sides are multiples of 16
+finds every face of about 18 to 110 px in it. Faces of any size in a photo are the business of `facesearch.py`. Weights:
+`weights/facedetector.safetensors`, made by `models/build/mediapipe.py`; the card beside it tells what it is.
 """
 
 import functools
@@ -12,10 +13,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from fitkit.models.blaze import BlazeBlock, Convolution, load_parameters
+from fitkit.models.blaze import BlazeBlock, Pointwise, Stem, load_parameters
 
-SIZE = 128          # input, pixels
-ANCHORS = 896       # 16 x 16 x 2 + 8 x 8 x 6
+# (stride of the cells, anchors in each): 896 anchors on 128 x 128
+ANCHORS = ((8, 2), (16, 6))
 
 
 class FaceDetector(nnx.Module):
@@ -26,15 +27,15 @@ class FaceDetector(nnx.Module):
     COARSE = ((88, 96, 2), (96, 96, 1), (96, 96, 1), (96, 96, 1), (96, 96, 1))
 
     def __init__(self) -> None:
-        self.stem = Convolution(3, 24, size=5, stride=2)
+        self.stem = Stem(24, size=5)
         self.fine = nnx.List([BlazeBlock(i, o, stride=s) for i, o, s in self.FINE])
         self.coarse = nnx.List([BlazeBlock(i, o, stride=s) for i, o, s in self.COARSE])
-        self.fine_score = Convolution(88, 2)
-        self.fine_box = Convolution(88, 32)
-        self.coarse_score = Convolution(96, 6)
-        self.coarse_box = Convolution(96, 96)
+        self.fine_score = Pointwise(88, 2)
+        self.fine_box = Pointwise(88, 32)
+        self.coarse_score = Pointwise(96, 6)
+        self.coarse_box = Pointwise(96, 96)
 
-    def __call__(self, image: Float[Array, "b 128 128 3"]) -> tuple[Float[Array, "b 896 16"], Float[Array, "b 896"]]:
+    def __call__(self, image: Float[Array, "b h w 3"]) -> tuple[Float[Array, "b a 16"], Float[Array, "b a"]]:
         """Raw regressors and score logits per anchor, from RGB in [-1, 1]."""
         x = jnp.maximum(self.stem(image), 0)
         for block in self.fine:
@@ -47,23 +48,23 @@ class FaceDetector(nnx.Module):
         return jnp.concatenate(boxes, 1), jnp.concatenate(scores, 1)
 
 
-def anchors() -> Float[np.ndarray, "896 2"]:
-    """Anchor centres in input pixels, in the order of the network's outputs (rows, then columns, then anchors of a cell)."""
-    def grid(cells: int, each: int) -> np.ndarray:
-        centre = (np.arange(cells, dtype=np.float32) + 0.5) * (SIZE / cells)
-        y, x, _ = np.meshgrid(centre, centre, np.arange(each), indexing="ij")
+def anchors(height: int, width: int) -> Float[np.ndarray, "a 2"]:
+    """Anchor centres (x, y) in pixels, in the order of the network's outputs: rows, columns, anchors of a cell."""
+    def grid(stride: int, each: int) -> np.ndarray:
+        rows, columns = ((np.arange(extent // stride, dtype=np.float32) + 0.5) * stride for extent in (height, width))
+        y, x, _ = np.meshgrid(rows, columns, np.arange(each), indexing="ij")
         return np.stack([x.ravel(), y.ravel()], -1)
-    return np.concatenate([grid(16, 2), grid(8, 6)])
+    return np.concatenate([grid(*level) for level in ANCHORS])
 
 
-def decode(regressors: Float[Array, "*n 896 16"]) -> tuple[Float[Array, "*n 896 4"], Float[Array, "*n 896 6 2"]]:
-    """Regressors -> boxes (x0, y0, x1, y1) and six keypoints, in pixels of the 128 px input.
+def decode(regressors: Float[Array, "b a 16"],
+           centres: Float[np.ndarray, "a 2"]) -> tuple[Float[Array, "b a 4"], Float[Array, "b a 6 2"]]:
+    """Regressors -> boxes (x0, y0, x1, y1) and six keypoints, in pixels of the canvas.
 
-    The keypoints: right eye, left eye (the subject's), nose tip, mouth, right ear, left ear.
+    The keypoints: the subject's right eye, left eye, nose tip, mouth, right ear, left ear.
     """
-    centre = jnp.asarray(anchors())
-    middle = regressors[..., 0:2] + centre
-    half = regressors[..., 2:4] / 2
+    centre = jnp.asarray(centres)
+    middle, half = regressors[..., 0:2] + centre, regressors[..., 2:4] / 2
     keypoints = regressors[..., 4:].reshape(*regressors.shape[:-1], 6, 2) + centre[:, None]
     return jnp.concatenate([middle - half, middle + half], -1), keypoints
 
@@ -75,13 +76,8 @@ def load_facedetector() -> tuple[nnx.GraphDef, nnx.State]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _detect(graph: nnx.GraphDef, state: nnx.State, tiles: Array) -> tuple[Array, Array, Array]:
-    regressors, logits = nnx.merge(graph, state)(tiles * 2 - 1)
-    boxes, keypoints = decode(regressors)
+def detect_anchors(graph: nnx.GraphDef, state: nnx.State, images: Float[Array, "b h w 3"]) -> tuple[Array, Array, Array]:
+    """Boxes `[b, a, 4]`, keypoints `[b, a, 6, 2]` (pixels) and scores `[b, a]` of RGB images in [0, 1]."""
+    regressors, logits = nnx.merge(graph, state)(images * 2 - 1)
+    boxes, keypoints = decode(regressors, anchors(*images.shape[1:3]))
     return boxes, keypoints, jax.nn.sigmoid(jnp.clip(logits, -100, 100))
-
-
-def detect_tiles(tiles: Float[np.ndarray, "b 128 128 3"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes `[b, 896, 4]`, keypoints `[b, 896, 6, 2]` (pixels of the tile) and scores `[b, 896]` of RGB tiles in [0, 1]."""
-    boxes, keypoints, scores = jax.device_get(_detect(*load_facedetector(), tiles))
-    return boxes, keypoints, scores

@@ -1,21 +1,37 @@
-"""MediaPipe's 468-point face mesh (192 px) as a Flax NNX network.
+"""MediaPipe's 468-point face mesh (192 px) as a Flax NNX network, and from a photo to the points of every face in it.
 
 Kartynnik et al. 2019, "Real-time facial surface geometry from monocular video on mobile GPUs". Weights:
-`weights/facemesh.safetensors`, made by `models/build/mediapipe.py`; the card beside it tells what it is.
+`weights/facemesh.safetensors`, made by `models/build/mediapipe.py`; the card beside it tells what it is. Takes sRGB photos,
+gives `Landmarks` in photo pixels. `load_detector` is what `api.py` hands to `fitkit.landmarks.detect`.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
+from PIL import Image
 
-from fitkit.models.blaze import BlazeBlock, Convolution, activate, load_parameters
+from fitkit.landmarks import Detector, Landmarks, box_of
+from fitkit.models.blaze import BlazeBlock, Pointwise, Stem, activate, load_parameters
+from fitkit.models.facesearch import Detection, detect_faces, overlap
 
 SIZE = 192          # input, pixels
 POINTS = 468
+MARGIN = 1.5        # side of the crop over the extent of the face
+PASSES = 2
+SIDE = 240          # side of the detector's square in the window: a little above SIZE, so that bilinear sampling does not alias
+WINDOW = 400        # window a crop is resampled from, pixels: holds that square turned, and then some
+RIGHT_EYE = np.array([33, 133])     # corners of the subject's right eye
+LEFT_EYE = np.array([263, 362])
+MOUTH = np.array([13, 14])          # inner edges of the lips
+FACE = 0.5              # least face probability of the mesh
+RESTLESS = 0.04         # greatest motion of the points in the last pass, fraction of the crop's side
+ASTRAY = 0.35           # greatest distance of the mesh's eyes and mouth from the detector's, fraction of the box
+SAME = 0.5              # two faces sharing more than this of the smaller box are one
 
 
 class FaceMesh(nnx.Module):
@@ -25,7 +41,7 @@ class FaceMesh(nnx.Module):
              (64, 128, 2), (128, 128, 1), (128, 128, 1), (128, 128, 2), (128, 128, 1), (128, 128, 1))
 
     def __init__(self) -> None:
-        self.stem = Convolution(3, 16, size=3, stride=2)
+        self.stem = Stem(16, size=3)
         self.stem_slope = nnx.Param(np.zeros(16, np.float32))
         self.trunk = nnx.List([BlazeBlock(i, o, stride=s, prelu=True) for i, o, s in self.TRUNK])
         self.points = Branch(blocks=3, outputs=3 * POINTS)
@@ -44,17 +60,17 @@ class Branch(nnx.Module):
 
     def __init__(self, *, blocks: int, outputs: int) -> None:
         self.wide = nnx.List([BlazeBlock(128, 128, stride=2 if i == 0 else 1, prelu=True) for i in range(blocks)])
-        self.squeeze = Convolution(128, 32)
+        self.squeeze = Pointwise(128, 32)
         self.squeeze_slope = nnx.Param(np.zeros(32, np.float32))
         self.narrow = BlazeBlock(32, 32, prelu=True)
-        self.output = Convolution(32, outputs, size=3, padding="VALID")
+        self.output = Pointwise(9 * 32, outputs)
 
     def __call__(self, x: Float[Array, "b 6 6 128"]) -> Float[Array, "b o"]:
         """Apply the branch."""
         for block in self.wide:
             x = block(x)
         x = self.narrow(activate(self.squeeze(x), self.squeeze_slope))
-        return self.output(x)[:, 0, 0]
+        return self.output(x.reshape(len(x), -1))
 
 
 @functools.cache
@@ -64,6 +80,126 @@ def load_facemesh() -> tuple[nnx.GraphDef, nnx.State]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _mesh(graph: nnx.GraphDef, state: nnx.State, crops: Array) -> tuple[Array, Array]:
+def mesh_points(graph: nnx.GraphDef, state: nnx.State, crops: Float[Array, "b 192 192 3"]) -> tuple[Array, Array]:
+    """Points `[b, 468, 3]` in pixels of the crop and the probability `[b]` that a face is there, of RGB crops in [0, 1]."""
     points, logits = nnx.merge(graph, state)(crops)
     return points, jax.nn.sigmoid(logits)
+
+
+def sample_crop(window: Float[Array, "w w 3"], square: Float[Array, " 4"]) -> Float[Array, "192 192 3"]:
+    """Resample a turned square of a window, bilinear; beyond the window its edge is repeated.
+
+    Args:
+        window: RGB.
+        square: centre x, y and side in pixels of the window, roll in radians (clockwise in the image).
+    """
+    step = jnp.arange(SIZE) + 0.5
+    x, y = jnp.moveaxis(crop_to_window(jnp.stack(jnp.meshgrid(step, step), -1), square) - 0.5, -1, 0)
+    last = window.shape[0] - 1
+    x, y = jnp.clip(x, 0, last), jnp.clip(y, 0, last)
+    left, top = jnp.floor(x).astype(int), jnp.floor(y).astype(int)
+    right, bottom = jnp.minimum(left + 1, last), jnp.minimum(top + 1, last)
+    u, v = (x - left)[..., None], (y - top)[..., None]
+    upper = window[top, left] * (1 - u) + window[top, right] * u
+    lower = window[bottom, left] * (1 - u) + window[bottom, right] * u
+    return upper * (1 - v) + lower * v
+
+
+def crop_to_window(points: Float[Array, "*n 2"], square: Float[Array, " 4"]) -> Float[Array, "*n 2"]:
+    """Points in pixels of the crop -> pixels of the window."""
+    cos, sin = jnp.cos(square[3]), jnp.sin(square[3])
+    turn = jnp.array([[cos, sin], [-sin, cos]])
+    return square[:2] + ((points - SIZE / 2) * (square[2] / SIZE)) @ turn
+
+
+def square_of(points: Float[Array, "468 2"]) -> Float[Array, " 4"]:
+    """The square to crop around a face whose points are known: upright along the eyes, 1.5 times the extent of the points."""
+    eyes = points[LEFT_EYE].mean(0) - points[RIGHT_EYE].mean(0)
+    roll = jnp.arctan2(eyes[1], eyes[0])
+    cos, sin = jnp.cos(roll), jnp.sin(roll)
+    turn = jnp.array([[cos, sin], [-sin, cos]])
+    upright = points @ turn.T
+    low, high = upright.min(0), upright.max(0)
+    return jnp.concatenate([(low + high) / 2 @ turn, jnp.array([MARGIN * (high - low).max(), roll])])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def refine(graph: nnx.GraphDef, state: nnx.State, windows: Float[Array, "b w w 3"],
+           squares: Float[Array, "b 4"]) -> tuple[Array, Array, Array]:
+    """Mesh in the square of the detector, then again in the square of the mesh's own points, `PASSES` times in all.
+
+    Returns:
+        Points `[b, 468, 2]` in pixels of the window, face probability `[b]` of the last pass, and how far the points moved
+        in it `[b]` (mean, fraction of the square's side).
+    """
+    network = nnx.merge(graph, state)
+
+    def once(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        squares, before = carry
+        points, logits = network(jax.vmap(sample_crop)(windows, squares))
+        points = jax.vmap(crop_to_window)(points[..., :2], squares)
+        moved = jnp.linalg.norm(points - before, axis=-1).mean(-1) / squares[:, 2]
+        return (jax.vmap(square_of)(points), points), (jax.nn.sigmoid(logits), moved)
+
+    start = (squares, jnp.zeros((len(windows), POINTS, 2)))
+    (_, points), (face, moved) = jax.lax.scan(once, start, None, length=PASSES)
+    return points, face[-1], moved[-1]
+
+
+def load_detector() -> Detector:
+    """The detector: a function from a photo (RGB in [0, 1], sRGB, `[h, w, 3]`) to its faces, largest first."""
+    load_facemesh()
+    return find_faces
+
+
+def find_faces(image: Float[np.ndarray, "h w 3"], *, minimum_size: float = 32.0) -> list[Landmarks]:
+    """The 468 points of every face of at least `minimum_size` pixels, largest first."""
+    photo = Image.fromarray(np.asarray(np.clip(np.asarray(image) * 255 + 0.5, 0, 255), np.uint8))
+    faces = [mesh_face(photo, detection) for detection in detect_faces(photo, minimum_size=minimum_size)]
+    kept: list[Landmarks] = []
+    for face in sorted((face for face in faces if face is not None), key=lambda face: -face.score):
+        if not kept or overlap(face.box, np.stack([other.box for other in kept]))[1].max() < SAME:
+            kept.append(face)
+    return sorted(kept, key=lambda face: -float(np.prod(face.box[2:] - face.box[:2])))
+
+
+def mesh_face(photo: Image.Image, detection: Detection) -> Landmarks | None:
+    """The points of one detection, or None where the mesh does not confirm it."""
+    window, square, origin, scale = cut_window(photo, detection)
+    refined = refine(*load_facemesh(), window[None], square[None])
+    points, probability, moved = (x[0] for x in jax.device_get(refined))
+    points = np.asarray(points * scale + origin, np.float32)
+    if probability < FACE or moved > RESTLESS or astray(points, detection) > ASTRAY:
+        return None
+    return Landmarks(points=points, scheme="mediapipe468", score=float(probability) * detection.score, box=box_of(points))
+
+
+def cut_window(photo: Image.Image, detection: Detection) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """The surroundings of a detection at a fixed scale, antialiased: faces of all sizes are resampled from one shape.
+
+    Returns:
+        The window `[WINDOW, WINDOW, 3]`, RGB in [0, 1], the photo's edge repeated beyond it; the square to crop from it
+        (centre, side, roll); its top-left corner in the photo; photo pixels per window pixel.
+    """
+    eyes = detection.keypoints[1] - detection.keypoints[0]
+    centre = (detection.box[:2] + detection.box[2:]) / 2
+    scale = MARGIN * float((detection.box[2:] - detection.box[:2]).max()) / SIDE
+    origin = centre - WINDOW / 2 * scale
+    first = np.ceil(np.maximum(-origin / scale, 0)).astype(int)
+    last = np.floor(np.minimum((np.array(photo.size) - origin) / scale, WINDOW)).astype(int)
+    last = np.maximum(last, first + 1)
+    inside = np.clip(np.concatenate([origin + first * scale, origin + last * scale]), 0, [*photo.size] * 2)
+    part = photo.resize((last[0] - first[0], last[1] - first[1]), Image.Resampling.BILINEAR, box=tuple(inside))
+    around = [(first[i], WINDOW - last[i]) for i in (1, 0)]
+    window = np.pad(np.asarray(part, np.float32) / 255, [*around, (0, 0)], mode="edge")
+    square = np.array([WINDOW / 2, WINDOW / 2, SIDE, math.atan2(eyes[1], eyes[0])], np.float32)
+    return window, square, origin, scale
+
+
+def astray(points: Float[np.ndarray, "468 2"], detection: Detection) -> float:
+    """Greatest distance between eyes and mouth as the mesh and as the detector see them, fraction of the box."""
+    mesh = np.stack([points[RIGHT_EYE].mean(0), points[LEFT_EYE].mean(0), points[MOUTH].mean(0)])
+    distance = np.linalg.norm(mesh - detection.keypoints[[0, 1, 3]], axis=-1)
+    return float(distance.max() / (detection.box[2:] - detection.box[:2]).max())
+
+

@@ -2,9 +2,9 @@
 
     python -m fitkit.models.build.mediapipe mediapipe-0.10.21-cp311-cp311-manylinux_2_28_x86_64.whl
 
-Takes the two `.tflite` files out of the wheel (any platform's wheel holds the same two; their sha256 are checked), reads their constant
-tensors with a minimal flatbuffer reader, renames and transposes them to the Flax modules, and writes `models/weights/*.safetensors`
-in float16, as stored upstream. The same wheel gives the same bytes.
+Takes the two `.tflite` files out of the wheel (any platform's wheel holds the same two; their sha256 are checked), reads
+their constant tensors with a minimal flatbuffer reader, renames and transposes them to the Flax modules, and writes
+`models/weights/*.safetensors` in float16, as stored upstream. The same wheel gives the same bytes.
 """
 
 import argparse
@@ -95,7 +95,13 @@ def read_constants(data: bytes) -> dict[str, np.ndarray]:
     return constants
 
 
-def _convolution(constants: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+def _pointwise(constants: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    # OHWI -> (H W I) O
+    kernel = constants[f"{name}/Kernel"]
+    return {"kernel": kernel.reshape(len(kernel), -1).T, "bias": constants[f"{name}/Bias"]}
+
+
+def _stem(constants: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
     # OHWI -> HWIO
     return {"kernel": constants[f"{name}/Kernel"].transpose(1, 2, 3, 0), "bias": constants[f"{name}/Bias"]}
 
@@ -112,30 +118,31 @@ def _block(constants: dict[str, np.ndarray], depthwise: str, pointwise: str, pre
 
 def detector_parameters(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Parameters of `FaceDetector`: block i is `depthwise_conv2d_i`, `conv2d_{i+1}`."""
-    parts = {"stem": _convolution(constants, "conv2d")}
+    parts = {"stem": _stem(constants, "conv2d")}
     for i in range(16):
         place = f"fine.{i}" if i < 11 else f"coarse.{i - 11}"
         parts[place] = _block(constants, f"depthwise_conv2d_{i}" if i else "depthwise_conv2d", f"conv2d_{i + 1}")
-    heads = {"fine_score": "classificator_8", "fine_box": "regressor_8", "coarse_score": "classificator_16", "coarse_box": "regressor_16"}
-    parts |= {place: _convolution(constants, name) for place, name in heads.items()}
+    heads = {"fine_score": "classificator_8", "fine_box": "regressor_8",
+             "coarse_score": "classificator_16", "coarse_box": "regressor_16"}
+    parts |= {place: _pointwise(constants, name) for place, name in heads.items()}
     return {f"{place}.{key}": value for place, part in parts.items() for key, value in part.items()}
 
 
 def mesh_parameters(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Parameters of `FaceMesh`: block i (from 1) is `depthwise_conv2d_i`, `conv2d_{i+1}`, `p_re_lu_{i+1}`; then the two branches."""
+    """Parameters of `FaceMesh`: block i (from 1) is `depthwise_conv2d_i`, `conv2d_{i+1}`, `p_re_lu_{i+1}`; then two branches."""
     def block(depthwise: int, pointwise: int, prelu: int) -> dict[str, np.ndarray]:
         return _block(constants, f"depthwise_conv2d_{depthwise}", f"conv2d_{pointwise}", f"p_re_lu_{prelu}")
 
     def squeeze(convolution: int, prelu: int, place: str) -> dict[str, dict[str, np.ndarray]]:
         slope = constants[f"p_re_lu_{prelu}/Alpha"].ravel()
-        return {f"{place}.squeeze": _convolution(constants, f"conv2d_{convolution}"), place: {"squeeze_slope": slope}}
+        return {f"{place}.squeeze": _pointwise(constants, f"conv2d_{convolution}"), place: {"squeeze_slope": slope}}
 
     parts = {f"trunk.{i - 1}": block(i, i + 1, i + 1) for i in range(1, 15)}
     parts |= {f"points.wide.{i - 15}": block(i, i + 1, i + 1) for i in range(15, 18)}
-    parts |= squeeze(19, 19, "points") | {"points.narrow": block(18, 20, 20), "points.output": _convolution(constants, "conv2d_21")}
+    parts |= squeeze(19, 19, "points") | {"points.narrow": block(18, 20, 20), "points.output": _pointwise(constants, "conv2d_21")}
     parts |= {"face.wide.0": block(23, 28, 26)} | squeeze(29, 27, "face")
-    parts |= {"face.narrow": block(24, 30, 28), "face.output": _convolution(constants, "conv2d_31")}
-    parts["stem"] = _convolution(constants, "conv2d_1")
+    parts |= {"face.narrow": block(24, 30, 28), "face.output": _pointwise(constants, "conv2d_31")}
+    parts["stem"] = _stem(constants, "conv2d_1")
     flat = {f"{place}.{key}": value for place, part in parts.items() for key, value in part.items()}
     return flat | {"stem_slope": constants["p_re_lu_1/Alpha"].ravel()}
 
