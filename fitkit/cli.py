@@ -46,10 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     speech = Report()
     try:
-        options, fields = parse(arguments)
-        speech = Report(level=_level(options.common), as_json=getattr(options, "json", False))
-        with _warnings_said(speech):
-            return _dispatch(options, fields, speech)
+        status = 0
+        if (parsed := parse(arguments)) is not None:
+            options, fields = parsed
+            speech = Report(level=_level(options.common), as_json=getattr(options, "json", False))
+            with _warnings_said(speech):
+                status = _dispatch(options, fields, speech)
+        sys.stdout.flush()  # a reader that has gone is noticed here, not at the interpreter's end
+        return status
     except FitkitError as error:
         speech.error(error.code, error.message)
         return error.exit_status
@@ -65,25 +69,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def parse(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]]:
+def parse(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
     """Read a command line.
 
     Returns:
-        the command's options, and the recipe fields of its config file.
+        the command's options, and the recipe fields of its config file; None where it asked for help, which is printed.
 
     Raises:
         FitkitError: E_USAGE or E_FIELD, in one sentence.
-        SystemExit: with status 0, after help or the version was printed.
     """
     if not arguments or arguments[0] in ("-h", "--help", "--version"):
         _introduce(arguments)
+        return None
     name, *rest = arguments
     configuration.check_choice(name, COMMANDS, code="E_USAGE", what="command")
     options = _read(name, rest, None)
     if not isinstance(options, Fit) or options.config is None:
-        return options, {}
+        return None if options is None else (options, {})
     tables = configuration.read_config(options.config)
-    return _read(name, rest, _defaults(tables["fit"], options.config)), tables["recipe"]
+    options = _read(name, rest, _defaults(tables["fit"], options.config))
+    return None if options is None else (options, tables["recipe"])
 
 
 def _defaults(table: dict[str, Any], path: str) -> Fit:
@@ -103,12 +108,15 @@ def _introduce(arguments: Sequence[str]) -> None:
         raise FitkitError("E_USAGE", f"no command was named; there are {', '.join(COMMANDS)}, and fitkit --help explains them")
     if arguments[0] == "--version":
         print(f"fitkit {fitkit.__version__}")
-        raise SystemExit(0)
-    tyro.extras.subcommand_cli_from_dict({**COMMANDS}, prog="fitkit", description=DESCRIPTION, args=["--help"], config=_NO_PAIRS)
+        return
+    with contextlib.suppress(SystemExit):  # tyro exits after its help
+        tyro.extras.subcommand_cli_from_dict(
+            {**COMMANDS}, prog="fitkit", description=DESCRIPTION, args=["--help"], config=_NO_PAIRS
+        )
 
 
-def _read(name: str, arguments: Sequence[str], default: Command | None) -> Command:
-    """Parse one command's arguments; tyro's error boxes become sentences."""
+def _read(name: str, arguments: Sequence[str], default: Command | None) -> Command | None:
+    """Parse one command's arguments; tyro's error boxes become sentences. None where help was asked for and printed."""
     said = io.StringIO()
     kind = COMMANDS[name]
     try:
@@ -119,7 +127,7 @@ def _read(name: str, arguments: Sequence[str], default: Command | None) -> Comma
             )
     except SystemExit as stop:
         if not stop.code:
-            raise
+            return None
         raise FitkitError("E_USAGE", f"{_sentence(said.getvalue())}; fitkit {name} --help explains the options") from None
     if unknown:
         fields = dataclasses.fields(kind) + dataclasses.fields(Common)
@@ -132,16 +140,12 @@ def _read(name: str, arguments: Sequence[str], default: Command | None) -> Comma
 
 
 def _sentence(box: str) -> str:
-    """The first paragraph of one of tyro's boxes, in one line, without its frame."""
-    words: list[str] = []
-    for line in box.splitlines():
-        if line.startswith(("╭", "╰", "+")):
-            continue
-        text = line.strip("│| ")
-        if text and not text.strip("─-"):
-            break
-        words.append(text)
-    sentence = " ".join(" ".join(words).split()).rstrip(".") or "the command line cannot be read"
+    """The first paragraph of one of tyro's boxes, in one line, without its title and frame (drawn or of dashes)."""
+    rows = [line.strip("│ ") for line in box.strip().splitlines()[1:]]
+    ruled = [not row.strip("─-╰╯ ") for row in rows]
+    start = ruled.index(False) if False in ruled else len(rows)
+    end = ruled.index(True, start) if True in ruled[start:] else len(rows)
+    sentence = " ".join(" ".join(rows[start:end]).split()).rstrip(".") or "the command line cannot be read"
     sentence = sentence.replace("invalid literal for int() with base 10:", "not a whole number:")
     return sentence.replace("could not convert string to float:", "not a number:").replace("Error parsing ", "cannot take ", 1)
 
