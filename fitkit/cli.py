@@ -20,7 +20,7 @@ import tyro
 import fitkit
 from fitkit import configuration
 from fitkit.errors import FitkitError
-from fitkit.options import COMMANDS, Command, Common, Doctor, Fit, Recipes, Render
+from fitkit.options import COMMANDS, Command, Doctor, Fit, General, Recipes, Render
 from fitkit.report import Level, Report, failure
 
 DESCRIPTION = """From a photograph of a face to a 3D face.
@@ -37,19 +37,19 @@ LIGHTS = {"front": (0.0, 0.0), "left": (-60.0, 15.0), "right": (60.0, 15.0), "ab
 _NO_PAIRS = (tyro.conf.FlagCreatePairsOff,)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status.
+def main() -> int:
+    """Run the process's own command line and return its exit status."""
+    return run(sys.argv[1:])
 
-    Args:
-        argv: arguments after the program's name; None takes the process's own.
-    """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line, given without the program's name, and return its exit status."""
     speech = Report()
     try:
         status = 0
         if (parsed := parse(arguments)) is not None:
             options, fields = parsed
-            speech = Report(level=_level(options.common), as_json=getattr(options, "json", False))
+            speech = Report(level=_level(options.general), as_json=getattr(options, "json", False))
             with _warnings_said(speech):
                 status = _dispatch(options, fields, speech)
         sys.stdout.flush()  # a reader that has gone is noticed here, not at the interpreter's end
@@ -93,14 +93,14 @@ def parse(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
 
 def _defaults(table: dict[str, Any], path: str) -> Fit:
     """The options as table [fit] of a config file sets them."""
-    for key in ("photo", "set", "config", "common"):
+    for key in ("photo", "set", "config", "general"):
         if key in table:
             raise FitkitError("E_FIELD", f"{key!r} in table [fit] of {path} is not for a file; give it on the command line")
     given = {key.replace("-", "_"): value for key, value in table.items()}
-    shared = {key: value for key, value in given.items() if key in {field.name for field in dataclasses.fields(Common)}}
-    common = Common(**configuration.check_fields(Common, shared, where=path))
+    shared = {key: value for key, value in given.items() if key in {field.name for field in dataclasses.fields(General)}}
+    general = General(**configuration.check_fields(General, shared, where=path))
     own = {key: value for key, value in given.items() if key not in shared}
-    return Fit(**configuration.check_fields(Fit, own, where=path), common=common)
+    return Fit(**configuration.check_fields(Fit, own, where=path), general=general)
 
 
 def _introduce(arguments: Sequence[str]) -> None:
@@ -130,8 +130,8 @@ def _read(name: str, arguments: Sequence[str], default: Command | None) -> Comma
             return None
         raise FitkitError("E_USAGE", f"{_sentence(said.getvalue())}; fitkit {name} --help explains the options") from None
     if unknown:
-        fields = dataclasses.fields(kind) + dataclasses.fields(Common)
-        flags = ["--" + field.name.replace("_", "-") for field in fields if field.name not in ("photo", "result", "common")]
+        fields = dataclasses.fields(kind) + dataclasses.fields(General)
+        flags = ["--" + field.name.replace("_", "-") for field in fields if field.name not in ("photo", "result", "general")]
         word = unknown[0].partition("=")[0]
         if not word.startswith("-"):
             raise FitkitError("E_USAGE", f"fitkit {name} does not take {unknown[0]!r}; fitkit {name} --help explains what it takes")
@@ -150,7 +150,7 @@ def _sentence(box: str) -> str:
     return sentence.replace("could not convert string to float:", "not a number:").replace("Error parsing ", "cannot take ", 1)
 
 
-def _level(options: Common) -> Level:
+def _level(options: General) -> Level:
     if options.debug or options.verbose >= 2:
         return 3
     if options.verbose and options.quiet:
@@ -194,7 +194,7 @@ def _render(options: Render, speech: Report) -> int:
     light = _light(options.light)
     from fitkit import device
 
-    device.select_device(options.common.device)
+    device.select_device(options.general.device)
     device.keep_compiled_programs()
     from fitkit.images import write_image
 

@@ -35,7 +35,7 @@ class Finding:
 def run_doctor(options: Doctor, speech: Report) -> int:
     """Look at everything a fit needs, say what was found, and return the exit status."""
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
-        ("device", lambda: describe_device(options.common.device)),
+        ("device", lambda: describe_device(options.general.device)),
         ("compilation cache", describe_cache),
         ("embedded data", check_weights),
         ("default head", check_head),
@@ -162,8 +162,8 @@ def describe_heads() -> str:
     return _columns(lines)
 
 
-def describe_recipes(name: str = "") -> str:
-    """One entry per recipe, with its paper; or the fields of one recipe with their types, defaults and meaning.
+def describe_recipes(name: str) -> str:
+    """One entry per recipe, with its paper, where `name` is empty; else the fields of one, their defaults, meaning and types.
 
     Raises:
         FitkitError: E_RECIPE for an unknown name.
@@ -193,10 +193,13 @@ def fields_of(kind: type, *, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def field_notes(kind: type) -> dict[str, str]:
-    """What a dataclass's docstring says of each field, in its `Attributes:` section."""
-    section = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2].split("\n\n")[0]
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8,}.*)*)", section, flags=re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
+    """What the docstrings of a dataclass and of those it extends say of each field, in the section `Attributes:`."""
+    notes: dict[str, str] = {}
+    for owner in reversed(kind.__mro__[:-1]):
+        section = inspect.cleandoc(owner.__doc__ or "").partition("Attributes:\n")[2].split("\n\n")[0]
+        entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8,}.*)*)", section, flags=re.MULTILINE)
+        notes |= {name: " ".join(text.split()) for name, text in entries}
+    return notes
 
 
 def _installed_sums() -> dict[str, str]:

@@ -57,7 +57,7 @@ def run_fit(options: Fit, fields: dict[str, Any], speech: Report) -> int:
         raise FitkitError("E_USAGE", "no photo was named; write for example fitkit fit me.jpg, or name a directory of photos")
     if not options.dry_run:
         _check_writable(Path(options.out))
-    device.select_device(options.common.device)
+    device.select_device(options.general.device)
     arguments |= _check_recipe(options.recipe, fields)
     if not options.dry_run and device.keep_compiled_programs() is None:
         speech.note("the cache directory cannot be written, so each run compiles again", level=2)
@@ -168,8 +168,8 @@ def _arguments(options: Fit) -> dict[str, Any]:
     Raises:
         FitkitError: E_USAGE for a value out of range.
     """
-    if options.size < 32:
-        raise FitkitError("E_USAGE", f"--size {options.size} is under 32 pixels, too small a crop to fit; the default is 224")
+    if options.size < 64 or options.size % 2:
+        raise FitkitError("E_USAGE", f"--size takes an even number of at least 64 pixels, not {options.size}; the default is 224")
     if options.focal is not None and not 0 < options.focal < float("inf"):
         raise FitkitError("E_USAGE", f"--focal {options.focal:g} is no focal length in pixels; give one above 0, or leave it out")
     arguments: dict[str, Any] = {"recipe": options.recipe, "head": options.head, "size": options.size, "focal": options.focal,

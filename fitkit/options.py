@@ -17,7 +17,7 @@ Degrees = Annotated[float | None, arg(metavar="DEGREES", help_behavior_hint="")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Common:
+class General:
     """Options of every command."""
 
     device: Annotated[Device | None, arg(metavar="cpu|gpu|tpu", help_behavior_hint="")] = None
@@ -58,7 +58,7 @@ class Fit:
     faces: Literal["largest", "all"] = "largest"
     """Which faces of a photo; with `all` the folders end in -face1, -face2."""
     size: Annotated[int, arg(metavar="PIXELS")] = 224
-    """Side of the crop the fit works on, pixels. Outputs follow the photo's own resolution."""
+    """Side of the square crop the fit works on, pixels; even, at least 64. Outputs follow the photo's own resolution."""
     focal: Annotated[float | None, arg(metavar="PIXELS", help_behavior_hint="")] = None
     """Focal length, pixels of the photo. Without it: from EXIF, or else estimated within bounds."""
     seed: Annotated[int, arg(metavar="NUMBER")] = 0
@@ -75,7 +75,7 @@ class Fit:
     """Say what would be done, and do nothing."""
     overwrite: Flag = False
     """Fit again where a result is there already; without it, that photo is skipped."""
-    common: OmitArgPrefixes[Common] = Common()
+    general: OmitArgPrefixes[General] = General()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class Render:
     """An ARKit shape and its weight, 0 to 1, like jawOpen=0.6. The fitted weights stay for the others."""
     out: Annotated[str, arg(metavar="FILE.png", help_behavior_hint="")] = ""
     """Picture to write (PNG). Without it: RESULT/render.png."""
-    common: OmitArgPrefixes[Common] = Common()
+    general: OmitArgPrefixes[General] = General()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,14 +110,14 @@ class Doctor:
 
     json: Flag = False
     """Write the findings as one JSON object."""
-    common: OmitArgPrefixes[Common] = Common()
+    general: OmitArgPrefixes[General] = General()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Heads:
     """List the morphable heads, and where each comes from."""
 
-    common: OmitArgPrefixes[Common] = Common()
+    general: OmitArgPrefixes[General] = General()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ class Recipes:
 
     recipe: Annotated[Positional[str], arg(metavar="RECIPE", help_behavior_hint="")] = ""
     """The recipe to explain."""
-    common: OmitArgPrefixes[Common] = Common()
+    general: OmitArgPrefixes[General] = General()
 
 
 Command = Fit | Render | Doctor | Heads | Recipes

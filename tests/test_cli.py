@@ -106,7 +106,7 @@ def photos(*texts):
 
 
 def test_fit_writes_one_folder_per_photo_and_says_where(calls, capsys):
-    assert cli.main(["fit", *photos("ok", "doubtful")]) == 0
+    assert cli.run(["fit", *photos("ok", "doubtful")]) == 0
     out, err = capsys.readouterr()
     assert [line.split(" (")[0] for line in out.splitlines()] == ["p0.jpg -> out/p0-12345678", "p1.jpg -> out/p1-12345678"]
     assert "doubtful: the points are far off" in out
@@ -117,7 +117,7 @@ def test_fit_writes_one_folder_per_photo_and_says_where(calls, capsys):
 
 def test_every_option_reaches_the_fit(calls):
     photos("ok")
-    status = cli.main(["fit", "p0.jpg", "--recipe", "landmarks", "--head", "ict", "--size", "512", "--focal", "900", "--seed", "7",
+    status = cli.run(["fit", "p0.jpg", "--recipe", "landmarks", "--head", "ict", "--size", "512", "--focal", "900", "--seed", "7",
                        "--landmarks", "face-alignment", "--set", "weight=3", "--set", "inner.iterations=5",
                        "--set", "schedule=[1, 2]", "--out", "elsewhere", "--outputs", "params,mesh", "-q"])
     assert status == 0
@@ -129,7 +129,7 @@ def test_every_option_reaches_the_fit(calls):
 def test_bad_photos_do_not_stop_the_others(calls, capsys):
     names = photos("ok", "noface", "defect", "ok")
     Path("empty").mkdir()
-    assert cli.main(["fit", *names, "gone.jpg", "empty"]) == 1
+    assert cli.run(["fit", *names, "gone.jpg", "empty"]) == 1
     out, err = capsys.readouterr()
     assert [call["photo"] for call in calls] == [*names, "gone.jpg"]
     assert len(out.splitlines()) == 2
@@ -141,12 +141,12 @@ def test_bad_photos_do_not_stop_the_others(calls, capsys):
 
 @pytest.mark.parametrize("flag", ["-vv", "--debug"])
 def test_a_traceback_is_shown_where_asked(calls, capsys, flag):
-    assert cli.main(["fit", *photos("defect"), flag]) == 1
+    assert cli.run(["fit", *photos("defect"), flag]) == 1
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
 def test_json_is_one_object_per_face_and_nothing_else(calls, capsys):
-    assert cli.main(["fit", *photos("ok", "noface"), "--json"]) == 1
+    assert cli.run(["fit", *photos("ok", "noface"), "--json"]) == 1
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert (first["photo"], first["folder"], first["status"], first["code"]) == ("p0.jpg", "out/p0-12345678", "converged", None)
     assert (second["folder"], second["status"], second["code"]) == (None, "failed", "E_NOFACE")
@@ -154,32 +154,32 @@ def test_json_is_one_object_per_face_and_nothing_else(calls, capsys):
 
 
 def test_all_faces_are_numbered(calls, capsys):
-    assert cli.main(["fit", *photos("ok"), "--faces", "all"]) == 0
+    assert cli.run(["fit", *photos("ok"), "--faces", "all"]) == 0
     assert sorted(path.name for path in Path("out").iterdir()) == ["p0-12345678-face1", "p0-12345678-face2"]
     assert "p0.jpg, face 1 -> " in capsys.readouterr().out
-    assert cli.main(["fit", "p0.jpg", "--faces", "all"]) == 0
+    assert cli.run(["fit", "p0.jpg", "--faces", "all"]) == 0
     assert len(calls) == 1 and "kept out/p0-12345678-face1" in capsys.readouterr().out
 
 
 def test_a_stopped_photo_of_several_faces_is_fitted_again(calls):
     photos("ok")
     Path("out/p0-12345678-face2").mkdir(parents=True)      # the first face is written last: this one was not finished
-    assert cli.main(["fit", "p0.jpg", "--faces", "all"]) == 0
+    assert cli.run(["fit", "p0.jpg", "--faces", "all"]) == 0
     assert len(calls) == 1 and Path("out/p0-12345678-face1/fit.json").exists()
 
 
 def test_a_result_is_kept_unless_overwritten(calls, capsys):
     photos("ok")
-    assert cli.main(["fit", "p0.jpg"]) == cli.main(["fit", "p0.jpg"]) == 0
+    assert cli.run(["fit", "p0.jpg"]) == cli.run(["fit", "p0.jpg"]) == 0
     assert len(calls) == 1 and "p0.jpg: kept out/p0-12345678" in capsys.readouterr().out
-    assert cli.main(["fit", "p0.jpg", "--overwrite"]) == 0
+    assert cli.run(["fit", "p0.jpg", "--overwrite"]) == 0
     assert len(calls) == 2
 
 
 def test_dry_run_does_nothing(calls, capsys):
     photos("ok", "ok")
     Path("out/p1-12345678").mkdir(parents=True)
-    assert cli.main(["fit", "p0.jpg", "p1.jpg", "--dry-run"]) == 0
+    assert cli.run(["fit", "p0.jpg", "p1.jpg", "--dry-run"]) == 0
     out, err = capsys.readouterr()
     assert "p0.jpg: would write out/p0-12345678\n" in out and "p1.jpg: kept" in out
     assert "1 planned, 1 kept" in err
@@ -190,7 +190,7 @@ def test_a_directory_stands_for_its_photos(calls):
     Path("album").mkdir()
     for name in ("b.png", "a.jpg", "notes.txt"):
         (Path("album") / name).write_text("ok")
-    assert cli.main(["fit", "album", "album/a.jpg", "-q"]) == 0
+    assert cli.run(["fit", "album", "album/a.jpg", "-q"]) == 0
     assert [call["photo"] for call in calls] == ["a.jpg", "b.png"]
 
 
@@ -198,14 +198,14 @@ def test_landmark_files_go_to_the_photo_of_their_name(calls, capsys):
     names = photos("ok", "ok")
     Path("points").mkdir()
     Path("points/p0.pts").write_text("")
-    assert cli.main(["fit", *names, "--landmarks", "points"]) == 1
+    assert cli.run(["fit", *names, "--landmarks", "points"]) == 1
     assert calls[0]["landmarks"] == Path("points/p0.pts") and len(calls) == 1
     assert "E_LANDMARKS: there is neither p1.pts nor p1.npy in points" in capsys.readouterr().err
-    assert cli.main(["fit", *names, "--landmarks", "points/p0.pts"]) == 2
+    assert cli.run(["fit", *names, "--landmarks", "points/p0.pts"]) == 2
 
 
 def test_the_keyboard_stops_with_a_summary(calls, capsys):
-    assert cli.main(["fit", *photos("ok", "stop", "ok")]) == 130
+    assert cli.run(["fit", *photos("ok", "stop", "ok")]) == 130
     assert "1 fitted; " in (err := capsys.readouterr().err) and "stopped by the keyboard" in err
 
 
@@ -213,7 +213,7 @@ def test_config_file_gives_defaults_and_the_command_line_wins(calls):
     photos("ok")
     fit, recipe = "[fit]\nsize = 128\nseed = 3\nquiet = true\n", "[recipe]\nweight = 2\nrobust = false\n"
     Path("c.toml").write_text(fit + recipe + "[recipe.inner]\niterations = 9\n")
-    assert cli.main(["fit", "p0.jpg", "--config", "c.toml", "--size", "256", "--set", "weight=4"]) == 0
+    assert cli.run(["fit", "p0.jpg", "--config", "c.toml", "--size", "256", "--set", "weight=4"]) == 0
     assert calls[0] | {"size": 256, "seed": 3, "weight": 4.0, "robust": False, "inner": InnerConfig(iterations=9)} == calls[0]
 
 
@@ -228,7 +228,7 @@ USAGE = [
     (["fit", "p0.jpg", "--set", "inner.iteration=1"], "E_FIELD", "did you mean 'iterations'?"),
     (["fit", "p0.jpg", "--set", "weight"], "E_USAGE", "--set takes name=value"),
     (["fit", "p0.jpg", "--size", "big"], "E_USAGE", "not a whole number: 'big'"),
-    (["fit", "p0.jpg", "--size", "3"], "E_USAGE", "under 32 pixels"),
+    (["fit", "p0.jpg", "--size", "3"], "E_USAGE", "at least 64 pixels"),
     (["fit", "p0.jpg", "--focal=-1"], "E_USAGE", "above 0"),
     (["fit", "p0.jpg", "--focal", "nan"], "E_USAGE", "above 0"),
     (["fit", "p0.jpg", "--faces", "two"], "E_USAGE", "'largest', 'all'"),
@@ -251,7 +251,7 @@ USAGE = [
 @pytest.mark.parametrize(("arguments", "code", "words"), USAGE, ids=[" ".join(case[0]) or "nothing" for case in USAGE])
 def test_a_usage_error_is_one_sentence(calls, capsys, arguments, code, words):
     photos("ok")
-    assert cli.main(arguments) == EXIT_STATUS[code] == 2
+    assert cli.run(arguments) == EXIT_STATUS[code] == 2
     out, err = capsys.readouterr()
     assert not out and len(err.splitlines()) == 1 and not calls
     assert err.startswith(f"fitkit: error {code}: ") and words in err
@@ -269,20 +269,20 @@ def test_a_usage_error_is_one_sentence(calls, capsys, arguments, code, words):
 def test_a_config_error_is_one_sentence(calls, capsys, text, words):
     photos("ok")
     Path("c.toml").write_text(text)
-    assert cli.main(["fit", "p0.jpg", "--config", "c.toml"]) == 2
+    assert cli.run(["fit", "p0.jpg", "--config", "c.toml"]) == 2
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1 and words in err and not calls
 
 
 def test_missing_data_stops_with_3(calls, capsys):
-    assert cli.main(["fit", *photos("nodata", "ok")]) == 3
+    assert cli.run(["fit", *photos("nodata", "ok")]) == 3
     assert len(calls) == 1 and "error E_DATA: " in capsys.readouterr().err
 
 
 def test_an_unwritable_output_stops_with_5_before_any_work(calls, capsys):
     photos("ok")
     Path("file").write_text("")
-    assert cli.main(["fit", "p0.jpg", "--out", "file/under"]) == 5
+    assert cli.run(["fit", "p0.jpg", "--out", "file/under"]) == 5
     assert "E_OUTPUT: cannot write into file/under" in capsys.readouterr().err and not calls
 
 
@@ -300,7 +300,7 @@ def test_a_missing_device_stops_with_4(calls, capsys):
         pytest.skip("this machine has a TPU")
     platforms = jax.config.jax_platforms
     try:
-        assert cli.main(["fit", *photos("ok"), "--device", "tpu"]) == 4
+        assert cli.run(["fit", *photos("ok"), "--device", "tpu"]) == 4
     finally:
         jax.config.update("jax_platforms", platforms)
         os.environ.pop("JAX_PLATFORMS", None)
@@ -339,32 +339,32 @@ def test_render_turns_lights_and_animates(calls, capsys, monkeypatch):
     monkeypatch.setitem(vars(fitkit), "load", lambda folder: Saved())
     monkeypatch.setattr(images, "write_image", lambda path, picture: Path(path))
     weights = ["--expression", "jawOpen=0.6", "--expression", "browInnerUp=1"]
-    assert cli.main(["render", "r", "--yaw", "30", "--light", "left", *weights]) == 0
+    assert cli.run(["render", "r", "--yaw", "30", "--light", "left", *weights]) == 0
     assert seen == {"yaw": 30.0, "pitch": None, "roll": None, "light": (-60.0, 15.0),
                     "expression": {"jawOpen": 0.6, "browInnerUp": 1.0}}
     assert capsys.readouterr().out == "r/render.png\n"
-    assert cli.main(["render", "r", "--light=-30,5", "--out", "x.png"]) == 0
+    assert cli.run(["render", "r", "--light=-30,5", "--out", "x.png"]) == 0
     assert seen["light"] == (-30.0, 5.0) and capsys.readouterr().out == "x.png\n"
 
 
 def test_recipes_are_explained(calls, capsys):
-    assert cli.main(["recipes"]) == 0
+    assert cli.run(["recipes"]) == 0
     assert "inverse_rendering  A toy." in (out := capsys.readouterr().out) and "Toy 1999" in out
-    assert cli.main(["recipes", "landmarks"]) == 0
+    assert cli.run(["recipes", "landmarks"]) == 0
     lines = capsys.readouterr().out
     assert "weight=10.0" in lines and "of the points, which is explained on two lines. (a number)" in lines
     assert "inner.iterations=20" in lines and "most steps. (a whole number)" in lines
 
 
 def test_heads_are_listed(capsys):
-    assert cli.main(["heads"]) == 0
+    assert cli.run(["heads"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert names == sorted(path.stem for path in Path(doctor.__file__).parent.glob("models/heads/[a-z]*.py"))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["render", "--help"], ["--version"]])
 def test_help_teaches_without_jax(arguments):
-    code = "import sys; from fitkit import cli\ntry: cli.main(sys.argv[1:])\nfinally: assert not {'jax', 'rich'} & set(sys.modules)"
+    code = "import sys; from fitkit import cli\ntry: cli.run(sys.argv[1:])\nfinally: assert not {'jax', 'rich'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert not done.stderr
     if "--help" in arguments:
@@ -375,7 +375,7 @@ def test_help_teaches_without_jax(arguments):
 
 @pytest.mark.parametrize("arguments", [["heads"], ["--help"]])
 def test_a_reader_that_leaves_is_no_error(arguments):
-    script = "import sys; from fitkit import cli; sys.exit(cli.main(sys.argv[1:]))"
+    script = "import sys; from fitkit import cli; sys.exit(cli.run(sys.argv[1:]))"
     process = subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     err = process.stderr.read()
@@ -390,7 +390,7 @@ def test_the_doctor_reports_what_it_meets_and_goes_on(monkeypatch, capsys, tmp_p
     for name in ("describe_cache", "check_head", "tiny_fit"):
         monkeypatch.setattr(doctor, name, lambda: "fine")
     monkeypatch.setattr(doctor, "check_weights", broken)
-    assert cli.main(["doctor", "--json"]) == 3
+    assert cli.run(["doctor", "--json"]) == 3
     found = json.loads(capsys.readouterr().out)
     assert found["embedded data"] == {"text": "the weights are missing", "code": "E_DATA"} and found["tiny fit"]["text"] == "fine"
 
