@@ -38,7 +38,7 @@ class Fit:
       fitkit fit me.jpg                              one photo; the result goes to out/me-1a2b3c4d/
       fitkit fit photos/ --out faces --faces all     every photo of a directory, every face of a photo
       fitkit fit me.jpg --recipe landmarks           landmarks only: quick, no light, no skin colour
-      fitkit fit me.jpg --set landmark_weight=20     another value for a field of the recipe
+      fitkit fit me.jpg --set weight_landmark=20     another value for a field of the recipe
       fitkit fit *.jpg --json > results.jsonl        one JSON object per face, for other programs
 
     The first photo compiles for up to a minute; compiled programs are kept for the next run.
@@ -90,13 +90,13 @@ class Render:
     result: Annotated[Positional[str], arg(metavar="RESULT", help_behavior_hint="")] = ""
     """A result folder that `fitkit fit` wrote."""
     yaw: Degrees = None
-    """Turn of the head about the vertical axis; positive: towards the subject's left. Without it: as in the photo."""
+    """Turn of the head about the vertical axis; positive: towards the viewer's right. Without it: as in the photo."""
     pitch: Degrees = None
-    """Nod; positive: up. Without it: as in the photo."""
+    """Nod; positive: down. Without it: as in the photo."""
     roll: Degrees = None
-    """Tilt; positive: clockwise in the picture. Without it: as in the photo."""
+    """Tilt; positive: counter-clockwise in the picture. Without it: as in the photo."""
     light: Annotated[str | None, arg(metavar="LIGHT", help_behavior_hint="")] = None
-    """front, left, right, above or below, as the viewer sees it, or a lamp's AZIMUTH,ELEVATION in degrees."""
+    """front, left, right, above or below, as the viewer sees it, or a lamp's AZIMUTH,ELEVATION in degrees to the right and up."""
     expression: Annotated[Words, arg(metavar="NAME=WEIGHT")] = ()
     """An ARKit shape and its weight, 0 to 1, like jawOpen=0.6. The fitted weights stay for the others."""
     out: Annotated[str, arg(metavar="FILE.png", help_behavior_hint="")] = ""
