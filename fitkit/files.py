@@ -24,7 +24,7 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
         FitkitError: E_OUTPUT where the place cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.part")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     with _output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -58,7 +58,7 @@ def whole_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]
     _refuse_existing(path, overwrite)
     with _output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.part")
+        temporary = path.with_name(f".{secrets.token_hex(8)}.part")
         temporary.mkdir()
     try:
         yield temporary
@@ -84,7 +84,7 @@ def sync_directory(path: str | Path) -> None:
 
 def _swap(new: Path, path: Path) -> None:
     # A folder cannot be renamed over a full one: the old one steps aside, and steps back if the rename fails.
-    aside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.old")
+    aside = path.with_name(f".{secrets.token_hex(8)}.old")
     there = path.exists()
     if there:
         os.rename(path, aside)

@@ -60,18 +60,12 @@ def read_image(path: str | Path) -> Photo:
     path = Path(path)
     if path.is_dir():
         raise FitkitError("E_NOTIMAGE", f"{path} is a directory where one image was expected; name a photo inside it")
-    try:
-        with open(path, "rb") as file:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow's notes on odd metadata; sizes are checked in `decode`
-                pixels, focal, notes = decode(file, str(path))
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise FitkitError("E_NOFILE", f"no such photo: {path}{_nearest(path)}") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise FitkitError("E_NOFILE", f"cannot open {path}: {reason}; check its permissions") from error
+    with _open(path) as file:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's notes on odd metadata; sizes are checked in `decode`
+            pixels, focal, notes = decode(file, str(path))
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Photo(pixels=pixels, path=str(path), sha256=digest, exif_focal=focal, warnings=notes)
 
 
@@ -85,6 +79,16 @@ def find_photos(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     return [photo for path in map(Path, given) for photo in (_in_directory(path) if path.is_dir() else [path])]
+
+
+def file_sha256(path: str | Path) -> str:
+    """Sha256 of a photo's bytes, hexadecimal, without decoding it.
+
+    Raises:
+        FitkitError: E_NOFILE where it cannot be read.
+    """
+    with _open(Path(path)) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_image(path: str | Path, pixels: np.ndarray | Array, *, bits: int = 8) -> Path:
@@ -211,6 +215,16 @@ def _png16(values: np.ndarray) -> bytes:
     body = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())
     header = struct.pack(">IIBBBBB", width, height, 16, 2 if values.ndim == 3 else 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def _open(path: Path) -> io.BufferedReader:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError as error:
+        raise FitkitError("E_NOFILE", f"no such photo: {path}{_nearest(path)}") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise FitkitError("E_NOFILE", f"cannot open {path}: {reason}; check its permissions") from error
 
 
 def _in_directory(path: Path) -> list[Path]:
