@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from fitkit.types import Fragments
-from fitkit.visibility import default_capacity, visible_triangles
+from fitkit.visibility import default_capacity, running_sum, visible_triangles
 
 _FLAT = 1e-9     # px^2; below this area the barycentrics of a triangle have no direction to grow in
 
@@ -57,7 +57,7 @@ def foreground(fragments: Fragments, size: int) -> Int[Array, " N"]:
     `size = H * W` always is.
     """
     seen = fragments.triangle.ravel() >= 0
-    slot = jnp.cumsum(seen.astype(jnp.int32)) - 1
+    slot = running_sum(seen.astype(jnp.int32)) - 1
     pixel = jnp.arange(seen.size, dtype=jnp.int32)
     return jnp.full((size,), seen.size, jnp.int32).at[jnp.where(seen, slot, size)].set(pixel, mode="drop")
 
@@ -86,6 +86,8 @@ def barycentrics(pixel: Int[Array, " N"], triangle: Int[Array, " N"], pixels: Fl
 
 def _corners(triangle: Int[Array, " N"], triangles: Int[Array, "F 3"], values: Float[Array, "V C"]) -> Float[Array, "3 C N"]:
     """Values at the corners of the triangles seen. One gather, so that the backward pass is one scatter."""
+    if triangles.shape[0] == 0:
+        return jnp.zeros((3, values.shape[1], triangle.shape[0]), values.dtype)
     vertex = triangles[jnp.maximum(triangle, 0)]                     # [N, 3]
     rows = values[vertex.T.ravel()]                                  # [3N, C]
     return rows.reshape(3, -1, values.shape[1]).transpose(0, 2, 1)

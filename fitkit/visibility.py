@@ -47,9 +47,11 @@ def visible_triangles(pixels: Float[Array, "V 2"], depth: Float[Array, " V"], tr
 
     Nearness, the quantity compared, is affine in the picture: `1 / depth` for a pinhole, `-depth` for weak perspective.
     """
+    if triangles.shape[0] == 0:
+        return jnp.full((height * width,), -1, jnp.int32), jnp.int32(0)
     setup = _set_up(pixels, depth, triangles, height, width, cull, perspective)
     counts = jnp.where(setup.wide, 0, setup.columns * setup.rows)
-    ends = jnp.cumsum(counts)
+    ends = running_sum(counts)
     # The list is indexed by int32: beyond that the running sum has wrapped, and pixels would be missing. Say so.
     exact_total = jnp.sum(counts.astype(jnp.float32))
     overflow = jnp.maximum(exact_total - 2.0**31, 0.0).astype(jnp.int32)
@@ -69,7 +71,7 @@ def _set_up(pixels: Float[Array, "V 2"], depth: Float[Array, " V"], triangles: I
     # An unusable vertex is marked by a coordinate no usable one has, which saves a gather per corner.
     snapped_x = jnp.where(usable, jnp.rint(jnp.where(usable, pixels[:, 0], 0.0) * SUBPIXEL), _NONE).astype(jnp.int32)
     snapped_y = jnp.rint(jnp.where(usable, pixels[:, 1], 0.0) * SUBPIXEL).astype(jnp.int32)
-    nearness = jnp.where(usable, depth, 1.0)
+    nearness = jnp.where(usable, depth, 1.0).astype(jnp.float32)
     nearness = 1.0 / nearness if perspective else -nearness
 
     corners = [triangles[:, i] for i in range(3)]
@@ -85,7 +87,9 @@ def _set_up(pixels: Float[Array, "V 2"], depth: Float[Array, " V"], triangles: I
     x[1], x[2], y[1], y[2], k[1], k[2] = (jnp.where(front, b, a) for a, b in (
         (x[1], x[2]), (x[2], x[1]), (y[1], y[2]), (y[2], y[1]), (k[1], k[2]), (k[2], k[1])))
     x, y, k = _rotate_to_lowest(x, y, k)
-    inverse = 1.0 / jnp.maximum(jnp.abs(high.astype(jnp.float32) * 2.0**30 + low.astype(jnp.float32)), 1.0)
+    # Negated in integers: in float32, `high * 2^30 + low` of a small negative area would cancel.
+    low, high = jnp.where(front, -low & (2**30 - 1), low), jnp.where(front, -high - (low > 0), high)
+    inverse = 1.0 / jnp.maximum(high.astype(jnp.float32) * 2.0**30 + low.astype(jnp.float32), 1.0)
     ux, uy, vx, vy = ((a - b).astype(jnp.float32) for a, b in ((x[1], x[0]), (y[1], y[0]), (x[2], x[0]), (y[2], y[0])))
     du, dv = (k[1] - k[0]) * inverse, (k[2] - k[0]) * inverse
 
@@ -186,13 +190,27 @@ def _draw_listed(setup: _Setup, counts: Int[Array, " F"], ends: Int[Array, " F"]
 
 def _owners(counts: Int[Array, " F"], ends: Int[Array, " F"], start: Int[Array, ""], capacity: int) -> Int[Array, " N"]:
     """Which triangle each slot `start ... start + capacity - 1` of the ragged list belongs to."""
-    begin = ends - counts - start
-    listed = (counts > 0) & (begin >= 0) & (begin < capacity)
-    marks = jnp.zeros((capacity,), jnp.int32).at[jnp.where(listed, begin, capacity)].set(
-        jnp.arange(counts.shape[0], dtype=jnp.int32), mode="drop")
-    # The triangle that the previous chunk broke off owns the first slots.
-    broken = jnp.sum((ends <= start).astype(jnp.int32))
-    return lax.cummax(marks.at[0].max(jnp.minimum(broken, counts.shape[0] - 1)))
+    # A slot belongs to the last triangle that begins at or before it. Those that end where they begin share their place with the
+    # next one that does not, and those begun in earlier chunks are counted at the first slot.
+    begin = jnp.maximum(ends - counts - start, 0)
+    marks = jnp.zeros((capacity,), jnp.int32).at[begin].add(1, mode="drop")
+    return running_sum(marks) - 1
+
+
+def running_sum(values: Int[Array, " N"]) -> Int[Array, " N"]:
+    """Cumulative sum. On CPU, segments side by side in a short loop: four times as fast as XLA's, and quicker to compile."""
+    return lax.platform_dependent(values, cpu=_running_sum_cpu, default=jnp.cumsum)
+
+
+def _running_sum_cpu(values: Int[Array, " N"]) -> Int[Array, " N"]:
+    size = values.shape[0]
+    length = 64 if size < 2**14 else 512
+    lanes = -(-size // length)
+    segments = jnp.pad(values, (0, lanes * length - size)).reshape(lanes, length)
+    totals, within = lax.scan(lambda total, column: (total + column, total + column), jnp.zeros(lanes, values.dtype), segments.T)
+    earlier = jnp.arange(lanes)[:, None] > jnp.arange(lanes)[None, :]
+    offset = jnp.sum(jnp.where(earlier, totals[None, :], 0), axis=1, dtype=values.dtype)
+    return (within.T + offset[:, None]).reshape(-1)[:size]
 
 
 def _resolve(nearest: Array, ids: Array, target: Array, near: Array, owner: Array) -> tuple[Array, Array]:

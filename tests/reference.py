@@ -18,9 +18,11 @@ def visible_triangles(pixels, depth, triangles, *, height, width, cull=True, per
     for index, triangle in enumerate(np.asarray(triangles)):
         if not usable[triangle].all():
             continue
-        corners, z = grid[triangle], depth[triangle]
+        # In one order whatever the order of the corners, so that copies of a triangle tie exactly.
+        order = np.lexsort((grid[triangle, 0], grid[triangle, 1]))
+        corners, z, parity = grid[triangle[order]], depth[triangle[order]], np.linalg.det(np.eye(3)[order])
         area = _cross(corners[1] - corners[0], corners[2] - corners[0])
-        if area == 0 or (cull and area > 0):
+        if area == 0 or (cull and area * parity > 0):
             continue
         inside, weights = np.ones((height, width), bool), []
         for start, end in ((1, 2), (2, 0), (0, 1)):
