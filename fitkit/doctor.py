@@ -149,13 +149,13 @@ def tiny_fit() -> str:
 
 def weights_folder() -> Path:
     """Where the embedded weight files lie."""
-    return Path(__file__).parent / "models" / "weights"
+    return _models() / "weights"
 
 
 def describe_heads() -> str:
     """One line per head: its name and where it comes from, from the first line of its module."""
     lines = []
-    for path in sorted((Path(__file__).parent / "models" / "heads").glob("[a-z]*.py")):
+    for path in sorted((_models() / "heads").glob("[a-z]*.py")):
         text = re.match(r'\s*(?:#.*\n)*"""(.*)', path.read_text(encoding="utf-8"))
         note = text.group(1).removesuffix('"""').strip() if text else ""
         lines.append((path.stem, note + ("  (default)" if path.stem == "makehuman" else "")))
@@ -200,6 +200,12 @@ def field_notes(kind: type) -> dict[str, str]:
         entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8,}.*)*)", section, flags=re.MULTILINE)
         notes |= {name: " ".join(text.split()) for name, text in entries}
     return notes
+
+
+def _models() -> Path:
+    from fitkit import models  # by import: only a checkout with links has it below this folder
+
+    return Path(str(models.__file__)).parent
 
 
 def _installed_sums() -> dict[str, str]:

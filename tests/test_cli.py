@@ -18,6 +18,7 @@ import fitkit
 import fitkit.recipes
 from fitkit import cli, configuration, device, doctor, images, report
 from fitkit.errors import EXIT_STATUS, FitkitError
+from tests.source import ROOT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -359,7 +360,7 @@ def test_recipes_are_explained(calls, capsys):
 def test_heads_are_listed(capsys):
     assert cli.run(["heads"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == sorted(path.stem for path in Path(doctor.__file__).parent.glob("models/heads/[a-z]*.py"))
+    assert names == sorted(path.stem for path in (ROOT / "models" / "heads").glob("[a-z]*.py"))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["render", "--help"], ["--version"]])
