@@ -31,7 +31,7 @@ _ROUGH_SKIN = 0.6
 
 
 def write_glb(
-    path: str | Path, model: MorphableModel, parameters: FaceParameters, texture: np.ndarray | None = None
+    path: str | Path, model: MorphableModel, parameters: FaceParameters, *, texture: np.ndarray | None = None
 ) -> Path:
     """Write a binary glTF 2.0 file: the neutral head, its expressions as sparse morph targets, weights as fitted.
 
@@ -73,7 +73,7 @@ def write_glb(
 
 
 def write_obj(
-    path: str | Path, model: MorphableModel, parameters: FaceParameters, texture: np.ndarray | None = None
+    path: str | Path, model: MorphableModel, parameters: FaceParameters, *, texture: np.ndarray | None = None
 ) -> Path:
     """Write a Wavefront OBJ with its .mtl: one group and material per part, texture coordinates, normals; millimetres.
 

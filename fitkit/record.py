@@ -10,7 +10,7 @@ import json
 import math
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from fitkit import __version__
 from fitkit.camera import head_angles, intrinsics
 from fitkit.errors import FitkitError
 from fitkit.images import Photo
-
-if TYPE_CHECKING:
-    from fitkit.results import FitResult
 
 NAME = "fit.json"
 FORMAT = "fitkit result 1"
@@ -41,11 +38,11 @@ class Facts:
     rest: dict[str, Any]           # fields of `FitResult` that are neither arrays nor the head
 
 
-def compose(result: "FitResult", head_sha256: str, arrays_sha256: str, files: list[str]) -> str:
+def compose(result: Any, head_sha256: str, arrays_sha256: str, files: list[str]) -> str:
     """The text of fit.json.
 
     Args:
-        result: the fit.
+        result: a `results.FitResult`, which stands above this module.
         head_sha256: of the head it was made with.
         arrays_sha256: of params.safetensors.
         files: written beside fit.json.
@@ -118,7 +115,7 @@ def versions() -> dict[str, str]:
     return {"fitkit": __version__, **packages, "python": platform.python_version()}
 
 
-def _camera(result: "FitResult") -> dict[str, Any]:
+def _camera(result: Any) -> dict[str, Any]:
     camera = result.camera
     yaw, pitch, roll = np.asarray(head_angles(camera), np.float64).tolist()
     return {

@@ -27,7 +27,7 @@ _MARGIN = 0.96       # of the picture's side that the sphere around the head fil
 
 
 def render_anew(
-    model: MorphableModel, parameters: FaceParameters, camera: Camera, texture: np.ndarray | None = None, *,
+    model: MorphableModel, parameters: FaceParameters, camera: Camera, *, texture: np.ndarray | None = None,
     yaw: float | None = None, pitch: float | None = None, roll: float | None = None, light: Light | None = None,
     expression: Mapping[str, float] | np.ndarray | None = None, size: int = 512,
     background: tuple[float, float, float] = (1.0, 1.0, 1.0), supersampling: int = 2,

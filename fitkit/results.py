@@ -100,7 +100,7 @@ class FitResult:
             FitkitError: E_USAGE for an unknown expression or a value out of range.
         """
         return render_anew(
-            self.model, self.parameters, self.camera, self.texture, yaw=yaw, pitch=pitch, roll=roll, light=light,
+            self.model, self.parameters, self.camera, texture=self.texture, yaw=yaw, pitch=pitch, roll=roll, light=light,
             expression=expression, size=size, background=background,
         )
 
@@ -125,8 +125,8 @@ class FitResult:
             if "pictures" in chosen:
                 _write_pictures(new, self.pictures)
             if "mesh" in chosen:
-                export.write_glb(new / "mesh.glb", self.model, self.parameters, self.texture)
-                export.write_obj(new / "mesh.obj", self.model, self.parameters, self.texture)
+                export.write_glb(new / "mesh.glb", self.model, self.parameters, texture=self.texture)
+                export.write_obj(new / "mesh.obj", self.model, self.parameters, texture=self.texture)
             elif "pictures" in chosen and self.texture is not None:
                 images.write_image(new / "albedo.png", self.texture)
             arrays = safetensors.numpy.save(_arrays(self))
@@ -152,20 +152,16 @@ class FitResult:
         return photo.pixels
 
 
-def load(folder: str | Path, *, load_head: Callable[[str], MorphableModel] | None = None) -> FitResult:
+def load(folder: str | Path, *, load_head: Callable[[str], MorphableModel]) -> FitResult:
     """Read a result folder back, the same to the last bit (the photo's pixels apart).
 
     Args:
         folder: as `FitResult.save` wrote it, with `params`.
-        load_head: gives a head by name; `fitkit.load_head` if not given.
+        load_head: gives a head by its name, as `api.load_head` does.
 
     Raises:
         FitkitError: E_RESULT where the folder is not a result, is damaged, or is of another version of the head.
     """
-    if load_head is None:
-        import fitkit
-
-        load_head = fitkit.load_head
     folder = Path(folder)
     facts = record.read(folder)
     arrays = _read_arrays(folder, facts.arrays_sha256)
@@ -188,8 +184,8 @@ def load(folder: str | Path, *, load_head: Callable[[str], MorphableModel] | Non
     )
 
 
-def result_name(photo: str | Path | Photo, face: int | None = None) -> str:
-    """Name of a photo's result folder: `<stem>-<first 8 digits of its sha256>`, and `-face1` where there are several.
+def result_name(photo: str | Path | Photo, face: int | None) -> str:
+    """Name of a photo's result folder: `<stem>-<first 8 digits of its sha256>`, and `-face1` for face 1 of several.
 
     Raises:
         FitkitError: E_NOFILE where the photo cannot be read.

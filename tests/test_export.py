@@ -77,7 +77,7 @@ class Glb:
 
 @pytest.fixture(scope="module")
 def glb_path(tmp_path_factory):
-    return export.write_glb(tmp_path_factory.mktemp("glb") / "mesh.glb", MODEL, PARAMETERS, TEXTURE)
+    return export.write_glb(tmp_path_factory.mktemp("glb") / "mesh.glb", MODEL, PARAMETERS, texture=TEXTURE)
 
 
 def test_glb_holds_the_neutral_head_in_metres(glb_path):
@@ -152,7 +152,7 @@ def test_glb_passes_khronos_validator(tmp_path, texture):
     package = Path(modules).resolve() / "gltf-validator"
     if shutil.which("node") is None or not package.is_dir():
         pytest.skip("needs node and `npm install gltf-validator`; FITKIT_GLTF_VALIDATOR names its node_modules folder")
-    path = export.write_glb(tmp_path / "a.glb", MODEL, PARAMETERS, texture)
+    path = export.write_glb(tmp_path / "a.glb", MODEL, PARAMETERS, texture=texture)
     run = subprocess.run(["node", "-e", VALIDATE, str(package), str(path)], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout)
@@ -164,7 +164,7 @@ def obj_rows(path, keyword):
 
 
 def test_obj_is_exact(tmp_path):
-    path = export.write_obj(tmp_path / "mesh.obj", MODEL, PARAMETERS, TEXTURE)
+    path = export.write_obj(tmp_path / "mesh.obj", MODEL, PARAMETERS, texture=TEXTURE)
     np.testing.assert_array_equal(obj_rows(path, "v").astype(np.float32), VERTICES)
     np.testing.assert_array_equal(obj_rows(path, "vt").astype(np.float32), MODEL.uv)
     lines = path.read_text().splitlines()
@@ -179,7 +179,7 @@ def test_obj_is_exact(tmp_path):
 
 
 def test_obj_in_trimesh(tmp_path):
-    mesh = trimesh.load(export.write_obj(tmp_path / "mesh.obj", MODEL, PARAMETERS, TEXTURE), force="mesh")
+    mesh = trimesh.load(export.write_obj(tmp_path / "mesh.obj", MODEL, PARAMETERS, texture=TEXTURE), force="mesh")
     assert mesh.area == pytest.approx(trimesh.Trimesh(VERTICES, MODEL.triangles, process=False).area, rel=1e-5)
     assert mesh.volume == pytest.approx(trimesh.Trimesh(VERTICES, MODEL.triangles, process=False).volume, rel=1e-5)
 
@@ -205,5 +205,5 @@ def test_ply_in_trimesh(tmp_path):
 def test_a_vertex_without_triangles_keeps_the_file_valid(tmp_path):
     # Its normal has no direction: glTF still demands unit length.
     lonely = dataclasses.replace(MODEL, triangles=MODEL.triangles.at[:].set(MODEL.triangles[:, :1]))
-    normals = Glb(export.write_glb(tmp_path / "a.glb", lonely, PARAMETERS, TEXTURE)).attribute("NORMAL")
+    normals = Glb(export.write_glb(tmp_path / "a.glb", lonely, PARAMETERS, texture=TEXTURE)).attribute("NORMAL")
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-6)

@@ -254,12 +254,12 @@ def test_damaged_folders_are_refused_in_one_sentence(tmp_path, result, damage):
 
 def test_result_names(tmp_path, photo):
     digest = photo.sha256[:8]
-    assert result_name(photo.path) == result_name(photo) == f"my face-{digest}"
+    assert result_name(photo.path, None) == result_name(photo, None) == f"my face-{digest}"
     assert result_name(photo, 1) == f"my face-{digest}-face1"
     long = dataclasses.replace(photo, path="é" * 200 + ".jpg")
-    assert len(result_name(long).encode()) <= 255
+    assert len(result_name(long, None).encode()) <= 255
     with pytest.raises(FitkitError, match="E_NOFILE"):
-        result_name(tmp_path / "missing.jpg")
+        result_name(tmp_path / "missing.jpg", None)
 
 
 def test_render_follows_its_arguments(result):
