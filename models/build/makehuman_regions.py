@@ -52,8 +52,8 @@ def regions(head: HeadMesh, vertices: np.ndarray, spots: np.ndarray, ibug: np.nd
     }
     masks["neck"] *= 1 - masks["ears"]
     masks["scalp"] *= (1 - masks["ears"]) * (1 - masks["neck"])
-    rim = head.socket_rim.astype(float)
-    masks["face_skin"] = skin * (1 - rim) * _step(98 - _azimuth(vertices), 8)
+    hidden = head.socket_rim | behind_lips(head, mirror)
+    masks["face_skin"] = skin * ~hidden * _step(98 - _azimuth(vertices), 8)
     for name in ("lips", "ears", "neck", "scalp", "nostrils"):
         masks["face_skin"] *= 1 - masks[name]
     front = _step(70 - _azimuth(vertices), 12)
@@ -114,7 +114,22 @@ def _lips(head: HeadMesh, mirror: np.ndarray) -> np.ndarray:
     mask = np.zeros(len(head.vertices))
     for ring, upper, lower in zip(table[rings], UPPER_LIP, LOWER_LIP, strict=True):
         mask[ring] = np.interp(np.arange(20), [0, 8, 12, 19], [upper, 0.8 * upper, lower, lower])
+    mask[behind_lips(head, mirror)] = 1
     return _both(mask, mirror)
+
+
+def behind_lips(head: HeadMesh, mirror: np.ndarray) -> np.ndarray:
+    """Skin vertices [V] between the innermost lip ring and the lining of the mouth."""
+    table, ring = vertex_of(head), np.array(read_points()["lip_rings"][-1])
+    lips = np.isin(np.arange(len(mirror)), np.concatenate([table[ring], mirror[table[ring]]]))
+    skin, mouth = (head.triangles[head.part == head.part_names.index(name)] for name in ("skin", "mouth"))
+    reached = np.isin(np.arange(len(mirror)), np.intersect1d(skin, mouth))
+    while True:
+        touched = skin[(reached & ~lips)[skin].any(axis=1)]
+        grown = reached | np.isin(np.arange(len(mirror)), touched)
+        if np.array_equal(grown, reached):
+            return reached & ~lips
+        reached = grown
 
 
 def _outside(head: HeadMesh, mirror: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ MakeHuman's own texture layout of each of our texture vertices. Pure and determi
 import numpy as np
 import scipy.spatial
 
-from fitkit.models.build import makehuman_landmarks, makehuman_regions
+from fitkit.models.build import makehuman_landmarks, makehuman_regions, makehuman_unwrap
 from fitkit.models.build.makehuman_mesh import HeadMesh
 
 
@@ -51,6 +51,7 @@ def surface(head: HeadMesh, vertices: np.ndarray) -> tuple[dict[str, np.ndarray]
     masks = makehuman_regions.regions(head, vertices, spots, ibug, mirror)
     return {
         **tables,
+        **makehuman_unwrap.texture(head, vertices, masks, mirror),
         "mirror": mirror.astype(np.int32),
         "regions": np.stack(list(masks.values())).astype(np.float32),
     }, tuple(masks)
