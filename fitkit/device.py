@@ -31,7 +31,7 @@ def select_device(name: str | None) -> None:
         jax.devices(name)
     except Exception as error:  # a plugin that fails to start raises what it likes; to the user it is one thing
         asked = f"--device {name}" if name else f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}"
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        reason = str(error).partition(" (set JAX_PLATFORMS")[0].partition("\n")[0].rstrip(".") or type(error).__name__
         raise FitkitError("E_DEVICE", f"no device for {asked} ({reason}); {_remedy(name)}") from error
 
 

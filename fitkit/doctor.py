@@ -111,7 +111,8 @@ def check_weights() -> str:
             raise FitkitError("E_DATA", f"{path} is damaged ({error}); install fitkit again") from error
         if not all(np.isfinite(tensor).all() for tensor in tensors.values() if tensor.dtype.kind == "f"):
             raise FitkitError("E_DATA", f"{path} holds numbers that are not finite; install fitkit again")
-        lines.append(f"{path.name} {len(data) / 1e6:.1f} MB sha256 {found.hexdigest()[:16]}" + ("" if expected else " (unchecked)"))
+        compared = "" if expected else " (not compared)"
+        lines.append(f"{path.name} {len(data) / 1e6:.1f} MB sha256 {found.hexdigest()[:16]}{compared}")
     return "; ".join(lines)
 
 
