@@ -22,14 +22,17 @@ from fitkit.models.facesearch import Detection, detect_faces, overlap
 SIZE = 192          # input, pixels
 POINTS = 468
 MARGIN = 1.5        # side of the crop over the extent of the face
-PASSES = 2
+PASSES = 6          # at most
+REST = 0.005        # mean motion of the points between passes at which they rest, fraction of the square's side
 SIDE = 240          # side of the detector's square in the window: a little above SIZE, so that bilinear sampling does not alias
 WINDOW = 400        # window a crop is resampled from, pixels: holds that square turned, and then some
 RIGHT_EYE = np.array([33, 133])     # corners of the subject's right eye
 LEFT_EYE = np.array([263, 362])
 MOUTH = np.array([13, 14])          # inner edges of the lips
-FACE = 0.5              # least face probability of the mesh
-RESTLESS = 0.04         # greatest motion of the points in the last pass, fraction of the crop's side
+HOPELESS = 0.01         # face probability after three passes at which to stop
+OFFSET = (0.3, 0.0)     # pixels of the crop by which the points lie left of the truth: half of what mirrored photos disagree
+FACE = 0.7              # least face probability of the mesh
+RESTLESS = 0.03         # greatest motion of the points in the last pass, fraction of the square's side
 ASTRAY = 0.35           # greatest distance of the mesh's eyes and mouth from the detector's, fraction of the box
 SAME = 0.5              # two faces sharing more than this of the smaller box are one
 
@@ -126,7 +129,9 @@ def square_of(points: Float[Array, "468 2"]) -> Float[Array, " 4"]:
 @functools.partial(jax.jit, static_argnums=0)
 def refine(graph: nnx.GraphDef, state: nnx.State, windows: Float[Array, "b w w 3"],
            squares: Float[Array, "b 4"]) -> tuple[Array, Array, Array]:
-    """Mesh in the square of the detector, then again in the square of the mesh's own points, `PASSES` times in all.
+    """Mesh in the square of the detector, then again in the square of the mesh's own points, until they rest.
+
+    The second pass puts right the roll and the scale of the detector; a hard face (in profile, far rolled) takes a few more.
 
     Returns:
         Points `[b, 468, 2]` in pixels of the window, face probability `[b]` of the last pass, and how far the points moved
@@ -134,16 +139,22 @@ def refine(graph: nnx.GraphDef, state: nnx.State, windows: Float[Array, "b w w 3
     """
     network = nnx.merge(graph, state)
 
-    def once(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        squares, before = carry
+    def once(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        squares, before, _, _, count = carry
         points, logits = network(jax.vmap(sample_crop)(windows, squares))
-        points = jax.vmap(crop_to_window)(points[..., :2], squares)
+        points = jax.vmap(crop_to_window)(points[..., :2] + np.array(OFFSET, np.float32), squares)
         moved = jnp.linalg.norm(points - before, axis=-1).mean(-1) / squares[:, 2]
-        return (jax.vmap(square_of)(points), points), (jax.nn.sigmoid(logits), moved)
+        return jax.vmap(square_of)(points), points, jax.nn.sigmoid(logits), moved, count + 1
 
-    start = (squares, jnp.zeros((len(windows), POINTS, 2)))
-    (_, points), (face, moved) = jax.lax.scan(once, start, None, length=PASSES)
-    return points, face[-1], moved[-1]
+    def moving(carry: tuple[Array, ...]) -> Array:
+        _, _, face, moved, count = carry
+        hopeful = (count < 3) | (face > HOPELESS)
+        return (count < PASSES) & (hopeful & (moved > REST)).any()
+
+    batch = len(windows)
+    start = (squares, jnp.zeros((batch, POINTS, 2)), jnp.zeros(batch), jnp.full(batch, jnp.inf), jnp.array(0))
+    _, points, face, moved, _ = jax.lax.while_loop(moving, once, start)
+    return points, face, moved
 
 
 def load_detector() -> Detector:

@@ -155,17 +155,22 @@ def write(parameters: dict[str, np.ndarray], module: nnx.Module, path: pathlib.P
     path.write_bytes(safetensors.save({key: np.ascontiguousarray(parameters[key]) for key in sorted(parameters)}))
 
 
+def build(wheel: pathlib.Path, out: pathlib.Path) -> None:
+    """Convert both networks of a wheel into weight files in `out`, and put the licence beside them."""
+    jobs = [(DETECTOR, detector_parameters, FaceDetector(), "facedetector"), (MESH, mesh_parameters, FaceMesh(), "facemesh")]
+    for member, convert, module, name in jobs:
+        write(convert(read_constants(read_member(wheel, member))), module, out / f"{name}.safetensors")
+    with zipfile.ZipFile(wheel) as archive:
+        (out / "mediapipe-LICENSE.txt").write_bytes(archive.read(LICENCE))
+
+
 def main() -> None:
-    """Convert both networks and copy the licence."""
+    """Run the builder from the command line."""
     parser = argparse.ArgumentParser(description="Convert MediaPipe's face networks to fitkit's weight files.")
     parser.add_argument("wheel", type=pathlib.Path, help="mediapipe-0.10.21-*.whl")
     parser.add_argument("--out", type=pathlib.Path, default=WEIGHTS, help="folder of the weight files")
     arguments = parser.parse_args()
-    jobs = [(DETECTOR, detector_parameters, FaceDetector(), "facedetector"), (MESH, mesh_parameters, FaceMesh(), "facemesh")]
-    for member, convert, module, name in jobs:
-        write(convert(read_constants(read_member(arguments.wheel, member))), module, arguments.out / f"{name}.safetensors")
-    with zipfile.ZipFile(arguments.wheel) as archive:
-        (arguments.out / "mediapipe-LICENSE.txt").write_bytes(archive.read(LICENCE))
+    build(arguments.wheel, arguments.out)
 
 
 if __name__ == "__main__":
