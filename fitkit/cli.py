@@ -39,6 +39,9 @@ _NO_PAIRS = (tyro.conf.FlagCreatePairsOff,)
 
 def main() -> int:
     """Run the process's own command line and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a photo may have any name; saying it must not stop the others
     return run(sys.argv[1:])
 
 

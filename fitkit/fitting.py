@@ -126,11 +126,12 @@ def _fit_photo(job: Job, done: Callable[[Outcome], None], speech: Report) -> Non
         started = time.perf_counter()
         folder = _folder(job, number if several else None)
         result.save(folder, outputs=job.outputs, overwrite=job.overwrite or several)
-        for note in getattr(result, "warnings", ()):
+        for note in result.warnings:
             speech.note(f"{photo}: {note}")
+        speech.note(f"{photo}: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in result.timings.items()), level=2)
         seconds = round(share + time.perf_counter() - started, 3)
-        done(Outcome(photo=photo, face=number if several else None, folder=str(folder), status=str(result.status),
-                     reason=str(getattr(result, "reason", "") or ""), seconds=seconds))
+        done(Outcome(photo=photo, face=number if several else None, folder=str(folder), status=result.status,
+                     reason=result.reason, seconds=seconds))
 
 
 def _folder(job: Job, face: int | None) -> Path:
@@ -149,17 +150,17 @@ def _find(named: Sequence[str], speech: Report) -> tuple[list[Path], list[Outcom
     """The photos of the files and directories named, and the outcomes of those that hold none."""
     from fitkit.images import find_photos  # late: it brings JAX
 
-    photos: list[Path] = []
+    photos: dict[Path, None] = {}      # in order, each once
     failed = []
     for name in named:
         try:
-            photos += [photo for photo in find_photos([name]) if photo not in photos]
+            photos |= dict.fromkeys(find_photos([name]))
         except (FitkitError, OSError) as error:
             if isinstance(error, OSError):
                 error = FitkitError("E_NOFILE", f"cannot read {name}: {error.strerror}; check its permissions")
             failed.append(report.failure(error, name))
             speech.outcome(failed[-1])
-    return photos, failed
+    return list(photos), failed
 
 
 def _arguments(options: Fit) -> dict[str, Any]:
