@@ -140,10 +140,17 @@ def _neutral_and_targets(
 
 def _shaped(model: MorphableModel, parameters: FaceParameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # Vertices (mm, expression applied), unit normals, sRGB colours in [0, 1].
+    vertices, normals, colours = map(np.asarray, _vertex_tables(model, parameters))
+    return vertices, _unit(normals), colours
+
+
+@jax.jit
+def _vertex_tables(
+    model: MorphableModel, parameters: FaceParameters
+) -> tuple[Float[Array, "V 3"], Float[Array, "V 3"], Float[Array, "V 3"]]:
     vertices = morphable.shape(model, parameters.identity, parameters.expression)
     linear = jnp.clip(morphable.albedo(model, parameters.albedo), 0, 1)
-    normals = vertex_normals(vertices, model.triangles)
-    return np.asarray(vertices), _unit(np.asarray(normals)), np.asarray(images.linear_to_srgb(linear))
+    return vertices, vertex_normals(vertices, model.triangles), images.linear_to_srgb(linear)
 
 
 def _split_at_seams(model: MorphableModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
