@@ -66,7 +66,7 @@ def _pixels(image: Image.Image, file: BinaryIO, notes: list[str]) -> np.ndarray:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # MPO: a JPEG with a preview or depth map behind it
         notes.append(f"{frames} frames or pages: the first was taken")
-    deep = _deep_png(image, file)
+    deep = _deep_png(image, file) if image.mode in ("RGB", "RGBA") else None
     if deep is not None:
         colours, alpha = deep[..., :3], deep[..., 3:]
     elif image.mode.startswith("I") or image.mode == "F":
@@ -83,27 +83,32 @@ def _pixels(image: Image.Image, file: BinaryIO, notes: list[str]) -> np.ndarray:
 
 
 def _eight_bit(image: Image.Image, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    alpha = np.empty(0)
+    alpha: np.ndarray = np.empty(0)
+    profile = image.info.get("icc_profile")
+    grey = image.mode in ("1", "L", "LA", "La")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        alpha = np.asarray(image.getchannel("A"), np.float32)[..., None] / 255
+        alpha = np.array(image.getchannel("A"), np.float32)[..., None]
+        alpha /= 255
+    if image.mode not in ("L", "CMYK"):
         image = image.convert("RGB")
-    elif image.mode not in ("RGB", "L", "CMYK"):
-        image = image.convert("RGB")
-    return np.asarray(_to_srgb(image, notes), np.float32) / 255, alpha
+    colours = np.array(_to_srgb(image, profile, grey, notes), np.float32)
+    colours /= 255      # in place: a photo may have 100 megapixels
+    return colours, alpha
 
 
-def _to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
-    profile = image.info.get("icc_profile")
+def _to_srgb(image: Image.Image, profile: bytes | None, grey: bool, notes: list[str]) -> Image.Image:
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             # An sRGB profile is left alone: a round trip through it only adds rounding.
             if "srgb" not in ImageCms.getProfileDescription(source).lower():
-                intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
-                flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
-                target = ImageCms.createProfile("sRGB")
-                turned = ImageCms.profileToProfile(image, source, target, intent, "RGB", flags=flags)
+                if grey:    # its profile may be of grey or of colour
+                    image = image.convert("L" if source.profile.xcolor_space == "GRAY" else "RGB")
+                turned = ImageCms.profileToProfile(
+                    image, source, ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB",
+                    flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+                )
                 return turned or image
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             notes.append("its colour profile could not be used: colours were read as sRGB")

@@ -153,18 +153,20 @@ def test_exif_orientation(tmp_path, orientation, name):
     np.testing.assert_allclose(found, [colours[c] for c in UPRIGHT[orientation]], atol=0.06)
 
 
-def linear_profile_with_red_and_blue_exchanged():
-    """An ICC v2 matrix profile written here: sRGB's primaries (D50), red and blue exchanged, gamma 1."""
+def linear_profile(space):
+    """An ICC v2 profile of gamma 1, written here: grey, or sRGB's primaries (D50) with red and blue exchanged."""
 
     def xyz(*values):
         return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in values))
 
-    red, green, blue = (0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.7141)
-    primaries = {b"bXYZ": red, b"gXYZ": green, b"rXYZ": blue}
     gamma_one = b"curv\0\0\0\0" + struct.pack(">IHH", 1, 256, 0)
-    name = b"swapped\0"
-    tags = {tag: xyz(*value) for tag, value in primaries.items()}
-    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma_one)
+    name = b"linear\0"
+    if space == b"GRAY":
+        tags = {b"kTRC": gamma_one}
+    else:
+        red, green, blue = (0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.7141)
+        tags = {b"bXYZ": xyz(*red), b"gXYZ": xyz(*green), b"rXYZ": xyz(*blue)}
+        tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma_one)
     tags[b"wtpt"] = xyz(0.9642, 1.0, 0.8249)
     tags[b"cprt"] = b"text\0\0\0\0none\0\0\0\0"
     tags[b"desc"] = b"desc\0\0\0\0" + struct.pack(">I", len(name)) + name + bytes(78)
@@ -172,7 +174,7 @@ def linear_profile_with_red_and_blue_exchanged():
     for tag, data in tags.items():
         table += tag + struct.pack(">II", start + len(body), len(data))
         body += data + bytes(-len(data) % 4)
-    header = struct.pack(">I4sI4s4s4s", start + len(body), b"none", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    header = struct.pack(">I4sI4s4s4s", start + len(body), b"none", 0x02400000, b"mntr", space, b"XYZ ")
     header += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
     return header + bytes(128 - len(header)) + table + body
 
@@ -180,11 +182,27 @@ def linear_profile_with_red_and_blue_exchanged():
 def test_colour_profile_is_converted_to_srgb(tmp_path):
     # Linear 55/255 = 0.2157 is sRGB 128/255; linear 0 and 1 stay. Stored red is the profile's blue.
     stored = np.array([[[255, 55, 0], [0, 55, 255]]], np.uint8)
-    profile = linear_profile_with_red_and_blue_exchanged()
+    profile = linear_profile(b"RGB ")
     photo = read(tmp_path, Image.fromarray(stored), icc_profile=profile)
     np.testing.assert_allclose(photo.pixels * 255, [[[0, 128, 255], [255, 128, 0]]], atol=2)
     alpha = read(tmp_path, Image.fromarray(np.dstack([stored, [[255, 0]]]).astype(np.uint8)), icc_profile=profile)
     np.testing.assert_allclose(alpha.pixels * 255, [[[0, 128, 255], [255, 255, 255]]], atol=2)
+
+
+@pytest.mark.parametrize("space", [b"GRAY", b"RGB "])
+@pytest.mark.parametrize("mode", ["L", "LA"])
+def test_profiles_of_grey_photos(tmp_path, space, mode):
+    grey = Image.fromarray(np.array([[0, 55, 255]], np.uint8)).convert(mode)
+    photo = read(tmp_path, grey, icc_profile=linear_profile(space))
+    np.testing.assert_allclose(photo.pixels[..., 1] * 255, [[0, 128, 255]], atol=2)
+    np.testing.assert_allclose(photo.pixels, np.repeat(photo.pixels[..., 1:2], 3, axis=-1), atol=1 / 255)
+    assert photo.warnings == ()
+
+
+def test_profile_of_another_colour_space_is_named(tmp_path):
+    photo = read(tmp_path, Image.fromarray(CORNERS), icc_profile=linear_profile(b"GRAY"))
+    np.testing.assert_array_equal(photo.pixels, CORNERS.astype(np.float32) / 255)
+    assert "colour profile" in photo.warnings[0]
 
 
 def test_srgb_profile_changes_nothing(tmp_path):
@@ -200,10 +218,11 @@ def test_broken_colour_profile_is_named(tmp_path):
     assert "colour profile" in photo.warnings[0]
 
 
-def test_animation_gives_its_first_frame(tmp_path):
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.tif"])
+def test_animation_gives_its_first_frame(tmp_path, name):
     frames = [Image.new("RGB", (4, 4), colour) for colour in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
-    photo = read(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:])
-    np.testing.assert_allclose(photo.pixels[0, 0] * 255, [250, 0, 0], atol=1)
+    photo = read(tmp_path, frames[0], name, save_all=True, append_images=frames[1:])
+    np.testing.assert_allclose(photo.pixels[0, 0] * 255, [250, 0, 0], atol=2)
     assert photo.warnings == ("3 frames or pages: the first was taken",)
 
 
