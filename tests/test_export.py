@@ -16,7 +16,8 @@ from PIL import Image
 
 from fitkit import export, images, morphable
 from fitkit.geometry import vertex_normals
-from tests.tiny_head import tiny_head, tiny_parameters
+from fitkit.models.heads import makehuman
+from tests.tiny_head import ARKIT_NAMES, tiny_head, tiny_parameters
 
 MODEL = tiny_head()
 PARAMETERS = tiny_parameters(MODEL)
@@ -146,16 +147,43 @@ def test_glb_without_texture_has_vertex_colours(tmp_path):
     assert "images" not in glb.document
 
 
-@pytest.mark.parametrize("texture", [TEXTURE, None], ids=["textured", "coloured"])
-def test_glb_passes_khronos_validator(tmp_path, texture):
+def validated(path):
+    """Report of Khronos' validator on a file."""
     modules = os.environ.get("FITKIT_GLTF_VALIDATOR", str(Path(__file__).parents[1] / "node_modules"))
     package = Path(modules).resolve() / "gltf-validator"
     if shutil.which("node") is None or not package.is_dir():
         pytest.skip("needs node and `npm install gltf-validator`; FITKIT_GLTF_VALIDATOR names its node_modules folder")
-    path = export.write_glb(tmp_path / "a.glb", MODEL, PARAMETERS, texture=texture)
     run = subprocess.run(["node", "-e", VALIDATE, str(package), str(path)], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
-    report = json.loads(run.stdout)
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("texture", [TEXTURE, None], ids=["textured", "coloured"])
+def test_glb_passes_khronos_validator(tmp_path, texture):
+    report = validated(export.write_glb(tmp_path / "a.glb", MODEL, PARAMETERS, texture=texture))
+    assert (report["numErrors"], report["numWarnings"]) == (0, 0), report["messages"]
+
+
+@pytest.fixture(scope="module")
+def embedded_glb(tmp_path_factory):
+    head = makehuman.load()
+    return head, export.write_glb(tmp_path_factory.mktemp("head") / "a.glb", head, tiny_parameters(head), texture=TEXTURE)
+
+
+def test_glb_of_the_embedded_head_has_the_52_arkit_shapes(embedded_glb):
+    head, path = embedded_glb
+    glb = Glb(path)
+    assert sorted(glb.mesh["extras"]["targetNames"]) == sorted(ARKIT_NAMES)
+    assert [len(p["targets"]) for p in glb.mesh["primitives"]] == [52] * len(head.part_names)
+    parameters = tiny_parameters(head)
+    moved = glb.attribute("POSITION") + np.einsum("e,evc->vc", glb.mesh["weights"], glb.targets("POSITION"))
+    order = np.argsort(np.asarray(head.part), kind="stable")
+    vertices = np.asarray(morphable.shape(head, parameters.identity, parameters.expression))
+    np.testing.assert_allclose(moved[glb.corners()] * 1000, vertices[np.asarray(head.triangles)[order].ravel()], atol=0.05)
+
+
+def test_glb_of_the_embedded_head_passes_khronos_validator(embedded_glb):
+    report = validated(embedded_glb[1])
     assert (report["numErrors"], report["numWarnings"]) == (0, 0), report["messages"]
 
 
