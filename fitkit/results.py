@@ -84,7 +84,12 @@ class FitResult:
         """UV albedo, uint8 sRGB `[S, S, 3]`, made on first use; None in a result that was saved without it."""
         if self.albedo_map is not None or not self.photo.pixels.size:
             return self.albedo_map
-        return (np.clip(self.pictures["albedo"], 0, 1) * 255 + 0.5).astype(np.uint8)
+        if "pictures" in self.__dict__:
+            albedo = self.pictures["albedo"]
+        else:   # alone it costs a fraction of all the pictures
+            window = pictures.window_of(self.camera, self.mesh().vertices)
+            albedo = pictures.complete_albedo(self.photo.pixels, self.model, self.parameters, self.camera, window)
+        return (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
 
     def render(
         self, *, yaw: float | None = None, pitch: float | None = None, roll: float | None = None,

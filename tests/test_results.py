@@ -27,9 +27,12 @@ MADE = ("overlay", "comparison", "normals")
 def stand_in_pictures(model, parameters, camera, photo):
     """In place of pictures.make, which has tests of its own and needs a real head and seconds of compilation."""
     random = np.random.default_rng(1)
-    albedo = random.random((32, 32, 3), np.float32)
     small = {name: random.random((8, 8, 3), np.float32) for name in MADE}
-    return small | {"albedo": albedo, "depth": random.random(photo.shape[:2], np.float32)}
+    return small | {"albedo": stand_in_albedo(), "depth": random.random(photo.shape[:2], np.float32)}
+
+
+def stand_in_albedo(*_):
+    return np.random.default_rng(4).random((32, 32, 3), np.float32)
 
 
 @pytest.fixture
@@ -41,6 +44,7 @@ def photo(tmp_path):
 @pytest.fixture
 def result(photo, monkeypatch):
     monkeypatch.setattr(pictures, "make", stand_in_pictures)
+    monkeypatch.setattr(pictures, "complete_albedo", stand_in_albedo)
     random = np.random.default_rng(3)
     camera = dataclasses.replace(tiny_camera(size=64), rotation=look(0.3, -0.2, 0.1))
     return FitResult(
