@@ -8,6 +8,7 @@ odd row and column of zeros go below and to the right.
 """
 
 import pathlib
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from jaxtyping import Array, Float
 from safetensors import numpy as safetensors
 
 from fitkit.errors import FitkitError
+
+M = TypeVar("M", bound=nnx.Module)
 
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
 
@@ -103,8 +106,8 @@ def parameter_shapes(module: nnx.Module) -> dict[str, tuple[int, ...]]:
     return {".".join(map(str, path)): leaf[...].shape for path, leaf in nnx.to_flat_state(nnx.state(module, nnx.Param))}
 
 
-def load_parameters(module: nnx.Module, name: str) -> tuple[nnx.GraphDef, nnx.State]:
-    """Split a module into its graph and a state filled from `weights/NAME.safetensors` (stored float16, used float32).
+def load_parameters(module: nnx.Module, name: str) -> dict[str, Array]:
+    """Parameters of a module by dotted name, from `weights/NAME.safetensors` (stored float16, used float32).
 
     Raises:
         FitkitError: `E_DATA`, the file is missing or does not fit the module.
@@ -115,7 +118,11 @@ def load_parameters(module: nnx.Module, name: str) -> tuple[nnx.GraphDef, nnx.St
     stored = safetensors.load_file(path)
     if {key: value.shape for key, value in stored.items()} != parameter_shapes(module):
         raise FitkitError("E_DATA", f"the weight file {path} does not fit the network of this version; reinstall fitkit.")
+    return jax.device_put({key: value.astype(np.float32) for key, value in stored.items()})
+
+
+def with_parameters(module: M, parameters: dict[str, Array]) -> M:
+    """The module with its parameters in place: to be called under jit, so that they are arguments of the compiled code."""
     graph, state = nnx.split(module)
-    flat = [(keys, leaf.replace(stored[".".join(map(str, keys))].astype(np.float32)))
-            for keys, leaf in nnx.to_flat_state(state)]
-    return graph, jax.device_put(nnx.from_flat_state(flat))
+    filled = [(path, leaf.replace(parameters[".".join(map(str, path))])) for path, leaf in nnx.to_flat_state(state)]
+    return nnx.merge(graph, nnx.from_flat_state(filled))

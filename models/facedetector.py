@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from fitkit.models.blaze import BlazeBlock, Pointwise, Stem, load_parameters
+from fitkit.models.blaze import BlazeBlock, Pointwise, Stem, load_parameters, with_parameters
 
 # (stride of the cells, anchors in each): 896 anchors on 128 x 128
 ANCHORS = ((8, 2), (16, 6))
@@ -70,14 +70,14 @@ def decode(regressors: Float[Array, "b a 16"],
 
 
 @functools.cache
-def load_facedetector() -> tuple[nnx.GraphDef, nnx.State]:
-    """The network's graph and weights, read once."""
+def load_facedetector() -> dict[str, Array]:
+    """The network's parameters, read once."""
     return load_parameters(FaceDetector(), "facedetector")
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def detect_anchors(graph: nnx.GraphDef, state: nnx.State, images: Float[Array, "b h w 3"]) -> tuple[Array, Array, Array]:
+@jax.jit
+def detect_anchors(parameters: dict[str, Array], images: Float[Array, "b h w 3"]) -> tuple[Array, Array, Array]:
     """Boxes `[b, a, 4]`, keypoints `[b, a, 6, 2]` (pixels) and scores `[b, a]` of RGB images in [0, 1]."""
-    regressors, logits = nnx.merge(graph, state)(images * 2 - 1)
+    regressors, logits = with_parameters(FaceDetector(), parameters)(images * 2 - 1)
     boxes, keypoints = decode(regressors, anchors(*images.shape[1:3]))
     return boxes, keypoints, jax.nn.sigmoid(jnp.clip(logits, -100, 100))

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from PIL import Image
 
 from fitkit.landmarks import Detector, Landmarks, box_of
-from fitkit.models.blaze import BlazeBlock, Pointwise, Stem, activate, load_parameters
+from fitkit.models.blaze import BlazeBlock, Pointwise, Stem, activate, load_parameters, with_parameters
 from fitkit.models.facesearch import Detection, detect_faces, overlap
 
 SIZE = 192          # input, pixels
@@ -29,7 +29,7 @@ WINDOW = 400        # window a crop is resampled from, pixels: holds that square
 RIGHT_EYE = np.array([33, 133])     # corners of the subject's right eye
 LEFT_EYE = np.array([263, 362])
 MOUTH = np.array([13, 14])          # inner edges of the lips
-HOPELESS = 0.01         # face probability after three passes at which to stop
+HOPELESS = 0.01         # face probability after two passes at which to stop
 OFFSET = (0.3, 0.0)     # pixels of the crop by which the points lie left of the truth: half of what mirrored photos disagree
 FACE = 0.7              # least face probability of the mesh
 RESTLESS = 0.03         # greatest motion of the points in the last pass, fraction of the square's side
@@ -77,15 +77,15 @@ class Branch(nnx.Module):
 
 
 @functools.cache
-def load_facemesh() -> tuple[nnx.GraphDef, nnx.State]:
-    """The network's graph and weights, read once."""
+def load_facemesh() -> dict[str, Array]:
+    """The network's parameters, read once."""
     return load_parameters(FaceMesh(), "facemesh")
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def mesh_points(graph: nnx.GraphDef, state: nnx.State, crops: Float[Array, "b 192 192 3"]) -> tuple[Array, Array]:
+@jax.jit
+def mesh_points(parameters: dict[str, Array], crops: Float[Array, "b 192 192 3"]) -> tuple[Array, Array]:
     """Points `[b, 468, 3]` in pixels of the crop and the probability `[b]` that a face is there, of RGB crops in [0, 1]."""
-    points, logits = nnx.merge(graph, state)(crops)
+    points, logits = with_parameters(FaceMesh(), parameters)(crops)
     return points, jax.nn.sigmoid(logits)
 
 
@@ -126,8 +126,12 @@ def square_of(points: Float[Array, "468 2"]) -> Float[Array, " 4"]:
     return jnp.concatenate([(low + high) / 2 @ turn, jnp.array([MARGIN * (high - low).max(), roll])])
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def refine(graph: nnx.GraphDef, state: nnx.State, windows: Float[Array, "b w w 3"],
+# squares, points, face probability, motion, number of passes
+_Pass = tuple[Array, Array, Array, Array, Array]
+
+
+@jax.jit
+def refine(parameters: dict[str, Array], windows: Float[Array, "b w w 3"],
            squares: Float[Array, "b 4"]) -> tuple[Array, Array, Array]:
     """Mesh in the square of the detector, then again in the square of the mesh's own points, until they rest.
 
@@ -137,18 +141,18 @@ def refine(graph: nnx.GraphDef, state: nnx.State, windows: Float[Array, "b w w 3
         Points `[b, 468, 2]` in pixels of the window, face probability `[b]` of the last pass, and how far the points moved
         in it `[b]` (mean, fraction of the square's side).
     """
-    network = nnx.merge(graph, state)
+    network = with_parameters(FaceMesh(), parameters)
 
-    def once(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def once(carry: _Pass) -> _Pass:
         squares, before, _, _, count = carry
         points, logits = network(jax.vmap(sample_crop)(windows, squares))
         points = jax.vmap(crop_to_window)(points[..., :2] + np.array(OFFSET, np.float32), squares)
         moved = jnp.linalg.norm(points - before, axis=-1).mean(-1) / squares[:, 2]
         return jax.vmap(square_of)(points), points, jax.nn.sigmoid(logits), moved, count + 1
 
-    def moving(carry: tuple[Array, ...]) -> Array:
+    def moving(carry: _Pass) -> Array:
         _, _, face, moved, count = carry
-        hopeful = (count < 3) | (face > HOPELESS)
+        hopeful = (count < 2) | (face > HOPELESS)
         return (count < PASSES) & (hopeful & (moved > REST)).any()
 
     batch = len(windows)
@@ -165,19 +169,30 @@ def load_detector() -> Detector:
 
 def find_faces(image: Float[np.ndarray, "h w 3"], *, minimum_size: float = 32.0) -> list[Landmarks]:
     """The 468 points of every face of at least `minimum_size` pixels, largest first."""
-    photo = Image.fromarray(np.asarray(np.clip(np.asarray(image) * 255 + 0.5, 0, 255), np.uint8))
-    faces = [mesh_face(photo, detection) for detection in detect_faces(photo, minimum_size=minimum_size)]
+    photo = Image.fromarray(eight_bit(image))
     kept: list[Landmarks] = []
-    for face in sorted((face for face in faces if face is not None), key=lambda face: -face.score):
-        if not kept or overlap(face.box, np.stack([other.box for other in kept]))[1].max() < SAME:
+    for detection in detect_faces(photo, minimum_size=minimum_size):
+        face = None if _taken(detection.box, kept) else mesh_face(photo, detection)
+        if face is not None and not _taken(face.box, kept):
             kept.append(face)
     return sorted(kept, key=lambda face: -float(np.prod(face.box[2:] - face.box[:2])))
+
+
+def eight_bit(image: Float[np.ndarray, "h w 3"]) -> np.ndarray:
+    """RGB in [0, 1] -> uint8."""
+    scaled = np.asarray(image, np.float32) * 255
+    scaled += 0.5
+    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+
+
+def _taken(box: np.ndarray, faces: list[Landmarks]) -> bool:
+    return bool(faces) and float(overlap(box, np.stack([face.box for face in faces]))[1].max()) >= SAME
 
 
 def mesh_face(photo: Image.Image, detection: Detection) -> Landmarks | None:
     """The points of one detection, or None where the mesh does not confirm it."""
     window, square, origin, scale = cut_window(photo, detection)
-    refined = refine(*load_facemesh(), window[None], square[None])
+    refined = refine(load_facemesh(), window[None], square[None])
     points, probability, moved = (x[0] for x in jax.device_get(refined))
     points = np.asarray(points * scale + origin, np.float32)
     if probability < FACE or moved > RESTLESS or astray(points, detection) > ASTRAY:

@@ -68,7 +68,7 @@ def test_mesh_agrees_with_its_original_to_a_twentieth_of_a_pixel(assets, astrona
     crops += [pixels(astronaut)[y:y + 192, x:x + 192] for y, x in generator.integers(0, 320, (3, 2))]
     crops = np.stack([*crops, *generator.random((3, 192, 192, 3), dtype=np.float32)])
     expected, logits = run_tflite(assets, "face_landmark.tflite", crops)
-    points, probability = facemesh.mesh_points(*facemesh.load_facemesh(), crops)
+    points, probability = facemesh.mesh_points(facemesh.load_facemesh(), crops)
     assert points.shape == (8, 468, 3)
     np.testing.assert_allclose(points, expected.reshape(-1, 468, 3), atol=0.05)
     np.testing.assert_allclose(probability, (1 + np.tanh(logits.ravel() / 2)) / 2, atol=1e-4)
@@ -79,7 +79,7 @@ def test_detector_agrees_with_its_original(assets, astronaut):
     generator = np.random.default_rng(1)
     images = np.stack([pixels(astronaut.resize((128, 128))), generator.random((128, 128, 3), dtype=np.float32)])
     regressors, logits = run_tflite(assets, "face_detection_short_range.tflite", images * 2 - 1)
-    boxes, keypoints, scores = facedetector.detect_anchors(*facedetector.load_facedetector(), images)
+    boxes, keypoints, scores = facedetector.detect_anchors(facedetector.load_facedetector(), images)
     centres = facedetector.anchors(128, 128)
     np.testing.assert_allclose((boxes[..., :2] + boxes[..., 2:]) / 2 - centres, regressors[..., :2], atol=0.01)
     np.testing.assert_allclose(boxes[..., 2:] - boxes[..., :2], regressors[..., 2:4], atol=0.01)
@@ -90,8 +90,8 @@ def test_detector_agrees_with_its_original(assets, astronaut):
 def test_a_batch_is_its_faces_one_by_one(astronaut):
     crops = np.stack([pixels(astronaut)[y:y + 192, 130:322] for y in (0, 10, 20)])
     network = facemesh.load_facemesh()
-    together, _ = facemesh.mesh_points(*network, crops)
-    alone = np.concatenate([facemesh.mesh_points(*network, crop[None])[0] for crop in crops])
+    together, _ = facemesh.mesh_points(network, crops)
+    alone = np.concatenate([facemesh.mesh_points(network, crop[None])[0] for crop in crops])
     np.testing.assert_allclose(together, alone, atol=1e-3)
 
 
