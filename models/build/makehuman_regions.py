@@ -142,7 +142,7 @@ def _outside(head: HeadMesh, mirror: np.ndarray) -> np.ndarray:
 
 def _brow(vertices: np.ndarray, ibug: np.ndarray) -> np.ndarray:
     distance, along = _to_line(vertices, ibug[17:22][::-1])
-    width = np.interp(along, [0, 0.2, 0.6, 1], [4.5, 5.5, 4.5, 3.0])
+    width = np.interp(along, [0, 0.2, 0.6, 1], [3.6, 4.6, 4.0, 2.6])
     return np.exp(-((distance / (1.15 * width)) ** 4)) * (vertices[:, 0] < 0)
 
 
