@@ -143,7 +143,7 @@ def face_alignment_detector(find: Detector, *, weights: str | os.PathLike[str] |
         if not faces:
             return []
         pixels = np.asarray(np.clip(np.asarray(image) * 255 + 0.5, 0, 255), np.uint8)
-        found = network.get_landmarks_from_image(pixels, detected_faces=[face.box for face in faces])
+        found = network.get_landmarks_from_image(pixels, detected_faces=[face.box.tolist() for face in faces])
         # The package truncates its points to whole pixels: half a pixel puts them back in the middle.
         points = [np.asarray(p, np.float32)[:, :2] + 0.5 for p in found]
         return [Landmarks(points=p, scheme="ibug68", score=face.score, box=box_of(p))
