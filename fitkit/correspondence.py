@@ -1,13 +1,17 @@
 """Which place of the head each detected point belongs to, sliding contour included.
 
-Takes `Landmarks` (468 MediaPipe or 68 iBUG points, photo pixels) and a head's own tables; gives `Correspondence`, which the recipes
-fit. Knows no detector and no recipe.
+Takes 468 MediaPipe or 68 iBUG points and a head's own tables; gives `Correspondence`, which the recipes fit. Knows no detector
+and no recipe.
 """
 
 import dataclasses
+import tomllib
+from functools import cache
+from importlib import resources
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from fitkit.morphable import points_on
@@ -26,6 +30,21 @@ class Correspondence:
     weight: Float[Array, " L"]
     contour_points: Float[Array, "17 2"]   # pixels
     contour_weight: Float[Array, " 17"]
+
+
+@cache
+def _dense_to_ibug() -> Float[np.ndarray, "68 468"]:
+    table = tomllib.loads(resources.files("fitkit").joinpath("data/landmarks.toml").read_text(encoding="utf-8"))
+    matrix = np.zeros((68, 468), np.float32)
+    for row, entries in enumerate(table["mediapipe"]):
+        for column, weight in entries:
+            matrix[row, column] = weight
+    return matrix
+
+
+def ibug_points(points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "68 2"]:
+    """The 68 iBUG points of a detection: of 468 MediaPipe points by `data/landmarks.toml`; 68 points are themselves."""
+    return np.asarray(points) if len(points) == 68 else _dense_to_ibug() @ np.asarray(points, np.float32)
 
 
 def correspond(

@@ -94,36 +94,38 @@ def residuals(
     return linear_to_srgb(mixed[:, 6:] * (sh_basis(normal, bands=3) @ light)) - pixels.target
 
 
-def normal_modes(model: MorphableModel, vertices: Float[Array, "V 3"]) -> Float[Array, "V K 6"]:
+def normal_modes(model: MorphableModel, vertices: Float[Array, "V 3"]) -> Float[Array, "V 6 K"]:
     """Per vertex and shape coefficient: displacement (mm) and change of the unit vertex normal, head frame.
 
     The displacement is exact; the change of the normal holds at `vertices` and varies slowly, so a fit may keep it for some steps.
+    Coefficients run last: every gather and scatter then moves whole contiguous rows.
     """
-    basis = jnp.concatenate([model.identity, model.expression])
+    modes = jnp.concatenate([model.identity, model.expression]).transpose(1, 2, 0)      # [V, 3, K]
     triangles = model.triangles
     a, b, c = (vertices[triangles[:, j]] for j in range(3))
-    u, v = b - a, c - a
-    sums = jnp.zeros_like(vertices)
+    u, v = (b - a)[..., None], (c - a)[..., None]
+    first = modes[triangles[:, 0]]
+    turned = _cross(modes[triangles[:, 1]] - first, v) + _cross(u, modes[triangles[:, 2]] - first)
+    area = _cross(u, v)[..., 0]
+    total, change = jnp.zeros_like(vertices), jnp.zeros_like(modes)
     for j in range(3):
-        sums = sums.at[triangles[:, j]].add(jnp.cross(u, v))
-    length = jnp.sqrt(jnp.sum(jnp.square(sums), -1, keepdims=True) + 1e-20)
-    normal = sums / length
+        total = total.at[triangles[:, j]].add(area)
+        change = change.at[triangles[:, j]].add(turned)
+    length = jnp.sqrt(jnp.sum(jnp.square(total), -1, keepdims=True) + 1e-20)
+    normal = (total / length)[..., None]
+    change = change / length[..., None]
+    along = normal[:, 0] * change[:, 0] + normal[:, 1] * change[:, 1] + normal[:, 2] * change[:, 2]
+    return jnp.concatenate([modes, change - normal * along[:, None]], 1)
 
-    def change(mode: Float[Array, "V 3"]) -> Float[Array, "V 3"]:
-        first = mode[triangles[:, 0]]
-        turned = jnp.cross(mode[triangles[:, 1]] - first, v) + jnp.cross(u, mode[triangles[:, 2]] - first)
-        total = jnp.zeros_like(mode)
-        for j in range(3):
-            total = total.at[triangles[:, j]].add(turned)
-        total = total / length
-        return total - normal * jnp.sum(total * normal, -1, keepdims=True)
 
-    return jnp.concatenate([basis, jax.vmap(change)(basis)], -1).transpose(1, 0, 2)
+def _cross(a: Float[Array, "N 3 K"], b: Float[Array, "N 3 K"]) -> Float[Array, "N 3 K"]:
+    return jnp.stack([a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1], a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2],
+                      a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]], 1)
 
 
 def linearize(
     pixels: FrozenPixels, pose: Pose, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], light: Float[Array, "K 3"],
-    model: MorphableModel, modes: Float[Array, "V K 6"],
+    model: MorphableModel, modes: Float[Array, "V 6 K"],
 ) -> tuple[Float[Array, "N 3"], Float[Array, "N 3 n"]]:
     """Residuals and their Jacobian by (identity, expression, pose 7, albedo, light), the tangent order of the recipes."""
     values, barycentric, slope = _at_corners(pixels, pose, vertices, albedo, model.triangles)
@@ -151,9 +153,9 @@ def linearize(
     by_pose = -jnp.einsum("ncd,ndp->ncp", colour_slope, pixel_by_pose)
     by_pose = by_pose.at[..., :3].add(jnp.cross(mixed[:, None, 3:6], by_normal))
     to_head = jnp.concatenate([by_point @ pose.rotation, by_normal @ pose.rotation], -1)         # [N, channel, 6]
-    by_shape = jnp.zeros((*to_head.shape[:2], modes.shape[1]), to_head.dtype)
+    by_shape = jnp.zeros((*to_head.shape[:2], modes.shape[2]), to_head.dtype)
     for j in range(3):
-        by_shape += jnp.einsum("ncd,nkd->nck", to_head * barycentric[:, j, None, None], modes[pixels.corners[:, j]])
+        by_shape += jnp.einsum("ncd,ndk->nck", to_head * barycentric[:, j, None, None], modes[pixels.corners[:, j]])
 
     albedo_modes = jnp.einsum("nj,njac->nca", barycentric, model.albedo.transpose(1, 0, 2)[pixels.corners])
     by_light = jnp.einsum("nc,nk,ce->ncke", gamma * colour, basis, jnp.eye(3)).reshape(*rendered.shape, -1)

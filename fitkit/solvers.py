@@ -26,7 +26,8 @@ class Descent(NamedTuple):
     """What a descent came to."""
 
     state: Any
-    energy: Float[Array, ""]       # of the last frozen problem
+    frozen: Any                    # what the last step held
+    energy: Float[Array, ""]       # with that held
     steps: Int[Array, ""]
     accepted: Int[Array, ""]       # steps that were kept
 
@@ -75,11 +76,11 @@ def levenberg_marquardt(
     kept. Batches by `jax.vmap`: each face stops by itself.
     """
     def unfinished(carry: tuple[Any, ...]) -> Bool[Array, ""]:
-        _, _, factor, _, step, done = carry
+        _, _, _, factor, _, step, done = carry
         return (step < iterations) & ~done & (factor < 1e5)
 
     def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        current, _, factor, accepted, step, _ = carry
+        current, _, _, factor, accepted, step, _ = carry
         frozen = freeze(current)
         system = linearize(frozen, current)
         trial = retract(current, damped_step(system, factor, *room(current)))
@@ -88,11 +89,12 @@ def levenberg_marquardt(
         kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), trial, current)
         factor = jnp.where(good, jnp.maximum(factor * 0.25, 1e-7), factor * 10.0)
         done = good & (system.energy - reached < tolerance * system.energy)
-        return kept, jnp.where(good, reached, system.energy), factor, accepted + good, step + 1, done
+        return kept, frozen, jnp.where(good, reached, system.energy), factor, accepted + good, step + 1, done
 
-    start = (state, jnp.asarray(jnp.inf), jnp.asarray(damping), jnp.asarray(0), jnp.asarray(0), jnp.asarray(False))
-    final, value, _, accepted, steps, _ = lax.while_loop(unfinished, body, start)
-    return Descent(final, value, steps, accepted)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(freeze, state))
+    start = (state, nothing, jnp.asarray(jnp.inf), jnp.asarray(damping), jnp.asarray(0), jnp.asarray(0), jnp.asarray(False))
+    final, frozen, value, _, accepted, steps, _ = lax.while_loop(unfinished, body, start)
+    return Descent(final, frozen, value, steps, accepted)
 
 
 def all_finite(tree: Any) -> Bool[Array, ""]:

@@ -3,7 +3,7 @@
     E(chi) = E_con + w_l E_lan + w_r E_reg                                                        (Eq. 5)
 
 over shape, expression, albedo, pose and 27 spherical-harmonic coefficients, by Levenberg-Marquardt with the closed-form Jacobian of
-`fitkit.photometric`. Starts from recipe `landmarks`, then goes from a half-size picture to the whole. Only visible face skin
+`fitkit.photometric`. Starts from recipe `landmarks`, then goes from a blurred picture to the sharp one. Only visible face skin
 counts, and a pixel that disagrees (hair, glasses, highlights) counts little.
 """
 
@@ -18,7 +18,7 @@ from fitkit import losses, photometric, solvers
 from fitkit import pose as poses
 from fitkit.correspondence import Correspondence
 from fitkit.geometry import vertex_normals
-from fitkit.images import srgb_to_linear
+from fitkit.images import linear_to_srgb, srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
 from fitkit.photometric import FrozenPixels
 from fitkit.raster import rasterize
@@ -35,6 +35,7 @@ from fitkit.recipes.landmarks import (
 from fitkit.recipes.state import FaceState, FocalPrior, Observation, Solution
 from fitkit.shading import sh_basis
 from fitkit.solvers import Descent, LinearSystem
+from fitkit.texture import sample_pixels
 from fitkit.types import MorphableModel
 
 SKIN = "fit_skin"       # the region whose pixels are compared
@@ -47,15 +48,11 @@ class InverseRenderingConfig(LandmarkConfig):
     Attributes:
         colour_scale: colour difference, sRGB, at which a pixel counts for a quarter.
         light_chroma: deviation of the light's colour from grey, relative to white light.
-        coarse_iterations: steps on the half-size picture.
-        fine_iterations: steps on the whole picture.
         pixels: most pixels compared in a step.
     """
 
     colour_scale: float = 0.15
     light_chroma: float = 0.15
-    coarse_iterations: int = 8
-    fine_iterations: int = 8
     pixels: int = 4096
 
 
@@ -108,7 +105,7 @@ def total_energy(
 
 
 def total_system(
-    view: FrozenView, state: FaceState, model: MorphableModel, focal: FocalPrior, modes: Float[Array, "V K 6"],
+    view: FrozenView, state: FaceState, model: MorphableModel, focal: FocalPrior, modes: Float[Array, "V 6 K"],
     config: InverseRenderingConfig,
 ) -> LinearSystem:
     """Energy, gradient and Gauss-Newton matrix of `total_energy`."""
@@ -128,75 +125,71 @@ def total_system(
 
 
 def starting_light(
-    state: FaceState, model: MorphableModel, photo: Float[Array, "S S 3"], mask: Float[Array, " F"], count: int
+    state: FaceState, model: MorphableModel, photo: Float[Array, "S S 3"]
 ) -> FaceState:
-    """Light in closed form: ridge regression of the photo, linear, on the mean albedo's nine harmonics."""
-    size = photo.shape[0]
+    """Light in closed form: ridge regression of the photo, linear, on the mean albedo's nine harmonics, at facing skin vertices."""
     view = poses.turn(state.pose, head_vertices(state, model))
-    fragments = rasterize(poses.project_view(state.pose, view), poses.depth_view(state.pose, view), model.triangles,
-                          height=size, width=size)
-    pixels = photometric.freeze_pixels(fragments, model.triangles, mask, photo, count)
-    normals = jnp.mean(vertex_normals(view, model.triangles)[pixels.corners], 1)
-    colour = jnp.mean(model_albedo(model, state.face.albedo)[pixels.corners], 1)
-    basis = sh_basis(normals) * pixels.weight[:, None]
+    normals = vertex_normals(view, model.triangles)
+    target = sample_pixels(srgb_to_linear(photo), poses.project_view(state.pose, view))
+    facing = jnp.clip(normals[:, 2] - 0.2, 0.0, 1.0) * model.regions[model.region_names.index(SKIN)]
+    weight = jnp.where(jnp.all(jnp.isfinite(target), -1), facing, 0.0)
+    target, basis = jnp.nan_to_num(target) * weight[:, None], sh_basis(normals) * weight[:, None]
 
-    def channel(albedo: Float[Array, " N"], target: Float[Array, " N"]) -> Float[Array, " K"]:
+    def channel(albedo: Float[Array, " V"], seen: Float[Array, " V"]) -> Float[Array, " K"]:
         design = basis * albedo[:, None]
-        ridge = 0.05 * jnp.trace(design.T @ design) * jnp.diag(jnp.arange(9) > 0).astype(design.dtype)
-        return jnp.linalg.solve(design.T @ design + ridge + 1e-6 * jnp.eye(9), design.T @ (target * pixels.weight))
+        square = design.T @ design
+        ridge = 0.05 * jnp.trace(square) * jnp.diag(jnp.arange(9) > 0).astype(design.dtype)
+        return jnp.linalg.solve(square + ridge + 1e-6 * jnp.eye(9), design.T @ seen)
 
-    light = jax.vmap(channel, in_axes=(1, 1), out_axes=1)(colour, srgb_to_linear(pixels.target))
+    light = jax.vmap(channel, in_axes=(1, 1), out_axes=1)(model_albedo(model, state.face.albedo), target)
     return dataclasses.replace(state, face=dataclasses.replace(state.face, light=light))
 
 
-def half(photo: Float[Array, "S S 3"]) -> Float[Array, "H H 3"]:
-    """The picture at half its size, averaged in linear light."""
-    size = photo.shape[0] // 2
-    linear = srgb_to_linear(photo).reshape(size, 2, size, 2, 3).mean((1, 3))
-    return photometric.linear_to_srgb(linear)
-
-
-def halve_points(seen: Correspondence) -> Correspondence:
-    """The same points in a picture of half the size."""
-    return dataclasses.replace(seen, points=seen.points * 0.5, contour_points=seen.contour_points * 0.5)
+def blurred(photo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
+    """The picture without its fine detail: averaged over four pixels a side in linear light. NaN stays outside the photo."""
+    kernel = jnp.array([0.125, 0.25, 0.25, 0.25, 0.125])
+    padded = jnp.pad(srgb_to_linear(photo), ((2, 2), (2, 2), (0, 0)), mode="edge")
+    size = photo.shape[0]
+    rows = sum((kernel[k] * padded[k:k + size] for k in range(5)), jnp.zeros(()))
+    return linear_to_srgb(sum((kernel[k] * rows[:, k:k + size] for k in range(5)), jnp.zeros(())))
 
 
 @partial(jax.jit, static_argnames=("config",))
-def fit_inverse_rendering(
-    model: MorphableModel, observation: Observation, *, config: InverseRenderingConfig
-) -> tuple[Descent, Descent, Float[Array, " 2"]]:
-    """Fit one face. Returns the fit, the landmark stage it started from, and the terms E_con and E_lan at the end."""
+def start(model: MorphableModel, observation: Observation, *, config: InverseRenderingConfig) -> tuple[FaceState, Array, Array]:
+    """The landmark fit under the light of the photo; the blurred photo; the derivatives of shape and normals at that fit."""
+    first = fit_landmarks(model, observation.seen, observation.ibug, observation.focal, observation.principal,
+                          size=observation.crop.shape[0], config=config)
+    soft = blurred(observation.crop)
+    return starting_light(first.state, model, soft), soft, photometric.normal_modes(model, head_vertices(first.state, model))
+
+
+@partial(jax.jit, static_argnames=("config", "iterations"))
+def descend(
+    state: FaceState, model: MorphableModel, observation: Observation, modes: Float[Array, "V 6 K"], *,
+    config: InverseRenderingConfig, iterations: int,
+) -> Descent:
+    """Minimise Eq. 5 from a state, against the observation's picture."""
     photo, seen, focal = observation.crop, observation.seen, observation.focal
-    first = fit_landmarks(model, seen, observation.ibug, focal, observation.principal, size=photo.shape[0], config=config)
     mask = skin_triangles(model)
-    modes = photometric.normal_modes(model, head_vertices(first.state, model))
-    shrink, grow = jnp.asarray(0.5), jnp.asarray(2.0)
-    coarse_focal = dataclasses.replace(focal, mean=focal.mean + jnp.log(shrink))
+    return solvers.levenberg_marquardt(
+        state, freeze=lambda current: freeze_view(current, model, photo, seen, mask, config),
+        linearize=lambda view, current: total_system(view, current, model, focal, modes, config),
+        energy=lambda view, current: total_energy(view, current, model, focal, config), retract=states.retract,
+        room=lambda current: states.room(current, model, focal, appearance=True), iterations=iterations)
 
-    def descend(
-        state: FaceState, picture: Float[Array, "S S 3"], points: Correspondence, lens: FocalPrior, iterations: int
-    ) -> Descent:
-        return solvers.levenberg_marquardt(
-            state, freeze=lambda current: freeze_view(current, model, picture, points, mask, config),
-            linearize=lambda view, current: total_system(view, current, model, lens, modes, config),
-            energy=lambda view, current: total_energy(view, current, model, lens, config), retract=states.retract,
-            room=lambda current: states.room(current, model, lens, appearance=True), iterations=iterations)
 
-    def resized(state: FaceState, factor: Float[Array, ""]) -> FaceState:
-        return dataclasses.replace(state, pose=poses.rescale(state.pose, factor, jnp.zeros(2)))
-
-    small = half(photo)
-    state = starting_light(resized(first.state, shrink), model, small, mask, config.pixels)
-    coarse = descend(state, small, halve_points(seen), coarse_focal, config.coarse_iterations)
-    fine = descend(resized(coarse.state, grow), photo, seen, focal, config.fine_iterations)
-    view = freeze_view(fine.state, model, photo, seen, mask, config)
-    terms = jnp.stack([losses.photo_consistency(pixel_residuals(fine.state, model, view.pixels), view.pixels.weight),
-                       landmark_energy(fine.state, model, view.points)])
-    return fine, first, terms
+@jax.jit
+def terms(state: FaceState, model: MorphableModel, view: FrozenView) -> tuple[Array, Array]:
+    """E_con and E_lan of a state, with the weights of its last step."""
+    con = losses.photo_consistency(pixel_residuals(state, model, view.pixels), view.pixels.weight)
+    return con, landmark_energy(state, model, view.points)
 
 
 def solve(model: MorphableModel, observation: Observation, config: InverseRenderingConfig) -> Solution:
-    """Recipe `inverse_rendering` on one face."""
-    fit, _, terms = fit_inverse_rendering(model, observation, config=config)
-    return Solution(state=fit.state, losses={
-        "total": float(fit.energy), "photo_consistency": float(terms[0]), "landmark": float(terms[1])})
+    """Recipe `inverse_rendering` on one face: first against the blurred picture, then against the picture."""
+    state, soft, modes = start(model, observation, config=config)
+    coarse = descend(state, model, dataclasses.replace(observation, crop=soft), modes, config=config, iterations=config.iterations)
+    fine = descend(coarse.state, model, observation, modes, config=config, iterations=config.iterations)
+    con, lan = terms(fine.state, model, fine.frozen)
+    return Solution(state=fine.state, losses={
+        "total": float(fine.energy), "photo_consistency": float(con), "landmark": float(lan)})

@@ -31,14 +31,14 @@ class LandmarkConfig:
         weight_landmark: weight of the mean squared landmark distance, in crop sides (Guo 2018, `w_l`: 10).
         weight_prior: weight of the squared coefficients (Guo 2018, `w_r`: 5e-5).
         robust_scale: distance, in crop sides, at which a point counts for a quarter.
-        iterations: most steps taken.
+        iterations: most steps of each descent.
     """
 
     perspective: bool = True
     weight_landmark: float = 60.0
     weight_prior: float = 5e-5
     robust_scale: float = 0.03
-    iterations: int = 20
+    iterations: int = 12
 
 
 @jax.tree_util.register_dataclass

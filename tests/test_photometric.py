@@ -144,9 +144,9 @@ def test_a_rendering_is_fitted_back():
     config = inverse_rendering.InverseRenderingConfig(pixels=2048, weight_prior=1e-6)
     observation = states.Observation(
         crop=linear_to_srgb(image), seen=seen, ibug=ibug, focal=lens, principal=truth.pose.principal)
-    fit, _, terms = inverse_rendering.fit_inverse_rendering(model, observation, config=config)
+    fit = inverse_rendering.solve(model, observation, config)
     found = landmarks.head_vertices(fit.state, model)
     error = jnp.linalg.norm(found - vertices, axis=-1).mean()
     assert float(error) < 0.3          # mm, of a ball of 90
     colours = jnp.abs(model_albedo(model, fit.state.face.albedo) * 1.0 - model_albedo(model, truth.face.albedo))
-    assert float(terms[0]) < 1e-3 and float(terms[1]) < 1e-4 and float(colours.mean()) < 0.1
+    assert fit.losses["photo_consistency"] < 1e-3 and fit.losses["landmark"] < 1e-4 and float(colours.mean()) < 0.1

@@ -1,0 +1,87 @@
+"""Pictures: that they lie where the head lies, at the photo's size, and say what they claim."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fitkit import camera as cameras
+from fitkit import pictures
+from fitkit.morphable import shape
+from fitkit.raster import interpolate, rasterize
+from tests.tiny_head import tiny_camera, tiny_head, tiny_parameters
+
+
+def test_interpolate_is_the_same_compiled():
+    """A large picture once came out with every channel equal to the first when compiled as a whole (a fault of XLA)."""
+    model = tiny_head(rings=24, sectors=40)
+    pixels, depth = cameras.project(tiny_camera(size=400.0, focal=900.0), model.mean)
+    seen = rasterize(pixels, depth, model.triangles, height=400, width=400)
+    plain = interpolate(seen, pixels, depth, model.triangles, model.mean)
+    compiled = jax.jit(interpolate)(seen, pixels, depth, model.triangles, model.mean)
+    np.testing.assert_allclose(compiled, plain, atol=1e-2)
+    assert float(jnp.abs(plain[..., 0] - plain[..., 1]).max()) > 10.0
+
+
+@pytest.fixture(scope="module")
+def made():
+    model = tiny_head(rings=24, sectors=40)
+    face, camera = tiny_parameters(model), tiny_camera(size=160.0)
+    photo = np.random.default_rng(0).uniform(0.3, 0.6, (150, 170, 3)).astype(np.float32)
+    return model, face, camera, photo, pictures.make(model, face, camera, photo)
+
+
+def test_sizes_and_ranges(made):
+    _, _, _, photo, made_pictures = made
+    assert made_pictures["overlay"].shape == photo.shape and made_pictures["normals"].shape == photo.shape
+    assert made_pictures["depth"].shape == photo.shape[:2]
+    assert made_pictures["comparison"].shape == (2 * pictures.PANEL, 3 * pictures.PANEL, 3)
+    for name in ("overlay", "albedo", "comparison"):
+        assert made_pictures[name].min() >= 0 and made_pictures[name].max() <= 1
+
+
+def test_depth_and_normals_are_the_cameras(made):
+    model, face, camera, _, made_pictures = made
+    vertices = shape(model, face.identity, face.expression)
+    pixels, depth = cameras.project(camera, vertices)
+    front = np.asarray(pixels)[np.asarray(depth).argmin()]
+    column, row = (int(v) for v in front)
+    assert made_pictures["depth"][row, column] == pytest.approx(float(depth.min()), abs=4.0)
+    covered = made_pictures["depth"] > 0
+    np.testing.assert_allclose(np.linalg.norm(made_pictures["normals"][covered], axis=-1), 1.0, atol=1e-3)
+    assert made_pictures["normals"][row, column, 2] > 0.5
+    assert not made_pictures["normals"][~covered].any()
+
+
+def test_overlay_leaves_the_rest_of_the_photo_alone(made):
+    _, _, _, photo, made_pictures = made
+    empty = made_pictures["depth"] == 0
+    assert empty.any()
+    np.testing.assert_array_equal(made_pictures["overlay"][empty], photo[empty])
+
+
+def test_albedo_is_the_photo_divided_by_its_light(made):
+    """Where the photo shows the head squarely, albedo times light is the photo again."""
+    model, face, camera, photo, _ = made
+    from fitkit.images import linear_to_srgb, srgb_to_linear
+    from fitkit.render import render_color, render_textured
+
+    vertices = shape(model, face.identity, face.expression)
+    height, width = photo.shape[:2]
+    light = face.light.at[0].add(3.0)
+    face = type(face)(identity=face.identity, expression=face.expression, albedo=face.albedo, light=light)
+    flat = jnp.full_like(model.albedo_mean, 0.4)
+    rendered = np.asarray(linear_to_srgb(render_color(model, vertices, flat, camera, light, height=height, width=width)[0]))
+    window = pictures.window_of(camera, vertices)
+    texture = pictures.complete_albedo(np.clip(rendered, 0, 1).astype(np.float32), model, face, camera, window)
+    again, mask, fragments = render_textured(
+        model, vertices, srgb_to_linear(jnp.asarray(texture)), camera, light, height=height, width=width)
+    facing = np.asarray(pictures.make(model, face, camera, photo)["normals"])[..., 2] > 0.8
+    difference = np.abs(np.asarray(linear_to_srgb(again)) - rendered)[facing & np.asarray(mask)]
+    assert difference.mean() < 0.03
+
+
+def test_a_face_beyond_the_border_is_cut(made):
+    model, face, _, photo, _ = made
+    far = tiny_camera(size=-600.0)
+    assert pictures.make(model, face, far, photo)["overlay"].shape == photo.shape
