@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import re
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_error_codes_are_declared_and_used():
     for name in modules():
         for node in ast.walk(tree(modules()[name])):
             text = node.value if isinstance(node, ast.Constant) and name != "fitkit.errors" else None
-            if isinstance(text, str) and text.startswith("E_"):
+            if isinstance(text, str) and re.fullmatch("E_[A-Z]+", text):
                 used[text] = f"{name}:{node.lineno}"
     unknown = {code: where for code, where in used.items() if code not in EXIT_STATUS and code != "E_INTERNAL"}
     assert not unknown, f"codes that errors.py does not know: {unknown}"
