@@ -143,21 +143,24 @@ def refine(parameters: dict[str, Array], windows: Float[Array, "b w w 3"],
     """
     network = with_parameters(FaceMesh(), parameters)
 
+    def moving(carry: _Pass) -> Array:
+        _, _, face, moved, count = carry
+        hopeful = (count < 2) | (face > HOPELESS)
+        return (count < PASSES) & hopeful & (moved > REST)
+
     def once(carry: _Pass) -> _Pass:
         squares, before, _, _, count = carry
         points, logits = network(jax.vmap(sample_crop)(windows, squares))
         points = jax.vmap(crop_to_window)(points[..., :2] + np.array(OFFSET, np.float32), squares)
         moved = jnp.linalg.norm(points - before, axis=-1).mean(-1) / squares[:, 2]
-        return jax.vmap(square_of)(points), points, jax.nn.sigmoid(logits), moved, count + 1
-
-    def moving(carry: _Pass) -> Array:
-        _, _, face, moved, count = carry
-        hopeful = (count < 2) | (face > HOPELESS)
-        return (count < PASSES) & (hopeful & (moved > REST)).any()
+        after = (jax.vmap(square_of)(points), points, jax.nn.sigmoid(logits), moved, count + 1)
+        # what rests stays as it is: a face does not depend on the others of its batch
+        choose = jax.vmap(lambda goes, *either: jax.tree.map(functools.partial(jnp.where, goes), *either))
+        return choose(moving(carry), after, carry)
 
     batch = len(windows)
-    start = (squares, jnp.zeros((batch, POINTS, 2)), jnp.zeros(batch), jnp.full(batch, jnp.inf), jnp.array(0))
-    _, points, face, moved, _ = jax.lax.while_loop(moving, once, start)
+    start = (squares, jnp.zeros((batch, POINTS, 2)), jnp.zeros(batch), jnp.full(batch, jnp.inf), jnp.zeros(batch, int))
+    _, points, face, moved, _ = jax.lax.while_loop(lambda carry: moving(carry).any(), once, start)
     return points, face, moved
 
 

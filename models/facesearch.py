@@ -41,6 +41,8 @@ def detect_faces(photo: Image.Image, *, minimum_size: float = 32.0, minimum_scor
     for tile, offset, scale in _tiles(photo, minimum_size):
         b, k, s = (np.asarray(x[0]) for x in detect_anchors(load_facedetector(), tile[None]))
         keep = (s >= minimum_score) & _whole(b, offset, scale, photo.size)
+        middle = ((b[:, :2] + b[:, 2:]) / 2 + offset) / scale
+        keep &= ((middle > 0) & (middle < photo.size)).all(-1)
         boxes.append((b[keep].reshape(-1, 2, 2) + offset) / scale)
         keypoints.append((k[keep] + offset) / scale)
         scores.append(s[keep])

@@ -95,6 +95,19 @@ def test_a_batch_is_its_faces_one_by_one(astronaut):
     np.testing.assert_allclose(together, alone, atol=1e-3)
 
 
+def test_what_else_is_in_a_batch_changes_no_face(astronaut):
+    """The face begun far off takes more passes; the one beside it stays where it came to rest."""
+    [detection] = facesearch.detect_faces(astronaut)
+    window, square, _, _ = facemesh.cut_window(astronaut, detection)
+    off = square * np.array([1, 1, 0.75, 1], np.float32) + np.array([20, 0, 0, 0.5], np.float32)
+    alone, _, _ = facemesh.refine(facemesh.load_facemesh(), window[None], square[None])
+    both, probability, moved = facemesh.refine(facemesh.load_facemesh(), np.stack([window, window]), np.stack([square, off]))
+    np.testing.assert_allclose(both[0], alone[0], atol=1e-3)
+    np.testing.assert_allclose(both[1], alone[0], atol=6)
+    assert probability.min() > 0.99
+    assert moved.max() <= facemesh.REST
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_depthwise_is_the_grouped_convolution(stride):
     generator = np.random.default_rng(2)
