@@ -168,51 +168,43 @@ def mirrored(places: Places, head: HeadMesh, mirror: np.ndarray) -> Places:
 
 
 def _jaw_line(triangles: np.ndarray, vertices: np.ndarray, centre: np.ndarray, jaw: np.ndarray) -> Places:
-    """One jaw line [M]: where a cut through the face goes outward from the cheek until it is nearest to `jaw` [3]."""
+    """One jaw line [M]: where a cut through the face, from `centre` [2] outward, runs over the cheek to `jaw` [3]."""
     outward = (jaw[:2] - centre) / np.linalg.norm(jaw[:2] - centre)
-    across = np.array([-outward[1], outward[0], 0.0])
-    start = np.append(centre + INNERMOST * (jaw[:2] - centre), jaw[2])
-    path = _trace(triangles, vertices, start, across, np.append(outward, 0.0))
-    corners = triangles[[face for face, _ in path]]
-    points = np.einsum("nk,nkd->nd", np.array([place for _, place in path]), vertices[corners])
-    length = np.append(0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1)))
+    innermost = np.append(centre + INNERMOST * (jaw[:2] - centre), jaw[2])
+    path = _trace(triangles, vertices, jaw, innermost, np.append(outward, 0.0))[::-1]
+    length = np.append(0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1)))
     fine = np.linspace(0, length[-1], 2000)
-    line = np.stack([np.interp(fine, length, points[:, k]) for k in range(3)], axis=1)
+    line = np.stack([np.interp(fine, length, path[:, k]) for k in range(3)], axis=1)
     end = np.argmin(np.linalg.norm(line - jaw, axis=1))
     return closest(line[np.linspace(0, end, CANDIDATES).round().astype(int)], vertices[triangles])
 
 
 def _trace(
-    triangles: np.ndarray, vertices: np.ndarray, start: np.ndarray, across: np.ndarray, onward: np.ndarray
-) -> list[tuple[int, np.ndarray]]:
-    """Where the plane through `start` with normal `across` crosses edges, from the front `onward`: (triangle, barycentric)."""
-    side = (vertices - start) @ across
+    triangles: np.ndarray, vertices: np.ndarray, jaw: np.ndarray, innermost: np.ndarray, outward: np.ndarray
+) -> np.ndarray:
+    """Points [n, 3] where edges cross the plane of `outward` and the view: from just beyond `jaw` as far in as `innermost`."""
+    side = (vertices - jaw) @ [-outward[1], outward[0], 0.0]
     side = np.where(np.abs(side) < 1e-6, 1e-6, side)        # no crossing through a vertex
-    ahead = (vertices - start) @ onward
     crossings: dict[tuple[int, int], list[int]] = {}
     for index, corners in enumerate(triangles.tolist()):
         for a, b in zip(corners, corners[1:] + corners[:1], strict=True):
             if side[a] * side[b] < 0:
                 crossings.setdefault((min(a, b), max(a, b)), []).append(index)
-    at = {edge: side[edge[0]] / (side[edge[0]] - side[edge[1]]) for edge in crossings}
-    depth = {edge: (1 - t) * vertices[edge[0], 2] + t * vertices[edge[1], 2] for edge, t in at.items()}
-    reach = {edge: (1 - t) * ahead[edge[0]] + t * ahead[edge[1]] for edge, t in at.items()}
-    # the first edge beyond the start on the front of the face (which may have to be sought beyond an eye)
-    edge = min((e for e in crossings if reach[e] >= 0 and depth[e] > start[2]), key=lambda e: reach[e])
-    face = max(crossings[edge], key=lambda f: sum(reach[e] for e in _cut_edges(triangles[f], side)))
-    path: list[tuple[int, np.ndarray]] = []
-    first = edge
-    while not path or edge != first:                        # once round the head
-        place = np.zeros(3)
-        corners = triangles[face].tolist()
-        place[corners.index(edge[0])], place[corners.index(edge[1])] = 1 - at[edge], at[edge]
-        path.append((face, place))
+    share = {(a, b): side[a] / (side[a] - side[b]) for a, b in crossings}
+    point = {(a, b): (1 - t) * vertices[a] + t * vertices[b] for (a, b), t in share.items()}
+    beyond = [edge for edge in crossings if (point[edge] - jaw) @ outward >= 0 or point[edge][2] < jaw[2]]
+    first = edge = min(beyond, key=lambda e: np.linalg.norm(point[e] - jaw))
+    faces = crossings[edge]
+    path = [point[edge]]
+    # of the two ways, the one that comes nearer to the viewer
+    face = max(faces, key=lambda f: sum(point[e][2] for e in _cut_edges(triangles[f], side)))
+    while True:
         (edge,) = [e for e in _cut_edges(triangles[face], side) if e != edge]
+        path.append(point[edge])
         others = [f for f in crossings[edge] if f != face]
-        if not others:
-            break
+        if not others or edge == first or (path[-1] - innermost) @ outward < 0:
+            return np.array(path)
         (face,) = others
-    return path
 
 
 def _cut_edges(corners: np.ndarray, side: np.ndarray) -> list[tuple[int, int]]:
