@@ -29,7 +29,7 @@ WINDOW = 400        # window a crop is resampled from, pixels: holds that square
 RIGHT_EYE = np.array([33, 133])     # corners of the subject's right eye
 LEFT_EYE = np.array([263, 362])
 MOUTH = np.array([13, 14])          # inner edges of the lips
-HOPELESS = 0.01         # face probability after two passes at which to stop
+HOPELESS = 0.01         # face probability at which to stop: no clear face of the development photos starts under it
 OFFSET = (0.3, 0.0)     # pixels of the crop by which the points lie left of the truth: half of what mirrored photos disagree
 FACE = 0.7              # least face probability of the mesh
 RESTLESS = 0.03         # greatest motion of the points in the last pass, fraction of the square's side
@@ -145,7 +145,7 @@ def refine(parameters: dict[str, Array], windows: Float[Array, "b w w 3"],
 
     def moving(carry: _Pass) -> Array:
         _, _, face, moved, count = carry
-        hopeful = (count < 2) | (face > HOPELESS)
+        hopeful = (count == 0) | (face > HOPELESS)
         return (count < PASSES) & hopeful & (moved > REST)
 
     def once(carry: _Pass) -> _Pass:
