@@ -20,7 +20,7 @@ IBUG = importlib.resources.files("fitkit") / "data" / "landmarks.toml"
 BASE_VERTICES = 19158
 JAW = 17                        # iBUG points 0-16
 CANDIDATES = 16                 # places per jaw line
-INNERMOST = 0.45                # where a jaw line starts, as a part of the way from the midline to the jaw
+INNERMOST = (0.64, 0.45)        # where jaw lines start, beside the ears and at the chin, as a part of the way from the midline
 
 Places = tuple[np.ndarray, np.ndarray]      # triangle [n], barycentric [n, 3]
 
@@ -144,10 +144,10 @@ def contour(head: HeadMesh, vertices: np.ndarray, dense: Places, mirror: np.ndar
     spots = positions(head, vertices, dense)
     mouth = spots[[13, 14]].mean(axis=0)
     rows = []
-    for marks in read_ibug()["mediapipe"][: JAW // 2 + 1]:
+    for marks, inner in zip(read_ibug()["mediapipe"], np.linspace(*INNERMOST, JAW // 2 + 1), strict=False):
         jaw = sum(weight * spots[point] for point, weight in marks)
         centre = np.array([0.0, max(jaw[1], mouth[1])])
-        rows.append(_jaw_line(head.triangles[skin], vertices, centre, jaw))
+        rows.append(_jaw_line(head.triangles[skin], vertices, centre, jaw, inner))
     triangle = np.stack([skin[row[0]] for row in rows])
     barycentric = np.stack([row[1] for row in rows])
     twin = mirrored((triangle[: JAW // 2], barycentric[: JAW // 2]), head, mirror)
@@ -167,10 +167,12 @@ def mirrored(places: Places, head: HeadMesh, mirror: np.ndarray) -> Places:
     return twin, turned
 
 
-def _jaw_line(triangles: np.ndarray, vertices: np.ndarray, centre: np.ndarray, jaw: np.ndarray) -> Places:
-    """One jaw line [M]: where a cut through the face, from `centre` [2] outward, runs over the cheek to `jaw` [3]."""
+def _jaw_line(
+    triangles: np.ndarray, vertices: np.ndarray, centre: np.ndarray, jaw: np.ndarray, inner: float
+) -> Places:
+    """One jaw line [M]: a cut through the face over the cheek to `jaw` [3], from the part `inner` of the way from `centre` [2]."""
     outward = (jaw[:2] - centre) / np.linalg.norm(jaw[:2] - centre)
-    innermost = np.append(centre + INNERMOST * (jaw[:2] - centre), jaw[2])
+    innermost = np.append(centre + inner * (jaw[:2] - centre), jaw[2])
     path = _trace(triangles, vertices, jaw, innermost, np.append(outward, 0.0))[::-1]
     length = np.append(0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1)))
     fine = np.linspace(0, length[-1], 2000)
