@@ -7,7 +7,10 @@ Rotations: column vectors, `y = rotation @ x`. Head angles are radians, `R_head 
 x right, y up, z to the viewer: yaw > 0 turns the face to the viewer's right, pitch > 0 down, roll > 0 counter-clockwise.
 """
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
@@ -20,6 +23,25 @@ def safe_normalize(x: Float[Array, "..."], *, axis: int = -1) -> Float[Array, ".
     squared = jnp.sum(x * x, axis=axis, keepdims=True)
     usable = squared > _TINY
     return jnp.where(usable, x / jnp.sqrt(jnp.where(usable, squared, 1.0)), 0.0)
+
+
+def normalize_planes(xyz: Sequence[Float[Array, " N"]]) -> list[Float[Array, " N"]]:
+    """`safe_normalize` of vectors given as three arrays, one per coordinate; no sum over an axis, which is slow on CPU."""
+    x, y, z = xyz
+    squared = x * x + y * y + z * z
+    usable = squared > _TINY
+    scale = jnp.where(usable, 1.0 / jnp.sqrt(jnp.where(usable, squared, 1.0)), 0.0)
+    return [x * scale, y * scale, z * scale]
+
+
+def planes(rows: Float[Array, "N C"]) -> list[Float[Array, " N"]]:
+    """The columns of an array, one array each (structure of arrays).
+
+    Written for its backward pass on CPU: `split` transposes to one `concatenate`, and the barriers keep XLA from recomputing what
+    comes before and after for every element of the gather in front or of the scatter it turns into.
+    """
+    columns = lax.optimization_barrier(lax.optimization_barrier(rows).T)
+    return lax.optimization_barrier([column.reshape(-1) for column in lax.split(columns, [1] * rows.shape[1], axis=0)])
 
 
 def rotation_from_vector(v: Float[Array, "3"]) -> Float[Array, "3 3"]:
@@ -71,15 +93,15 @@ def vertex_normals(vertices: Float[Array, "V 3"], triangles: Int[Array, "F 3"]) 
 
     Plain JAX, so it differentiates forward and backward; the backward pass is a gather, two cross products and one scatter.
     """
-    area = jnp.stack(_doubled_areas(vertices, triangles), axis=-1)
+    area = lax.optimization_barrier(jnp.stack(_doubled_areas(vertices, triangles), axis=-1))
     total = jnp.zeros_like(vertices)
     for corner in range(3):
         total = total.at[triangles[:, corner]].add(area)
-    return safe_normalize(total)
+    return jnp.stack(normalize_planes(planes(total)), axis=-1)
 
 
 def _doubled_areas(vertices: Float[Array, "V 3"], triangles: Int[Array, "F 3"]) -> list[Float[Array, " F"]]:
     """Cross product of two edges per triangle, one array per coordinate (structure of arrays is faster on CPU)."""
-    a, b, c = (vertices[triangles[:, corner]].T for corner in range(3))
-    u, v = b - a, c - a
+    a, b, c = (planes(vertices[triangles[:, corner]]) for corner in range(3))
+    u, v = [[end[i] - a[i] for i in range(3)] for end in (b, c)]
     return [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]]

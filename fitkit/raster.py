@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from fitkit.geometry import planes
 from fitkit.types import Fragments
 from fitkit.visibility import default_capacity, running_sum, visible_triangles
 
@@ -76,27 +77,30 @@ def barycentrics(pixel: Int[Array, " N"], triangle: Int[Array, " N"], pixels: Fl
         width: columns of the picture.
         perspective: as in `rasterize`.
     """
-    projected = jnp.concatenate([pixels, depth[:, None]], axis=1)
-    corners = _corners(triangle, triangles, projected)               # [3 corners, 3 values, N]
+    corners = corner_planes(triangle, triangles, jnp.concatenate([pixels, depth[:, None]], axis=1))
     seen = triangle >= 0
-    weights, inverse = _weights(pixel, seen, corners, width, perspective)
-    z = jnp.where(seen, inverse if perspective else (weights * corners[:, 2]).sum(axis=0), 0.0)
-    return weights, z
+    weights, z = _weights(pixel, seen, corners, width, perspective)
+    if not perspective:
+        z = weights[0] * corners[0][2] + weights[1] * corners[1][2] + weights[2] * corners[2][2]
+    return jnp.stack(weights), jnp.where(seen, z, 0.0)
 
 
-def _corners(triangle: Int[Array, " N"], triangles: Int[Array, "F 3"], values: Float[Array, "V C"]) -> Float[Array, "3 C N"]:
-    """Values at the corners of the triangles seen. One gather, so that the backward pass is one scatter."""
+def corner_planes(triangle: Int[Array, " N"], triangles: Int[Array, "F 3"],
+                  values: Float[Array, "V C"]) -> list[list[Float[Array, " N"]]]:
+    """Values at the corners of the triangles seen: per corner and channel one array [N], where -1 reads triangle 0.
+
+    Written for its backward pass: the gather of whole rows turns into a scatter of whole rows (see `geometry.planes`).
+    """
     if triangles.shape[0] == 0:
-        return jnp.zeros((3, values.shape[1], triangle.shape[0]), values.dtype)
+        return [[jnp.zeros(triangle.shape, values.dtype)] * values.shape[1]] * 3
     vertex = triangles[jnp.maximum(triangle, 0)]                     # [N, 3]
-    rows = values[vertex.T.ravel()]                                  # [3N, C]
-    return rows.reshape(3, -1, values.shape[1]).transpose(0, 2, 1)
+    return [planes(values[vertex[:, corner]]) for corner in range(3)]
 
 
-def _weights(pixel: Int[Array, " N"], seen: Array, corners: Float[Array, "3 _ N"], width: int,
-             perspective: bool) -> tuple[Float[Array, "3 N"], Float[Array, " N"]]:
-    """Weights [3, N], zero where not `seen`, and for a pinhole the depth at the pixel."""
-    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners[:, :3]
+def _weights(pixel: Int[Array, " N"], seen: Array, corners: list[list[Array]], width: int,
+             perspective: bool) -> tuple[list[Float[Array, " N"]], Float[Array, " N"]]:
+    """Three weights, zero where not `seen`, and for a pinhole the depth at the pixel."""
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (corner[:3] for corner in corners)
     qx = (pixel % width).astype(ax.dtype) + 0.5 - ax
     qy = (pixel // width).astype(ax.dtype) + 0.5 - ay
     ux, uy, vx, vy = bx - ax, by - ay, cx - ax, cy - ay
@@ -114,7 +118,7 @@ def _weights(pixel: Int[Array, " N"], seen: Array, corners: Float[Array, "3 _ N"
         wa, wb, wc = wa / az, wb / bz, wc / cz
         depth = 1.0 / (wa + wb + wc)
         wa, wb, wc = wa * depth, wb * depth, wc * depth
-    return jnp.where(seen, jnp.stack([wa, wb, wc]), 0.0), depth
+    return [jnp.where(seen, w, 0.0) for w in (wa, wb, wc)], depth
 
 
 def interpolate_at(pixel: Int[Array, " N"], fragments: Fragments, pixels: Float[Array, "V 2"], depth: Float[Array, " V"],
@@ -128,12 +132,15 @@ def interpolate_at(pixel: Int[Array, " N"], fragments: Fragments, pixels: Float[
         pixels, depth = lax.stop_gradient(pixels), lax.stop_gradient(depth)
     projected = jnp.concatenate([pixels, depth[:, None]], axis=1)
     if value_triangles is None:        # one gather for both, and one scatter on the way back
-        corners = _corners(triangle, triangles, jnp.concatenate([projected, values], axis=1))
-        values_there = corners[:, 3:]
+        corners = corner_planes(triangle, triangles, jnp.concatenate([projected, values], axis=1))
+        a, b, c = (corner[3:] for corner in corners)
     else:
-        corners, values_there = _corners(triangle, triangles, projected), _corners(triangle, value_triangles, values)
+        corners = corner_planes(triangle, triangles, projected)
+        a, b, c = corner_planes(triangle, value_triangles, values)
     weights, _ = _weights(pixel, seen, corners, width, perspective)
-    return (weights[:, None] * values_there).sum(axis=0)
+    # Channel by channel: a sum over a leading axis is slow on CPU, and as `(weights[:, None] * values).sum(axis=0)` XLA for CPU
+    # (jaxlib 0.10.2) gave every channel the first one's value in a large picture; `test_interpolation_is_the_same_compiled`.
+    return jnp.stack([weights[0] * a[i] + weights[1] * b[i] + weights[2] * c[i] for i in range(len(a))])
 
 
 def interpolate(fragments: Fragments, pixels: Float[Array, "V 2"], depth: Float[Array, " V"], triangles: Int[Array, "F 3"],
@@ -153,6 +160,6 @@ def interpolate(fragments: Fragments, pixels: Float[Array, "V 2"], depth: Float[
     """
     height, width = fragments.triangle.shape
     everywhere = jnp.arange(height * width, dtype=jnp.int32)
-    planes = interpolate_at(everywhere, fragments, pixels, depth, triangles, values, value_triangles=value_triangles,
-                            perspective=perspective, hold_barycentrics=hold_barycentrics)
-    return planes.T.reshape(height, width, -1)
+    channels = interpolate_at(everywhere, fragments, pixels, depth, triangles, values, value_triangles=value_triangles,
+                              perspective=perspective, hold_barycentrics=hold_barycentrics)
+    return channels.T.reshape(height, width, -1)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from fitkit.camera import project, to_view
-from fitkit.geometry import safe_normalize, vertex_normals
+from fitkit.geometry import normalize_planes, safe_normalize, vertex_normals
 from fitkit.raster import foreground, interpolate, interpolate_at, rasterize
 from fitkit.shading import irradiance_planes, shade_sh
 from fitkit.texture import sample
@@ -66,9 +66,9 @@ def foreground_color(triangles: Int[Array, "F 3"], vertices: Float[Array, "V 3"]
                           perspective=camera.perspective)
     pixel = foreground(fragments, size)
     values = jnp.concatenate([to_view(camera, vertex_normals(vertices, triangles)), albedo], axis=-1)
-    planes = interpolate_at(pixel, fragments, pixels, depth, triangles, values, perspective=camera.perspective)
-    normals = safe_normalize(planes[:3], axis=0)
-    return pixel, planes[3:] * jnp.stack(irradiance_planes(normals[0], normals[1], normals[2], light)), fragments
+    x, y, z, *color = interpolate_at(pixel, fragments, pixels, depth, triangles, values, perspective=camera.perspective)
+    light_there = irradiance_planes(*normalize_planes((x, y, z)), light)
+    return pixel, jnp.stack([a * b for a, b in zip(color, light_there, strict=True)]), fragments
 
 
 def render_depth(model: MorphableModel, vertices: Float[Array, "V 3"], camera: Camera, *, height: int, width: int,
@@ -100,7 +100,7 @@ def render_pncc(model: MorphableModel, vertices: Float[Array, "V 3"], camera: Ca
 
 def coordinate_code(model: MorphableModel) -> Float[Array, "V 3"]:
     """Vertices of the mean head, each axis scaled to [0, 1]: the colours of PNCC."""
-    low, high = model.mean.min(axis=0), model.mean.max(axis=0)
+    low, high = model.mean.min(axis=0, keepdims=True), model.mean.max(axis=0, keepdims=True)
     return (model.mean - low) / (high - low)
 
 

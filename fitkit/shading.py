@@ -37,9 +37,10 @@ def shade_sh(albedo: Float[Array, "*n 3"], normals: Float[Array, "*n 3"],
 def irradiance_planes(x: Float[Array, "..."], y: Float[Array, "..."], z: Float[Array, "..."],
                       light: Float[Array, "K 3"]) -> list[Float[Array, "..."]]:
     """`sh_irradiance` for normals given as three arrays: three arrays back, one per colour (structure of arrays)."""
-    basis = _basis(x, y, z, _BANDS[light.shape[0]])
-    return [sum((light[k, channel] * b for k, b in enumerate(basis[1:], 1)), light[0, channel] * basis[0])
-            for channel in range(3)]
+    basis = jnp.stack([b.ravel() for b in _basis(x, y, z, _BANDS[light.shape[0]])])
+    # A product of matrices, for the sake of the gradient to the light: 27 sums over all pixels are slow one by one.
+    channels = jnp.dot(light.T, basis, precision="highest")
+    return [channels[i].reshape(x.shape) for i in range(3)]
 
 
 def phong(albedo: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], view_direction: Float[Array, "*n 3"],

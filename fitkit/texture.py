@@ -5,9 +5,9 @@ u = (column + 0.5) / width, v = 1 - (row + 0.5) / height; beyond the outermost c
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from fitkit.camera import project, to_camera
+from fitkit.camera import project, to_camera, to_view
 from fitkit.geometry import safe_normalize, vertex_normals
 from fitkit.raster import interpolate, rasterize
 from fitkit.types import Camera, MorphableModel
@@ -54,29 +54,47 @@ def unwrap(photo: Float[Array, "H W 3"], camera: Camera, model: MorphableModel, 
     """
     height, width = photo.shape[:2]
     seen = rasterize(*project(camera, vertices), model.triangles, height=height, width=width, perspective=camera.perspective)
-    points, normals, covered = surface_at_texels(model, vertices, size=size)
+    values, covered = values_at_texels(
+        model, jnp.concatenate([vertices, vertex_normals(vertices, model.triangles)], axis=-1), size=size)
+    points = values[..., :3]
+    weight = jnp.where(covered, visible_weight(points, safe_normalize(values[..., 3:]), seen.depth, camera, tolerance=tolerance),
+                       0.0)
+    return jnp.where(weight[..., None] > 0.0, sample_pixels(photo, project(camera, points)[0]), 0.0), weight
+
+
+def visible_weight(points: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], depth_map: Float[Array, "H W"],
+                   camera: Camera, *, tolerance: float = 1.0) -> Float[Array, "*n"]:
+    """How squarely a camera sees surface points: squared cosine between normal and line of sight; 0 where it does not.
+
+    Args:
+        points: mm, world frame.
+        normals: unit, world frame.
+        depth_map: camera z of the nearest surface, mm, 0 where there is none.
+        camera: of the depth map.
+        tolerance: as in `unwrap`.
+    """
+    height, width = depth_map.shape
     pixels, depth = project(camera, points)
     column, row = (jnp.floor(pixels[..., i]).astype(jnp.int32) for i in range(2))
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    surface = seen.depth[jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)]
-
-    to_viewer = -safe_normalize(to_camera(camera, points)) if camera.perspective else jnp.asarray([0.0, 0.0, -1.0])
-    normals_camera = to_camera(camera, normals) - camera.translation
-    cosine = jnp.clip(jnp.sum(normals_camera * to_viewer, axis=-1), 0.0, 1.0)
+    surface = depth_map[jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)]
+    normals = to_view(camera, normals)
+    if camera.perspective:
+        towards = safe_normalize(to_camera(camera, points))        # line of sight, camera frame: y and z are turned round
+        cosine = -(normals[..., 0] * towards[..., 0] - normals[..., 1] * towards[..., 1] - normals[..., 2] * towards[..., 2])
+    else:
+        cosine = normals[..., 2]
+    cosine = jnp.clip(cosine, 0.0, 1.0)
     pixel_size = camera.translation[2] / camera.focal
     slope = jnp.sqrt(1.0 - cosine**2) / jnp.maximum(cosine, 0.05)
-    visible = covered & inside & (surface > 0.0) & (depth - surface < tolerance + pixel_size * slope)
-    weight = jnp.where(visible, cosine**2, 0.0)
-    return jnp.where(weight[..., None] > 0.0, sample_pixels(photo, pixels), 0.0), weight
+    return jnp.where(inside & (surface > 0.0) & (depth - surface < tolerance + pixel_size * slope), cosine**2, 0.0)
 
 
-def surface_at_texels(model: MorphableModel, vertices: Float[Array, "V 3"], *, size: int,
-                      ) -> tuple[Float[Array, "size size 3"], Float[Array, "size size 3"], Float[Array, "size size"]]:
-    """Position (mm) and unit normal of the surface at every texel of a square texture, world frame, and where there is one."""
+def values_at_texels(model: MorphableModel, values: Float[Array, "V C"], *, size: int,
+                     ) -> tuple[Float[Array, "size size C"], Bool[Array, "size size"]]:
+    """Values per vertex (positions, normals, colours), interpolated at every texel of a square texture, and where there is one."""
     layout = jnp.stack([model.uv[:, 0], 1.0 - model.uv[:, 1]], axis=-1) * size
     flat = jnp.ones(layout.shape[0], layout.dtype)
     fragments = rasterize(layout, flat, model.uv_triangles, height=size, width=size, cull=False, perspective=False)
-    attributes = jnp.concatenate([vertices, vertex_normals(vertices, model.triangles)], axis=-1)
-    values = interpolate(fragments, layout, flat, model.uv_triangles, attributes, value_triangles=model.triangles,
-                         perspective=False)
-    return values[..., :3], safe_normalize(values[..., 3:]), fragments.triangle >= 0
+    texels = interpolate(fragments, layout, flat, model.uv_triangles, values, value_triangles=model.triangles, perspective=False)
+    return texels, fragments.triangle >= 0

@@ -1,0 +1,48 @@
+"""Speed of the core beside DEODR on the same mesh in the same run. Skipped by default:
+
+    pytest tests/benchmarks --benchmark-only --benchmark-group-by=group --benchmark-columns=median,min,rounds
+
+pytest-benchmark prints each group as a table with the ratio to its fastest row in brackets. Nothing here is asserted.
+"""
+
+import jax
+import pytest
+
+from tests.benchmarks import scenes
+
+
+@pytest.fixture(scope="module", params=["ict", "makehuman"])
+def head(request):
+    if request.param == "ict":
+        try:
+            return scenes.ict_face()
+        except FileNotFoundError as missing:
+            pytest.skip(str(missing))
+    from fitkit.models.heads import makehuman
+    return makehuman.load()
+
+
+@pytest.fixture(scope="module", params=[224, 512])
+def scene(request, head):
+    return scenes.scene(head, request.param)
+
+
+def measure(benchmark, scene, what, function):
+    benchmark.group = f"{what}, {scene.model.name}, {scene.size} px"
+    function()
+    benchmark.pedantic(function, rounds=30, warmup_rounds=3)
+
+
+@pytest.mark.parametrize("peer", ["fitkit", "deodr"])
+def test_visibility(benchmark, scene, peer):
+    arguments = (*scenes.projected(scene), scene.model.triangles)
+    see = scenes.visibility(scene)
+    forward = scenes.deodr_scene(scene)[0]
+    measure(benchmark, scene, "visibility", forward if peer == "deodr" else lambda: jax.block_until_ready(see(*arguments)))
+
+
+@pytest.mark.parametrize("peer", ["fitkit", "deodr (raster and colour only)"])
+def test_value_and_gradient(benchmark, scene, peer):
+    ours = scenes.value_and_gradient(scene)
+    theirs = scenes.deodr_scene(scene)[1]
+    measure(benchmark, scene, "value and gradient", theirs if "deodr" in peer else lambda: jax.block_until_ready(ours()))
