@@ -1,1 +1,4 @@
-"""Everything learned: networks and files of numbers. No optimiser, no loss weights; `fitkit/` never imports from here except in `api.py`."""
+"""Everything learned: networks and files of numbers. No optimiser, no loss weights.
+
+Of `fitkit/` only `api.py` and the command line import from here.
+"""

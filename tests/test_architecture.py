@@ -18,7 +18,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
                  "landmarks", "initialize"),
     "render": ("render", "repose"),
     "losses": ("losses", "solvers", "photometric"),
-    "results": ("results", "record", "export", "pictures", "verdict"),
+    "results": ("results", "record", "export", "unwrapping", "pictures", "verdict"),
     "models": ("models",),
     "recipes": ("recipes",),
     "api": ("api",),
