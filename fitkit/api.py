@@ -21,6 +21,7 @@ from jaxtyping import Float
 from fitkit import camera as cameras
 from fitkit import landmarks as points_of
 from fitkit import pose as poses
+from fitkit import results as stored
 from fitkit.configuration import check_choice, check_fields
 from fitkit.correspondence import contour_choice, correspond, ibug_points
 from fitkit.errors import FitkitError
@@ -29,7 +30,7 @@ from fitkit.landmarks import Detector, Landmarks
 from fitkit.morphable import points_on, shape
 from fitkit.recipes import RECIPES
 from fitkit.recipes.state import FaceState, FocalPrior, Observation
-from fitkit.results import FitResult, load
+from fitkit.results import FitResult
 from fitkit.types import MorphableModel, SurfacePoints
 from fitkit.verdict import judge
 
@@ -49,6 +50,15 @@ def load_head(name: str = "makehuman") -> MorphableModel:
         FitkitError: E_HEAD (unknown name), E_DATA (its file is missing).
     """
     return _load_head(name)
+
+
+def load(folder: str | Path) -> FitResult:
+    """Read a result folder back, the same to the last bit; its photo's pixels are read again only where they are needed.
+
+    Raises:
+        FitkitError: E_RESULT where the folder is not a result, is damaged, or is of another version of the head.
+    """
+    return stored.load(folder, load_head=load_head)
 
 
 @cache

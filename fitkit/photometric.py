@@ -23,6 +23,9 @@ from fitkit.shading import sh_basis
 from fitkit.types import Fragments, MorphableModel
 
 
+GREY_SPREAD = 0.01       # mean distance between a pixel's channels, sRGB, under which a photo is black and white
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrozenPixels:
@@ -32,6 +35,7 @@ class FrozenPixels:
     corners: Int[Array, "N 3"]         # vertices of the triangle seen
     target: Float[Array, "N 3"]        # the photo, sRGB
     weight: Float[Array, " N"]         # 0 where the slot is empty
+    mix: Float[Array, "3 3"]           # applied to rendered colours: identity, or the mean of the channels for a grey photo
 
 
 def freeze_pixels(
@@ -57,7 +61,14 @@ def freeze_pixels(
     return FrozenPixels(
         position=jnp.stack([column + 0.5, row + 0.5], -1).astype(jnp.float32),
         corners=triangles[jnp.maximum(seen[index], 0)], target=jnp.nan_to_num(photo.reshape(-1, 3)[index]),
-        weight=jnp.where(filled, worth[index], 0.0))
+        weight=jnp.where(filled, worth[index], 0.0), mix=colour_mix(photo))
+
+
+def colour_mix(photo: Float[Array, "H W 3"]) -> Float[Array, "3 3"]:
+    """How rendered colours are compared: as they are, or as grey where the photo is black and white (or of one tint)."""
+    colour = jnp.nan_to_num(photo)
+    grey = jnp.mean(jnp.max(colour, -1) - jnp.min(colour, -1)) < GREY_SPREAD
+    return jnp.where(grey, jnp.full((3, 3), 1.0 / 3.0), jnp.eye(3)).astype(photo.dtype)
 
 
 def _affine(corners: Float[Array, "N 3 2"], position: Float[Array, "N 2"]) -> tuple[Float[Array, "N 3"], Float[Array, "N 3 2"]]:
@@ -91,7 +102,7 @@ def residuals(
     values, barycentric, _ = _at_corners(pixels, pose, vertices, albedo, triangles)
     mixed = jnp.einsum("nj,njc->nc", barycentric, values)
     normal = mixed[:, 3:6] / jnp.sqrt(jnp.sum(jnp.square(mixed[:, 3:6]), -1, keepdims=True) + 1e-12)
-    return linear_to_srgb(mixed[:, 6:] * (sh_basis(normal, bands=3) @ light)) - pixels.target
+    return linear_to_srgb(mixed[:, 6:] * (sh_basis(normal, bands=3) @ light)) @ pixels.mix - pixels.target
 
 
 def normal_modes(model: MorphableModel, vertices: Float[Array, "V 3"]) -> Float[Array, "V 6 K"]:
@@ -152,12 +163,13 @@ def linearize(
     by_point = -jnp.einsum("ncd,nde->nce", colour_slope, pixel_by_point)
     by_pose = -jnp.einsum("ncd,ndp->ncp", colour_slope, pixel_by_pose)
     by_pose = by_pose.at[..., :3].add(jnp.cross(mixed[:, None, 3:6], by_normal))
+    by_point, by_normal, by_pose = (jnp.einsum("ec,nex->ncx", pixels.mix, each) for each in (by_point, by_normal, by_pose))
     to_head = jnp.concatenate([by_point @ pose.rotation, by_normal @ pose.rotation], -1)         # [N, channel, 6]
     by_shape = jnp.zeros((*to_head.shape[:2], modes.shape[2]), to_head.dtype)
     for j in range(3):
         by_shape += jnp.einsum("ncd,ndk->nck", to_head * barycentric[:, j, None, None], modes[pixels.corners[:, j]])
 
     albedo_modes = jnp.einsum("nj,njac->nca", barycentric, model.albedo.transpose(1, 0, 2)[pixels.corners])
-    by_light = jnp.einsum("nc,nk,ce->ncke", gamma * colour, basis, jnp.eye(3)).reshape(*rendered.shape, -1)
-    jacobian = jnp.concatenate([by_shape, by_pose, albedo_modes * by_albedo[..., None], by_light], -1)
-    return rendered - pixels.target, jacobian
+    by_colours = jnp.einsum("ec,nea->nca", pixels.mix, albedo_modes * by_albedo[..., None])
+    by_light = jnp.einsum("ne,nk,ec->ncke", gamma * colour, basis, pixels.mix).reshape(*rendered.shape, -1)
+    return rendered @ pixels.mix - pixels.target, jnp.concatenate([by_shape, by_pose, by_colours, by_light], -1)

@@ -87,8 +87,7 @@ class FitResult:
         if "pictures" in self.__dict__:
             albedo = self.pictures["albedo"]
         else:   # alone it costs a fraction of all the pictures
-            window = pictures.window_of(self.camera, self.mesh().vertices)
-            albedo = pictures.complete_albedo(self.photo.pixels, self.model, self.parameters, self.camera, window)
+            albedo = pictures.make_albedo(self.model, self.parameters, self.camera, self.photo.pixels)
         return (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
 
     def render(

@@ -53,7 +53,7 @@ class InverseRenderingConfig(LandmarkConfig):
 
     colour_scale: float = 0.15
     light_chroma: float = 0.15
-    pixels: int = 4096
+    pixels: int = 2048
 
 
 @jax.tree_util.register_dataclass

@@ -48,10 +48,12 @@ def a_photo(seed=0):
     return jnp.asarray(np.random.default_rng(seed).uniform(size=(SIZE, SIZE, 3)), jnp.float32)
 
 
-@pytest.mark.parametrize("perspective", [True, False])
-def test_pixel_jacobian_is_autodiff(perspective):
+@pytest.mark.parametrize(("perspective", "grey"), [(True, False), (False, False), (False, True)])
+def test_pixel_jacobian_is_autodiff(perspective, grey):
     model, state = scene(perspective)
-    pixels = frozen(model, state, a_photo())
+    photo = a_photo()
+    pixels = frozen(model, state, jnp.repeat(photo[..., :1], 3, -1) if grey else photo)
+    assert bool(jnp.allclose(pixels.mix, 1 / 3)) == grey
     assert int((pixels.weight > 0).sum()) == 400
     with jax.enable_x64(True):
         model, state, pixels = double(model), double(state), double(pixels)
