@@ -10,6 +10,7 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -77,5 +78,6 @@ def _flip_rows(rotation: Float[Array, "3 3"]) -> Float[Array, "3 3"]:
 def _rotate(rotation: Float[Array, "3 3"], points: Float[Array, "*n 3"],
             shift: Float[Array, "3"]) -> list[Float[Array, "*n"]]:
     """`rotation @ point + shift` per coordinate, written out: exact float32 on every device, and no tiny matrix products."""
-    x, y, z = points[..., 0], points[..., 1], points[..., 2]
+    # `split`, not indexing: its backward pass is one concatenation
+    x, y, z = (column.squeeze(-1) for column in lax.split(jnp.asarray(points), [1, 1, 1], axis=-1))
     return [rotation[i, 0] * x + rotation[i, 1] * y + rotation[i, 2] * z + shift[i] for i in range(3)]

@@ -30,18 +30,16 @@ def normalize_planes(xyz: Sequence[Float[Array, " N"]]) -> list[Float[Array, " N
     x, y, z = xyz
     squared = x * x + y * y + z * z
     usable = squared > _TINY
-    scale = jnp.where(usable, 1.0 / jnp.sqrt(jnp.where(usable, squared, 1.0)), 0.0)
-    return [x * scale, y * scale, z * scale]
+    length = jnp.sqrt(jnp.where(usable, squared, 1.0))
+    return [jnp.where(usable, v / length, 0.0) for v in (x, y, z)]
 
 
 def planes(rows: Float[Array, "N C"]) -> list[Float[Array, " N"]]:
     """The columns of an array, one array each (structure of arrays).
 
-    Written for its backward pass on CPU: `split` transposes to one `concatenate`, and the barriers keep XLA from recomputing what
-    comes before and after for every element of the gather in front or of the scatter it turns into.
+    Written for its backward pass: `split` transposes to one `concatenate`, where indexing would add up one padded array per column.
     """
-    columns = lax.optimization_barrier(lax.optimization_barrier(rows).T)
-    return lax.optimization_barrier([column.reshape(-1) for column in lax.split(columns, [1] * rows.shape[1], axis=0)])
+    return [column.reshape(-1) for column in lax.split(rows.T, [1] * rows.shape[1], axis=0)]
 
 
 def rotation_from_vector(v: Float[Array, "3"]) -> Float[Array, "3 3"]:
@@ -93,7 +91,7 @@ def vertex_normals(vertices: Float[Array, "V 3"], triangles: Int[Array, "F 3"]) 
 
     Plain JAX, so it differentiates forward and backward; the backward pass is a gather, two cross products and one scatter.
     """
-    area = lax.optimization_barrier(jnp.stack(_doubled_areas(vertices, triangles), axis=-1))
+    area = jnp.stack(_doubled_areas(vertices, triangles), axis=-1)
     total = jnp.zeros_like(vertices)
     for corner in range(3):
         total = total.at[triangles[:, corner]].add(area)

@@ -100,25 +100,24 @@ def corner_planes(triangle: Int[Array, " N"], triangles: Int[Array, "F 3"],
 def _weights(pixel: Int[Array, " N"], seen: Array, corners: list[list[Array]], width: int,
              perspective: bool) -> tuple[list[Float[Array, " N"]], Float[Array, " N"]]:
     """Three weights, zero where not `seen`, and for a pinhole the depth at the pixel."""
-    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (corner[:3] for corner in corners)
-    qx = (pixel % width).astype(ax.dtype) + 0.5 - ax
-    qy = (pixel // width).astype(ax.dtype) + 0.5 - ay
-    ux, uy, vx, vy = bx - ax, by - ay, cx - ax, cy - ay
-    area = ux * vy - uy * vx
+    (ax, ay), (bx, by), (cx, cy) = (corner[:2] for corner in corners)
+    qx = (pixel % width).astype(ax.dtype) + 0.5
+    qy = (pixel // width).astype(ax.dtype) + 0.5
+    ax, bx, cx, ay, by, cy = ax - qx, bx - qx, cx - qx, ay - qy, by - qy, cy - qy
+    ea, eb, ec = bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx
+    area = ea + eb + ec
     sound = seen & (jnp.abs(area) > _FLAT)
-    inverse_area = jnp.where(sound, 1.0 / jnp.where(sound, area, 1.0), 0.0)
     # Visibility was decided on snapped positions: at the rim of a small triangle the exact weights leave [0, 1] by a little, and
-    # of a sliver by a lot. They are held to the triangle.
-    wb = jnp.clip((qx * vy - qy * vx) * inverse_area, 0.0, 1.0)
-    wc = jnp.clip((ux * qy - uy * qx) * inverse_area, 0.0, 1.0 - wb)
-    wa = 1.0 - wb - wc
-    depth = jnp.ones_like(wa)
+    # of a sliver by a lot. They are held to the triangle, by areas that are not negative.
+    ea, eb, ec = (jnp.where(sound, jnp.maximum(jnp.where(area < 0.0, -e, e), 0.0), 1.0) for e in (ea, eb, ec))
+    total = ea + eb + ec
     if perspective:
-        az, bz, cz = (jnp.where(seen, z, 1.0) for z in (az, bz, cz))
-        wa, wb, wc = wa / az, wb / bz, wc / cz
-        depth = 1.0 / (wa + wb + wc)
-        wa, wb, wc = wa * depth, wb * depth, wc * depth
-    return [jnp.where(seen, w, 0.0) for w in (wa, wb, wc)], depth
+        az, bz, cz = (jnp.where(seen, corner[2], 1.0) for corner in corners)
+        ea, eb, ec = ea / az, eb / bz, ec / cz
+    # The division comes last on purpose: XLA repeats cheap operations in every consumer, but never a division, so the weights are
+    # computed once and not again for each channel.
+    inside = ea + eb + ec
+    return [jnp.where(seen, e / inside, 0.0) for e in (ea, eb, ec)], total / inside
 
 
 def interpolate_at(pixel: Int[Array, " N"], fragments: Fragments, pixels: Float[Array, "V 2"], depth: Float[Array, " V"],
@@ -130,10 +129,10 @@ def interpolate_at(pixel: Int[Array, " N"], fragments: Fragments, pixels: Float[
     seen = triangle >= 0
     if hold_barycentrics:
         pixels, depth = lax.stop_gradient(pixels), lax.stop_gradient(depth)
-    projected = jnp.concatenate([pixels, depth[:, None]], axis=1)
+    projected = jnp.concatenate([pixels, depth[:, None]], axis=1) if perspective else pixels
     if value_triangles is None:        # one gather for both, and one scatter on the way back
         corners = corner_planes(triangle, triangles, jnp.concatenate([projected, values], axis=1))
-        a, b, c = (corner[3:] for corner in corners)
+        a, b, c = (corner[projected.shape[1]:] for corner in corners)
     else:
         corners = corner_planes(triangle, triangles, projected)
         a, b, c = corner_planes(triangle, value_triangles, values)

@@ -66,8 +66,10 @@ def foreground_color(triangles: Int[Array, "F 3"], vertices: Float[Array, "V 3"]
                           perspective=camera.perspective)
     pixel = foreground(fragments, size)
     values = jnp.concatenate([to_view(camera, vertex_normals(vertices, triangles)), albedo], axis=-1)
+    # The stack of `interpolate_at` keeps XLA for CPU from repeating the interpolation inside the shading (twice as fast).
     x, y, z, *color = interpolate_at(pixel, fragments, pixels, depth, triangles, values, perspective=camera.perspective)
-    light_there = irradiance_planes(*normalize_planes((x, y, z)), light)
+    x, y, z = normalize_planes((x, y, z))
+    light_there = irradiance_planes(x, y, z, light)
     return pixel, jnp.stack([a * b for a, b in zip(color, light_there, strict=True)]), fragments
 
 

@@ -179,7 +179,8 @@ def _draw_listed(setup: _Setup, counts: Int[Array, " F"], ends: Int[Array, " F"]
         e = [row[3 * i] + ky * row[3 * i + 1] - kx * row[3 * i + 2] for i in range(3)]
         inside = ((e[0] | e[1] | e[2]) >= 0) & (slot < total)
         near, slope_x, slope_y = (lax.bitcast_convert_type(v, jnp.float32) for v in row[12:15])
-        # The barrier keeps one rounding of `near`: recomputed in a second fusion it might differ in the last bit.
+        # The barrier asks for one rounding of `near`: recomputed for its second use it might differ in the last bit. (XLA for CPU
+        # drops barriers; that its two roundings agree is what the tests against the oracle hold.)
         near = lax.optimization_barrier(near + kx * slope_x + ky * slope_y)
         target = jnp.where(inside, place + ky * width + kx, ids.shape[0])
         return (*_resolve(nearest, ids, target, near, owner), start + capacity)

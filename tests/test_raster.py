@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fitkit import camera as cameras
+from fitkit.models.heads import makehuman
 from fitkit.raster import barycentrics, foreground, interpolate, interpolate_at, rasterize
 from fitkit.types import Camera
 from tests import reference
@@ -152,6 +153,15 @@ def test_head_matches_the_oracle(yaw, perspective):
     assert np.quantile(error, 0.97) < 0.05 and error.max() < 3.0
 
 
+@pytest.mark.parametrize("yaw", [0, 40, 80])
+def test_the_embedded_head_matches_the_oracle(yaw):
+    head = makehuman.load()
+    camera = dataclasses.replace(cameras.rescale(portrait(np.deg2rad(yaw)), 2.0), translation=jnp.array([0.0, 0.0, 1100.0]))
+    pixels, depth = cameras.project(camera, head.mean - head.mean.mean(axis=0, keepdims=True))
+    _, ids, _ = assert_same(pixels, depth, np.asarray(head.triangles), height=96, width=112)
+    assert (ids >= 0).mean() > 0.2
+
+
 def portrait(yaw, perspective=True):
     return Camera(focal=jnp.float32(260.0), principal=jnp.array([28.0, 24.0]), rotation=cameras.look(yaw, 0.1, 0.05),
                   translation=jnp.array([0.0, 0.0, 1300.0]), perspective=perspective)
@@ -186,6 +196,21 @@ def test_compacted_pixels_are_those_of_the_picture(rng):
         compact = interpolate_at(pixel, found, pixels, depth, head.triangles, values)
         np.testing.assert_array_equal(compact[:, :count].T, picture[seen[:count]])
         assert (compact[:, count:] == 0).all()
+
+
+def test_interpolation_is_the_same_compiled(rng):
+    head, side = tiny_head(), 512
+    camera = cameras.rescale(portrait(0.3), 9.0)
+    pixels, depth = cameras.project(camera, head.mean)
+    values = jnp.asarray(rng.normal(size=(len(pixels), 6)), jnp.float32)
+    found = rasterize(pixels, depth, head.triangles, height=side, width=side)
+    assert found.triangle.size > 200_000 and (found.triangle >= 0).mean() > 0.3
+    compiled = jax.jit(interpolate)(found, pixels, depth, head.triangles, values)
+    np.testing.assert_allclose(compiled, interpolate(found, pixels, depth, head.triangles, values), atol=1e-5)
+    # against values looked up by hand at a few pixels, channel by channel
+    for row, column in rng.permutation(np.argwhere(np.asarray(found.triangle) >= 0))[:20]:
+        expected = found.barycentric[row, column] @ values[head.triangles[found.triangle[row, column]]]
+        np.testing.assert_allclose(compiled[row, column], expected, atol=1e-5)
 
 
 def scene(rng):
