@@ -17,7 +17,7 @@ from fitkit.texture import sample_pixels, values_at_texels, visible_weight
 from fitkit.types import Camera, FaceParameters, MorphableModel
 
 TEXTURE = 1024            # side of the map, texels
-BELIEVED = 0.2            # colour difference from the model, sRGB, at which a texel of the photo counts for a quarter
+BELIEVED = 0.15           # colour difference from the model, sRGB, at which a texel of the photo counts for a quarter
 LEAST_LIGHT = 0.08        # irradiance below which a division says nothing
 LEVELS = 8                # of the pyramid that carries differences behind what is seen
 FEATHER = 9               # texels over which the photo fades into the model
@@ -58,7 +58,7 @@ def complete_albedo(
     inside = jnp.all((pixels > border[0]) & (pixels < border[1]), -1) & covered & jnp.all(irradiance > LEAST_LIGHT, -1)
     gap = jnp.mean(jnp.square(linear_to_srgb(observed) - linear_to_srgb(painted)), -1)
     trust = visible_weight(points, normals, depth, camera) * texels[..., 9] * inside
-    trust = jnp.clip((trust / jnp.square(1.0 + gap / BELIEVED**2) - 0.1) / 0.2, 0.0, 1.0)
+    trust = jnp.clip((trust / jnp.square(1.0 + gap / BELIEVED**2) - 0.15) / 0.25, 0.0, 1.0)
     trust = _smooth(trust) * trust
     difference = jnp.where((trust > 0)[..., None], observed - painted, 0.0)
     completed = painted + difference * trust[..., None] + _carried(difference, trust) * (1.0 - trust)[..., None]

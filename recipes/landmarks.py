@@ -14,12 +14,17 @@ from jaxtyping import Array, Float
 from fitkit import losses, solvers
 from fitkit import pose as poses
 from fitkit.correspondence import Correspondence, contour_choice
+from fitkit.geometry import vertex_normals
 from fitkit.initialize import STABLE, starting_pose
 from fitkit.morphable import points_on, shape
 from fitkit.recipes import state as states
 from fitkit.recipes.state import FaceState, FocalPrior, Observation, Solution
 from fitkit.solvers import Descent, LinearSystem
 from fitkit.types import MorphableModel, SurfacePoints
+
+
+FACING = (0.1, 0.3)        # a point counts fully above the second cosine of its normal and the line of sight, not below -first
+FACING_LEAST = 0.05        # of its weight, so that a wrong pose can be left
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,13 +71,19 @@ def projected(state: FaceState, model: MorphableModel, surface: SurfacePoints) -
 def freeze_points(
     state: FaceState, model: MorphableModel, seen: Correspondence, robust_scale: float, side: Float[Array, ""]
 ) -> FrozenPoints:
-    """Choose the jaw's places for the present pose and weigh every point by how well it agrees."""
-    image = poses.project_view(state.pose, poses.turn(state.pose, head_vertices(state, model)))
+    """Choose the jaw's places for the present pose and weigh every point by how well it agrees and is seen.
+
+    A detector guesses points that the head turns away; they count for little, the jaw apart, which is the outline itself.
+    """
+    view = poses.turn(state.pose, head_vertices(state, model))
+    image = poses.project_view(state.pose, view)
     centre = jnp.mean(points_on(jax.tree.map(lambda table: table[27:36], model.landmarks), model.triangles, image), 0)
     jaw = contour_choice(model, image, centre)
     surface = jax.tree.map(lambda first, second: jnp.concatenate([first, second]), seen.surface, jaw)
     target = jnp.concatenate([seen.points, seen.contour_points])
-    weight = jnp.concatenate([seen.weight, seen.contour_weight])
+    normals = points_on(seen.surface, model.triangles, vertex_normals(view, model.triangles))
+    facing = jnp.clip((normals[:, 2] + FACING[0]) / (FACING[0] + FACING[1]), FACING_LEAST, 1.0)
+    weight = jnp.concatenate([seen.weight * facing, seen.contour_weight])
     error = jnp.sum(jnp.square(points_on(surface, model.triangles, image) - target), -1) / jnp.square(side)
     robust = solvers.robust_weight(error, jnp.asarray(robust_scale))
     return FrozenPoints(surface=surface, target=target, weight=weight / jnp.sum(weight) * robust, side=side)
