@@ -21,6 +21,7 @@ import numpy as np
 ARCHIVE = pathlib.Path(__file__).resolve().parents[1].parent / "shared" / "assets" / "models" / "ict-facekit.tar.xz"
 NARROW_FACE = 6706      # vertices 0..6705: brow to chin, between the cheeks
 FULL_FACE = 9409        # vertices 0..9408: with forehead, temples, jaw
+EYEBALLS = slice(21451, 24591)       # both
 IDENTITIES = 100
 CENTIMETRE = 10.0       # ICT is metric, in centimetres; we are in millimetres
 

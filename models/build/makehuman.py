@@ -24,12 +24,13 @@ def build(wheel_path: str | pathlib.Path) -> tuple[dict[str, np.ndarray], dict[s
         head = read_head(wheel)
         morphs = makehuman_shape.read_morphs(wheel, head)
         mean, identity = makehuman_shape.identity(head, morphs, makehuman_shape.sample_people(morphs.names))
+        mean = makehuman_expression.close_lips(wheel, head, mean)
         expression = makehuman_expression.expressions(wheel, head, mean)
         expression_names = makehuman_expression.expression_names(wheel)
     surface, region_names = makehuman_surface.surface(head, mean)
     masks = dict(zip(region_names, surface["regions"], strict=True))
     albedo_mean, albedo, albedo_names = makehuman_albedo.albedo(head, mean, masks, surface["mirror"])
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "mean": mean.astype(np.float32),
         "identity": identity.astype(np.float16),
         "expression": expression.astype(np.float16),

