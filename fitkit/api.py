@@ -43,7 +43,7 @@ FOCAL_ROOM = 1.0             # the estimate stays within a factor of e of the me
 EXIF_DEVIATION = 0.02        # EXIF rounds to whole millimetres
 
 
-def load_head(name: str = "makehuman") -> MorphableModel:
+def load_head(name: str) -> MorphableModel:
     """A morphable head by name; `fitkit heads` lists them.
 
     Raises:

@@ -21,7 +21,7 @@ VIEW = np.diag(np.array([1.0, -1.0, -1.0], np.float32))   # view frame <-> camer
 _NEAREST = 1e-3     # mm; a point this near to the camera plane, or behind it, is projected as if it were here
 
 
-def look(yaw: ArrayLike = 0.0, pitch: ArrayLike = 0.0, roll: ArrayLike = 0.0) -> Float[Array, "3 3"]:
+def look(yaw: ArrayLike, pitch: ArrayLike, roll: ArrayLike) -> Float[Array, "3 3"]:
     """World -> camera rotation of a head turned by these angles (radians) in front of an upright camera."""
     return _flip_rows(rotation_from_euler(yaw, pitch, roll))
 
@@ -61,7 +61,7 @@ def intrinsics(camera: Camera) -> Float[Array, "3 3"]:
     return jnp.stack([camera.focal, zero, x, zero, camera.focal, y, zero, zero, one]).reshape(3, 3)
 
 
-def rescale(camera: Camera, scale: ArrayLike, offset: ArrayLike = 0.0) -> Camera:
+def rescale(camera: Camera, scale: ArrayLike, offset: ArrayLike) -> Camera:
     """The camera of a resized or cropped image, where a point at pixel `p` moves to `scale * p + offset`.
 
     Pixel centres lie at +0.5, so a picture shrunk to half its size is `scale=0.5, offset=0`, and a crop whose top-left corner

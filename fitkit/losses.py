@@ -19,6 +19,6 @@ def landmark(
     return jnp.sum(weight * jnp.sum(jnp.square(projected - detected), -1))
 
 
-def prior(coefficients: Float[Array, " n"], scale: Float[Array, " n"] | float = 1.0) -> Float[Array, ""]:
+def prior(coefficients: Float[Array, " n"], *, scale: Float[Array, " n"] | float = 1.0) -> Float[Array, ""]:
     """Sum of squared coefficients in standard deviations (Guo 2018, Eq. 8)."""
     return jnp.sum(jnp.square(coefficients / scale))

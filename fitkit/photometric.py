@@ -22,7 +22,6 @@ from fitkit.pose import Pose
 from fitkit.shading import sh_basis
 from fitkit.types import Fragments, MorphableModel
 
-
 GREY_SPREAD = 0.01       # mean distance between a pixel's channels, sRGB, under which a photo is black and white
 
 

@@ -55,7 +55,7 @@ class Layers:
     depth: Float[Array, "S S"]          # camera z, mm; 0 where empty
 
 
-def face_region(model: MorphableModel, parts: tuple[str, ...] = FACE_PARTS) -> Float[Array, " V"]:
+def face_region(model: MorphableModel, *, parts: tuple[str, ...] = FACE_PARTS) -> Float[Array, " V"]:
     """Per vertex, how much it belongs to the face: soft skin regions, and the given parts within it."""
     rows = [index for index, name in enumerate(model.region_names) if name in FACE_REGIONS]
     inside = [index for index, name in enumerate(model.part_names) if name in parts]
@@ -103,7 +103,7 @@ def lit(layers: Layers, albedo: Float[Array, "S S 3"], light: Float[Array, "K 3"
     return jnp.clip(linear_to_srgb(shade_sh(albedo, layers.normals, light)), 0.0, 1.0)
 
 
-def paste(canvas: np.ndarray, layer: np.ndarray, window: Window, opacity: np.ndarray | None = None) -> np.ndarray:
+def paste(canvas: np.ndarray, layer: np.ndarray, window: Window, *, opacity: np.ndarray | None = None) -> np.ndarray:
     """Lay a window's layer on a picture of the photo's size; parts beyond the border are cut."""
     height, width = canvas.shape[:2]
     extent = round(window.side * window.scale)
@@ -135,7 +135,8 @@ def portrait_camera(model: MorphableModel, yaw: float, side: int) -> Camera:
     top, bottom = float(model.mean[:, 1].max()), float(model.mean[:, 1].min())
     return Camera(
         focal=jnp.asarray(2000.0 * side / (1.12 * (top - bottom))), principal=jnp.full(2, side / 2.0),
-        rotation=cameras.look(np.radians(yaw)), translation=jnp.array([0.0, (top + bottom) / 2, 2000.0]), perspective=True)
+        rotation=cameras.look(np.radians(yaw), 0.0, 0.0), translation=jnp.array([0.0, (top + bottom) / 2, 2000.0]),
+        perspective=True)
 
 
 def bare_geometry(model: MorphableModel, vertices: Float[Array, "V 3"], yaw: float) -> np.ndarray:
@@ -200,7 +201,7 @@ def make(model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.
     colour = np.asarray(lit(layers, layers.albedo, face.light))
     if is_grey(photo):
         colour = np.repeat(colour.mean(-1, keepdims=True), 3, -1)
-    overlay = paste(photo, colour, window, np.asarray(layers.face))
+    overlay = paste(photo, colour, window, opacity=np.asarray(layers.face))
     albedo = _albedo(model, face, camera, photo, window, layers)
     empty = np.zeros(photo.shape[:2], np.float32)
     return {
@@ -225,4 +226,4 @@ def _albedo(
     border = jnp.stack([-corner, jnp.array([width, height]) - corner]) / scale
     return np.asarray(complete_albedo(
         jnp.asarray(cut(photo, window)), layers.depth, border, model, face, window_camera(camera, window),
-        face_region(model, PHOTO_PARTS), jnp.asarray(is_grey(photo))))
+        face_region(model, parts=PHOTO_PARTS), jnp.asarray(is_grey(photo))))

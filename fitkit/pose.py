@@ -106,5 +106,5 @@ def to_camera(pose: Pose) -> Camera:
     """The pose as a camera: OpenCV frame, mm and pixels."""
     distance = jnp.exp(pose.log_focal - pose.log_scale) if pose.perspective else jnp.asarray(WEAK_PERSPECTIVE_DISTANCE)
     return Camera(
-        focal=pose.scale * distance, principal=pose.principal, rotation=VIEW @ pose.rotation,
+        focal=pose.scale * distance, principal=pose.principal, rotation=jnp.asarray(VIEW) @ pose.rotation,
         translation=jnp.concatenate([pose.centre / pose.scale, distance[None]]), perspective=pose.perspective)

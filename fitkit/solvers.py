@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+CONJUGATE_STEPS = 200      # most steps of the linear solve
+
 
 class LinearSystem(NamedTuple):
     """Energy, gradient and Gauss-Newton matrix of half the energy at one state."""
@@ -48,12 +50,15 @@ def damped_step(
     held = ((lower >= 0) & (system.gradient > 0)) | ((upper <= 0) & (system.gradient < 0)) | (lower >= upper)
     free = jnp.where(held, 0.0, 1.0).astype(system.gradient.dtype)
     diagonal = jnp.diagonal(system.matrix)
-    floor = 1e-6 * jnp.max(diagonal) + 1e-20
-    matrix = system.matrix * free[:, None] * free[None, :]
-    matrix = matrix + jnp.diag(jnp.where(held, 1.0, damping * diagonal + floor * 1e-3))
-    factor = jax.scipy.linalg.cho_factor(matrix, lower=True)
-    step = -jax.scipy.linalg.cho_solve(factor, system.gradient * free)
-    return jnp.clip(step * free, lower, upper)
+    # coordinates are scaled to a unit diagonal: with a few hundred of them conjugate gradients then need tens of products, no
+    # factorization, and no threads of a linear-algebra library that fight XLA's for the cores
+    scale = free / jnp.sqrt(jnp.maximum(diagonal, 1e-9 * jnp.max(diagonal) + 1e-30))
+
+    def product(v: Float[Array, " n"]) -> Float[Array, " n"]:
+        return scale * (system.matrix @ (scale * v)) + damping * v
+
+    step, _ = jax.scipy.sparse.linalg.cg(product, -scale * system.gradient, tol=1e-5, maxiter=CONJUGATE_STEPS)
+    return jnp.clip(scale * step, lower, upper)
 
 
 def levenberg_marquardt(

@@ -22,7 +22,6 @@ from fitkit.recipes.state import FaceState, FocalPrior, Observation, Solution
 from fitkit.solvers import Descent, LinearSystem
 from fitkit.types import MorphableModel, SurfacePoints
 
-
 FACING = (0.1, 0.3)        # a point counts fully above the second cosine of its normal and the line of sight, not below -first
 FACING_LEAST = 0.05        # of its weight, so that a wrong pose can be left
 

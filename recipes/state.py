@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fitkit import losses
 from fitkit import pose as poses
 from fitkit.correspondence import Correspondence
 from fitkit.pose import Pose
@@ -135,5 +136,5 @@ def prior_system(
     offset = face.light.at[0].add(-SH_WHITE).ravel()
     matrix = jnp.diag(diagonal).at[a + b + c + d:, a + b + c + d:].set(light_matrix)
     gradient = (diagonal * coordinates).at[a + b + c + d:].set(light_matrix @ offset)
-    energy = jnp.sum(diagonal[:a + b + c + d] * jnp.square(coordinates[:a + b + c + d])) + offset @ light_matrix @ offset
+    energy = losses.prior(coordinates, scale=scale) + offset @ light_matrix @ offset       # the light's own scale is infinite
     return energy, gradient, matrix

@@ -1,4 +1,4 @@
-"""Pictures of ICT-FaceKit heads for what no photo of the collection shows: closed eyes, a wide open mouth, a face turned by 60 degrees.
+"""Pictures of ICT-FaceKit heads for what no photo shows: closed eyes, a wide open mouth, a face turned by 60 degrees.
 
 A foreign head, painted by its own parts and landmarks (no texture comes with it), under a soft light, seen by a pinhole. The truth
 (pose, expression) is known. Data comes from `tests/ict.py`; pictures go to the detector and the recipes.
@@ -71,7 +71,7 @@ def ict_picture(
     triangles = jnp.asarray(triangles[~hidden])
     side = 2 * size
     camera = Camera(
-        focal=jnp.asarray(2.2 * side), principal=jnp.full(2, side / 2.0), rotation=cameras.look(np.radians(yaw)),
+        focal=jnp.asarray(2.2 * side), principal=jnp.full(2, side / 2.0), rotation=cameras.look(np.radians(yaw), 0.0, 0.0),
         translation=jnp.array([0.0, 0.0, DISTANCE]), perspective=True)
     pixels, depth = cameras.project(camera, vertices)
     seen = rasterize(pixels, depth, triangles, height=side, width=side, cull=False)

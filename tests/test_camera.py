@@ -16,7 +16,7 @@ def make(perspective=True, yaw=0.2, pitch=-0.1, roll=0.05):
 
 
 def test_view_frame_is_the_camera_frame_turned_round():
-    np.testing.assert_array_equal(cameras.look(), cameras.VIEW)
+    np.testing.assert_array_equal(cameras.look(0.0, 0.0, 0.0), cameras.VIEW)
     np.testing.assert_array_equal(cameras.VIEW @ cameras.VIEW, np.eye(3))
 
 

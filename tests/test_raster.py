@@ -156,7 +156,7 @@ def test_head_matches_the_oracle(yaw, perspective):
 @pytest.mark.parametrize("yaw", [0, 40, 80])
 def test_the_embedded_head_matches_the_oracle(yaw):
     head = makehuman.load()
-    camera = dataclasses.replace(cameras.rescale(portrait(np.deg2rad(yaw)), 2.0), translation=jnp.array([0.0, 0.0, 1100.0]))
+    camera = dataclasses.replace(cameras.rescale(portrait(np.deg2rad(yaw)), 2.0, 0.0), translation=jnp.array([0.0, 0.0, 1100.0]))
     pixels, depth = cameras.project(camera, head.mean - head.mean.mean(axis=0, keepdims=True))
     _, ids, _ = assert_same(pixels, depth, np.asarray(head.triangles), height=96, width=112)
     assert (ids >= 0).mean() > 0.2
@@ -200,7 +200,7 @@ def test_compacted_pixels_are_those_of_the_picture(rng):
 
 def test_interpolation_is_the_same_compiled(rng):
     head, side = tiny_head(), 512
-    camera = cameras.rescale(portrait(0.3), 9.0)
+    camera = cameras.rescale(portrait(0.3), 9.0, 0.0)
     pixels, depth = cameras.project(camera, head.mean)
     values = jnp.asarray(rng.normal(size=(len(pixels), 6)), jnp.float32)
     found = rasterize(pixels, depth, head.triangles, height=side, width=side)

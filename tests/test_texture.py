@@ -19,7 +19,7 @@ WHITE = jnp.full((1, 3), 1 / 0.28209479)     # SH light under which the picture 
 
 
 def portrait(yaw, *, size=96, perspective=True):
-    return Camera(focal=jnp.float32(5.0 * size), principal=jnp.full(2, size / 2), rotation=cameras.look(yaw),
+    return Camera(focal=jnp.float32(5.0 * size), principal=jnp.full(2, size / 2), rotation=cameras.look(yaw, 0.0, 0.0),
                   translation=jnp.array([0.0, 0.0, 1300.0]), perspective=perspective)
 
 

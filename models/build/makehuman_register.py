@@ -91,7 +91,7 @@ def measure(
     for number, (ancestry, vertices) in enumerate(bodies):
         choice = skins[ancestry]
         for yaw in YAWS:
-            rotation = look(np.radians(yaw), np.radians(generator.uniform(-8, 8)))
+            rotation = look(np.radians(yaw), np.radians(generator.uniform(-8, 8)), 0.0)
             translation = jnp.array([0, 0, DISTANCE]) - rotation @ jnp.array([0, -10.0, 60.0])
             camera = Camera(focal=jnp.float32(FOCAL), principal=jnp.full(2, SIZE / 2), rotation=rotation,
                             translation=translation, perspective=True)
