@@ -12,7 +12,7 @@ POINTS_OFF = 0.07          # mean distance of fitted and detected points, in out
 FACE_OUTSIDE = 0.25        # share of the fitted points beyond the photo's border
 AT_BOUND = 3.9             # standard deviations: within a tenth of the bound the solver holds
 MOST_AT_BOUND = 3          # coefficients
-COLOUR_OFF = 0.02          # robust mean squared colour difference, sRGB
+COLOUR_OFF = 0.025         # robust mean squared colour difference, sRGB
 OUTER_EYES = (36, 45)      # iBUG points
 
 

@@ -39,6 +39,7 @@ from fitkit.texture import sample_pixels
 from fitkit.types import MorphableModel
 
 SKIN = "fit_skin"       # the region whose pixels are compared
+EYE_WEIGHT = 0.3        # of a pixel on an eyeball: reflections and lashes are in the way
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class InverseRenderingConfig(LandmarkConfig):
         pixels: most pixels compared in a step.
     """
 
-    colour_scale: float = 0.15
+    colour_scale: float = 0.2
     light_chroma: float = 0.15
     pixels: int = 2048
 
@@ -66,9 +67,11 @@ class FrozenView:
 
 
 def skin_triangles(model: MorphableModel) -> Float[Array, " F"]:
-    """How much of each triangle is skin that the energy compares, in [0, 1]; nothing that is not of the skin part."""
+    """How much each triangle counts in the energy, in [0, 1]: face skin, and a little the eyeballs, for their colour and gaze."""
     skin = model.regions[model.region_names.index(SKIN)][model.triangles].mean(-1)
-    return jnp.where(model.part == model.part_names.index("skin"), jnp.where(skin > 0.5, skin, 0.0), 0.0)
+    skin = jnp.where(model.part == model.part_names.index("skin"), jnp.where(skin > 0.5, skin, 0.0), 0.0)
+    eyes = [index for index, name in enumerate(model.part_names) if name.startswith("eye_")]
+    return jnp.where(jnp.isin(model.part, jnp.array(eyes, jnp.int32)), EYE_WEIGHT, skin)
 
 
 def freeze_view(

@@ -61,6 +61,13 @@ def ict_colours(ict: dict[str, Any]) -> np.ndarray:
     return colours
 
 
+def ict_camera(yaw: float, side: int) -> Camera:
+    """The camera of `ict_picture` in a picture of `side` pixels."""
+    return Camera(
+        focal=jnp.asarray(2.2 * side), principal=jnp.full(2, side / 2.0), rotation=cameras.look(np.radians(yaw), 0.0, 0.0),
+        translation=jnp.array([0.0, 0.0, DISTANCE]), perspective=True)
+
+
 def ict_picture(
     ict: dict[str, Any], *, seed: int = 0, expressions: dict[str, float] | None = None, yaw: float = 0.0, size: int = 384
 ) -> np.ndarray:
@@ -70,9 +77,7 @@ def ict_picture(
     hidden = (triangles >= UNSEEN).any(1)
     triangles = jnp.asarray(triangles[~hidden])
     side = 2 * size
-    camera = Camera(
-        focal=jnp.asarray(2.2 * side), principal=jnp.full(2, side / 2.0), rotation=cameras.look(np.radians(yaw), 0.0, 0.0),
-        translation=jnp.array([0.0, 0.0, DISTANCE]), perspective=True)
+    camera = ict_camera(yaw, side)
     pixels, depth = cameras.project(camera, vertices)
     seen = rasterize(pixels, depth, triangles, height=side, width=side, cull=False)
     normals = cameras.to_view(camera, vertex_normals(vertices, triangles))

@@ -28,7 +28,7 @@ def double(tree):
 
 def scene(perspective=True):
     """A tiny head in a view of 96 px, float32."""
-    model = dataclasses.replace(tiny_head(rings=24, sectors=40), region_names=("fit_skin",))
+    model = dataclasses.replace(tiny_head(rings=24, sectors=40), region_names=("fit_skin",), part_names=("skin", "back"))
     pose = poses.Pose(
         rotation=rotation_from_euler(0.3, 0.2, 0.1), centre=jnp.array([3.0, -4.0]), log_scale=jnp.log(0.35),
         log_focal=jnp.log(200.0), principal=jnp.full(2, SIZE / 2), perspective=perspective)
