@@ -2,7 +2,7 @@
 
 Takes a fitted face (model, parameters, camera of the photo) and the photo's pixels; gives NumPy arrays of the photo's own size
 (the albedo map, a square in the head's UV, is made in `unwrapping.py`). The head is rasterized once per camera into layers, in a
-square window whose side is a power of two, so that photos of any size share a few compiled programs.
+square window of one of three sizes, so that photos of any size share a few compiled programs.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from PIL import Image
 
 from fitkit import camera as cameras
 from fitkit.geometry import safe_normalize, vertex_normals
@@ -25,8 +26,8 @@ from fitkit.texture import sample
 from fitkit.types import Camera, FaceParameters, MorphableModel
 from fitkit.unwrapping import complete_albedo
 
-PANEL = 384                                             # side of one picture of the sheet; rendered at twice that
-LARGEST_WINDOW = 2048                                   # pixels; larger faces are rendered at this size and enlarged
+PANEL = 384                                             # side of one picture of the sheet
+WINDOWS = (512, 1024, 2048)                             # pixels; larger faces are rendered at the last size and enlarged
 GREY = 0.45                                             # albedo of the bare geometry
 FACE_REGIONS = ("face_skin", "lips", "brows", "eyelids", "under_eye", "nostrils")   # what the overlay lays over the photo
 FACE_PARTS = ("eye_left", "eye_right", "teeth_upper", "teeth_lower", "tongue", "mouth")
@@ -71,7 +72,7 @@ def window_of(camera: Camera, points: Float[Array, "N 3"]) -> Window:
     pixels = np.asarray(cameras.project(camera, points)[0])
     low, high = pixels.min(0), pixels.max(0)
     extent = max(float((high - low).max()) * 1.05, 16.0)
-    side = int(2 ** np.clip(np.ceil(np.log2(extent)), 6, np.log2(LARGEST_WINDOW)))
+    side = next((side for side in WINDOWS if side >= extent), WINDOWS[-1])
     scale = max(1.0, extent / side)
     return Window(corner=np.floor((low + high) / 2 - side * scale / 2), side=side, scale=scale)
 
@@ -142,20 +143,22 @@ def portrait_camera(model: MorphableModel, yaw: float, side: int) -> Camera:
 def bare_geometry(model: MorphableModel, vertices: Float[Array, "V 3"], yaw: float) -> np.ndarray:
     """The head in grey under one soft light, on white."""
     light = light_from_direction(jnp.array([0.45, 0.6, 0.65]), ambient=0.12, strength=0.95)
-    layers = render_layers(model, vertices, jnp.full_like(vertices, GREY), portrait_camera(model, yaw, 2 * PANEL), side=2 * PANEL)
-    return _on_white(lit(layers, layers.albedo, light), layers)
+    layers = render_layers(model, vertices, jnp.full_like(vertices, GREY), portrait_camera(model, yaw, WINDOWS[0]), side=WINDOWS[0])
+    return _panel(lit(layers, layers.albedo, light), layers)
 
 
 def textured_head(model: MorphableModel, vertices: Float[Array, "V 3"], texture: np.ndarray, yaw: float) -> np.ndarray:
     """The head with an albedo map (sRGB) under one soft light, on white."""
     light = light_from_direction(jnp.array([0.2, 0.4, 0.9]), ambient=0.6, strength=0.5)
-    layers = render_layers(model, vertices, jnp.full_like(vertices, GREY), portrait_camera(model, yaw, 2 * PANEL), side=2 * PANEL)
-    return _on_white(lit(layers, sample(srgb_to_linear(jnp.asarray(texture)), layers.uv), light), layers)
+    layers = render_layers(model, vertices, jnp.full_like(vertices, GREY), portrait_camera(model, yaw, WINDOWS[0]), side=WINDOWS[0])
+    return _panel(lit(layers, sample(srgb_to_linear(jnp.asarray(texture)), layers.uv), light), layers)
 
 
-def _on_white(colour: Float[Array, "S S 3"], layers: Layers) -> np.ndarray:
-    picture = np.where(np.asarray(layers.depth > 0)[..., None], np.asarray(colour), 1.0)
-    return picture.reshape(PANEL, 2, PANEL, 2, 3).mean((1, 3))
+def _panel(colour: Float[Array, "S S 3"] | np.ndarray, layers: Layers | None) -> np.ndarray:
+    """A picture of the sheet, on white where there is no head."""
+    picture = np.asarray(colour) if layers is None else np.where(np.asarray(layers.depth > 0)[..., None], np.asarray(colour), 1.0)
+    small = Image.fromarray((picture * 255 + 0.5).astype(np.uint8)).resize((PANEL, PANEL), Image.Resampling.LANCZOS)
+    return np.asarray(small, np.float32) / 255
 
 
 def comparison_sheet(
@@ -167,7 +170,7 @@ def comparison_sheet(
     low, high = pixels.min(0), pixels.max(0)
     extent = float((high - low).max()) * 1.15
     window = Window(corner=(low + high - extent) / 2, side=2 * PANEL, scale=extent / (2 * PANEL))
-    seen = [cut(picture, window).reshape(PANEL, 2, PANEL, 2, 3).mean((1, 3)) for picture in (photo, overlay)]
+    seen = [_panel(cut(picture, window), None) for picture in (photo, overlay)]
     grey = [bare_geometry(model, vertices, yaw) for yaw in SHEET_YAWS]
     top = [*seen, textured_head(model, vertices, albedo, 20.0)]
     return np.concatenate([np.concatenate(top, 1), np.concatenate(grey, 1)], 0).astype(np.float32)

@@ -69,8 +69,8 @@ def levenberg_marquardt(
     retract: Callable[[Any, Float[Array, " n"]], Any],
     room: Callable[[Any], tuple[Float[Array, " n"], Float[Array, " n"]]],
     *,
-    iterations: int,
-    damping: float = 1e-3,
+    iterations: int | Int[Array, ""],
+    damping: float = 1e-2,
     tolerance: float = 1e-4,
 ) -> Descent:
     """Minimise an energy by damped Gauss-Newton steps.
@@ -92,7 +92,7 @@ def levenberg_marquardt(
         reached = energy(frozen, trial)
         good = reached < system.energy                     # False for NaN
         kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), trial, current)
-        factor = jnp.where(good, jnp.maximum(factor * 0.25, 1e-7), factor * 10.0)
+        factor = jnp.where(good, jnp.maximum(factor * 0.5, 1e-7), factor * 4.0)
         done = good & (system.energy - reached < tolerance * system.energy)
         return kept, frozen, jnp.where(good, reached, system.energy), factor, accepted + good, step + 1, done
 

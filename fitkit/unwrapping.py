@@ -23,7 +23,6 @@ LEVELS = 8                # of the pyramid that carries differences behind what 
 FEATHER = 9               # texels over which the photo fades into the model
 
 
-@jax.jit
 def complete_albedo(
     photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], border: Float[Array, "2 2"], model: MorphableModel,
     face: FaceParameters, camera: Camera, region: Float[Array, " V"], grey: Bool[Array, ""],
@@ -43,44 +42,86 @@ def complete_albedo(
         region: per vertex, how much of the photo to take, in [0, 1].
         grey: the photo is black and white: brightness is taken from it, colour from the model.
     """
+    # three programs, so that only the small one in the middle is compiled again for another size of window
+    texels, covered = _texels(model, face, region)
+    seen, trust = _look_up(photo, depth, border, texels, camera)
+    return _blend(texels, covered, seen, trust, face.light, camera, grey)
+
+
+@jax.jit
+def _texels(
+    model: MorphableModel, face: FaceParameters, region: Float[Array, " V"]
+) -> tuple[Float[Array, "T T 10"], Bool[Array, "T T"]]:
+    """Position, normal, albedo and region at every texel."""
     vertices = shape(model, face.identity, face.expression)
-    painted_vertices = model_albedo(model, face.albedo)
-    values = jnp.concatenate([vertices, vertex_normals(vertices, model.triangles), painted_vertices, region[:, None]], -1)
-    texels, covered = values_at_texels(model, values, size=TEXTURE)
-    points, normals, painted = texels[..., :3], safe_normalize(texels[..., 3:6]), jnp.clip(texels[..., 6:9], 0.0, 1.0)
-    irradiance = sh_irradiance(cameras.to_view(camera, normals), face.light)
+    values = [vertices, vertex_normals(vertices, model.triangles), model_albedo(model, face.albedo), region[:, None]]
+    return values_at_texels(model, jnp.concatenate(values, -1), size=TEXTURE)
+
+
+@jax.jit
+def _look_up(
+    photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], border: Float[Array, "2 2"], texels: Float[Array, "T T 10"],
+    camera: Camera,
+) -> tuple[Float[Array, "T T 3"], Float[Array, "T T"]]:
+    """The photo at every texel, linear RGB, and how squarely it is seen there."""
+    points = texels[..., :3]
     pixels = cameras.project(camera, points)[0]
-    seen = sample_pixels(srgb_to_linear(photo), pixels)
+    inside = jnp.all((pixels > border[0]) & (pixels < border[1]), -1)
+    weight = visible_weight(points, safe_normalize(texels[..., 3:6]), depth, camera)
+    return sample_pixels(srgb_to_linear(photo), pixels), jnp.where(inside, weight, 0.0)
+
+
+@jax.jit
+def _blend(
+    texels: Float[Array, "T T 10"], covered: Bool[Array, "T T"], seen: Float[Array, "T T 3"], trust: Float[Array, "T T"],
+    light: Float[Array, "K 3"], camera: Camera, grey: Bool[Array, ""],
+) -> Float[Array, "T T 3"]:
+    painted = jnp.clip(texels[..., 6:9], 0.0, 1.0)
+    irradiance = sh_irradiance(cameras.to_view(camera, safe_normalize(texels[..., 3:6])), light)
     shaded = jnp.maximum(irradiance, LEAST_LIGHT)
     ratio = jnp.mean(seen, -1, keepdims=True) / jnp.maximum(jnp.mean(painted * shaded, -1, keepdims=True), 1e-3)
     observed = jnp.clip(jnp.where(grey, painted * ratio, seen / shaded), 0.0, 1.0)
-
-    inside = jnp.all((pixels > border[0]) & (pixels < border[1]), -1) & covered & jnp.all(irradiance > LEAST_LIGHT, -1)
     gap = jnp.mean(jnp.square(linear_to_srgb(observed) - linear_to_srgb(painted)), -1)
-    trust = visible_weight(points, normals, depth, camera) * texels[..., 9] * inside
+    trust = trust * texels[..., 9] * (covered & jnp.all(irradiance > LEAST_LIGHT, -1))
     trust = jnp.clip((trust / jnp.square(1.0 + gap / BELIEVED**2) - 0.15) / 0.25, 0.0, 1.0)
-    trust = _smooth(trust) * trust
-    difference = jnp.where((trust > 0)[..., None], observed - painted, 0.0)
-    completed = painted + difference * trust[..., None] + _carried(difference, trust) * (1.0 - trust)[..., None]
+    trust = (_smooth(trust) * trust)[..., None]
+    difference = jnp.where(trust > 0, observed - painted, 0.0)
+    completed = painted + difference * trust + _carried(difference * trust, trust) * (1.0 - trust)
     return jnp.where(covered[..., None], jnp.clip(linear_to_srgb(jnp.clip(completed, 0.0, 1.0)), 0.0, 1.0), 0.0)
 
 
 def _smooth(mask: Float[Array, "S S"]) -> Float[Array, "S S"]:
     """Box mean over `FEATHER` texels a side."""
-    window = (FEATHER, FEATHER)
-    return jax.lax.reduce_window(mask, 0.0, jax.lax.add, window, (1, 1), "SAME") / FEATHER**2
+    rows = jax.lax.reduce_window(mask, 0.0, jax.lax.add, (FEATHER, 1), (1, 1), "SAME")
+    return jax.lax.reduce_window(rows, 0.0, jax.lax.add, (1, FEATHER), (1, 1), "SAME") / FEATHER**2
 
 
-def _carried(difference: Float[Array, "S S 3"], weight: Float[Array, "S S"]) -> Float[Array, "S S 3"]:
+def _halved(values: Float[Array, "S S C"]) -> Float[Array, "H H C"]:
+    """Means of two by two."""
+    return (values[::2, ::2] + values[1::2, ::2] + values[::2, 1::2] + values[1::2, 1::2]) * 0.25
+
+
+def _doubled(values: Float[Array, "H H C"]) -> Float[Array, "S S C"]:
+    """Twice the size, linear between centres."""
+    for axis in (0, 1):
+        size = values.shape[axis]
+        before = jnp.concatenate([jax.lax.slice_in_dim(values, 0, 1, axis=axis),
+                                  jax.lax.slice_in_dim(values, 0, size - 1, axis=axis)], axis)
+        after = jnp.concatenate([jax.lax.slice_in_dim(values, 1, size, axis=axis),
+                                 jax.lax.slice_in_dim(values, size - 1, size, axis=axis)], axis)
+        pair = jnp.stack([0.75 * values + 0.25 * before, 0.75 * values + 0.25 * after], axis + 1)
+        values = pair.reshape(*values.shape[:axis], 2 * size, *values.shape[axis + 1:])
+    return values
+
+
+def _carried(weighted: Float[Array, "S S 3"], weight: Float[Array, "S S 1"]) -> Float[Array, "S S 3"]:
     """Extend values beyond where they are known: averages of ever larger neighbourhoods, coarse to fine (pull-push)."""
-    pyramid = [jnp.concatenate([difference * weight[..., None], weight[..., None]], -1)]
+    pyramid = [_halved(jnp.concatenate([weighted, weight], -1))]
     for _ in range(LEVELS):
-        size = pyramid[-1].shape[0] // 2
-        pyramid.append(pyramid[-1].reshape(size, 2, size, 2, 4).mean((1, 3)))
-    filled = jnp.zeros_like(pyramid[-1][..., :3])
+        pyramid.append(_halved(pyramid[-1]))
+    filled = jnp.zeros_like(_halved(pyramid[-1])[..., :3])
     for level in reversed(pyramid):
-        filled = jax.image.resize(filled, (*level.shape[:2], 3), "linear")
         known = level[..., 3:]
         share = jnp.clip(known * 2.0, 0.0, 1.0)
-        filled = level[..., :3] / jnp.maximum(known, 1e-4) * share + filled * (1.0 - share)
-    return filled
+        filled = level[..., :3] / jnp.maximum(known, 1e-4) * share + _doubled(filled) * (1.0 - share)
+    return _doubled(filled)

@@ -49,11 +49,15 @@ class InverseRenderingConfig(LandmarkConfig):
     Attributes:
         colour_scale: colour difference, sRGB, at which a pixel counts for a quarter.
         light_chroma: deviation of the light's colour from grey, relative to white light.
+        blurred_iterations: most steps against the blurred picture.
+        sharp_iterations: most steps against the picture.
         pixels: most pixels compared in a step.
     """
 
     colour_scale: float = 0.2
     light_chroma: float = 0.15
+    blurred_iterations: int = 8
+    sharp_iterations: int = 5
     pixels: int = 2048
 
 
@@ -166,10 +170,10 @@ def start(model: MorphableModel, observation: Observation, *, config: InverseRen
     return starting_light(first.state, model, soft), soft, photometric.normal_modes(model, head_vertices(first.state, model))
 
 
-@partial(jax.jit, static_argnames=("config", "iterations"))
+@partial(jax.jit, static_argnames=("config",))
 def descend(
     state: FaceState, model: MorphableModel, observation: Observation, modes: Float[Array, "V 6 K"], *,
-    config: InverseRenderingConfig, iterations: int,
+    config: InverseRenderingConfig, iterations: int | Array,
 ) -> Descent:
     """Minimise Eq. 5 from a state, against the observation's picture."""
     photo, seen, focal = observation.crop, observation.seen, observation.focal
@@ -191,8 +195,9 @@ def terms(state: FaceState, model: MorphableModel, view: FrozenView) -> tuple[Ar
 def solve(model: MorphableModel, observation: Observation, config: InverseRenderingConfig) -> Solution:
     """Recipe `inverse_rendering` on one face: first against the blurred picture, then against the picture."""
     state, soft, modes = start(model, observation, config=config)
-    coarse = descend(state, model, dataclasses.replace(observation, crop=soft), modes, config=config, iterations=config.iterations)
-    fine = descend(coarse.state, model, observation, modes, config=config, iterations=config.iterations)
+    coarse = descend(state, model, dataclasses.replace(observation, crop=soft), modes, config=config,
+                     iterations=config.blurred_iterations)
+    fine = descend(coarse.state, model, observation, modes, config=config, iterations=config.sharp_iterations)
     con, lan = terms(fine.state, model, fine.frozen)
     return Solution(state=fine.state, losses={
         "total": float(fine.energy), "photo_consistency": float(con), "landmark": float(lan)})
