@@ -21,11 +21,11 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import imageio.v3 as iio
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from PIL import Image
 
 from fitkit import files
 from fitkit.decode import decode
@@ -119,9 +119,7 @@ def encode_png(pixels: np.ndarray | Array, *, bits: int = 8) -> bytes:
         raise ValueError(f"pixels must be float or {depth.__name__}, not {values.dtype}")
     if bits == 16:
         return _png16(values)
-    buffer = io.BytesIO()
-    Image.fromarray(values).save(buffer, format="PNG", compress_level=3)   # level 6 takes three times as long
-    return buffer.getvalue()
+    return iio.imwrite("<bytes>", values, extension=".png", compress_level=3)   # level 6 takes three times as long
 
 
 def srgb_to_linear(srgb: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

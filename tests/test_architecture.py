@@ -15,7 +15,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "contracts": ("errors", "types"),
     "files": ("files", "decode", "images", "configuration", "device"),
     "geometry": ("geometry", "camera", "pose", "morphable", "correspondence", "visibility", "raster", "shading", "texture",
-                 "landmarks", "initialize"),
+                 "landmarks", "initialize", "subdivision"),
     "render": ("render", "repose"),
     "losses": ("losses", "solvers", "photometric"),
     "results": ("results", "record", "export", "unwrapping", "pictures", "verdict"),

