@@ -14,14 +14,14 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-_TINY = 1e-30      # squared length below which a vector has no direction; well above the smallest normal float32
+SHORTEST = 1e-30  # squared length below which a vector has no direction; well above the smallest normal float32
 _SERIES = 1e-4     # squared angle below which Rodrigues' factors come from their series (next term < 1e-13)
 
 
 def safe_normalize(x: Float[Array, "..."], *, axis: int = -1) -> Float[Array, "..."]:
     """Unit vectors along `axis`; a zero vector stays zero and its gradient is zero, never NaN."""
     squared = jnp.sum(x * x, axis=axis, keepdims=True)
-    usable = squared > _TINY
+    usable = squared > SHORTEST
     return jnp.where(usable, x / jnp.sqrt(jnp.where(usable, squared, 1.0)), 0.0)
 
 
@@ -29,7 +29,7 @@ def normalize_planes(xyz: Sequence[Float[Array, " N"]]) -> list[Float[Array, " N
     """`safe_normalize` of vectors given as three arrays, one per coordinate; no sum over an axis, which is slow on CPU."""
     x, y, z = xyz
     squared = x * x + y * y + z * z
-    usable = squared > _TINY
+    usable = squared > SHORTEST
     length = jnp.sqrt(jnp.where(usable, squared, 1.0))
     return [jnp.where(usable, v / length, 0.0) for v in (x, y, z)]
 
@@ -70,14 +70,14 @@ def rotation_from_euler(yaw: ArrayLike, pitch: ArrayLike, roll: ArrayLike) -> Fl
 def euler_from_rotation(rotation: Float[Array, "3 3"]) -> Float[Array, "3"]:
     """(yaw, pitch, roll) in radians of a head rotation; the inverse of `rotation_from_euler` for |pitch| < 90 degrees."""
     # arctan2 of the column's length, not arcsin: arcsin has an infinite slope at +-90 degrees.
-    level = jnp.sqrt(jnp.maximum(rotation[0, 2] ** 2 + rotation[2, 2] ** 2, _TINY))
+    level = jnp.sqrt(jnp.maximum(rotation[0, 2] ** 2 + rotation[2, 2] ** 2, SHORTEST))
     return jnp.stack([_angle(rotation[0, 2], rotation[2, 2]), _angle(-rotation[1, 2], level),
                       _angle(rotation[1, 0], rotation[1, 1])])
 
 
 def _angle(sine: Float[Array, ""], cosine: Float[Array, ""]) -> Float[Array, ""]:
     """`arctan2`, and 0 with a zero gradient where both are zero."""
-    usable = sine**2 + cosine**2 > _TINY
+    usable = sine**2 + cosine**2 > SHORTEST
     return jnp.where(usable, jnp.arctan2(sine, jnp.where(usable, cosine, 1.0)), 0.0)
 
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from fitkit.camera import project, to_view
-from fitkit.geometry import normalize_planes, safe_normalize, vertex_normals
+from fitkit.geometry import safe_normalize, vertex_normals
 from fitkit.raster import foreground, interpolate, interpolate_at, rasterize
-from fitkit.shading import irradiance_planes, shade_sh
+from fitkit.shading import shade_planes, shade_sh
 from fitkit.texture import sample
 from fitkit.types import Camera, Fragments, MorphableModel
 
@@ -60,17 +60,15 @@ def foreground_color(triangles: Int[Array, "F 3"], vertices: Float[Array, "V 3"]
     """`render_color` at the first `size` pixels that see the head: row-major pixel indices (padding: H * W), colours, fragments.
 
     Colours are 0 at the padding. Compare `jnp.sum(fragments.triangle >= 0)` with `size` to see whether all pixels are there.
+    Differentiates backward only.
     """
     pixels, depth = project(camera, vertices)
     fragments = rasterize(pixels, depth, triangles, height=height, width=width, capacity=capacity,
                           perspective=camera.perspective)
     pixel = foreground(fragments, size)
     values = jnp.concatenate([to_view(camera, vertex_normals(vertices, triangles)), albedo], axis=-1)
-    # The stack of `interpolate_at` keeps XLA for CPU from repeating the interpolation inside the shading (twice as fast).
-    x, y, z, *color = interpolate_at(pixel, fragments, pixels, depth, triangles, values, perspective=camera.perspective)
-    x, y, z = normalize_planes((x, y, z))
-    light_there = irradiance_planes(x, y, z, light)
-    return pixel, jnp.stack([a * b for a, b in zip(color, light_there, strict=True)]), fragments
+    surface = interpolate_at(pixel, fragments, pixels, depth, triangles, values, perspective=camera.perspective)
+    return pixel, shade_planes(surface, light), fragments
 
 
 def render_depth(model: MorphableModel, vertices: Float[Array, "V 3"], camera: Camera, *, height: int, width: int,

@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 
 import hypothesis
 import hypothesis.strategies as st
@@ -19,9 +20,18 @@ pytestmark = pytest.mark.usefixtures("strict_ranks")
 SIZES = {"specks": 0.8, "small": 4.0, "medium": 40.0, "large": 400.0, "wide": 4e4, "extreme": 3e5}
 
 
-def draw(pixels, depth, triangles, **options):
-    pixels, depth = (jnp.asarray(x, jnp.float32) for x in (pixels, depth))
-    return rasterize(pixels, depth, jnp.asarray(triangles, jnp.int32), **options)
+PADDED = (180, 75)      # vertices and triangles of the largest soup
+
+compiled_interpolate = jax.jit(interpolate, static_argnames=("perspective", "hold_barycentrics"))
+
+
+def draw(pixels, depth, triangles, *, height=30, width=40, capacity=None, cull=True, perspective=True):
+    """`rasterize`, compiled as seldom as may be: always all options, and small scenes padded by triangles without area."""
+    pixels, depth, triangles = np.asarray(pixels, np.float32), np.asarray(depth, np.float32), np.asarray(triangles, np.int32)
+    vertices, faces = (max(size - len(x), 0) for size, x in zip(PADDED, (pixels, triangles), strict=True))
+    pixels, depth = np.pad(pixels, ((0, vertices), (0, 0))), np.pad(depth, (0, vertices), constant_values=1)
+    return rasterize(pixels, depth, np.pad(triangles, ((0, faces), (0, 0))), height=height, width=width, capacity=capacity,
+                     cull=cull, perspective=perspective)
 
 
 def assert_same(pixels, depth, triangles, *, height=30, width=40, capacity=None, **options):
@@ -47,19 +57,20 @@ def soup(rng, count, size, *, spread=40.0):
 def test_one_triangle_on_six_pixels():
     # Corners (0, 0), (0, 2), (3, 0): the long side passes below the first two centres of the upper row and of none
     # but the first of the lower one. Barycentrics by hand: w1 = y / 2, w2 = x / 3.
-    found = draw([[0, 0], [0, 2], [3, 0]], [500, 500, 500], [[0, 1, 2]], height=2, width=3, perspective=False)
-    np.testing.assert_array_equal(found.triangle, [[0, 0, -1], [0, -1, -1]])
+    found = draw([[0, 0], [0, 2], [3, 0]], [500, 500, 500], [[0, 1, 2]], perspective=False)
+    np.testing.assert_array_equal(found.triangle[:2, :3], [[0, 0, -1], [0, -1, -1]])
     np.testing.assert_allclose(found.barycentric[0, 0], [7 / 12, 3 / 12, 2 / 12], atol=1e-6)
     np.testing.assert_allclose(found.barycentric[0, 1], [3 / 12, 3 / 12, 6 / 12], atol=1e-6)
     np.testing.assert_allclose(found.barycentric[1, 0], [1 / 12, 9 / 12, 2 / 12], atol=1e-6)
     np.testing.assert_array_equal(found.barycentric[0, 2], 0)
-    np.testing.assert_array_equal(found.depth, [[500, 500, 0], [500, 0, 0]])
+    np.testing.assert_array_equal(found.depth[:2, :3], [[500, 500, 0], [500, 0, 0]])
+    assert (found.triangle >= 0).sum() == 3
 
 
 def test_perspective_depth_is_linear_in_its_inverse():
-    found = draw([[0, 0], [0, 8], [8, 0]], [100, 100, 300], [[0, 1, 2]], height=8, width=8)
+    found = draw([[0, 0], [0, 8], [8, 0]], [100, 100, 300], [[0, 1, 2]])
     np.testing.assert_allclose(found.depth[0, 3], 1 / ((1 - 3.5 / 8) / 100 + 3.5 / 8 / 300), rtol=1e-6)
-    affine = draw([[0, 0], [0, 8], [8, 0]], [100, 100, 300], [[0, 1, 2]], height=8, width=8, perspective=False)
+    affine = draw([[0, 0], [0, 8], [8, 0]], [100, 100, 300], [[0, 1, 2]], perspective=False)
     np.testing.assert_allclose(affine.depth[0, 3], 100 + 200 * 3.5 / 8, rtol=1e-6)
 
 
@@ -93,7 +104,7 @@ def test_shared_edges_leave_no_hole_and_no_overlap(rng):
     triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
     covered = np.zeros((30, 40), int)
     for triangle in triangles:
-        covered += np.asarray(draw(grid.reshape(-1, 2), np.ones(63), triangle[None], height=30, width=40).triangle) == 0
+        covered += np.asarray(draw(grid.reshape(-1, 2), np.ones(63), triangle[None]).triangle) == 0
     assert (covered[3:-3, 3:-3] == 1).all() and covered.max() == 1
     assert_same(grid.reshape(-1, 2), np.ones(63), triangles)
 
@@ -107,8 +118,8 @@ def test_ties_go_to_the_lowest_index_whatever_the_order_of_corners(rng):
 
 def test_back_faces_are_dropped_only_when_culled():
     pixels, depth, back = [[0, 0], [0, 8], [8, 0]], [1, 1, 1], [[0, 2, 1]]
-    assert (draw(pixels, depth, back, height=8, width=8).triangle == -1).all()
-    assert (draw(pixels, depth, back, height=8, width=8, cull=False).triangle[:3, :3] == 0).all()
+    assert (draw(pixels, depth, back).triangle == -1).all()
+    assert (draw(pixels, depth, back, cull=False).triangle[:3, :3] == 0).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e7])
@@ -118,19 +129,19 @@ def test_a_bad_vertex_drops_its_triangles_and_no_other(bad):
     for coordinate in range(2):
         broken = pixels.copy()
         broken[3, coordinate] = bad
-        found = draw(broken, np.ones(4), triangles, height=8, width=8)
+        found = draw(broken, np.ones(4), triangles)
         assert set(np.unique(found.triangle)) == {-1, 0}
         assert np.isfinite(found.barycentric).all() and np.isfinite(found.depth).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -5.0])
 def test_a_vertex_without_depth_drops_its_triangle(bad):
-    found = draw([[0, 0], [0, 8], [8, 0]], [1, 1, bad], [[0, 1, 2]], height=8, width=8)
+    found = draw([[0, 0], [0, 8], [8, 0]], [1, 1, bad], [[0, 1, 2]])
     assert (found.triangle == -1).all() and (found.depth == 0).all()
 
 
 def test_weak_perspective_takes_depth_of_either_sign():
-    found = draw([[0, 0], [0, 8], [8, 0]], [1, 1, -5], [[0, 1, 2]], height=8, width=8, perspective=False)
+    found = draw([[0, 0], [0, 8], [8, 0]], [1, 1, -5], [[0, 1, 2]], perspective=False)
     assert (found.triangle[:3, :3] == 0).all()
 
 
@@ -171,11 +182,11 @@ def test_interpolation_matches_the_oracle(rng):
     head = tiny_head()
     for perspective in (True, False):
         pixels, depth = cameras.project(portrait(0.5, perspective), head.mean)
-        found = rasterize(pixels, depth, head.triangles, height=48, width=56, perspective=perspective)
+        found = draw(pixels, depth, head.triangles, height=48, width=56, perspective=perspective)
         values = rng.normal(size=(len(pixels), 4)).astype(np.float32)
         expected = reference.interpolate(np.asarray(found.triangle), *(np.asarray(x, np.float64) for x in (pixels, depth)),
                                          np.asarray(head.triangles), values, perspective=perspective)
-        got = interpolate(found, pixels, depth, head.triangles, values, perspective=perspective)
+        got = compiled_interpolate(found, pixels, depth, head.triangles, values, perspective=perspective)
         # On a sliver at the rim the exact point lies a hair outside the snapped triangle, where weights are held to it.
         assert np.mean(np.abs(got - expected) > 2e-3) < 0.01
         assert (np.asarray(got)[np.asarray(found.triangle) < 0] == 0).all()
@@ -184,16 +195,16 @@ def test_interpolation_matches_the_oracle(rng):
 def test_compacted_pixels_are_those_of_the_picture(rng):
     head = tiny_head()
     pixels, depth = cameras.project(portrait(0.5), head.mean)
-    found = rasterize(pixels, depth, head.triangles, height=48, width=56)
+    found = draw(pixels, depth, head.triangles, height=48, width=56)
     values = rng.normal(size=(len(pixels), 4)).astype(np.float32)
-    picture = np.asarray(interpolate(found, pixels, depth, head.triangles, values)).reshape(-1, 4)
+    picture = np.asarray(compiled_interpolate(found, pixels, depth, head.triangles, values)).reshape(-1, 4)
     seen = np.flatnonzero(np.asarray(found.triangle) >= 0)
     for size in (len(seen) + 50, len(seen) - 50):
-        pixel = foreground(found, size)
+        pixel = jax.jit(foreground, static_argnames="size")(found, size=size)
         count = min(size, len(seen))
         np.testing.assert_array_equal(pixel[:count], seen[:count])
         np.testing.assert_array_equal(pixel[count:], 48 * 56)
-        compact = interpolate_at(pixel, found, pixels, depth, head.triangles, values)
+        compact = jax.jit(interpolate_at)(pixel, found, pixels, depth, head.triangles, values)
         np.testing.assert_array_equal(compact[:, :count].T, picture[seen[:count]])
         assert (compact[:, count:] == 0).all()
 
@@ -205,7 +216,7 @@ def test_interpolation_is_the_same_compiled(rng):
     values = jnp.asarray(rng.normal(size=(len(pixels), 6)), jnp.float32)
     found = rasterize(pixels, depth, head.triangles, height=side, width=side)
     assert found.triangle.size > 200_000 and (found.triangle >= 0).mean() > 0.3
-    compiled = jax.jit(interpolate)(found, pixels, depth, head.triangles, values)
+    compiled = compiled_interpolate(found, pixels, depth, head.triangles, values)
     np.testing.assert_allclose(compiled, interpolate(found, pixels, depth, head.triangles, values), atol=1e-5)
     # against values looked up by hand at a few pixels, channel by channel
     for row, column in rng.permutation(np.argwhere(np.asarray(found.triangle) >= 0))[:20]:
@@ -234,7 +245,7 @@ def test_gradients_match_central_differences(perspective, rng):
         bary, z = barycentrics(everywhere, found.triangle.ravel(), pixels, depth, triangles, width=12, perspective=perspective)
         return ((picture + bary[:2].T.reshape(12, 12, 2)) * weights).sum() + (z.reshape(12, 12) * weights[..., 0]).sum()
     arguments = (pixels, depth, values)
-    gradient = jax.grad(loss, (0, 1, 2))(*(jnp.asarray(x) for x in arguments))
+    gradient = jax.jit(jax.grad(loss, (0, 1, 2)))(*(jnp.asarray(x) for x in arguments))
     jitted = jax.jit(loss)
     for i in range(3):
         def along(x, i=i):
@@ -250,9 +261,9 @@ def test_fragments_carry_the_same_gradients_forward_and_backward(rng):
     def loss(pixels, depth):
         found = rasterize(pixels, depth, triangles, height=12, width=12)
         return (found.depth * weights[..., 0]).sum() + (found.barycentric[..., 0] * weights[..., 1]).sum()
-    gradient = jax.grad(loss, (0, 1))(pixels, depth)
+    gradient = jax.jit(jax.grad(loss, (0, 1)))(pixels, depth)
     direction = (jnp.asarray(rng.normal(size=(5, 2))), jnp.asarray(rng.normal(size=5)))
-    tangent = jax.jvp(loss, (pixels, depth), direction)[1]
+    tangent = jax.jit(lambda *at: jax.jvp(loss, at, direction)[1])(pixels, depth)
     np.testing.assert_allclose(tangent, sum((g * d).sum() for g, d in zip(gradient, direction, strict=True)), rtol=1e-9)
     assert (jnp.abs(gradient[0]) > 0).all()
 
@@ -264,7 +275,7 @@ def test_held_barycentrics_pass_gradients_to_values_only(rng):
 
     def loss(pixels, depth, values):
         return (interpolate(found, pixels, depth, triangles, values, hold_barycentrics=True) * weights).sum()
-    to_pixels, to_depth, to_values = jax.grad(loss, (0, 1, 2))(pixels, depth, values)
+    to_pixels, to_depth, to_values = jax.jit(jax.grad(loss, (0, 1, 2)))(pixels, depth, values)
     assert (to_pixels == 0).all() and (to_depth == 0).all()
     # Richardson 2017, Eq. 7: each pixel gives its gradient to a corner, weighted by the corner's barycentric.
     expected = np.zeros((5, 2))
@@ -285,7 +296,7 @@ def test_degenerate_input_has_finite_gradients_in_a_batch():
     def loss(pixels, depth):
         found = rasterize(pixels, depth, triangles, height=10, width=10)
         return found.depth.sum() + interpolate(found, pixels, depth, triangles, pixels).sum()
-    value, gradient = jax.vmap(jax.value_and_grad(loss, (0, 1)))(batch, depth)
+    value, gradient = jax.jit(jax.vmap(jax.value_and_grad(loss, (0, 1))))(batch, depth)
     for face in (0, 1, 3, 4):
         assert np.isfinite(value[face])
         assert all(np.isfinite(g[face]).all() for g in gradient)
@@ -298,17 +309,15 @@ def test_a_batch_gives_each_face_its_own_picture(rng):
     poses = [cameras.project(portrait(yaw), head.mean) for yaw in (0.0, 0.6, -1.2)]
     pixels, depth = (jnp.stack(x) for x in zip(*poses, strict=True))
     pixels = pixels.at[1].multiply(200.0)       # wide triangles in one of them
-    def one(pixels, depth):
-        return rasterize(pixels, depth, head.triangles, height=48, width=56, capacity=700)
-    batch = jax.vmap(one)(pixels, depth)
+    batch = jax.vmap(partial(rasterize, triangles=head.triangles, height=48, width=56, capacity=700))(pixels, depth)
     for i in range(3):
-        single = one(pixels[i], depth[i])
+        single = draw(pixels[i], depth[i], head.triangles, height=48, width=56)
         for name in ("triangle", "overflow"):
             np.testing.assert_array_equal(getattr(batch, name)[i], getattr(single, name))
         np.testing.assert_allclose(batch.depth[i], single.depth, rtol=1e-5)
 
 
 def test_a_frame_without_triangles_is_empty():
-    found = draw(np.zeros((3, 2)), np.ones(3), np.zeros((0, 3), int), height=4, width=5)
+    found = rasterize(np.zeros((3, 2), np.float32), np.ones(3, np.float32), np.zeros((0, 3), np.int32), height=4, width=5)
     assert (found.triangle == -1).all() and found.triangle.shape == (4, 5)
     assert [field.name for field in dataclasses.fields(found)] == ["triangle", "barycentric", "depth", "overflow"]

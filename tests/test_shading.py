@@ -97,3 +97,25 @@ def test_phong_has_finite_gradients_in_a_batch_where_the_highlight_ends():
     def loss(n):
         return shading.phong(jnp.ones(3), n, jnp.array([0.0, 0.0, 1.0]), side, shininess=0.5 + 1.0).sum()
     assert np.isfinite(jax.vmap(jax.grad(loss))(normals)).all()
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("count", [1, 4, 9])
+def test_shading_in_planes_is_shading_and_has_the_gradient_of_central_differences(count, rng):
+    surface, light, weights = rng.normal(size=(6, 7)), rng.normal(size=(count, 3)), jnp.asarray(rng.normal(size=(3, 7)))
+    unit = surface[:3] / np.linalg.norm(surface[:3], axis=0)
+    np.testing.assert_allclose(shading.shade_planes(jnp.asarray(surface), jnp.asarray(light)).T,
+                               shading.shade_sh(surface[3:].T, unit.T, jnp.asarray(light)), atol=1e-12)
+
+    @jax.jit
+    def loss(surface, light):
+        return (shading.shade_planes(surface, light) * weights).sum()
+    by_surface, by_light = jax.grad(loss, (0, 1))(jnp.asarray(surface), jnp.asarray(light))
+    np.testing.assert_allclose(by_surface, reference.central_difference(lambda x: loss(x, light), surface), atol=1e-8)
+    np.testing.assert_allclose(by_light, reference.central_difference(lambda x: loss(surface, x), light), atol=1e-8)
+
+
+def test_shading_in_planes_of_a_missing_normal_has_a_finite_gradient_in_a_batch():
+    surface = jnp.stack([jnp.zeros((6, 3)), jnp.ones((6, 3))])
+    gradient = jax.vmap(jax.grad(lambda s: shading.shade_planes(s, jnp.ones((9, 3))).sum()))(surface)
+    assert np.isfinite(gradient).all() and (gradient[0, :3] == 0).all() and (gradient[1] != 0).any()
