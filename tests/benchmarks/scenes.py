@@ -17,6 +17,7 @@ from fitkit.visibility import visible_triangles
 from tests.ict import FULL_FACE, load_ict
 from tests.tiny_head import tiny_head
 
+MEASURED: dict[tuple[str, str], float] = {}      # (scene, "fitkit" or "deodr") -> median in ms, filled by `test_speed.py`
 ALBEDO_MODES = 97      # with 100 identity modes, 53 shapes, 6 of pose and 27 of light: 283 parameters
 
 
