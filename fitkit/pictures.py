@@ -73,7 +73,8 @@ def window_of(camera: Camera, points: Float[Array, "N 3"]) -> Window:
     low, high = pixels.min(0), pixels.max(0)
     extent = max(float((high - low).max()) * 1.05, 16.0)
     side = next((side for side in WINDOWS if side >= extent), WINDOWS[-1])
-    scale = max(1.0, extent / side)
+    fine = next((side for side in WINDOWS[:-1] if side >= 2 * extent), None)      # small faces: two samples a pixel
+    side, scale = (fine, 0.5) if fine else (side, max(1.0, extent / side))
     return Window(corner=np.floor((low + high) / 2 - side * scale / 2), side=side, scale=scale)
 
 
@@ -122,6 +123,16 @@ def paste(canvas: np.ndarray, layer: np.ndarray, window: Window, *, opacity: np.
     return result
 
 
+def averaged(colour: np.ndarray, opacity: np.ndarray, window: Window) -> tuple[np.ndarray, np.ndarray, Window]:
+    """A window of two samples a pixel at one: colours averaged as far as they cover."""
+    if window.scale >= 1:
+        return colour, opacity, window
+    half = window.side // 2
+    cover = opacity.reshape(half, 2, half, 2).mean((1, 3))
+    total = (colour * opacity[..., None]).reshape(half, 2, half, 2, 3).mean((1, 3))
+    return total / np.maximum(cover, 1e-6)[..., None], cover, Window(corner=window.corner, side=half, scale=1.0)
+
+
 def cut(photo: np.ndarray, window: Window) -> np.ndarray:
     """The window's part of the photo, edge pixels repeated beyond the border."""
     height, width = photo.shape[:2]
@@ -149,7 +160,7 @@ def bare_geometry(model: MorphableModel, vertices: Float[Array, "V 3"], yaw: flo
 
 def textured_head(model: MorphableModel, vertices: Float[Array, "V 3"], texture: np.ndarray, yaw: float) -> np.ndarray:
     """The head with an albedo map (sRGB) under one soft light, on white."""
-    light = light_from_direction(jnp.array([0.2, 0.4, 0.9]), ambient=0.6, strength=0.5)
+    light = light_from_direction(jnp.array([0.2, 0.4, 0.9]), ambient=0.45, strength=0.5)
     layers = render_layers(model, vertices, jnp.full_like(vertices, GREY), portrait_camera(model, yaw, WINDOWS[0]), side=WINDOWS[0])
     return _panel(lit(layers, sample(srgb_to_linear(jnp.asarray(texture)), layers.uv), light), layers)
 
@@ -204,7 +215,8 @@ def make(model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.
     colour = np.asarray(lit(layers, layers.albedo, face.light))
     if is_grey(photo):
         colour = np.repeat(colour.mean(-1, keepdims=True), 3, -1)
-    overlay = paste(photo, colour, window, opacity=np.asarray(layers.face))
+    colour, opacity, place = averaged(colour, np.asarray(layers.face), window)
+    overlay = paste(photo, colour, place, opacity=opacity)
     albedo = _albedo(model, face, camera, photo, window, layers)
     empty = np.zeros(photo.shape[:2], np.float32)
     return {

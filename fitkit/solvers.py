@@ -34,7 +34,7 @@ class Descent(NamedTuple):
     accepted: Int[Array, ""]       # steps that were kept
 
 
-def robust_weight(squared_error: Float[Array, "..."], scale: Float[Array, ""]) -> Float[Array, "..."]:
+def robust_weight(squared_error: Float[Array, "..."], scale: Float[Array, "..."]) -> Float[Array, "..."]:
     """Geman-McClure weight of iteratively reweighted least squares, in (0, 1]: `1 / (1 + e^2 / scale^2)^2`."""
     return 1.0 / jnp.square(1.0 + squared_error / jnp.square(scale))
 

@@ -17,9 +17,12 @@ from fitkit.texture import sample_pixels, values_at_texels, visible_weight
 from fitkit.types import Camera, FaceParameters, MorphableModel
 
 TEXTURE = 1024            # side of the map, texels
-BELIEVED = 0.15           # colour difference from the model, sRGB, at which a texel of the photo counts for a quarter
+BELIEVED = 0.25           # colour difference from the model, sRGB, at which a texel of the photo counts for a quarter
 LEAST_LIGHT = 0.08        # irradiance below which a division says nothing
 LEVELS = 8                # of the pyramid that carries differences behind what is seen
+HUE = 0.5                 # how much of the photo's departure from the model's hue is taken over
+BRIGHTNESS = (0.1, 2.2)   # bounds of the photo's departure from the model's brightness: highlights end there
+NEIGHBOURHOOD = 31       # texels over which that difference is averaged
 FEATHER = 9               # texels over which the photo fades into the model
 
 
@@ -79,21 +82,25 @@ def _blend(
     painted = jnp.clip(texels[..., 6:9], 0.0, 1.0)
     irradiance = sh_irradiance(cameras.to_view(camera, safe_normalize(texels[..., 3:6])), light)
     shaded = jnp.maximum(irradiance, LEAST_LIGHT)
-    ratio = jnp.mean(seen, -1, keepdims=True) / jnp.maximum(jnp.mean(painted * shaded, -1, keepdims=True), 1e-3)
-    observed = jnp.clip(jnp.where(grey, painted * ratio, seen / shaded), 0.0, 1.0)
-    gap = jnp.mean(jnp.square(linear_to_srgb(observed) - linear_to_srgb(painted)), -1)
+    # photo / light, with part of its hue only: the fitted light is least sure of its colour, and dark skin shows that most
+    expected = jnp.maximum(painted * shaded, 1e-3)
+    brightness = jnp.mean(seen, -1, keepdims=True) / jnp.mean(expected, -1, keepdims=True)
+    hue = jnp.clip(seen / expected / jnp.maximum(brightness, 1e-3), 0.2, 5.0) ** jnp.where(grey, 0.0, HUE)
+    observed = jnp.clip(painted * jnp.clip(brightness, *BRIGHTNESS) * hue, 0.0, 1.0)
+    # over a neighbourhood: a mole, a wrinkle and a highlight stay as the photo shows them, a lock of hair goes as a whole
+    gap = _smooth(jnp.mean(jnp.square(linear_to_srgb(observed) - linear_to_srgb(painted)), -1), width=NEIGHBOURHOOD)
     trust = trust * texels[..., 9] * (covered & jnp.all(irradiance > LEAST_LIGHT, -1))
     trust = jnp.clip((trust / jnp.square(1.0 + gap / BELIEVED**2) - 0.15) / 0.25, 0.0, 1.0)
-    trust = (_smooth(trust) * trust)[..., None]
+    trust = (_smooth(trust, width=FEATHER) * trust)[..., None]
     difference = jnp.where(trust > 0, observed - painted, 0.0)
     completed = painted + difference * trust + _carried(difference * trust, trust) * (1.0 - trust)
     return jnp.where(covered[..., None], jnp.clip(linear_to_srgb(jnp.clip(completed, 0.0, 1.0)), 0.0, 1.0), 0.0)
 
 
-def _smooth(mask: Float[Array, "S S"]) -> Float[Array, "S S"]:
-    """Box mean over `FEATHER` texels a side."""
-    rows = jax.lax.reduce_window(mask, 0.0, jax.lax.add, (FEATHER, 1), (1, 1), "SAME")
-    return jax.lax.reduce_window(rows, 0.0, jax.lax.add, (1, FEATHER), (1, 1), "SAME") / FEATHER**2
+def _smooth(values: Float[Array, "S S"], *, width: int) -> Float[Array, "S S"]:
+    """Box mean over `width` texels a side."""
+    rows = jax.lax.reduce_window(values, 0.0, jax.lax.add, (width, 1), (1, 1), "SAME")
+    return jax.lax.reduce_window(rows, 0.0, jax.lax.add, (1, width), (1, 1), "SAME") / width**2
 
 
 def _halved(values: Float[Array, "S S C"]) -> Float[Array, "H H C"]:

@@ -39,6 +39,8 @@ from fitkit.texture import sample_pixels
 from fitkit.types import MorphableModel
 
 SKIN = "fit_skin"       # the region whose pixels are compared
+FOREHEAD, FOREHEAD_LESS = "forehead", 0.8      # hair falls over it, and shaded hair would be taken for a shape
+SKIN_SHARE = 0.75
 EYE_WEIGHT = 0.3        # of a pixel on an eyeball: reflections and lashes are in the way
 
 
@@ -48,6 +50,7 @@ class InverseRenderingConfig(LandmarkConfig):
 
     Attributes:
         colour_scale: colour difference, sRGB, at which a pixel counts for a quarter.
+        highlight_share: what is left of that where the photo is brighter than the rendering.
         light_chroma: deviation of the light's colour from grey, relative to white light.
         blurred_iterations: most steps against the blurred picture.
         sharp_iterations: most steps against the picture.
@@ -55,6 +58,7 @@ class InverseRenderingConfig(LandmarkConfig):
     """
 
     colour_scale: float = 0.2
+    highlight_share: float = 0.5
     light_chroma: float = 0.15
     blurred_iterations: int = 8
     sharp_iterations: int = 5
@@ -71,9 +75,12 @@ class FrozenView:
 
 
 def skin_triangles(model: MorphableModel) -> Float[Array, " F"]:
-    """How much each triangle counts in the energy, in [0, 1]: face skin, and a little the eyeballs, for their colour and gaze."""
-    skin = model.regions[model.region_names.index(SKIN)][model.triangles].mean(-1)
-    skin = jnp.where(model.part == model.part_names.index("skin"), jnp.where(skin > 0.5, skin, 0.0), 0.0)
+    """How much each triangle counts in the energy, in [0, 1]: face skin, the forehead less, the eyeballs for colour and gaze."""
+    weight = model.regions[model.region_names.index(SKIN)]
+    if FOREHEAD in model.region_names:
+        weight = weight * (1.0 - FOREHEAD_LESS * model.regions[model.region_names.index(FOREHEAD)])
+    skin = weight[model.triangles].mean(-1)
+    skin = jnp.where(model.part == model.part_names.index("skin"), jnp.where(skin > 0.05, skin, 0.0), 0.0)
     eyes = [index for index, name in enumerate(model.part_names) if name.startswith("eye_")]
     return jnp.where(jnp.isin(model.part, jnp.array(eyes, jnp.int32)), EYE_WEIGHT, skin)
 
@@ -90,7 +97,9 @@ def freeze_view(
                           height=size, width=size)
     pixels = photometric.freeze_pixels(fragments, model.triangles, mask, photo, config.pixels)
     difference = pixel_residuals(state, model, pixels)
-    robust = solvers.robust_weight(jnp.mean(jnp.square(difference), -1), jnp.asarray(config.colour_scale))
+    # highlights only ever brighten: a pixel brighter than the rendering is believed less than a darker one
+    scale = config.colour_scale * jnp.where(jnp.mean(difference, -1) < 0, config.highlight_share, 1.0)
+    robust = solvers.robust_weight(jnp.mean(jnp.square(difference), -1), scale)
     pixels = dataclasses.replace(pixels, weight=pixels.weight * robust)
     return FrozenView(pixels=pixels, points=freeze_points(
         state, model, seen, config.robust_scale, jnp.asarray(float(size))))
@@ -134,7 +143,11 @@ def total_system(
 def starting_light(
     state: FaceState, model: MorphableModel, photo: Float[Array, "S S 3"]
 ) -> FaceState:
-    """Light in closed form: ridge regression of the photo, linear, on the mean albedo's nine harmonics, at facing skin vertices."""
+    """Light and skin tone in closed form, from facing skin vertices.
+
+    Ridge regression of the photo, linear, on the mean albedo's nine harmonics; then `SKIN_SHARE` of the light's level, as a power,
+    goes over to the albedo.
+    """
     view = poses.turn(state.pose, head_vertices(state, model))
     normals = vertex_normals(view, model.triangles)
     target = sample_pixels(srgb_to_linear(photo), poses.project_view(state.pose, view))
@@ -148,8 +161,17 @@ def starting_light(
         ridge = 0.05 * jnp.trace(square) * jnp.diag(jnp.arange(9) > 0).astype(design.dtype)
         return jnp.linalg.solve(square + ridge + 1e-6 * jnp.eye(9), design.T @ seen)
 
-    light = jax.vmap(channel, in_axes=(1, 1), out_axes=1)(model_albedo(model, state.face.albedo), target)
-    return dataclasses.replace(state, face=dataclasses.replace(state.face, light=light))
+    albedo = model_albedo(model, state.face.albedo)
+    light = jax.vmap(channel, in_axes=(1, 1), out_axes=1)(albedo, target)
+    # so far all of the photo's brightness is the light's; skin is dark or light far more often than photographs are
+    level = jnp.sum(jnp.mean(basis @ light, -1) * weight) / jnp.maximum(jnp.sum(jnp.square(weight)), 1e-6)
+    factor = jnp.clip(level, 0.1, 3.0) ** SKIN_SHARE
+    design = (model.albedo * weight[:, None]).reshape(model.albedo.shape[0], -1)
+    square = design @ design.T
+    ridge = (0.02 * jnp.sum(weight) * 0.05**2) * jnp.eye(square.shape[0])
+    darker = jnp.linalg.solve(square + ridge, design @ ((factor - 1.0) * albedo * weight[:, None]).ravel())
+    return dataclasses.replace(state, face=dataclasses.replace(
+        state.face, light=light / factor, albedo=state.face.albedo + jnp.clip(darker, -3.0, 3.0)))
 
 
 def blurred(photo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:

@@ -39,8 +39,8 @@ class LandmarkConfig:
     """
 
     perspective: bool = True
-    weight_landmark: float = 60.0
-    weight_prior: float = 5e-5
+    weight_landmark: float = 120.0
+    weight_prior: float = 1e-4
     robust_scale: float = 0.03
     iterations: int = 12
 

@@ -16,6 +16,8 @@ from fitkit.pose import Pose
 from fitkit.types import FaceParameters, MorphableModel
 
 COEFFICIENT_BOUND = 4.0    # standard deviations; a face that needs more is not what the model knows
+PORTRAIT_LIGHT = (0.9, 0.1, 0.15)      # ambient, from above, from the front, in units of white ambient light
+SIDE_TINT = 0.3            # how much less the directional light may be coloured than the ambient
 SH_WHITE = 3.5449077       # sqrt(4 pi): the constant coefficient under which a white surface shows 1
 
 
@@ -106,8 +108,13 @@ def room(
 
 
 def light_deviation(bands: int) -> Float[Array, " K"]:
-    """Prior deviation of the coefficients of each band about white ambient light, in units of that light."""
-    return jnp.concatenate([jnp.full(2 * band + 1, value) for band, value in zip(range(bands), (0.4, 0.5, 0.2), strict=False)])
+    """Prior deviation of the coefficients of each band about `expected_light`, in units of white ambient light."""
+    return jnp.concatenate([jnp.full(2 * band + 1, value) for band, value in zip(range(bands), (0.06, 0.15, 0.08), strict=False)])
+
+
+def expected_light() -> Float[Array, "9 3"]:
+    """The light of a portrait: white, mostly from everywhere, the rest from the front and a little from above."""
+    return jnp.zeros((9, 3)).at[:3].set(jnp.array(PORTRAIT_LIGHT)[:, None] * SH_WHITE)
 
 
 def prior_system(
@@ -127,13 +134,14 @@ def prior_system(
         jnp.ones(a), model.expression_scale, jnp.full(poses.TANGENT - 1, jnp.inf), focal.deviation[None], jnp.ones(d),
         jnp.full(e, jnp.inf)])
     diagonal = 1.0 / jnp.square(scale)
-    # light: the grey part about white ambient light, the coloured part about zero
+    # light: the grey part about the light of a portrait, the coloured part about zero
     grey = jnp.full((3, 3), 1.0 / 3.0)
     deviation = light_deviation(3)[:k] * SH_WHITE
-    block = (jnp.square(1.0 / deviation)[:, None, None] * grey
-             + jnp.square(1.0 / (jnp.minimum(deviation, chroma * SH_WHITE)))[:, None, None] * (jnp.eye(3) - grey))
+    # highlights are bluer than skin and would otherwise pass for coloured light from the side
+    tint = jnp.where(jnp.arange(k) == 0, chroma, SIDE_TINT * chroma) * SH_WHITE
+    block = (jnp.square(1.0 / deviation)[:, None, None] * grey + jnp.square(1.0 / tint)[:, None, None] * (jnp.eye(3) - grey))
     light_matrix = jax.scipy.linalg.block_diag(*block)
-    offset = face.light.at[0].add(-SH_WHITE).ravel()
+    offset = (face.light - expected_light()[:k]).ravel()
     matrix = jnp.diag(diagonal).at[a + b + c + d:, a + b + c + d:].set(light_matrix)
     gradient = (diagonal * coordinates).at[a + b + c + d:].set(light_matrix @ offset)
     energy = losses.prior(coordinates, scale=scale) + offset @ light_matrix @ offset       # the light's own scale is infinite

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from fitkit import camera as cameras
 from fitkit import pictures
+from fitkit.morphable import albedo as model_albedo
 from fitkit.morphable import shape
 from fitkit.raster import interpolate, rasterize
 from tests.tiny_head import tiny_camera, tiny_head, tiny_parameters
@@ -55,13 +57,14 @@ def test_depth_and_normals_are_the_cameras(made):
 
 def test_overlay_leaves_the_rest_of_the_photo_alone(made):
     _, _, _, photo, made_pictures = made
-    empty = made_pictures["depth"] == 0
-    assert empty.any()
+    beyond = scipy.ndimage.binary_dilation(made_pictures["depth"] > 0, iterations=2)     # the edge is smoothed
+    empty = ~beyond
+    assert empty.mean() > 0.2
     np.testing.assert_array_equal(made_pictures["overlay"][empty], photo[empty])
 
 
 def test_albedo_is_the_photo_divided_by_its_light(made):
-    """Where the photo shows the head squarely, albedo times light is the photo again."""
+    """Where the photo shows the head squarely, albedo times light is the photo again (of the model's hue: hue is half believed)."""
     model, face, camera, photo, _ = made
     from fitkit.images import linear_to_srgb, srgb_to_linear
     from fitkit.render import render_color, render_textured
@@ -70,8 +73,8 @@ def test_albedo_is_the_photo_divided_by_its_light(made):
     height, width = photo.shape[:2]
     light = face.light.at[0].add(3.0)
     face = type(face)(identity=face.identity, expression=face.expression, albedo=face.albedo, light=light)
-    flat = jnp.full_like(model.albedo_mean, 0.4)
-    rendered = np.asarray(linear_to_srgb(render_color(model, vertices, flat, camera, light, height=height, width=width)[0]))
+    darker = 0.7 * model_albedo(model, face.albedo)
+    rendered = np.asarray(linear_to_srgb(render_color(model, vertices, darker, camera, light, height=height, width=width)[0]))
     texture = pictures.make_albedo(model, face, camera, np.clip(rendered, 0, 1).astype(np.float32))
     again, mask, fragments = render_textured(
         model, vertices, srgb_to_linear(jnp.asarray(texture)), camera, light, height=height, width=width)
