@@ -57,7 +57,7 @@ def damped_step(
     def product(v: Float[Array, " n"]) -> Float[Array, " n"]:
         return scale * (system.matrix @ (scale * v)) + damping * v
 
-    step, _ = jax.scipy.sparse.linalg.cg(product, -scale * system.gradient, tol=1e-5, maxiter=CONJUGATE_STEPS)
+    step, _ = jax.scipy.sparse.linalg.cg(product, -scale * system.gradient, tol=1e-4, maxiter=CONJUGATE_STEPS)
     return jnp.clip(scale * step, lower, upper)
 
 

@@ -42,7 +42,7 @@ class LandmarkConfig:
     weight_landmark: float = 120.0
     weight_prior: float = 1e-4
     robust_scale: float = 0.03
-    iterations: int = 12
+    iterations: int = 8
 
 
 @jax.tree_util.register_dataclass
