@@ -17,7 +17,7 @@ from fitkit.texture import sample_pixels, values_at_texels, visible_weight
 from fitkit.types import Camera, FaceParameters, MorphableModel
 
 TEXTURE = 1024            # side of the map, texels
-BELIEVED = 0.25           # colour difference from the model, sRGB, at which a texel of the photo counts for a quarter
+BELIEVED = 0.18           # colour difference from the model, sRGB, at which a texel of the photo counts for a quarter
 LEAST_LIGHT = 0.08        # irradiance below which a division says nothing
 LEVELS = 8                # of the pyramid that carries differences behind what is seen
 HUE = 0.5                 # how much of the photo's departure from the model's hue is taken over
