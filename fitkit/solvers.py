@@ -100,8 +100,3 @@ def levenberg_marquardt(
     start = (state, nothing, jnp.asarray(jnp.inf), jnp.asarray(damping), jnp.asarray(0), jnp.asarray(0), jnp.asarray(False))
     final, frozen, value, _, accepted, steps, _ = lax.while_loop(unfinished, body, start)
     return Descent(final, frozen, value, steps, accepted)
-
-
-def all_finite(tree: Any) -> Bool[Array, ""]:
-    """Whether every number of a PyTree is finite."""
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
