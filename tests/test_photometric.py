@@ -14,7 +14,7 @@ from fitkit.geometry import rotation_from_euler
 from fitkit.images import linear_to_srgb
 from fitkit.morphable import albedo as model_albedo
 from fitkit.raster import rasterize
-from fitkit.recipes import inverse_rendering, landmarks
+from fitkit.recipes import landmarks, model_fitting
 from fitkit.recipes import state as states
 from fitkit.render import render_color
 from tests.tiny_head import tiny_head, tiny_parameters
@@ -41,7 +41,7 @@ def frozen(model, state, photo, count=400):
     view = poses.turn(state.pose, landmarks.head_vertices(state, model))
     fragments = rasterize(poses.project_view(state.pose, view), poses.depth_view(state.pose, view), model.triangles,
                           height=SIZE, width=SIZE)
-    return photometric.freeze_pixels(fragments, model.triangles, inverse_rendering.skin_triangles(model), photo, count)
+    return photometric.freeze_pixels(fragments, model.triangles, model_fitting.skin_triangles(model), photo, count)
 
 
 def a_photo(seed=0):
@@ -63,7 +63,7 @@ def test_pixel_jacobian_is_autodiff(perspective, grey):
             photometric.normal_modes(model, vertices))
 
         def moved(step):
-            return inverse_rendering.pixel_residuals(states.retract(state, step), model, pixels)
+            return model_fitting.pixel_residuals(states.retract(state, step), model, pixels)
 
         zero = jnp.zeros(sum(states.sizes(state)))
         expected = jax.jacfwd(moved)(zero)
@@ -108,16 +108,16 @@ def test_total_system_is_the_gradient_of_the_total_energy():
     points = jnp.asarray(np.random.default_rng(1).uniform(20, 70, (68, 2)), jnp.float32)
     seen = correspond(model, points, points)
     lens = states.FocalPrior(mean=jnp.log(180.0), deviation=jnp.asarray(0.3), room=jnp.asarray(1.0))
-    config = inverse_rendering.InverseRenderingConfig(pixels=500)
-    view = inverse_rendering.freeze_view(
-        state, model, photo, seen, inverse_rendering.skin_triangles(model), config)
+    config = model_fitting.ModelFittingConfig(pixels=500)
+    view = model_fitting.freeze_view(
+        state, model, photo, seen, model_fitting.skin_triangles(model), config)
     with jax.enable_x64(True):
         model, state, view, lens = double(model), double(state), double(view), double(lens)
         modes = photometric.normal_modes(model, landmarks.head_vertices(state, model))
-        system = inverse_rendering.total_system(view, state, model, lens, modes, config)
+        system = model_fitting.total_system(view, state, model, lens, modes, config)
 
         def energy(step):
-            return inverse_rendering.total_energy(view, states.retract(state, step), model, lens, config)
+            return model_fitting.total_energy(view, states.retract(state, step), model, lens, config)
 
         zero = jnp.zeros(sum(states.sizes(state)))
         np.testing.assert_allclose(system.energy, energy(zero), rtol=1e-9)
@@ -146,10 +146,10 @@ def test_a_rendering_is_fitted_back():
     ibug = landmarks.projected(truth, model, model.landmarks)
     seen = correspond(model, points, ibug, contour_weight=0.0)
     lens = states.FocalPrior(mean=truth.pose.log_focal, deviation=jnp.asarray(0.1), room=jnp.asarray(0.0))
-    config = inverse_rendering.InverseRenderingConfig(pixels=2048, weight_prior=1e-6)
+    config = model_fitting.ModelFittingConfig(pixels=2048, weight_prior=1e-6)
     observation = states.Observation(
         crop=linear_to_srgb(image), seen=seen, ibug=ibug, focal=lens, principal=truth.pose.principal)
-    fit = inverse_rendering.solve(model, observation, config)
+    fit = model_fitting.solve(model, observation, config)
     found = landmarks.head_vertices(fit.state, model)
     error = jnp.linalg.norm(found - vertices, axis=-1).mean()
     assert float(error) < 0.3          # mm, of a ball of 90
