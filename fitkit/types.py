@@ -108,3 +108,19 @@ class Mesh:
     triangles: Int[Array, "F 3"]
     uv: Float[Array, "U 2"]
     uv_triangles: Int[Array, "F 3"]
+
+
+@_pytree
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Detail:
+    """What a fit knows per pixel of its square working crop, beyond the morphable head. Empty pixels carry 0 everywhere.
+
+    `depth = depth of the morphable head + displacement`.
+    """
+
+    camera: Camera                         # of the crop, in its pixels
+    mask: Float[Array, "S S"]              # how far a pixel was believed to be skin and refined, in [0, 1]
+    displacement: Float[Array, "S S"]      # along the depth, mm; positive is away from the camera, 0 outside the mask
+    depth: Float[Array, "S S"]             # camera z of the refined surface, mm; where the head is seen
+    normals: Float[Array, "S S 3"]         # unit, view frame, of the refined surface; where the head is seen
+    albedo: Float[Array, "S S 3"] | None   # linear RGB where the mask is above 0; None until albedo blending has run

@@ -13,7 +13,7 @@ from fitkit import losses
 from fitkit import pose as poses
 from fitkit.correspondence import Correspondence
 from fitkit.pose import Pose
-from fitkit.types import FaceParameters, MorphableModel
+from fitkit.types import Detail, FaceParameters, MorphableModel
 
 COEFFICIENT_BOUND = 4.0    # standard deviations; a face that needs more is not what the model knows
 PORTRAIT_LIGHT = (0.9, 0.1, 0.15)      # ambient, from above, from the front, in units of white ambient light
@@ -58,6 +58,7 @@ class Solution:
 
     state: FaceState
     losses: dict[str, float]               # by the term's name
+    detail: Detail | None = None           # of the recipes that look at single pixels
 
 
 def sizes(state: FaceState) -> tuple[int, int, int, int, int]:
