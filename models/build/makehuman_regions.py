@@ -58,7 +58,11 @@ def regions(head: HeadMesh, vertices: np.ndarray, spots: np.ndarray, ibug: np.nd
         masks["face_skin"] *= 1 - masks[name]
     front = _step(70 - _azimuth(vertices), 12)
     above = _step(vertices[:, 1] - np.interp(np.abs(vertices[:, 0]), np.abs(ibug[22:27, 0]), ibug[22:27, 1]) - 4, 5)
-    masks["forehead"] = masks["face_skin"] * above * _step(60 - _azimuth(vertices), 10) * (1 - masks["brows"])
+    high = above * _step(60 - _azimuth(vertices), 10) * (1 - masks["brows"])
+    masks["forehead"] = masks["face_skin"] * high
+    # where blended albedo holds more of the model's: forehead and corners of the eyes, where wrinkles are (Guo 2018, Section V-C)
+    corners = _both(_eye_corners(vertices, spots), mirror) * (1 - masks["ears"])
+    masks["albedo_blend"] = skin * np.maximum(high, corners)
     masks["beard"] = masks["face_skin"] * _beard(vertices, ibug) * (1 - masks["nose"])
     # hair hides the rim of the forehead, brows are hair: photometric residuals count less there
     clear = 1 - _spread(head, masks["scalp"] > 0.3, 2)
@@ -191,6 +195,13 @@ def _eyelid(vertices: np.ndarray, spots: np.ndarray) -> np.ndarray:
     upper, _ = _to_line(vertices, spots[[33, 246, 161, 160, 159, 158, 157, 173, 133]])
     lower, _ = _to_line(vertices, spots[[33, 7, 163, 144, 145, 153, 154, 155, 133]])
     return np.maximum(_step(6 - upper, 3), _step(2.5 - lower, 1.5)) * (vertices[:, 0] < 0)
+
+
+def _eye_corners(vertices: np.ndarray, spots: np.ndarray) -> np.ndarray:
+    """About the right eye: from the outer corner 20 mm towards the temple, where crow's feet spread, and at the inner corner."""
+    outer, temple, inner = spots[33], spots[33] + (spots[127] - spots[33]) * 0.36, spots[133]
+    feet, _ = _to_line(vertices, np.stack([outer, temple]))
+    return np.maximum(_step(12 - feet, 4), _step(6 - np.linalg.norm(vertices - inner, axis=1), 3)) * (vertices[:, 0] < 0)
 
 
 def _beard(vertices: np.ndarray, ibug: np.ndarray) -> np.ndarray:
