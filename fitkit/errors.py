@@ -14,6 +14,7 @@ EXIT_STATUS = {
     "E_SMALLFACE": 1,   # the face is under 32 px
     "E_LANDMARKS": 1,   # a landmark file or array of the wrong shape
     "E_RESULT": 1,      # not a result folder, or a damaged one
+    "E_SCAN": 1,        # a scan, mesh or depth map that cannot be measured
     "E_EXISTS": 1,      # the result folder is there already
     "E_USAGE": 2,       # an argument that cannot be
     "E_RECIPE": 2,      # unknown recipe

@@ -16,6 +16,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "files": ("files", "decode", "images", "configuration", "device"),
     "geometry": ("geometry", "camera", "pose", "morphable", "correspondence", "visibility", "raster", "shading", "texture",
                  "landmarks", "initialize", "subdivision"),
+    "metrics": ("surface", "alignment", "metrics"),
     "render": ("render", "repose"),
     "losses": ("losses", "solvers", "photometric"),
     "results": ("results", "record", "export", "unwrapping", "pictures", "verdict"),
