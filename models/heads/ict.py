@@ -1,0 +1,187 @@
+"""ICT-FaceKit Light (MIT), read from your copy: ict:PATH is the whole head, ict-face:PATH its face; PATH a folder or .tar.xz.
+
+What ICT-FaceKit does not hold (albedo, regions, MediaPipe's points, lines the jaw slides along) is laid over it from the embedded
+head by a fixed table of places, `weights/ict_registration.safetensors`, built by `fitkit.models.build.ict_registration`. Vertices
+keep ICT's order and frame, in millimetres; tear fluid, shadow cards and lashes lose their triangles, being transparent. Expressions
+have ARKit's names; browInnerUp and cheekPuff, which ICT splits, are two each (browInnerUpLeft, browInnerUpRight, ...), and there is
+no tongueOut. Goes to `fitkit.load_head`.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+import scipy.spatial
+from jaxtyping import Array, Float, Int
+
+from fitkit.errors import FitkitError
+from fitkit.models import ict_source
+from fitkit.models.heads import makehuman
+from fitkit.morphable import points_on
+from fitkit.types import MorphableModel, SurfacePoints
+
+REGISTRATION = pathlib.Path(__file__).parents[1] / "weights" / "ict_registration.safetensors"
+ICT_TOPOLOGY = "8ab3c6fcb4f97d57fc9b5b6377ad687730ad039f558357f5cf16257cccf0a93b"      # see `topology`
+
+# The table of ICT-FaceKit's README
+FACE, SKIN = 9409, 11248            # vertices before these: the face; the face, the back of the head and the neck
+FACE_TRIANGLES, OPAQUE_TRIANGLES = 18460, 48836
+EYES = slice(21451, 23021), slice(23021, 24591)         # left, right: an outer ball with the cornea, an inner one behind it
+CORNEAS = slice(21451, 22221), slice(23021, 23791)
+# Parts by the vertex where each begins; eye sockets count as skin, as the rim behind the lids does on the embedded head
+PARTS = ((0, "skin"), (SKIN, "mouth"), (13294, "skin"), (14062, "mouth"), (17039, "teeth_upper"), (19247, "teeth_lower"),
+         (21451, "eye_left"), (23021, "eye_right"))
+PART_NAMES = ("skin", "eye_left", "eye_right", "teeth_upper", "teeth_lower", "mouth")
+# What takes its colour from which parts of the embedded head; eyeballs by the outer one's centre and cornea
+PAINTED = (
+    (slice(SKIN, 13294), slice(0), ("mouth",)), (slice(14062, 17039), slice(0), ("mouth", "tongue")),
+    (slice(17039, 19247), slice(0), ("teeth_upper",)), (slice(19247, 21451), slice(0), ("teeth_lower",)),
+    (EYES[0], CORNEAS[0], ("eye_left",)), (EYES[1], CORNEAS[1], ("eye_right",)),
+)
+# ICT's texture tiles lie side by side and over each other; here they share one square: x, y and side of each
+ATLAS = ((0.0, 0.25, 0.75), (0.75, 0.75, 0.25), (0.75, 0.5, 0.25), (0.75, 0.25, 0.25),      # face, head, gums, teeth
+         (0.0, 0.0, 0.25), (0.25, 0.0, 0.25), (0.5, 0.0, 0.25), (0.75, 0.0, 0.25))          # outer and inner balls, left and right
+EYE_TILES = (21451, 22221, 23021, 23791)
+MARGIN = 0.01                       # of a tile, so that neighbours do not bleed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Registration:
+    """Who lies where on whom: the embedded head and ICT-FaceKit's, vertex by vertex. Fixed, for every identity and expression.
+
+    A weight of 1 is a sound counterpart; 0 is none: eyeballs, mouth, ears, behind lids and lips, past the cut of the neck. Places
+    of weight 0 are still the nearest of their kind, so colours can be taken from them.
+    """
+
+    to_ict: SurfacePoints               # for every vertex of the embedded head, a place on ICT's triangles
+    to_ict_weight: Float[Array, " V"]
+    from_ict: SurfacePoints             # for every vertex of ICT, a place on the embedded head's triangles
+    from_ict_weight: Float[Array, " W"]
+    contour: SurfacePoints              # [17, M] lines of the jaw, on ICT's triangles
+    dense: SurfacePoints                # [468] MediaPipe's points, on ICT's triangles
+
+
+@functools.cache
+def registration() -> Registration:
+    """The shipped table of places between the two heads.
+
+    Raises:
+        FitkitError: E_DATA where it is missing, damaged, or made for another topology of the embedded head.
+    """
+    try:
+        with safetensors.safe_open(REGISTRATION, "numpy") as file:
+            facts = file.metadata()
+        tensors = safetensors.numpy.load_file(REGISTRATION)
+        with safetensors.safe_open(makehuman.WEIGHTS, "numpy") as file:
+            own = topology(file.get_tensor("triangles"))
+        if facts["ours"] != own or facts["ict"] != ICT_TOPOLOGY:
+            raise ValueError("it was made for another topology")
+        places = {name: SurfacePoints(triangle=jnp.asarray(tensors[f"{name}_triangle"], jnp.int32),
+                                      barycentric=jnp.asarray(shares(tensors[f"{name}_share"]), jnp.float32))
+                  for name in ("to_ict", "from_ict", "contour", "dense")}
+        weights = {name: jnp.asarray(tensors[name], jnp.float32) / 255 for name in ("to_ict_weight", "from_ict_weight")}
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise FitkitError(
+            "E_DATA", f"the table {REGISTRATION} cannot be used ({error}); install fitkit again to restore it") from error
+    return Registration(**places, **weights)
+
+
+def load(path: str | pathlib.Path, *, face_only: bool = False) -> MorphableModel:
+    """ICT-FaceKit as a morphable head: 100 identity modes, 53 expressions, albedo and masks of the embedded head.
+
+    Args:
+        path: the folder or archive of ICT-FaceKit Light.
+        face_only: the 9,409 vertices of the face (no eyes, mouth, neck) instead of all 26,719.
+
+    Raises:
+        FitkitError: E_DATA where ICT-FaceKit is missing, damaged or refused.
+    """
+    ict, table, own = ict_source.read(path), registration(), makehuman.load()
+    if topology(ict.triangles) != ICT_TOPOLOGY:
+        raise FitkitError("E_DATA", f"{path} holds another mesh than ICT-FaceKit Light's; {ict_source.REMEDY}")
+    count, faces = (FACE, FACE_TRIANGLES) if face_only else (ict_source.VERTICES, OPAQUE_TRIANGLES)
+    triangles = ict.triangles[:faces]
+    uv, uv_triangles = _atlas(ict.uv, ict.uv_triangles[:faces], triangles)
+    colours = jnp.concatenate([own.albedo_mean[None], own.albedo]).transpose(1, 0, 2).reshape(own.mean.shape[0], -1)
+    colours = points_on(table.from_ict, own.triangles, colours).reshape(-1, 1 + own.albedo.shape[0], 3).transpose(1, 0, 2)
+    names = tuple(arkit_name(name) for name in ict.expression_names)
+    arrays: dict[str, Any] = {
+        "mean": ict.neutral[:count], "identity": ict.identity[:, :count], "expression": ict.expression[:, :count],
+        "albedo_mean": colours[0, :count], "albedo": colours[1:, :count], **_expression_tables(own, names), "uv": uv,
+        "regions": points_on(table.from_ict, own.triangles, own.regions.T).T[:, :count], "dense_weight": own.dense_weight,
+    }
+    whole: dict[str, Any] = {"triangles": triangles, "uv_triangles": uv_triangles, "part": _parts(triangles),
+                             "mirror": _mirror(ict.neutral[:count])}
+    return MorphableModel(
+        name="ict-face" if face_only else "ict", expression_names=names, region_names=own.region_names, part_names=PART_NAMES,
+        landmarks=_at_vertices(ict.landmarks, triangles), contour=table.contour, dense=table.dense,
+        **{name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()},
+        **{name: jnp.asarray(array, jnp.int32) for name, array in whole.items()})
+
+
+def arkit_name(name: str) -> str:
+    """ARKit's way to write a name of ICT's: eyeBlink_L -> eyeBlinkLeft."""
+    return name.removesuffix("_L") + "Left" if name.endswith("_L") else (
+        name.removesuffix("_R") + "Right" if name.endswith("_R") else name)
+
+
+def shares(stored: np.ndarray) -> Float[np.ndarray, "*n 3"]:
+    """Barycentric coordinates from their first two in 65535ths."""
+    first = stored.astype(np.float64) / 65535
+    return np.concatenate([first, np.maximum(1 - first.sum(-1, keepdims=True), 0)], axis=-1)
+
+
+def topology(triangles: np.ndarray) -> str:
+    """Sha256 of a table of triangles, hexadecimal."""
+    return hashlib.sha256(np.ascontiguousarray(triangles, np.int32).tobytes()).hexdigest()
+
+
+def _expression_tables(own: MorphableModel, names: tuple[str, ...]) -> dict[str, Any]:
+    """Bounds and scales of the embedded head's expressions; a half that ICT splits off has those of the whole."""
+    def row(name: str) -> int:
+        whole = name.removesuffix("Left").removesuffix("Right")
+        return own.expression_names.index(name if name in own.expression_names else whole)
+
+    rows = jnp.array([row(name) for name in names])
+    return {f"expression_{kind}": getattr(own, f"expression_{kind}")[rows] for kind in ("lower", "upper", "scale")}
+
+
+def _parts(triangles: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, " F"]:
+    starts, names = zip(*PARTS, strict=True)
+    which = np.searchsorted(starts, triangles.max(axis=1), side="right") - 1
+    return np.array([PART_NAMES.index(name) for name in names])[which]
+
+
+def _mirror(vertices: Float[np.ndarray, "V 3"]) -> Int[np.ndarray, " V"]:
+    """Vertex at the mirrored place; ICT's neutral head is symmetric to 0.1 mm but for its tongue."""
+    return scipy.spatial.cKDTree(vertices).query(vertices * np.float32([-1, 1, 1]))[1]
+
+
+def _at_vertices(vertices: Int[np.ndarray, " n"], triangles: Int[np.ndarray, "F 3"]) -> SurfacePoints:
+    """Places at vertices: a triangle each that has it for a corner."""
+    flat = triangles.ravel()
+    order = np.argsort(flat, kind="stable")
+    corner = order[np.searchsorted(flat[order], vertices)]
+    return SurfacePoints(triangle=jnp.asarray(corner // 3, jnp.int32), barycentric=jnp.eye(3, dtype=jnp.float32)[corner % 3])
+
+
+def _atlas(
+    uv: Float[np.ndarray, "U 2"], uv_triangles: Int[np.ndarray, "F 3"], triangles: Int[np.ndarray, "F 3"]
+) -> tuple[Float[np.ndarray, "W 2"], Int[np.ndarray, "F 3"]]:
+    """ICT's tiles in one square: texture coordinates, and the triangles' corners among them."""
+    tile = np.floor(uv[uv_triangles].mean(axis=1)[:, 0]).astype(int)
+    eye = np.searchsorted(EYE_TILES, triangles.max(axis=1), side="right")
+    cell = np.where(eye > 0, 3 + eye, tile)
+    pairs, corner = np.unique(np.stack([uv_triangles, np.broadcast_to(cell[:, None], uv_triangles.shape)], -1).reshape(-1, 2),
+                              axis=0, return_inverse=True)
+    index, cells = pairs.T
+    place = np.array(ATLAS)[cells]
+    inner = uv[index] - np.where(cells < 4, cells, 0)[:, None] * [1, 0]
+    return place[:, :2] + place[:, 2:] * (MARGIN + (1 - 2 * MARGIN) * inner), corner.reshape(-1, 3)
+
