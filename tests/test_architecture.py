@@ -16,13 +16,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "files": ("files", "decode", "images", "configuration", "device"),
     "geometry": ("geometry", "camera", "pose", "morphable", "correspondence", "visibility", "raster", "shading", "texture",
                  "landmarks", "initialize", "subdivision"),
-    "metrics": ("surface", "alignment", "metrics"),
+    "metrics": ("surface", "alignment", "metrics", "depth_error"),
     "render": ("render", "repose"),
     "losses": ("losses", "solvers", "photometric"),
-    "results": ("results", "record", "export", "unwrapping", "pictures", "verdict"),
+    "results": ("results", "record", "export", "unwrapping", "window", "pictures", "verdict"),
     "models": ("models",),
     "recipes": ("recipes",),
     "api": ("api",),
+    "evaluation": ("evaluation",),
     "cli": ("options", "report", "fitting", "doctor", "cli"),
 }
 RANK = {f"fitkit.{module}": rank for rank, layer in enumerate(LAYERS.values()) for module in layer}

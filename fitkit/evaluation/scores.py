@@ -1,0 +1,107 @@
+"""What is counted: errors of one picture, their means over many, the gap closed, and how sure that is. Plain arithmetic.
+
+    gap closed = (E_mean - E_fit) / (E_mean - E_floor)
+
+on means over pictures, where E is the mean scan-to-mesh distance after the NoW alignment. A picture without a fit counts as the mean
+head: that is what its user is left with. Intervals come from drawing whole subjects, with all of their pictures, again and again.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+DRAWS = 2000
+WORSE = 1.5          # a fit whose error is this many times the mean head's has failed
+ASTRAY = 15.0        # degrees of yaw from which a fit has failed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Score:
+    """One picture. Errors are mean distances in mm, keyed by "scaled" and "metric" (without scale); None without a fit."""
+
+    seed: int
+    yaw: float                            # degrees, signed
+    mean_head: dict[str, float]           # our mean head, neutral
+    floor: dict[str, float]               # our head laid straight on the truth
+    fit: dict[str, float] | None = None
+    expression_only: dict[str, float] | None = None      # our mean identity with the fit's expression
+    dense: dict[str, float] | None = None                # corresponding points of fit and of mean head, rigid
+    yaw_error: float | None = None        # degrees
+    focal_ratio: float | None = None      # fitted over true
+    seconds: float | None = None          # of the fit alone
+    status: str = "failed"
+    reason: str = ""                      # why doubtful, or why there is no fit
+
+    @property
+    def failure(self) -> str:
+        """Why this picture counts as failed; empty where it does not."""
+        if self.fit is None:
+            return self.reason or "no fit"
+        if self.status != "converged":
+            return f"doubtful: {self.reason}"
+        if self.fit["scaled"] > WORSE * self.mean_head["scaled"]:
+            return f"error {self.fit['scaled']:.2f} mm, {WORSE:g} times the mean head's"
+        if self.yaw_error is not None and abs(self.yaw_error) > ASTRAY:
+            return f"yaw off by {abs(self.yaw_error):.0f} degrees"
+        return ""
+
+
+def gap_closed(mean_head: Float[np.ndarray, "*n k"], fit: Float[np.ndarray, "*n k"], floor: Float[np.ndarray, "*n k"]) -> Any:
+    """Share of the way from the mean head to the floor that the fit goes, on means over the last axis."""
+    start = mean_head.mean(axis=-1)
+    return (start - fit.mean(axis=-1)) / (start - floor.mean(axis=-1))
+
+
+def interval(
+    errors: Float[np.ndarray, "3 k"], subjects: Sequence[int], *, draws: int = DRAWS, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of the gap closed over subjects drawn with replacement, mean head, fit and floor of a subject together.
+
+    Args:
+        errors: of mean head, fit and floor, per picture.
+        subjects: whose picture each is.
+        draws: how often the subjects are drawn.
+        seed: of the draws.
+    """
+    names, where = np.unique(subjects, return_inverse=True)
+    sums = np.zeros((3, len(names)))
+    for row, values in zip(sums, errors, strict=True):
+        np.add.at(row, where, values)
+    # sums over pictures in place of means: the number of pictures cancels in the ratio
+    chosen = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
+    low, high = np.percentile(gap_closed(*sums[:, chosen]), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def summary(scores: Sequence[Score]) -> dict[str, Any]:
+    """Means, gap closed with its interval, failures and seconds of one set of pictures."""
+    fitted = [score for score in scores if score.fit is not None]
+    result: dict[str, Any] = {"pictures": len(scores), "failures": sum(bool(score.failure) for score in scores)}
+    for kind in ("scaled", "metric"):
+        errors = np.array([[score.mean_head[kind], (score.fit or score.mean_head)[kind], score.floor[kind]] for score in scores]).T
+        result[kind] = dict(zip(("mean_head", "fit", "floor"), errors.mean(axis=1).tolist(), strict=True)) | {
+            "expression_only": _mean([score.expression_only[kind] for score in scores if score.expression_only]),
+            "gap_closed": float(gap_closed(*errors)), "interval": interval(errors, [score.seed for score in scores])}
+    result["dense"] = {name: _mean([score.dense[name] for score in fitted if score.dense]) for name in ("mean_head", "fit")}
+    result["yaw_error"] = _median([abs(score.yaw_error) for score in fitted if score.yaw_error is not None])
+    result["focal_ratio"] = _median([score.focal_ratio for score in fitted if score.focal_ratio is not None])
+    result["seconds"] = _median([score.seconds for score in fitted if score.seconds is not None])
+    return result
+
+
+def by_yaw(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
+    """`summary` of the pictures of each yaw, in degrees without sign, and of all."""
+    yaws = sorted({round(abs(score.yaw)) for score in scores})
+    groups = {str(yaw): [score for score in scores if round(abs(score.yaw)) == yaw] for yaw in yaws}
+    return {name: summary(group) for name, group in (groups | {"all": list(scores)}).items()}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return float(np.median(values)) if len(values) else None

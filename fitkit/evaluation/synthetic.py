@@ -1,0 +1,210 @@
+"""The run: pictures of foreign people with known shape, fitted as any photo is, and measured. `fitkit eval synthetic` calls it.
+
+    seeds -> people (truth) -> pictures (scene, cached) -> fits (api, nothing but the picture) -> errors (metrics) -> Score
+
+Pictures are kept under the cache folder in a folder named after all that shapes them, and mean heads' and floors' errors beside
+them, so that a second run costs the fits alone. Every file appears whole or not at all: a killed run goes on where it was.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fitkit import api, files, metrics
+from fitkit import camera as cameras
+from fitkit.errors import FitkitError
+from fitkit.evaluation import floor, scene, truth
+from fitkit.evaluation.floor import Prepared
+from fitkit.evaluation.scene import Studio
+from fitkit.evaluation.scores import Score
+from fitkit.evaluation.truth import FACE, Person, View
+from fitkit.metrics import Measurement
+from fitkit.models import ict_source
+from fitkit.models.ict_source import IctArrays
+from fitkit.results import FitResult, head_digest
+from fitkit.types import MorphableModel
+
+PICTURES = 1       # version of what truth, complexion, light and scene make of a seed: another one makes all pictures anew
+REFERENCES = 1     # version of the floors
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        truth: folder or archive of ICT-FaceKit.
+        cache: where pictures and floors are kept.
+        seeds: the subjects.
+        yaws: degrees; which way is drawn.
+        recipe: of the fits.
+        head: of the fits.
+        fields: other values for fields of the recipe.
+        studio: how pictures are taken.
+    """
+
+    truth: str
+    cache: Path
+    seeds: tuple[int, ...] = tuple(truth.SPLITS["develop"])
+    yaws: tuple[int, ...] = (0, 30, 60)
+    recipe: str = "inverse_rendering"
+    head: str = "makehuman"
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    studio: Studio = Studio()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """One picture with its fit, for the page."""
+
+    score: Score
+    picture: Path
+    person: Person
+    view: View
+    result: FitResult | None                 # None where no face was found
+    measured: Measurement | None             # of the fit, with scale: distances at the scan's points
+
+
+def run(plan: Plan, *, turn: Callable[[str | None], Any] = lambda name: None,
+        look: Callable[[Evidence], Any] = lambda evidence: None) -> list[Score]:
+    """Measure every picture of the plan.
+
+    Args:
+        plan: what to measure.
+        turn: told the name of each piece of work, and None when it is done; there are `pieces(plan)`.
+        look: given each picture when it is measured.
+
+    Raises:
+        FitkitError: E_DATA (Mitsuba, the truth), E_OUTPUT (the cache), E_HEAD, E_RECIPE, E_FIELD.
+    """
+    arrays = ict_source.read(plan.truth)
+    model = api.load_head(plan.head)
+    folder = picture_folder(plan.cache, arrays, plan.studio)
+    references = plan.cache / f"floors-{_short(head_digest(model), _digest(arrays), str(REFERENCES))}"
+    head = floor.prepare(model)
+    scores = []
+    for seed in plan.seeds:
+        person = truth.person(arrays, seed)
+        turn(f"subject {seed}: floor")
+        known = reference(head, person, arrays, references)
+        turn(None)
+        for yaw in plan.yaws:
+            view = truth.view(seed, yaw, plan.studio.width, plan.studio.height)
+            turn(f"subject {seed}, yaw {yaw}: picture")
+            path = ensure_picture(arrays, person, view, plan.studio, folder)
+            turn(None)
+            turn(f"subject {seed}, yaw {yaw}: fit")
+            evidence = measure(plan, head, model, arrays, person, view, path, known)
+            look(evidence)
+            scores.append(evidence.score)
+            turn(None)
+    return scores
+
+
+def pieces(plan: Plan) -> int:
+    """How often `run` says that a piece of work is done."""
+    return len(plan.seeds) * (1 + 2 * len(plan.yaws))
+
+
+def picture_folder(cache: Path, arrays: IctArrays, studio: Studio) -> Path:
+    """The folder of pictures of this truth, taken in this way."""
+    return cache / f"pictures-{_short(_digest(arrays), repr(studio), str(PICTURES))}"
+
+
+def ensure_picture(arrays: IctArrays, person: Person, view: View, studio: Studio, folder: Path) -> Path:
+    """The picture's file, rendered if it is not there yet."""
+    path = folder / f"s{person.seed:03d}-y{round(abs(view.yaw)):02d}.jpg"
+    if not path.is_file():
+        data = scene.photograph(arrays, person, view, studio)
+        files.write_bytes(path, data)
+    return path
+
+
+def reference(head: Prepared, person: Person, arrays: IctArrays, folder: Path) -> dict[str, dict[str, float]]:
+    """Errors of our mean head ("mean_head") and of our head laid straight on the truth ("floor"), kept in `folder`."""
+    path = folder / f"s{person.seed:03d}.json"
+    try:
+        stored: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+        return stored
+    except (OSError, ValueError):
+        pass
+    scan, marks = person.vertices[:FACE], person.vertices[arrays.landmarks]
+    mean = errors(head, head.mean, scan, marks)
+    registered = head.shape(floor.register(head, scan[mean["scaled"].kept], marks))
+    lowest = errors(head, registered, scan, marks)
+    known = {name: {kind: found[kind].mean for kind in found} for name, found in (("mean_head", mean), ("floor", lowest))}
+    files.write_bytes(path, json.dumps(known).encode())
+    return known
+
+
+def errors(head: Prepared, vertices: np.ndarray, scan: np.ndarray, marks: np.ndarray) -> dict[str, Measurement]:
+    """NoW measurements of our head's skin against a scan, with scale ("scaled") and without ("metric")."""
+    own = head.landmarks(vertices)
+    return {name: metrics.now(scan, marks, vertices, head.triangles, own, scale=scale)
+            for name, scale in (("scaled", True), ("metric", False))}
+
+
+def measure(plan: Plan, head: Prepared, model: MorphableModel, arrays: IctArrays, person: Person, view: View, path: Path,
+            known: Mapping[str, dict[str, float]]) -> Evidence:
+    """Fit one picture and measure the fit."""
+    score = Score(seed=person.seed, yaw=view.yaw, mean_head=known["mean_head"], floor=known["floor"])
+    try:
+        result = api.fit(path, recipe=plan.recipe, head=plan.head, **plan.fields)
+    except FitkitError as error:
+        if error.code not in ("E_NOFACE", "E_SMALLFACE"):
+            raise
+        score = dataclasses.replace(score, reason=error.code)
+        return Evidence(score=score, picture=path, person=person, view=view, result=None, measured=None)
+    scan, marks = person.vertices[:FACE], person.vertices[arrays.landmarks]
+    identity, expression = (np.asarray(part, np.float64) for part in (result.parameters.identity, result.parameters.expression))
+    fitted = errors(head, head.shape(np.concatenate([identity, expression])), scan, marks)
+    plain = errors(head, head.shape(np.concatenate([0 * identity, expression])), scan, marks)
+    score = dataclasses.replace(
+        score, fit={kind: found.mean for kind, found in fitted.items()},
+        expression_only={kind: found.mean for kind, found in plain.items()},
+        yaw_error=float(cameras.head_angles(result.camera)[0]) - view.yaw,
+        focal_ratio=float(result.camera.focal / view.camera.focal), seconds=result.timings["fit"],
+        status=result.status, reason=result.reason)
+    return Evidence(score=score, picture=path, person=person, view=view, result=result, measured=fitted["scaled"])
+
+
+def table(report: Mapping[str, Mapping[str, Any]]) -> str:
+    """The text that is printed: one row per yaw of `scores.by_yaw`."""
+    lines = ["              | judged: NoW, with scale, mm                    | without scale, mm                       | pose, lens, time",
+             "yaw   n  bad  |  mean  +expr    fit  floor  gap closed, 95 %   |  mean    fit  floor  gap closed, 95 %   |  yaw  focal  s/fit"]
+    for name, row in report.items():
+        blocks = [f"{name:>4} {row['pictures']:3d} {row['failures']:4d}  "]
+        for kind in ("scaled", "metric"):
+            part = row[kind]
+            extra = f" {_number(part['expression_only']):>6}" if kind == "scaled" else ""
+            low, high = part["interval"]
+            gap = f"{100 * part['gap_closed']:4.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+            blocks.append(f" {part['mean_head']:5.2f}{extra} {part['fit']:6.2f} {part['floor']:6.2f}  {gap:<17} ")
+        blocks.append(f" {_number(row['yaw_error'], 1):>4} {_number(row['focal_ratio']):>6} {_number(row['seconds']):>6}")
+        lines.append("|".join(blocks))
+    return "\n".join(lines)
+
+
+def failures(scores: Sequence[Score]) -> list[str]:
+    """A line for each picture that failed."""
+    return [f"subject {score.seed}, yaw {round(score.yaw)}: {score.failure}" for score in scores if score.failure]
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _digest(arrays: IctArrays) -> str:
+    digest = hashlib.sha256(repr(arrays.expression_names).encode())
+    for array in (arrays.neutral, arrays.identity, arrays.expression, arrays.triangles, arrays.landmarks):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _short(*parts: str) -> str:
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]
