@@ -11,10 +11,12 @@ import scipy.spatial
 from jaxtyping import Bool, Float
 
 from fitkit.errors import FitkitError
-from fitkit.surface import Surface, check_points, closest
+from fitkit.surface import Nearby, Surface, check_points, closest, find_nearby
 
 _COARSE = 1500            # points of the first round of `align_surface`
 _STEPS = 60               # of Levenberg-Marquardt; some ten are needed
+_IDLE = 3                 # steps without gain that end it: one alone may have been cut short by its damping
+_REACH = 0.2              # how far points may move before triangles are sought anew, in radii of the middling triangle
 _TRIALS = 512             # of RANSAC: with half of the pixels good, one trial in four is, and all fail once in 1e64
 _FLAT = 1e-6              # spread of the second axis over the first below which points lie on a line
 
@@ -67,26 +69,25 @@ def align_points(source: Float[np.ndarray, "N 3"], target: Float[np.ndarray, "N 
 
 
 def align_surface(
-    surface: Surface, points: Float[np.ndarray, "N 3"], start: Similarity, *, scale: bool, gain: float = 1e-5
+    surface: Surface, points: Float[np.ndarray, "N 3"], start: Similarity, *, scale: bool, gain: float = 1e-6
 ) -> Similarity:
     """The motion of `surface` that lowers the mean square distance of `points` to it, from `start` to a minimum.
 
     Levenberg-Marquardt over (scale,) rotation and translation. The residual of a point is its distance to the surface, which
     changes along the direction to its nearest place only (Pottmann et al. 2006, "Geometry and convergence analysis of algorithms
-    for registration of 3D shapes"): steps are point-to-plane steps, each taken only if the true distance falls. An evenly drawn
-    1,500 points go first, then all.
+    for registration of 3D shapes"): steps are point-to-plane steps, each taken only if the true distance falls. A thinned cloud
+    of at most 1,500 points goes first, then all.
 
     Args:
         surface: of the prediction, in its own frame.
         points: of the truth, mm.
         start: where to begin; landmarks give it.
         scale: whether the scale moves; otherwise it stays what it is in `start`.
-        gain: a step that lowers the root mean square distance by less, mm, is the last.
+        gain: three steps that each lower the root mean square distance by less, mm, end it.
     """
-    best = start
-    for chosen in (points[:: -(-len(points) // _COARSE)], points)[len(points) <= _COARSE:]:
-        best = _descend(surface, chosen, best, scale=scale, gain=gain)
-    return best
+    if len(points) > _COARSE:
+        start = _descend(surface, points[:: -(-len(points) // _COARSE)], start, scale=scale, gain=max(gain, 1e-3))
+    return _descend(surface, points, start, scale=scale, gain=gain)
 
 
 def align_clouds(
@@ -130,8 +131,8 @@ def align_depth(
     Raises:
         FitkitError: E_SCAN where no increasing line fits: the prediction is flat, or counts depth the other way round.
     """
-    random = np.random.default_rng(seed)
-    pair = random.integers(len(predicted), size=(2, _TRIALS))
+    generator = np.random.default_rng(seed)
+    pair = generator.integers(len(predicted), size=(2, _TRIALS))
     run, rise = predicted[pair[1]] - predicted[pair[0]], truth[pair[1]] - truth[pair[0]]
     sound = (run * rise > 0) & (np.abs(run) > 1e-6 * np.ptp(predicted))
     if not sound.any():
@@ -139,7 +140,7 @@ def align_depth(
                           " prediction is flat, or one of the two counts height for depth; change its sign")
     slope = rise[sound] / run[sound]
     base = truth[pair[0][sound]] - slope * predicted[pair[0][sound]]
-    few = random.choice(len(predicted), min(4000, len(predicted)), replace=False)          # enough to rank the candidates
+    few = generator.choice(len(predicted), min(4000, len(predicted)), replace=False)          # enough to rank the candidates
     votes = (np.abs(slope[:, None] * predicted[few] + base[:, None] - truth[few]) < inlier).sum(axis=1)
     a, b = slope[votes.argmax()], base[votes.argmax()]
     for _ in range(5):      # least squares over the inliers, which change a little with it
@@ -151,27 +152,32 @@ def align_depth(
 
 
 def _descend(surface: Surface, points: np.ndarray, start: Similarity, *, scale: bool, gain: float) -> Similarity:
-    best, damping = start, 1e-4
-    rows, residual = _linearize(surface, points, best)
+    best, damping, idle, nearby = start, 1e-4, 0, find_nearby(surface, start.undo(points))
+    rows, residual = _linearize(surface, points, best, nearby)
+    size = ((points - points.mean(axis=0)) ** 2).sum()
+    loose = 1e-3 * np.array([size] * 3 + [len(points)] * 3 + [size])    # holds what no distance holds: a ball may turn
     for _ in range(_STEPS):
         columns = rows if scale else rows[:, :6]
         matrix = columns.T @ columns
-        step = -np.linalg.solve(matrix + damping * np.diag(np.diag(matrix) + 1e-12), columns.T @ residual)
+        step = -np.linalg.solve(matrix + damping * np.diag(np.diag(matrix) + loose[: len(matrix)]), columns.T @ residual)
         trial = _moved(best, np.append(step, np.zeros(7 - len(step))), points.mean(axis=0))
-        new_rows, new_residual = _linearize(surface, points, trial)
+        if not nearby.holds(trial.undo(points)):
+            nearby = find_nearby(surface, trial.undo(points), reach=_REACH * float(np.median(surface.radii)))
+        new_rows, new_residual = _linearize(surface, points, trial, nearby)
         won = np.sqrt(np.mean(residual**2)) - np.sqrt(np.mean(new_residual**2))
         if won > 0:
-            best, rows, residual, damping = trial, new_rows, new_residual, damping * 0.2
+            best, rows, residual, damping = trial, new_rows, new_residual, max(damping * 0.2, 1e-6)
         else:
-            damping *= 20
-        if 0 <= won < gain or damping > 1e6:
+            damping *= 10
+        idle = 0 if won >= gain else idle + (won > 0)
+        if idle == _IDLE or damping > 1e6:
             break
     return best
 
 
-def _linearize(surface: Surface, points: np.ndarray, now: Similarity) -> tuple[np.ndarray, np.ndarray]:
+def _linearize(surface: Surface, points: np.ndarray, now: Similarity, nearby: Nearby) -> tuple[np.ndarray, np.ndarray]:
     """Derivatives [N, 7] of the distances by a turn and a shift (mm at `_moved`'s pivot) and a growth, and the distances [N]."""
-    local, row, _ = closest(surface, now.undo(points))
+    local, row, _ = closest(surface, now.undo(points), nearby=nearby)
     place = now.apply(local)
     apart = place - points
     distance = np.linalg.norm(apart, axis=1)

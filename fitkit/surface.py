@@ -6,6 +6,7 @@ an alignment asks some twenty times. Here triangles are found by k-d trees over 
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 import scipy.spatial
@@ -61,29 +62,49 @@ def make_surface(vertices: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, 
     return Surface(corners, normals, source, centres, radii, scipy.spatial.cKDTree(centres), classes)
 
 
+@dataclasses.dataclass(frozen=True)
+class Nearby:
+    """Pairs of a point and a triangle; while no point strays further than `reach`, its nearest triangle is among its own."""
+
+    points: Float[np.ndarray, "N 3"]        # where the points were
+    reach: float
+    point: Int[np.ndarray, " P"]            # ascending; every point has a pair
+    row: Int[np.ndarray, " P"]              # of `Surface.corners`
+
+    def holds(self, points: Float[np.ndarray, "N 3"]) -> bool:
+        """Whether the pairs still serve when the points are here."""
+        return bool((((points - self.points) ** 2).sum(axis=1) <= self.reach**2).all())
+
+
+def find_nearby(surface: Surface, points: Float[np.ndarray, "N 3"], *, reach: float = 0.0) -> Nearby:
+    """The triangles that can be nearest to each point, or to any place within `reach` of it.
+
+    A triangle within distance d of a point has its centre within d + radius. So the triangles with the nearest centres bound the
+    distance, a ball query per size class finds all that could be nearer, and 2 reach more is what two distances can close up.
+    """
+    points = np.asarray(points, np.float64)
+    pairs = [_batch_nearby(surface, points[start : start + _BATCH], start, reach) for start in range(0, len(points), _BATCH)]
+    point, row = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    return Nearby(points, reach, point, row)
+
+
 def closest(
-    surface: Surface, points: Float[np.ndarray, "N 3"]
+    surface: Surface, points: Float[np.ndarray, "N 3"], *, nearby: Nearby | None = None
 ) -> tuple[Float[np.ndarray, "N 3"], Int[np.ndarray, " N"], Float[np.ndarray, " N"]]:
     """The nearest place of the surface to each point, exactly: place [N, 3], row of `surface.corners` [N], distance [N].
 
-    A triangle within distance d of a point has its centre within d + radius. So the triangle with the nearest centre bounds the
-    distance, and a ball query per size class finds all that could be nearer.
+    Args:
+        surface: as `make_surface` gave it.
+        points: one or more.
+        nearby: pairs that still hold for these points; found where none are given.
     """
     points = np.asarray(points, np.float64)
-    place, row, distance = np.zeros_like(points), np.zeros(len(points), int), np.full(len(points), np.inf)
-    for start in range(0, len(points), _BATCH):
-        batch = slice(start, start + _BATCH)
-        best = place[batch], row[batch], distance[batch]             # views: what is entered there arrives
-        _, first = surface.everything.query(points[batch], k=min(_FIRST, len(surface.centres)))
-        first = first.reshape(len(points[batch]), -1)
-        _enter(surface, points[batch], first.ravel(), np.repeat(np.arange(len(first)), first.shape[1]), best)
-        for rows, tree, radius in surface.classes:
-            found = tree.query_ball_point(points[batch], (distance[batch] + radius) * _ROUNDING, return_sorted=False)
-            length = np.fromiter(map(len, found), int, len(found))
-            if length.any():
-                candidate = rows[np.concatenate([np.asarray(one, int) for one in found if one])]
-                _enter(surface, points[batch], candidate, np.repeat(np.arange(len(found)), length), best)
-    return place, row, distance
+    nearby = nearby or find_nearby(surface, points)
+    place = closest_point(surface.corners[nearby.row], points[nearby.point])
+    distance = np.linalg.norm(place - points[nearby.point], axis=1)
+    order = np.lexsort((distance, nearby.point))
+    order = order[np.searchsorted(nearby.point, np.arange(len(points)))]        # sorted by point: the first of each is nearest
+    return place[order], nearby.row[order], distance[order]
 
 
 def check_points(points: Float[np.ndarray, "N 3"], name: str, *, least: int = 1) -> Float[np.ndarray, "N 3"]:
@@ -109,20 +130,32 @@ def check_points(points: Float[np.ndarray, "N 3"], name: str, *, least: int = 1)
     return array.astype(np.float64)
 
 
-def _enter(surface: Surface, points: np.ndarray, candidate: np.ndarray, point: np.ndarray,
-           best: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    """Measure pairs of a point and a candidate triangle, and write the nearer ones into `best` (place, row, distance)."""
-    place, row, distance = best
-    # a plane, or a ball round a triangle, further away than the best so far holds nothing nearer
-    apart = points[point] - surface.centres[candidate]
-    hopeful = np.abs(np.einsum("nc,nc->n", apart, surface.normals[candidate])) < distance[point]
-    hopeful &= np.einsum("nc,nc->n", apart, apart) < (distance[point] + surface.radii[candidate]) ** 2 * _ROUNDING
-    candidate, point = candidate[hopeful], point[hopeful]
-    if not len(point):
-        return
-    reached = closest_point(surface.corners[candidate], points[point])
-    away = np.linalg.norm(reached - points[point], axis=1)
-    order = np.lexsort((away, point))
-    order = order[np.unique(point[order], return_index=True)[1]]            # the nearest candidate of each point
-    order = order[away[order] < distance[point[order]]]
-    place[point[order]], row[point[order]], distance[point[order]] = reached[order], candidate[order], away[order]
+def _batch_nearby(surface: Surface, points: np.ndarray, start: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """`find_nearby` of a few points, the first of which has number `start`: the pairs' points and rows."""
+    _, first = surface.everything.query(points, k=min(_FIRST, len(surface.centres)))
+    first = first.reshape(len(points), -1)
+    place = closest_point(surface.corners[first.ravel()], np.repeat(points, first.shape[1], axis=0))
+    distance = np.linalg.norm(place.reshape(*first.shape, 3) - points[:, None], axis=2).min(axis=1)
+    pairs = []
+    for rows, tree, radius in surface.classes:
+        found = tree.query_ball_point(points, (distance + 2 * reach + radius) * _ROUNDING, return_sorted=False)
+        length = np.fromiter(map(len, found), int, len(found))
+        row = rows[np.fromiter(itertools.chain.from_iterable(found), int, length.sum())]
+        pairs.append(_hopeful(surface, points, np.repeat(np.arange(len(points)), length), row, distance + 2 * reach))
+    point, row, away = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    np.minimum.at(distance, point, away)
+    keep = np.flatnonzero(away <= (distance[point] + 2 * reach) * _ROUNDING)
+    keep = keep[np.argsort(point[keep], kind="stable")]
+    return start + point[keep], row[keep]
+
+
+def _hopeful(surface: Surface, points: np.ndarray, point: np.ndarray, row: np.ndarray,
+             limit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs whose distance may lie within their point's `limit`, and that distance."""
+    # a plane, or a ball round a triangle, further away than the limit holds nothing nearer
+    apart, bound = points[point] - surface.centres[row], limit[point] * _ROUNDING + _ROUNDING - 1
+    hopeful = np.abs(np.einsum("nc,nc->n", apart, surface.normals[row])) <= bound
+    hopeful &= np.einsum("nc,nc->n", apart, apart) <= (bound + surface.radii[row]) ** 2 * _ROUNDING
+    point, row = point[hopeful], row[hopeful]
+    away = np.linalg.norm(closest_point(surface.corners[row], points[point]) - points[point], axis=1) if len(row) else np.zeros(0)
+    return point, row, away
