@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,13 @@ EXIF_DEVIATION = 0.02        # EXIF rounds to whole millimetres
 def load_head(name: str) -> MorphableModel:
     """A morphable head by name; `fitkit heads` lists them.
 
+    Args:
+        name: "makehuman", or "ict:PATH" or "ict-face:PATH" with the folder or archive of ICT-FaceKit.
+
     Raises:
-        FitkitError: E_HEAD (unknown name), E_DATA (its file is missing).
+        FitkitError: E_HEAD (unknown name, or one without the path it needs), E_DATA (its file is missing or damaged).
     """
-    return _load_head(name)
+    return _load_head(_from_anywhere(name))
 
 
 def load(folder: str | Path) -> FitResult:
@@ -61,12 +64,24 @@ def load(folder: str | Path) -> FitResult:
     return stored.load(folder, load_head=load_head)
 
 
+def _from_anywhere(head: str) -> str:
+    """The name of a head with the path it carries made absolute: a result may be loaded from another folder."""
+    family, _, path = head.partition(":")
+    return f"{family}:{Path(path).expanduser().absolute()}" if path else head
+
+
 @cache
 def _load_head(name: str) -> MorphableModel:
-    from fitkit.models.heads import makehuman
+    from fitkit.models.heads import ict, makehuman
 
-    loaders: dict[str, Callable[[], MorphableModel]] = {"makehuman": makehuman.load}
-    return loaders[check_choice(name, loaders, code="E_HEAD", what="head")]()
+    own: dict[str, Callable[[], MorphableModel]] = {"makehuman": makehuman.load}
+    from_path: dict[str, Callable[[str], MorphableModel]] = {"ict": ict.load, "ict-face": partial(ict.load, face_only=True)}
+    family, _, path = name.partition(":")
+    check_choice(family, [*own, *from_path], code="E_HEAD", what="head")
+    if bool(path) != (family in from_path):
+        needs = f"needs its files; write {family}:PATH" if family in from_path else f"takes no path; write {family}"
+        raise FitkitError("E_HEAD", f"head {name!r} {needs}")
+    return from_path[family](path) if path else own[family]()
 
 
 def fit(photo: str | Path | np.ndarray, **options: Any) -> FitResult:
@@ -92,7 +107,7 @@ def fit_faces(
     Args:
         photo: an image file, or an array `[height, width, 3]`: uint8, or floats in [0, 1] (sRGB).
         recipe: name of the recipe; `fitkit recipes` lists them.
-        head: name of the morphable head.
+        head: name of the morphable head, as in `load_head`.
         landmarks: the points of one face instead of a detector: a `.pts` or `.npy` file, or an array [68 or 468, 2] in pixels.
         size: side of the square crop the fit works on, pixels; even, at least 64.
         focal: focal length, photo pixels; without it EXIF's, or else estimated within bounds.
@@ -110,6 +125,7 @@ def fit_faces(
     config = chosen.config(**check_fields(chosen.config, fields))
     if size < 64 or size % 2:
         raise FitkitError("E_USAGE", f"size must be an even number of at least 64 pixels, not {size}")
+    head = _from_anywhere(head)
     model = load_head(head)
     image = _from_array(photo) if isinstance(photo, np.ndarray) else read_image(photo)
     lens = _lens(image, focal, intrinsics)

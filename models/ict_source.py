@@ -62,7 +62,7 @@ def read(path: str | pathlib.Path) -> IctArrays:
     """
     path = pathlib.Path(path)
     if not path.exists():
-        raise FitkitError("E_DATA", f"ICT-FaceKit is not at {path}; {REMEDY}")
+        raise FitkitError("E_DATA", f"ICT-FaceKit is not at {path}; put it back there or name another place with --head ict:PATH")
     cache = _cache_path(path)
     cached = _read_cache(cache)
     if cached is not None:

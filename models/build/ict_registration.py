@@ -238,9 +238,7 @@ def table(model: MorphableModel, ict: IctArrays, laid: np.ndarray, placed: np.nd
     own_ears = (ears[triangles[from_ict[0]]] * from_ict[1]).sum(1)
     from_weight = from_ict[2] * (1 - np.clip(2 * own_ears, 0, 1)) * np.isin(np.arange(len(neutral)), ict.triangles[theirs.allowed])
     for group, source, names in ict_head.PAINTED:
-        places = _painted(model, ict, placed, group, source, names)
-        for stored, found in zip(from_ict, places, strict=False):
-            stored[group] = found
+        from_ict[0][group], from_ict[1][group] = _painted(model, ict, placed, group, source, names)
         from_weight[group] = 0
     result = {**_packed("to_ict", *to_ict[:2]), "to_ict_weight": _byte(to_weight),
               **_packed("from_ict", *from_ict[:2]), "from_ict_weight": _byte(from_weight)}
@@ -250,8 +248,8 @@ def table(model: MorphableModel, ict: IctArrays, laid: np.ndarray, placed: np.nd
         spots: SurfacePoints = getattr(model, name)
         corners, share = triangles[np.asarray(spots.triangle)], np.asarray(spots.barycentric, float)
         where, direction = (np.einsum("...k,...kd->...d", share, values[corners]) for values in (laid, normals))
-        found = nearest(where.reshape(-1, 3), direction.reshape(-1, 3), face)[:2]
-        result |= {key: value.reshape(*where.shape[:-1], *value.shape[1:]) for key, value in _packed(name, *found).items()}
+        triangle, barycentric, _ = nearest(where.reshape(-1, 3), direction.reshape(-1, 3), face)
+        result |= _packed(name, triangle.reshape(where.shape[:-1]), barycentric.reshape(where.shape))
     return result
 
 
@@ -303,7 +301,7 @@ def _turn(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _packed(name: str, triangle: np.ndarray, barycentric: np.ndarray) -> dict[str, np.ndarray]:
     """Triangles in 16 bits, and of the barycentrics the first two in 65535ths."""
     share = np.clip(barycentric, 0, 1) / np.clip(barycentric, 0, 1).sum(-1, keepdims=True)
-    return {f"{name}_triangle": triangle.astype(np.uint16), f"{name}_share": np.round(share[:, :2] * 65535).astype(np.uint16)}
+    return {f"{name}_triangle": triangle.astype(np.uint16), f"{name}_share": np.round(share[..., :2] * 65535).astype(np.uint16)}
 
 
 def _byte(weight: np.ndarray) -> np.ndarray:

@@ -23,7 +23,6 @@ from jaxtyping import Array, Float, Int
 from fitkit.errors import FitkitError
 from fitkit.models import ict_source
 from fitkit.models.heads import makehuman
-from fitkit.morphable import points_on
 from fitkit.types import MorphableModel, SurfacePoints
 
 REGISTRATION = pathlib.Path(__file__).parents[1] / "weights" / "ict_registration.safetensors"
@@ -32,6 +31,7 @@ ICT_TOPOLOGY = "8ab3c6fcb4f97d57fc9b5b6377ad687730ad039f558357f5cf16257cccf0a93b
 # The table of ICT-FaceKit's README
 FACE, SKIN = 9409, 11248            # vertices before these: the face; the face, the back of the head and the neck
 FACE_TRIANGLES, OPAQUE_TRIANGLES = 18460, 48836
+TEETH = 17039, 21451
 EYES = slice(21451, 23021), slice(23021, 24591)         # left, right: an outer ball with the cornea, an inner one behind it
 CORNEAS = slice(21451, 22221), slice(23021, 23791)
 # Parts by the vertex where each begins; eye sockets count as skin, as the rim behind the lids does on the embedded head
@@ -40,7 +40,7 @@ PARTS = ((0, "skin"), (SKIN, "mouth"), (13294, "skin"), (14062, "mouth"), (17039
 PART_NAMES = ("skin", "eye_left", "eye_right", "teeth_upper", "teeth_lower", "mouth")
 # What takes its colour from which parts of the embedded head; eyeballs by the outer one's centre and cornea
 PAINTED = (
-    (slice(SKIN, 13294), slice(0), ("mouth",)), (slice(14062, 17039), slice(0), ("mouth", "tongue")),
+    (slice(SKIN, 13294), slice(0), ("mouth",)), (slice(14062, 17039), slice(0), ("tongue",)),
     (slice(17039, 19247), slice(0), ("teeth_upper",)), (slice(19247, 21451), slice(0), ("teeth_lower",)),
     (EYES[0], CORNEAS[0], ("eye_left",)), (EYES[1], CORNEAS[1], ("eye_right",)),
 )
@@ -49,6 +49,7 @@ ATLAS = ((0.0, 0.25, 0.75), (0.75, 0.75, 0.25), (0.75, 0.5, 0.25), (0.75, 0.25, 
          (0.0, 0.0, 0.25), (0.25, 0.0, 0.25), (0.5, 0.0, 0.25), (0.75, 0.0, 0.25))          # outer and inner balls, left and right
 EYE_TILES = (21451, 22221, 23021, 23791)
 MARGIN = 0.01                       # of a tile, so that neighbours do not bleed
+TEETH_SHADE = 0.75                  # ICT's lips stand a little apart, and nothing casts a shadow on the teeth behind them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,10 +83,11 @@ def registration() -> Registration:
             own = topology(file.get_tensor("triangles"))
         if facts["ours"] != own or facts["ict"] != ICT_TOPOLOGY:
             raise ValueError("it was made for another topology")
-        places = {name: SurfacePoints(triangle=jnp.asarray(tensors[f"{name}_triangle"], jnp.int32),
+        places: dict[str, Any] = {name: SurfacePoints(triangle=jnp.asarray(tensors[f"{name}_triangle"], jnp.int32),
                                       barycentric=jnp.asarray(shares(tensors[f"{name}_share"]), jnp.float32))
                   for name in ("to_ict", "from_ict", "contour", "dense")}
-        weights = {name: jnp.asarray(tensors[name], jnp.float32) / 255 for name in ("to_ict_weight", "from_ict_weight")}
+        weights: dict[str, Any] = {f"{name}_weight": jnp.asarray(tensors[f"{name}_weight"] / np.float32(255))
+                                   for name in ("to_ict", "from_ict")}
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise FitkitError(
             "E_DATA", f"the table {REGISTRATION} cannot be used ({error}); install fitkit again to restore it") from error
@@ -108,13 +110,16 @@ def load(path: str | pathlib.Path, *, face_only: bool = False) -> MorphableModel
     count, faces = (FACE, FACE_TRIANGLES) if face_only else (ict_source.VERTICES, OPAQUE_TRIANGLES)
     triangles = ict.triangles[:faces]
     uv, uv_triangles = _atlas(ict.uv, ict.uv_triangles[:faces], triangles)
-    colours = jnp.concatenate([own.albedo_mean[None], own.albedo]).transpose(1, 0, 2).reshape(own.mean.shape[0], -1)
-    colours = points_on(table.from_ict, own.triangles, colours).reshape(-1, 1 + own.albedo.shape[0], 3).transpose(1, 0, 2)
+    colours = _painted(table.from_ict, own, np.concatenate([own.albedo_mean[None], own.albedo]).transpose(1, 0, 2))
+    colours[slice(*TEETH)] *= TEETH_SHADE
+    masks = _painted(table.from_ict, own, np.asarray(own.regions).T)
+    # a fit compares no pixel whose place on the embedded head is in doubt: inside the nostrils, behind the lids
+    masks[:, own.region_names.index("fit_skin")] *= np.clip(2 * np.asarray(table.from_ict_weight), 0, 1)
     names = tuple(arkit_name(name) for name in ict.expression_names)
     arrays: dict[str, Any] = {
         "mean": ict.neutral[:count], "identity": ict.identity[:, :count], "expression": ict.expression[:, :count],
-        "albedo_mean": colours[0, :count], "albedo": colours[1:, :count], **_expression_tables(own, names), "uv": uv,
-        "regions": points_on(table.from_ict, own.triangles, own.regions.T).T[:, :count], "dense_weight": own.dense_weight,
+        "albedo_mean": colours[:count, 0], "albedo": colours[:count, 1:].transpose(1, 0, 2), "uv": uv,
+        "regions": masks[:count].T, "dense_weight": own.dense_weight, **_expression_tables(own, names),
     }
     whole: dict[str, Any] = {"triangles": triangles, "uv_triangles": uv_triangles, "part": _parts(triangles),
                              "mirror": _mirror(ict.neutral[:count])}
@@ -142,14 +147,21 @@ def topology(triangles: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(triangles, np.int32).tobytes()).hexdigest()
 
 
+def _painted(places: SurfacePoints, own: MorphableModel, values: Float[np.ndarray, "V *c"]) -> Float[np.ndarray, "W *c"]:
+    """Values per vertex of the embedded head, at places on it. In NumPy: operations of JAX would each be compiled first."""
+    corners = np.asarray(own.triangles)[np.asarray(places.triangle)]
+    share = np.asarray(places.barycentric)
+    return np.einsum("wk,wk...->w...", share, values[corners])
+
+
 def _expression_tables(own: MorphableModel, names: tuple[str, ...]) -> dict[str, Any]:
     """Bounds and scales of the embedded head's expressions; a half that ICT splits off has those of the whole."""
     def row(name: str) -> int:
         whole = name.removesuffix("Left").removesuffix("Right")
         return own.expression_names.index(name if name in own.expression_names else whole)
 
-    rows = jnp.array([row(name) for name in names])
-    return {f"expression_{kind}": getattr(own, f"expression_{kind}")[rows] for kind in ("lower", "upper", "scale")}
+    rows = [row(name) for name in names]
+    return {f"expression_{kind}": np.asarray(getattr(own, f"expression_{kind}"))[rows] for kind in ("lower", "upper", "scale")}
 
 
 def _parts(triangles: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, " F"]:
@@ -160,7 +172,7 @@ def _parts(triangles: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, " F"]:
 
 def _mirror(vertices: Float[np.ndarray, "V 3"]) -> Int[np.ndarray, " V"]:
     """Vertex at the mirrored place; ICT's neutral head is symmetric to 0.1 mm but for its tongue."""
-    return scipy.spatial.cKDTree(vertices).query(vertices * np.float32([-1, 1, 1]))[1]
+    return scipy.spatial.cKDTree(vertices).query(vertices * np.array([-1, 1, 1], np.float32))[1]
 
 
 def _at_vertices(vertices: Int[np.ndarray, " n"], triangles: Int[np.ndarray, "F 3"]) -> SurfacePoints:
@@ -168,7 +180,8 @@ def _at_vertices(vertices: Int[np.ndarray, " n"], triangles: Int[np.ndarray, "F 
     flat = triangles.ravel()
     order = np.argsort(flat, kind="stable")
     corner = order[np.searchsorted(flat[order], vertices)]
-    return SurfacePoints(triangle=jnp.asarray(corner // 3, jnp.int32), barycentric=jnp.eye(3, dtype=jnp.float32)[corner % 3])
+    share = np.eye(3, dtype=np.float32)[corner % 3]
+    return SurfacePoints(triangle=jnp.asarray(corner // 3, jnp.int32), barycentric=jnp.asarray(share))
 
 
 def _atlas(
