@@ -20,7 +20,7 @@ import tyro
 import fitkit
 from fitkit import configuration
 from fitkit.errors import FitkitError
-from fitkit.options import COMMANDS, Command, Doctor, Fit, General, Recipes, Render
+from fitkit.options import COMMANDS, Command, Doctor, EvalFolder, EvalSynthetic, Fit, General, Recipes, Render
 from fitkit.report import Level, Report, failure
 
 DESCRIPTION = """From a photograph of a face to a 3D face.
@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
         status = 0
         if (parsed := parse(arguments)) is not None:
             options, fields = parsed
-            speech = Report(level=_level(options.general), as_json=getattr(options, "json", False))
+            speech = Report(level=_level(options.general), as_json=getattr(options, "json", False) is True)
             with _warnings_said(speech):
                 status = _dispatch(options, fields, speech)
         sys.stdout.flush()  # a reader that has gone is noticed here, not at the interpreter's end
@@ -85,6 +85,11 @@ def parse(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
         _introduce(arguments)
         return None
     name, *rest = arguments
+    if any(command.startswith(f"{name} ") for command in COMMANDS):
+        if not rest or rest[0] in ("-h", "--help"):
+            _introduce(["--help"] if rest else [], group=name)
+            return None
+        name, rest = f"{name} {rest[0]}", rest[1:]
     configuration.check_choice(name, COMMANDS, code="E_USAGE", what="command")
     options = _read(name, rest, None)
     if not isinstance(options, Fit) or options.config is None:
@@ -106,15 +111,18 @@ def _defaults(table: dict[str, Any], path: str) -> Fit:
     return Fit(**configuration.check_fields(Fit, own, where=path), general=general)
 
 
-def _introduce(arguments: Sequence[str]) -> None:
+def _introduce(arguments: Sequence[str], group: str = "") -> None:
+    """Print the help of all commands, or of those of a group; the version, where it was asked for."""
+    prog, prefix = f"fitkit {group}".strip(), f"{group} ".lstrip()
+    commands = {name.removeprefix(prefix): kind for name, kind in COMMANDS.items() if name.startswith(prefix)}
     if not arguments:
-        raise FitkitError("E_USAGE", f"no command was named; there are {', '.join(COMMANDS)}, and fitkit --help explains them")
+        raise FitkitError("E_USAGE", f"no command was named; there are {', '.join(commands)}, and {prog} --help explains them")
     if arguments[0] == "--version":
         print(f"fitkit {fitkit.__version__}")
         return
     with contextlib.suppress(SystemExit):  # tyro exits after its help
         tyro.extras.subcommand_cli_from_dict(
-            {**COMMANDS}, prog="fitkit", description=DESCRIPTION, args=["--help"], config=_NO_PAIRS
+            {**commands}, prog=prog, description="" if group else DESCRIPTION, args=["--help"], config=_NO_PAIRS
         )
 
 
@@ -134,7 +142,8 @@ def _read(name: str, arguments: Sequence[str], default: Command | None) -> Comma
         raise FitkitError("E_USAGE", f"{_sentence(said.getvalue())}; fitkit {name} --help explains the options") from None
     if unknown:
         fields = dataclasses.fields(kind) + dataclasses.fields(General)
-        flags = ["--" + field.name.replace("_", "-") for field in fields if field.name not in ("photo", "result", "general")]
+        others = ("photo", "result", "results", "general")
+        flags = ["--" + field.name.replace("_", "-") for field in fields if field.name not in others]
         word = unknown[0].partition("=")[0]
         if not word.startswith("-"):
             raise FitkitError("E_USAGE", f"fitkit {name} does not take {unknown[0]!r}; fitkit {name} --help explains what it takes")
@@ -178,6 +187,14 @@ def _dispatch(options: Command, fields: dict[str, Any], speech: Report) -> int:
         return run_fit(options, fields, speech)
     if isinstance(options, Render):
         return _render(options, speech)
+    if isinstance(options, EvalSynthetic):
+        from fitkit.evaluating import run_synthetic
+
+        return run_synthetic(options, speech)
+    if isinstance(options, EvalFolder):
+        from fitkit.eval_folder import run_eval_folder
+
+        return run_eval_folder(options, speech)
     from fitkit import doctor
 
     if isinstance(options, Doctor):

@@ -134,5 +134,79 @@ class Recipes:
     general: OmitArgPrefixes[General] = General()
 
 
-Command = Fit | Render | Doctor | Heads | Recipes
-COMMANDS: dict[str, type[Command]] = {"fit": Fit, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalSynthetic:
+    """Measure fits on rendered pictures of ICT-FaceKit people, whose shape is known; beside them the mean head and the floor.
+
+    Pictures are rendered once, by Mitsuba (pip install 'fitkit[eval]'), and kept; later runs cost the fits alone. A run that was
+    stopped goes on where it was. Tune on --split develop; report --split test.
+
+    Examples:
+      fitkit eval synthetic --truth ict:ict-facekit.tar.xz
+      fitkit eval synthetic --truth ict:ict-facekit.tar.xz --subjects 5 --yaw 0 30 --recipe landmarks
+      fitkit eval synthetic --truth ict:ict-facekit.tar.xz --split test --json scores.json --page scores.html
+    """
+
+    truth: Annotated[str, arg(metavar="ict:PATH", help_behavior_hint="")] = ""
+    """Where the truth comes from: folder or archive of ICT-FaceKit Light."""
+    split: Literal["develop", "test"] = "develop"
+    """Which subjects: seeds 0-19 to develop on, 100-119 to report."""
+    subjects: Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="")] = None
+    """Only the first so many. Without it: all 20."""
+    yaw: Annotated[tuple[int, ...], arg(metavar="DEGREES")] = (0, 30, 60)
+    """How far the heads are turned; which way is drawn."""
+    recipe: Annotated[str, arg(metavar="NAME")] = "inverse_rendering"
+    """How to fit; `fitkit recipes` lists them."""
+    head: Annotated[str, arg(metavar="NAME")] = "makehuman"
+    """Morphable head; `fitkit heads` lists them."""
+    set: Annotated[Words, arg(metavar="FIELD=VALUE")] = ()
+    """Another value for a field of the recipe; `fitkit recipes NAME` lists them."""
+    cache: Annotated[str | None, arg(metavar="DIRECTORY", help_behavior_hint="")] = None
+    """Where pictures and floors are kept. Without it: the user's cache directory."""
+    json: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Write every picture's scores and the table to this file."""
+    page: Annotated[str | None, arg(metavar="FILE.html", help_behavior_hint="")] = None
+    """Write a page with every picture, its fit and its errors on the head."""
+    general: OmitArgPrefixes[General] = General()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalFolder:
+    """Measure fits against your own scans: distance to the scan in mm, beside our mean head and beside the floor.
+
+    RESULTS is a folder that `fitkit fit --out RESULTS` wrote. The scans lie in TRUTH, each with its landmarks beside it:
+      meshes/anna.obj   or .ply; a file of its own, or the only one in a folder of that name (meshes/anna/scan.ply)
+      meshes/anna.pts   or .txt, .json, .npy, .pp: x y z of the 68 iBUG points, or of 7 in this order: outer and inner corner
+                        of the right eye, inner and outer corner of the left, bottom of the nose, right and left mouth corner
+
+    A photo belongs to the scan of its name: anna.jpg, anna_2.jpg, anna-side.png and anna/IMG_01.jpg all to anna.
+
+    Examples:
+      fitkit fit photos/ --out out && fitkit eval folder out --truth meshes/
+      fitkit eval folder out --truth scans/ --neutral --metric now     as the NoW challenge: scans without expression
+      fitkit eval folder out --truth scans/ --unit m --json > errors.json
+
+    Measures: now (scan to mesh, with scale and without), micc (95 mm round the nose, both ways; needs 68 points and triangles),
+    facecap (point to point). Exit status: 0 every result was measured, 1 one could not be.
+    """
+
+    results: Annotated[Positional[str], arg(metavar="RESULTS", help_behavior_hint="")] = ""
+    """A folder of result folders, or one result folder."""
+    truth: Annotated[str, arg(metavar="TRUTH", help_behavior_hint="")] = ""
+    """The folder of the scans and their landmarks."""
+    metric: Annotated[str, arg(metavar="LIST")] = "now"
+    """What to measure, separated by commas: now, micc, facecap, all."""
+    unit: Annotated[Literal["mm", "cm", "m"], arg(metavar="mm|cm|m")] = "mm"
+    """Unit of the scans and their landmarks."""
+    neutral: Flag = False
+    """Measure the fitted face without its expression, for scans of a neutral face."""
+    json: Flag = False
+    """Write one JSON object to standard output, and nothing else there: every result's errors, and the table's numbers."""
+    general: OmitArgPrefixes[General] = General()
+
+
+Command = Fit | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder
+# a name of two words is a command of a group
+COMMANDS: dict[str, type[Command]] = {
+    "fit": Fit, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes, "eval synthetic": EvalSynthetic,
+    "eval folder": EvalFolder}

@@ -13,7 +13,7 @@ from tests.source import ROOT, classes, definitions, dotted, imports, modules, t
 # types <- geometry, camera, morphable, raster, shading <- render <- losses, solvers <- models <- recipes <- api <- cli
 LAYERS: dict[str, tuple[str, ...]] = {
     "contracts": ("errors", "types"),
-    "files": ("files", "decode", "images", "configuration", "device"),
+    "files": ("files", "decode", "images", "configuration", "device", "scans"),
     "geometry": ("geometry", "camera", "pose", "morphable", "correspondence", "visibility", "raster", "shading", "texture",
                  "landmarks", "initialize", "subdivision"),
     "metrics": ("surface", "alignment", "metrics", "depth_error"),
@@ -24,7 +24,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "recipes": ("recipes",),
     "api": ("api",),
     "evaluation": ("evaluation",),
-    "cli": ("options", "report", "fitting", "doctor", "cli"),
+    "cli": ("options", "report", "fitting", "doctor", "evaluating", "eval_folder", "cli"),
 }
 RANK = {f"fitkit.{module}": rank for rank, layer in enumerate(LAYERS.values()) for module in layer}
 CLI = [f"fitkit.{module}" for module in LAYERS["cli"]]

@@ -1,11 +1,10 @@
 """How the foreign people are painted: procedural skin, brows, lips, eyes and teeth, in the foreign head's own layout.
 
-Colours are functions of the place on the head without identity or expression, so they fill any subdivision of its mesh. Tone follows
-melanin and blood from pale to dark; nothing here knows our albedo model or what it was made from. Linear RGB.
+Colours are functions of the place on the head without identity or expression, so they fill any subdivision of its mesh. Tone
+follows melanin and blood from pale to dark; nothing here knows our albedo model or what it was made from. Linear RGB.
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 import scipy.interpolate
@@ -128,7 +127,8 @@ def tone(points: Float[np.ndarray, "n 3"], marks: Float[np.ndarray, "68 3"], loo
     generator = np.random.default_rng((look.key, 7))
     frontal = np.flatnonzero(points[:, 2] > marks[[36, 45], 2].mean() - 30)
     for place in points[generator.choice(frontal, generator.integers(2, MOLES))]:
-        melanin = melanin + generator.uniform(0.2, 0.6) * soft(np.linalg.norm(points - place, axis=1) - generator.uniform(0.5, 1.4), 0.8)
+        depth, radius = generator.uniform(0.2, 0.6), generator.uniform(0.5, 1.4)
+        melanin = melanin + depth * soft(np.linalg.norm(points - place, axis=1) - radius, 0.8)
     colour = np.exp(PALE + (DARK - PALE) * np.clip(melanin, 0, 1.15)[:, None])
     return colour * np.exp(np.outer(blood * (1 - 0.5 * look.melanin), [0.02, -0.10, -0.085]))
 
@@ -142,9 +142,7 @@ def hair(points: Float[np.ndarray, "n 3"], marks: Float[np.ndarray, "68 3"], loo
     for brow, outer in ((marks[17:22], 0), (marks[22:27], -1)):
         line = scipy.interpolate.CubicSpline(np.arange(5), brow[:, :2])(np.linspace(0, 4, 40))
         thickness = np.linspace(1.6, 4.2, 40) if outer == 0 else np.linspace(4.2, 1.6, 40)
-        gap = (np.linalg.norm(points[:, None, :2] - line, axis=2) - thickness).min(axis=1) if len(points) < 1000 else _gap(
-            points[:, :2], line, thickness)
-        density = np.maximum(density, look.brow * soft(gap, 2.4) * strands * front)
+        density = np.maximum(density, look.brow * soft(_gap(points[:, :2], line, thickness), 2.4) * strands * front)
     eyes, nose, chin = marks[36:48].mean(axis=0), marks[33], marks[8]
     below = soft(points[:, 1] - (nose[1] - 6) - 0.18 * np.maximum(np.abs(points[:, 0]) - 25, 0), 9) * soft(
         chin[1] - 22 - points[:, 1], 18) * soft(eyes[2] - 75 - points[:, 2], 25)
@@ -153,12 +151,13 @@ def hair(points: Float[np.ndarray, "n 3"], marks: Float[np.ndarray, "68 3"], loo
     height = points[:, 1] - (eyes[1] + 62) + 3 * noise(points, 12, (look.key, 10))
     line = height + 1.15 * np.maximum(eyes[2] - 22 - points[:, 2], 0)
     nape = points[:, 1] - (nose[1] - 15)
-    ear = 26 - np.linalg.norm((points - [np.sign(0), eyes[1] - 22, eyes[2] - 78]) * [0.0, 0.75, 1.0], axis=1)
+    ear = 26 - np.linalg.norm((points - [0, eyes[1] - 22, eyes[2] - 78]) * [0.0, 0.75, 1.0], axis=1)
     scalp = soft(-line, 10) * soft(-nape, 25) * soft(ear, 8)
     return np.maximum(density, look.crop * scalp * grain)
 
 
 def _gap(points: Float[np.ndarray, "n 2"], line: Float[np.ndarray, "k 2"], thickness: Float[np.ndarray, " k"]) -> np.ndarray:
+    """Distance to a band of varying thickness, mm; negative inside."""
     result = np.full(len(points), 60.0)
     near = np.flatnonzero(((points > line.min(axis=0) - 12) & (points < line.max(axis=0) + 12)).all(axis=1))
     result[near] = (np.linalg.norm(points[near, None] - line, axis=2) - thickness).min(axis=1)
@@ -182,5 +181,3 @@ def blend(below: np.ndarray, above: np.ndarray, amount: Float[np.ndarray, " n"])
     """`above` laid over `below`."""
     return below + (above - below) * amount[:, None]
 
-
-Painter = Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, "n 3"]]

@@ -64,7 +64,8 @@ def prepare(model: MorphableModel) -> Prepared:
 
 
 def register(
-    head: Prepared, scan: Float[np.ndarray, "N 3"], marks: Float[np.ndarray, "68 3"], *, strength: float = STRENGTH, steps: int = STEPS
+    head: Prepared, scan: Float[np.ndarray, "N 3"], marks: Float[np.ndarray, "68 3"], *, strength: float = STRENGTH,
+    steps: int = STEPS
 ) -> Float[np.ndarray, " K"]:
     """Coefficients of identity and expression that lay `head` on the points of `scan`.
 

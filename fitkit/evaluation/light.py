@@ -23,9 +23,11 @@ def environment(generator: np.random.Generator) -> Float[np.ndarray, "h w 3"]:
     """Radiance round a person: walls or sky, then one to three windows or lamps, scaled to one exposure."""
     toward = directions()
     up = toward[..., 1:2]
-    above, level, below = (tint(generator, 0.25) * generator.uniform(low, high) for low, high in ((0.4, 1.4), (0.2, 0.9), (0.08, 0.5)))
+    ranges = (0.4, 1.4), (0.2, 0.9), (0.08, 0.5)
+    above, level, below = (tint(generator, 0.25) * generator.uniform(*brightness) for brightness in ranges)
     radiance = level + (above - level) * np.clip(up, 0, 1) + (below - level) * np.clip(-up, 0, 1)
-    clutter = scipy.ndimage.gaussian_filter(generator.standard_normal((HEIGHT, WIDTH, 1)), (5, 7, 0), mode=("nearest", "wrap", "wrap"))
+    grain = generator.standard_normal((HEIGHT, WIDTH, 1))
+    clutter = scipy.ndimage.gaussian_filter(grain, (5, 7, 0), mode=("nearest", "wrap", "wrap"))
     radiance = radiance * np.exp(0.35 * clutter / clutter.std())
     for number in range(generator.integers(1, 4)):
         # the first light stands before the face, so that no picture is a silhouette; others anywhere round it

@@ -1,8 +1,8 @@
 """The photograph: a foreign person, its complexion and its light, through Mitsuba 3's path tracer and a simple camera.
 
-Another renderer than ours, on purpose: perspective lens, environment light, cast shadows, a glossy coat on the skin; then lens blur,
-sensor noise, white balance, a tone curve and JPEG. Mitsuba is the extra `eval`; it wakes here, inside `photograph`, and nowhere else.
-Lashes, tear fluid and shadow cards of ICT-FaceKit are transparent cards and are left out.
+Another renderer than ours, on purpose: perspective lens, environment light, cast shadows, a glossy coat on the skin; then lens
+blur, sensor noise, white balance, a tone curve and JPEG. Mitsuba is the extra `eval`; it wakes here, inside `photograph`, and
+nowhere else. Lashes, tear fluid and shadow cards of ICT-FaceKit are transparent in a renderer of skin and are left out.
 """
 
 import dataclasses
@@ -16,7 +16,6 @@ import trimesh
 from jaxtyping import Float, Int
 from PIL import Image
 
-from fitkit import camera as cameras
 from fitkit.errors import FitkitError
 from fitkit.evaluation import complexion, light
 from fitkit.evaluation.truth import Person, View
@@ -107,7 +106,8 @@ def dressed(
         "interior": part(INTERIOR, 0, complexion.SOCKET, wet), "gums": part(GUMS, 0, complexion.GUM, wet),
         "teeth": part(TEETH, 0, complexion.TEETH, wet), "shirt": shirt(rotation, translation, generator)}
     for number, bounds in enumerate(EYES):
-        parts[f"eye{number}"] = part(bounds, 2, lambda places: complexion.eyeball(places, look), {"roughness": 0.06, "specular": 0.6})
+        clear = {"roughness": 0.06, "specular": 0.6}
+        parts[f"eye{number}"] = part(bounds, 2, lambda places: complexion.eyeball(places, look), clear)
     return parts
 
 
@@ -157,7 +157,8 @@ def develop(radiance: Float[np.ndarray, "h w 3"], generator: np.random.Generator
     """A camera's way from light to file: exposure, white balance, lens blur, noise, a shoulder for highlights, JPEG."""
     exposed = radiance * 2.0 ** generator.normal(0, 0.3) * light.tint(generator, 0.04)
     blurred = scipy.ndimage.gaussian_filter(exposed, (*[generator.uniform(0.35, 0.9)] * 2, 0))
-    noisy = blurred + generator.normal(0, 1, radiance.shape) * np.sqrt(np.clip(blurred, 0, None) * 2e-4 + 1e-6) * generator.uniform(0.3, 1.5)
+    grain = generator.normal(0, 1, radiance.shape) * np.sqrt(np.clip(blurred, 0, None) * 2e-4 + 1e-6)
+    noisy = blurred + grain * generator.uniform(0.3, 1.5)
     knee = 0.7
     rolled = np.where(noisy > knee, knee + (1 - knee) * np.tanh((noisy - knee) / (1 - knee) / 2), noisy)
     coded = np.asarray(linear_to_srgb(jnp.asarray(np.clip(rolled, 0, 1), jnp.float32)))

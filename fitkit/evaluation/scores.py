@@ -2,8 +2,8 @@
 
     gap closed = (E_mean - E_fit) / (E_mean - E_floor)
 
-on means over pictures, where E is the mean scan-to-mesh distance after the NoW alignment. A picture without a fit counts as the mean
-head: that is what its user is left with. Intervals come from drawing whole subjects, with all of their pictures, again and again.
+on means over pictures, where E is the mean scan-to-mesh distance after the NoW alignment. A picture without a fit counts as the
+mean head: that is what its user is left with. Intervals come from drawing whole subjects, with all of their pictures.
 """
 
 import dataclasses
@@ -56,7 +56,7 @@ def gap_closed(mean_head: Float[np.ndarray, "*n k"], fit: Float[np.ndarray, "*n 
 
 
 def interval(
-    errors: Float[np.ndarray, "3 k"], subjects: Sequence[int], *, draws: int = DRAWS, seed: int = 0
+    errors: Float[np.ndarray, "3 k"], subjects: Sequence[int] | Sequence[str], *, draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, float]:
     """95 % interval of the gap closed over subjects drawn with replacement, mean head, fit and floor of a subject together.
 

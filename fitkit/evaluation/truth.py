@@ -15,7 +15,7 @@ from fitkit import camera as cameras
 from fitkit.models.ict_source import IctArrays
 from fitkit.types import Camera
 
-SPLITS = {"develop": range(0, 20), "test": range(100, 120)}
+SPLITS = {"develop": range(20), "test": range(100, 120)}
 FACE = 9409              # vertices 0..9408: the face area, with forehead, temples and jaw
 LENS = (35.0, 85.0)      # mm on full frame: its longer side is 36 mm
 FULL_FRAME = 36.0

@@ -1,0 +1,65 @@
+"""`fitkit eval synthetic`: reads the options, runs the measurement, prints its table, writes its files. Work: `evaluation`."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from fitkit import configuration, device, files, report
+from fitkit.errors import FitkitError
+from fitkit.options import EvalSynthetic
+from fitkit.report import Report
+
+
+def run_synthetic(options: EvalSynthetic, speech: Report) -> int:
+    """Measure on synthetic truth, print the table, and return the exit status.
+
+    Raises:
+        FitkitError: E_USAGE, E_FIELD, E_RECIPE, E_HEAD, E_DATA (truth, Mitsuba), E_OUTPUT.
+    """
+    chosen = _choices(options)
+    device.select_device(options.general.device)
+    device.keep_compiled_programs()
+    from fitkit.evaluation import page, scores, synthetic, table
+
+    plan = synthetic.Plan(**chosen)
+    rows: list[str] = []
+    with report.progress(speech, synthetic.pieces(plan)) as (voice, turn):
+
+        def look(evidence: Any) -> None:
+            voice.note(table.line(evidence.score), level=2)
+            if options.page:
+                rows.append(page.row(evidence))
+
+        found = synthetic.run(plan, turn=turn, look=look)
+    summary = scores.by_yaw(found)
+    text = table.table(summary)
+    print(text)
+    for failure in table.failures(found):
+        speech.note(failure)
+    if options.json:
+        record = {"split": options.split, "recipe": options.recipe, "head": options.head, "fields": dict(plan.fields),
+                  "pictures": synthetic.PICTURES, "table": summary, "scores": [dataclasses.asdict(score) for score in found]}
+        files.write_bytes(options.json, json.dumps(record, indent=1).encode())
+    if options.page:
+        title = f"{options.split} split, {len(plan.seeds)} subjects, recipe {options.recipe}, head {options.head}"
+        files.write_bytes(options.page, page.compose(title, text, rows))
+    return 0
+
+
+def _choices(options: EvalSynthetic) -> dict[str, Any]:
+    """The fields of `synthetic.Plan`, checked before anything is computed."""
+    kind, _, path = options.truth.partition(":")
+    if kind != "ict" or not path:
+        raise FitkitError("E_USAGE", f"--truth {options.truth!r} names no truth; write --truth ict:PATH with the folder or archive "
+                          "of ICT-FaceKit Light")
+    if options.subjects is not None and not 1 <= options.subjects <= 20:
+        raise FitkitError("E_USAGE", f"--subjects must be 1 to 20, not {options.subjects}")
+    if not options.yaw or not all(0 <= yaw <= 90 for yaw in options.yaw):
+        raise FitkitError("E_USAGE", f"--yaw takes angles from 0 to 90 degrees, not {options.yaw}; write --yaw 0 30 60, say")
+    import platformdirs
+
+    first = {"develop": 0, "test": 100}[options.split]
+    cache = Path(options.cache) if options.cache else Path(platformdirs.user_cache_dir("fitkit", appauthor=False)) / "evaluation"
+    return {"truth": path, "cache": cache, "seeds": tuple(range(first, first + (options.subjects or 20))), "yaws": options.yaw,
+            "recipe": options.recipe, "head": options.head, "fields": configuration.parse_assignments(options.set)}
