@@ -1,0 +1,162 @@
+"""Reads a user's scans (OBJ, PLY) and their 3D landmarks; gives float64 arrays in millimetres to `evaluation`.
+
+Files come from anywhere: sizes are checked before reading, nothing that could carry code is opened, and a mesh's materials and
+textures are left alone. Parsing meshes is trimesh's.
+"""
+
+import dataclasses
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from fitkit.errors import FitkitError
+
+MESHES = (".obj", ".ply")
+LANDMARKS = (".pts", ".txt", ".json", ".npy", ".pp")
+UNITS = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+_LARGEST_MESH = 2**30              # bytes
+_LARGEST_LANDMARKS = 2**20
+_EYES = (55.0, 140.0)              # mm between the outer eye corners of a person, generously
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scan:
+    """The truth about one face."""
+
+    name: str
+    vertices: Float[np.ndarray, "N 3"]       # mm, any frame; no place twice
+    triangles: Int[np.ndarray, "F 3"]        # F = 0: a point cloud
+    landmarks: Float[np.ndarray, "L 3"]      # mm; the 68 iBUG points, or NoW's 7 of them; NaN where one is not known
+
+
+def find_scans(folder: Path) -> dict[str, Path]:
+    """The scans of a folder by name: its meshes by their own names, and those of its subfolders by the subfolder's.
+
+    Raises:
+        FitkitError: E_SCAN where there is no such folder, no scan in it, or two of one name.
+    """
+    if not folder.is_dir():
+        raise FitkitError("E_SCAN", f"there is no folder {folder}; name the folder of the scans with --truth")
+    found: dict[str, Path] = {}
+    for path in sorted([*folder.glob("*"), *folder.glob("*/*")]):
+        if path.suffix.lower() in MESHES and path.is_file():
+            name = path.stem if path.parent == folder else path.parent.name
+            if name in found:
+                raise FitkitError("E_SCAN", f"two scans are named {name}, {found[name]} and {path}; keep one")
+            found[name] = path
+    if not found:
+        raise FitkitError("E_SCAN", f"there is no scan in {folder}; put NAME.obj or NAME.ply there, and its landmarks NAME.pts")
+    return found
+
+
+def read_scan(path: Path, *, name: str | None = None, unit: str = "mm") -> Scan:
+    """A scan and the landmarks beside it, which have its name and one of the endings in `LANDMARKS`.
+
+    Args:
+        path: an OBJ or PLY file.
+        name: of the scan; the file's own otherwise.
+        unit: of mesh and landmarks, one of `UNITS`.
+
+    Raises:
+        FitkitError: E_SCAN, naming the file, what is wrong or missing, and what mends it.
+    """
+    vertices, triangles = read_mesh(path)
+    landmarks = read_landmarks(find_landmarks(path)) * UNITS[unit]
+    corners = landmarks[[36, 45]] if len(landmarks) == 68 else landmarks[[0, 3]]
+    apart = float(np.linalg.norm(corners[1] - corners[0]))
+    if not _EYES[0] <= apart <= _EYES[1]:
+        raise FitkitError("E_SCAN", f"the outer eye corners of {path.name} are {apart:.4g} mm apart, and a person's some 90; is its"
+                          f" unit {unit}, and are its landmarks in the order of iBUG? --unit says mm, cm or m")
+    return Scan(name=name or path.stem, vertices=vertices * UNITS[unit], triangles=triangles, landmarks=landmarks)
+
+
+def read_mesh(path: Path) -> tuple[Float[np.ndarray, "N 3"], Int[np.ndarray, "F 3"]]:
+    """Vertices, no place twice, and triangles (none for a point cloud) of an OBJ or PLY file, in its own unit.
+
+    Raises:
+        FitkitError: E_SCAN where it cannot be read, or holds nothing or numbers that are not finite.
+    """
+    import trimesh
+
+    data = _bytes(path, _LARGEST_MESH)
+    try:
+        # a stream without a resolver: no file is opened that the mesh names
+        mesh = trimesh.load(io.BytesIO(data), file_type=path.suffix[1:].lower(), process=False, skip_materials=True)
+        parts: list[Any] = list(mesh.dump()) if isinstance(mesh, trimesh.Scene) else [mesh]
+        offsets = np.cumsum([0, *(len(part.vertices) for part in parts)])
+        vertices = np.concatenate([np.zeros((0, 3)), *(part.vertices for part in parts)])
+        faces = [part.faces + offset for part, offset in zip(parts, offsets, strict=False) if hasattr(part, "faces")]
+        triangles = np.concatenate([np.zeros((0, 3), int), *faces])
+    except Exception as error:      # a parser of damaged files may raise anything
+        raise FitkitError("E_SCAN", f"{path} is not a mesh that can be read ({type(error).__name__}: {error}); export it again as"
+                          " OBJ or PLY") from error
+    if not len(vertices):
+        raise FitkitError("E_SCAN", f"{path} holds no vertices; export it again")
+    bad = int((~np.isfinite(vertices)).any(axis=1).sum())
+    if bad:
+        raise FitkitError("E_SCAN", f"{bad} of the {len(vertices)} vertices of {path} are not finite; clean the scan first")
+    vertices, place = np.unique(np.asarray(vertices, np.float64), axis=0, return_inverse=True)      # texture seams double them
+    return vertices, place.reshape(-1)[triangles]
+
+
+def find_landmarks(path: Path) -> Path:
+    """The landmark file beside a scan.
+
+    Raises:
+        FitkitError: E_SCAN, naming the files that would do.
+    """
+    names = [path.with_suffix(ending) for ending in LANDMARKS]
+    found = [name for name in names if name.is_file()]
+    if not found:
+        raise FitkitError("E_SCAN", f"the scan {path} has no landmarks; put its 7 or 68 points in 3D beside it, as"
+                          f" {', '.join(name.name for name in names[:-1])} or {names[-1].name}")
+    return found[0]
+
+
+def read_landmarks(path: Path) -> Float[np.ndarray, "L 3"]:
+    """The 7 or 68 points of a landmark file, in its own unit.
+
+    `.pts` (rows between braces), `.txt` (rows of x y z), `.json` (a list of [x, y, z]), `.npy` (an array), `.pp` (MeshLab's picked
+    points, in the order of the file).
+
+    Raises:
+        FitkitError: E_SCAN where it holds anything else.
+    """
+    data = _bytes(path, _LARGEST_LANDMARKS)
+    try:
+        if path.suffix.lower() == ".npy":
+            points = np.load(io.BytesIO(data), allow_pickle=False)
+        elif path.suffix.lower() == ".json":
+            points = np.array(json.loads(data))
+        else:
+            points = np.array(_rows(data.decode(), path.suffix.lower()))
+        if points.dtype.kind not in "fiu" or points.shape not in ((7, 3), (68, 3)):
+            raise ValueError(f"it holds {points.dtype} of shape {points.shape}")
+    except (ValueError, OSError, EOFError) as error:
+        raise FitkitError("E_SCAN", f"the landmarks {path} are not 7 or 68 points of three numbers ({error}); the order is iBUG's,"
+                          " and of seven: the outer and inner corner of the right eye, the inner and outer corner of the left, the"
+                          " bottom of the nose, the right and left corner of the mouth") from error
+    return points.astype(np.float64)
+
+
+def _rows(text: str, ending: str) -> list[list[float]]:
+    if ending == ".pp":
+        tags = re.findall(r"<point\b[^>]*>", text)
+        return [[float(re.findall(rf'\b{axis}="([^"]*)"', tag)[0]) for axis in "xyz"] for tag in tags if ' x="' in tag]
+    body = text.partition("{")[2].partition("}")[0] if ending == ".pts" else text
+    return [[float(word) for word in line.replace(",", " ").split()] for line in body.splitlines() if line.strip()]
+
+
+def _bytes(path: Path, most: int) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > most:
+            raise FitkitError("E_SCAN", f"{path} has {size:,} bytes, and at most {most:,} are read; thin it out")
+        return path.read_bytes()
+    except OSError as error:
+        raise FitkitError("E_SCAN", f"{path} cannot be read: {error.strerror or error}; correct --truth") from error
