@@ -9,5 +9,6 @@ Stands above `api`: it calls `fit` as a user does and hands it nothing but the p
     floor.py      how near our head could come with nothing in between
     scores.py     errors, gap closed, bootstrap
     synthetic.py  the run: cache, fits, table
+    folder.py     the run on a user's own scans: who belongs to whom, table
     page.py       the page to look at
 """
