@@ -1,8 +1,8 @@
 """What a person looks at: overlay, albedo map, normals, depth, and the sheet that puts them side by side.
 
 Takes a fitted face (model, parameters, camera of the photo) and the photo's pixels; gives NumPy arrays of the photo's own size
-(the albedo map, a square in the head's UV, is made in `unwrapping.py`). The head is rasterized once per camera into layers, in a
-square window of one of three sizes, so that photos of any size share a few compiled programs.
+(the albedo map, a square in the head's UV, is made in `unwrapping.py`). The head is rasterized once per camera into layers, in
+tiles of one size (`window.py`), so that photos of any size share the compiled programs.
 """
 
 import dataclasses
@@ -25,23 +25,16 @@ from fitkit.shading import light_from_direction, shade_sh
 from fitkit.texture import sample
 from fitkit.types import Camera, FaceParameters, MorphableModel
 from fitkit.unwrapping import complete_albedo
+from fitkit.window import TILE, Window, assemble, cut, halve, paste, tiles, window_camera, window_of
 
 PANEL = 384                                             # side of one picture of the sheet
-WINDOWS = (512, 1024, 2048)                             # pixels; larger faces are rendered at the last size and enlarged
+UNWRAPPED = 1024                                        # side of the window that the albedo map is read from
+COUNTED = 256                                           # rows and columns at least by which a photo is judged black and white
 GREY = 0.45                                             # albedo of the bare geometry
 FACE_REGIONS = ("face_skin", "lips", "brows", "eyelids", "under_eye", "nostrils")   # what the overlay lays over the photo
 FACE_PARTS = ("eye_left", "eye_right", "teeth_upper", "teeth_lower", "tongue", "mouth")
 PHOTO_PARTS = ("eye_left", "eye_right")                 # what else the albedo map takes from the photo: never the mouth's inside
 SHEET_YAWS = (-45.0, 0.0, 45.0)                         # degrees
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Window:
-    """A square of the photo: `photo pixel = window pixel * scale + corner`."""
-
-    corner: np.ndarray
-    side: int
-    scale: float
 
 
 @jax.tree_util.register_dataclass
@@ -67,22 +60,6 @@ def face_region(model: MorphableModel, *, parts: tuple[str, ...] = FACE_PARTS) -
     return region.at[model.triangles.ravel()].max(jnp.repeat(inner, 3))
 
 
-def window_of(camera: Camera, points: Float[Array, "N 3"]) -> Window:
-    """The square around projected points, with a margin."""
-    pixels = np.asarray(cameras.project(camera, points)[0])
-    low, high = pixels.min(0), pixels.max(0)
-    extent = max(float((high - low).max()) * 1.05, 16.0)
-    side = next((side for side in WINDOWS if side >= extent), WINDOWS[-1])
-    fine = next((side for side in WINDOWS[:-1] if side >= 2 * extent), None)      # small faces: two samples a pixel
-    side, scale = (fine, 0.5) if fine else (side, max(1.0, extent / side))
-    return Window(corner=np.floor((low + high) / 2 - side * scale / 2), side=side, scale=scale)
-
-
-def window_camera(camera: Camera, window: Window) -> Camera:
-    """The photo's camera in the window's pixels."""
-    return cameras.rescale(camera, 1.0 / window.scale, jnp.asarray(-window.corner / window.scale, jnp.float32))
-
-
 @partial(jax.jit, static_argnames=("side",))
 def render_layers(
     model: MorphableModel, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], camera: Camera, *, side: int
@@ -105,41 +82,12 @@ def lit(layers: Layers, albedo: Float[Array, "S S 3"], light: Float[Array, "K 3"
     return jnp.clip(linear_to_srgb(shade_sh(albedo, layers.normals, light)), 0.0, 1.0)
 
 
-def paste(canvas: np.ndarray, layer: np.ndarray, window: Window, *, opacity: np.ndarray | None = None) -> np.ndarray:
-    """Lay a window's layer on a picture of the photo's size; parts beyond the border are cut."""
-    height, width = canvas.shape[:2]
-    extent = round(window.side * window.scale)
-    x, y = (int(v) for v in window.corner)
-    rows, columns = slice(max(y, 0), min(y + extent, height)), slice(max(x, 0), min(x + extent, width))
-    if rows.start >= rows.stop or columns.start >= columns.stop:
-        return canvas
-    r = np.minimum(((np.arange(rows.start, rows.stop) - y + 0.5) / window.scale).astype(int), window.side - 1)
-    c = np.minimum(((np.arange(columns.start, columns.stop) - x + 0.5) / window.scale).astype(int), window.side - 1)
-    top = layer[r[:, None], c]
-    alpha = np.ones(top.shape[:2], np.float32) if opacity is None else opacity[r[:, None], c]
-    alpha = alpha.reshape(alpha.shape + (1,) * (top.ndim - 2))
-    result = canvas.copy()
-    result[rows, columns] = canvas[rows, columns] * (1 - alpha) + top * alpha
-    return result
-
-
-def averaged(colour: np.ndarray, opacity: np.ndarray, window: Window) -> tuple[np.ndarray, np.ndarray, Window]:
-    """A window of two samples a pixel at one: colours averaged as far as they cover."""
-    if window.scale >= 1:
-        return colour, opacity, window
-    half = window.side // 2
-    cover = opacity.reshape(half, 2, half, 2).mean((1, 3))
-    total = (colour * opacity[..., None]).reshape(half, 2, half, 2, 3).mean((1, 3))
-    return total / np.maximum(cover, 1e-6)[..., None], cover, Window(corner=window.corner, side=half, scale=1.0)
-
-
-def cut(photo: np.ndarray, window: Window) -> np.ndarray:
-    """The window's part of the photo, edge pixels repeated beyond the border."""
-    height, width = photo.shape[:2]
-    step = (np.arange(window.side) + 0.5) * window.scale
-    rows = np.clip(np.floor(step + window.corner[1]).astype(int), 0, height - 1)
-    columns = np.clip(np.floor(step + window.corner[0]).astype(int), 0, width - 1)
-    return photo[rows[:, None], columns]
+@jax.jit
+def lit_texture(
+    layers: Layers, texture: Float[Array, "T T 3"], light: Float[Array, "K 3"]
+) -> Float[Array, "S S 3"]:
+    """The layers with an albedo map (sRGB) under a light, sRGB in [0, 1]."""
+    return lit(layers, sample(srgb_to_linear(texture), layers.uv), light)
 
 
 def portrait_camera(model: MorphableModel, yaw: float, side: int) -> Camera:
@@ -154,15 +102,15 @@ def portrait_camera(model: MorphableModel, yaw: float, side: int) -> Camera:
 def bare_geometry(model: MorphableModel, vertices: Float[Array, "V 3"], yaw: float) -> np.ndarray:
     """The head in grey under one soft light, on white."""
     light = light_from_direction(jnp.array([0.45, 0.6, 0.65]), ambient=0.12, strength=0.95)
-    layers = render_layers(model, vertices, jnp.full_like(vertices, GREY), portrait_camera(model, yaw, WINDOWS[0]), side=WINDOWS[0])
+    layers = render_layers(model, vertices, jnp.full_like(vertices, GREY), portrait_camera(model, yaw, TILE), side=TILE)
     return _panel(lit(layers, layers.albedo, light), layers)
 
 
 def textured_head(model: MorphableModel, vertices: Float[Array, "V 3"], texture: np.ndarray, yaw: float) -> np.ndarray:
     """The head with an albedo map (sRGB) under one soft light, on white."""
     light = light_from_direction(jnp.array([0.2, 0.4, 0.9]), ambient=0.45, strength=0.5)
-    layers = render_layers(model, vertices, jnp.full_like(vertices, GREY), portrait_camera(model, yaw, WINDOWS[0]), side=WINDOWS[0])
-    return _panel(lit(layers, sample(srgb_to_linear(jnp.asarray(texture)), layers.uv), light), layers)
+    layers = render_layers(model, vertices, jnp.full_like(vertices, GREY), portrait_camera(model, yaw, TILE), side=TILE)
+    return _panel(lit_texture(layers, jnp.asarray(texture), light), layers)
 
 
 def _panel(colour: Float[Array, "S S 3"] | np.ndarray, layers: Layers | None) -> np.ndarray:
@@ -189,13 +137,16 @@ def comparison_sheet(
 
 def is_grey(photo: np.ndarray) -> bool:
     """Whether a photo is black and white."""
-    return bool(np.mean(photo.max(-1) - photo.min(-1)) < GREY_SPREAD)
+    height, width = photo.shape[:2]
+    few = photo[::max(1, height // COUNTED), ::max(1, width // COUNTED)]
+    return bool(np.mean(few.max(-1) - few.min(-1)) < GREY_SPREAD)
 
 
 def make_albedo(model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray) -> np.ndarray:
     """The albedo map alone: sRGB in [0, 1], `[1024, 1024, 3]`; arguments as in `make`."""
     window, layers = _photo_layers(model, face, camera)
-    return _albedo(model, face, camera, photo, window, layers)
+    depth = assemble([np.asarray(tile.depth) for tile in layers])
+    return _albedo(model, face, camera, photo, window, depth)
 
 
 def make(model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray) -> dict[str, np.ndarray]:
@@ -212,33 +163,40 @@ def make(model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.
         depth [H, W] (mm, 0 where there is no head).
     """
     window, layers = _photo_layers(model, face, camera)
-    colour = np.asarray(lit(layers, layers.albedo, face.light))
+    lights = [lit(tile, tile.albedo, face.light) for tile in layers]
+    colour = assemble([np.asarray(tile) for tile in lights])
+    opacity, depth, normals = (assemble([np.asarray(getattr(tile, name)) for tile in layers])
+                               for name in ("face", "depth", "normals"))
     if is_grey(photo):
         colour = np.repeat(colour.mean(-1, keepdims=True), 3, -1)
-    colour, opacity, place = averaged(colour, np.asarray(layers.face), window)
-    overlay = paste(photo, colour, place, opacity=opacity)
-    albedo = _albedo(model, face, camera, photo, window, layers)
-    empty = np.zeros(photo.shape[:2], np.float32)
+    colour, opacity, place = halve(colour, opacity, window)
+    overlay = paste(photo.copy(), colour, place, opacity=opacity)
+    albedo = _albedo(model, face, camera, photo, window, depth)
     return {
         "overlay": overlay, "albedo": albedo,
         "comparison": comparison_sheet(photo, overlay, albedo, model, face, camera),
-        "normals": paste(np.zeros_like(photo), np.asarray(layers.normals), window),
-        "depth": paste(empty, np.asarray(layers.depth), window)}
+        "normals": paste(np.zeros_like(photo), normals, window),
+        "depth": paste(np.zeros(photo.shape[:2], np.float32), depth, window)}
 
 
-def _photo_layers(model: MorphableModel, face: FaceParameters, camera: Camera) -> tuple[Window, Layers]:
-    vertices = shape(model, face.identity, face.expression)
+def _photo_layers(model: MorphableModel, face: FaceParameters, camera: Camera) -> tuple[Window, list[Layers]]:
+    """What the photo's camera sees, tile by tile of a window."""
+    vertices, albedo = shape(model, face.identity, face.expression), model_albedo(model, face.albedo)
     window = window_of(camera, vertices)
-    return window, render_layers(model, vertices, model_albedo(model, face.albedo), window_camera(camera, window),
-                                 side=window.side)
+    return window, [render_layers(model, vertices, albedo, window_camera(camera, tile), side=tile.side) for tile in tiles(window)]
 
 
 def _albedo(
-    model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, window: Window, layers: Layers
+    model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, window: Window, depth: np.ndarray
 ) -> np.ndarray:
+    # read from a window of one size: a smaller one is continued to the right and below, a larger one is reduced
+    square = Window(corner=window.corner, side=UNWRAPPED, scale=window.scale * max(1.0, window.side / UNWRAPPED))
+    places = ((np.arange(UNWRAPPED) + 0.5) * (square.scale / window.scale)).astype(int)
+    within, places = places < window.side, np.minimum(places, window.side - 1)
+    seen = np.where(within[:, None] & within, depth[places[:, None], places], 0.0).astype(np.float32)
     height, width = photo.shape[:2]
-    corner, scale = jnp.asarray(window.corner, jnp.float32), window.scale
-    border = jnp.stack([-corner, jnp.array([width, height]) - corner]) / scale
+    corner = jnp.asarray(square.corner, jnp.float32)
+    border = jnp.stack([-corner, jnp.array([width, height]) - corner]) / square.scale
     return np.asarray(complete_albedo(
-        jnp.asarray(cut(photo, window)), layers.depth, border, model, face, window_camera(camera, window),
-        face_region(model, parts=PHOTO_PARTS), jnp.asarray(is_grey(photo))))
+        jnp.asarray(cut(photo, square)), jnp.asarray(seen), border, model, face, window_camera(camera, square),
+        face_region(model, parts=PHOTO_PARTS), jnp.asarray(is_grey(photo)), jnp.asarray(square.scale < 1)))

@@ -87,3 +87,20 @@ def test_a_face_beyond_the_border_is_cut(made):
     model, face, _, photo, _ = made
     far = tiny_camera(size=-600.0)
     assert pictures.make(model, face, far, photo)["overlay"].shape == photo.shape
+
+
+def test_faces_of_all_sizes_share_the_compiled_programs(made):
+    """A large face is rendered in tiles of the one size, seamlessly: its pictures are the small one's, enlarged."""
+    model, face, _, photo, small = made
+    programs = [program._cache_size() for program in (pictures.render_layers, pictures.lit, pictures.lit_texture)]
+    times = 7
+    camera = cameras.rescale(tiny_camera(size=160.0), times, jnp.zeros(2))
+    large = pictures.make(model, face, camera, np.kron(photo, np.ones((times, times, 1), np.float32)))
+    assert programs == [program._cache_size() for program in (pictures.render_layers, pictures.lit, pictures.lit_texture)]
+    middle = slice(times // 2, None, times)
+    both = (large["depth"][middle, middle] > 0) & (small["depth"] > 0)
+    assert both.mean() > 0.1
+    assert np.mean((large["depth"][middle, middle] > 0) != (small["depth"] > 0)) < 0.02
+    # a pixel of the small picture shows its first of four samples: a quarter of a pixel aside, which the rim notices
+    assert np.median(np.abs(large["depth"][middle, middle] - small["depth"])[both]) < 1.0
+    assert np.median(np.abs(large["normals"][middle, middle] - small["normals"])[both]) < 0.01
