@@ -1,21 +1,29 @@
 """`fitkit fit`: the photos one after another, each into its own folder; one bad photo never stops the others.
 
+While a photo is fitted, a second thread makes the pictures and files of the one before it.
+
 Everything that would stop every photo (an unknown recipe, no such device, an output that cannot be written) is looked at first.
 Fitting itself is `fitkit.fit` and `fitkit.fit_faces`.
 """
 
+import contextlib
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fitkit
 from fitkit import configuration, device, report
 from fitkit.errors import FitkitError
 from fitkit.options import Fit
 from fitkit.report import Outcome, Report
+
+if TYPE_CHECKING:
+    from fitkit.results import FitResult
 
 DETECTORS = ("mediapipe", "face-alignment")
 OUTPUTS = ("params", "mesh", "pictures", "all")
@@ -77,61 +85,76 @@ def run_fit(options: Fit, fields: dict[str, Any], speech: Report) -> int:
 
 
 def _run(jobs: Sequence[Job], outcomes: list[Outcome], speech: Report) -> bool:
-    """Run the jobs, adding to `outcomes`; True where the keyboard stopped them."""
-    with report.progress(speech, len(jobs)) as (voice, turn):
-        for job in jobs:
-            turn(job.photo.name)
-            try:
-                outcomes += _attempt(job, voice)
-            except KeyboardInterrupt:
-                return True
-            turn(None)
-    return False
+    """Run the jobs, adding to `outcomes`; True where the keyboard stopped them. What was fitted by then is still written."""
+    stopped = False
+    with report.progress(speech, len(jobs)) as (voice, turn), ThreadPoolExecutor(max_workers=1) as writer:
+
+        def done(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            voice.outcome(outcome)
+
+        written: Future[None] = writer.submit(lambda: None)
+        try:
+            for job in jobs:
+                turn(job.photo.name)
+                with _one_bad_photo(job, done, written):
+                    write = _fit_photo(job, done, voice)
+                    written.result()      # photos are reported in order, and two at most are in memory
+                    written = writer.submit(write)
+                turn(None)
+        except KeyboardInterrupt:
+            stopped = True
+        written.result()
+    return stopped
 
 
-def _attempt(job: Job, speech: Report) -> list[Outcome]:
+@contextlib.contextmanager
+def _one_bad_photo(job: Job, done: Callable[[Outcome], None], before: Future[None] | None = None) -> Iterator[None]:
+    """Tell `done` of a photo that fails, after the photo `before`; what would stop every photo is raised."""
     started = time.perf_counter()
-    outcomes: list[Outcome] = []
-
-    def done(outcome: Outcome) -> None:
-        outcomes.append(outcome)
-        speech.outcome(outcome)
-
     try:
-        _fit_photo(job, done, speech)
+        yield
     except BrokenPipeError:
         raise  # nobody reads what is printed: not this photo's fault
     except Exception as error:
         if isinstance(error, FitkitError) and error.exit_status in (2, 3, 4):
             raise  # would stop every photo
+        if before is not None:
+            before.result()
         done(report.failure(error, str(job.photo), seconds=time.perf_counter() - started))
-    return outcomes
 
 
-def _fit_photo(job: Job, done: Callable[[Outcome], None], speech: Report) -> None:
-    """Fit one photo and save its faces, telling `done` of each."""
+def _fit_photo(job: Job, done: Callable[[Outcome], None], speech: Report) -> Callable[[], None]:
+    """Fit one photo; what is left to do is to call what comes back, which writes and tells `done`."""
     started = time.perf_counter()
-    photo = str(job.photo)
-    kept = None if job.overwrite else _existing(job)
-    if kept or job.dry_run:
-        folder = kept or _folder(job, None)
-        done(Outcome(photo=photo, status="kept" if kept else "planned", folder=str(folder)))
-        return
+    if (kept := _kept(job)) is not None:
+        return partial(done, kept)
+    if job.dry_run:
+        return partial(done, Outcome(photo=str(job.photo), status="planned", folder=str(_folder(job, None))))
     arguments = job.arguments | _points(job)
     results = fitkit.fit_faces(job.photo, **arguments) if job.every_face else [fitkit.fit(job.photo, **arguments)]
-    share = (time.perf_counter() - started) / len(results)
-    several = len(results) > 1
-    # the first face is written last: where its folder is, all of them are, and a stopped run begins the photo again
-    for number, result in reversed(list(enumerate(results, start=1))):
-        started = time.perf_counter()
-        folder = _folder(job, number if several else None)
-        result.save(folder, outputs=job.outputs, overwrite=job.overwrite or several)
-        for note in result.warnings:
-            speech.note(f"{photo}: {note}")
-        speech.note(f"{photo}: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in result.timings.items()), level=2)
-        seconds = round(share + time.perf_counter() - started, 3)
-        done(Outcome(photo=photo, face=number if several else None, folder=str(folder), status=result.status,
-                     reason=result.reason, seconds=seconds))
+    return partial(_write, job, results, (time.perf_counter() - started) / len(results), done, speech)
+
+
+def _write(job: Job, results: Sequence["FitResult"], share: float, done: Callable[[Outcome], None], speech: Report) -> None:
+    """Write the faces of one photo, each fitted in `share` seconds, telling `done` of each."""
+    photo, several = str(job.photo), len(results) > 1
+    with _one_bad_photo(job, done):
+        if (kept := _kept(job)) is not None:      # the photo before this one was the same
+            done(kept)
+            return
+        # the first face is written last: where its folder is, all of them are, and a stopped run begins the photo again
+        for number, result in reversed(list(enumerate(results, start=1))):
+            started = time.perf_counter()
+            folder = _folder(job, number if several else None)
+            result.save(folder, outputs=job.outputs, overwrite=job.overwrite or several)
+            taken = time.perf_counter() - started
+            for note in result.warnings:
+                speech.note(f"{photo}: {note}")
+            timings = {**result.timings, "write": taken}
+            speech.note(f"{photo}: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in timings.items()), level=2)
+            done(Outcome(photo=photo, face=number if several else None, folder=str(folder), status=result.status,
+                         reason=result.reason, seconds=round(share + taken, 3)))
 
 
 def _folder(job: Job, face: int | None) -> Path:
@@ -140,10 +163,11 @@ def _folder(job: Job, face: int | None) -> Path:
     return job.out / result_name(job.photo, face)
 
 
-def _existing(job: Job) -> Path | None:
-    """The folder that an earlier run wrote for this photo (its first face's, where there are several)."""
+def _kept(job: Job) -> Outcome | None:
+    """The folder that is there already for this photo (its first face's, where there are several), if it is to be kept."""
     candidates = [_folder(job, None)] + ([_folder(job, 1)] if job.every_face else [])
-    return next((folder for folder in candidates if folder.exists()), None)
+    folder = next((folder for folder in candidates if folder.exists()), None)
+    return None if folder is None or job.overwrite else Outcome(photo=str(job.photo), status="kept", folder=str(folder))
 
 
 def _find(named: Sequence[str], speech: Report) -> tuple[list[Path], list[Outcome]]:

@@ -6,6 +6,7 @@ A real fit through the command line is in `test_end_to_end.py`.
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,23 @@ def test_a_reader_that_leaves_is_no_error(arguments):
     err = process.stderr.read()
     process.stderr.close()
     assert process.wait() == 1 and not err
+
+
+def test_a_photo_is_fitted_while_the_one_before_it_is_written(calls, monkeypatch, capsys):
+    second_begun = threading.Event()
+    fit, save = fitkit.fit, ToyResult.save
+
+    def fit_noted(photo, **arguments):
+        if Path(photo).name == "p1.jpg":
+            second_begun.set()
+        return fit(photo, **arguments)
+
+    def save_late(self, folder, **arguments):
+        assert second_begun.wait(20), "the second photo waits for the first to be written"
+        return save(self, folder, **arguments)
+
+    monkeypatch.setitem(vars(fitkit), "fit", fit_noted)
+    monkeypatch.setattr(ToyResult, "save", save_late)
+    assert cli.run(["fit", *photos("face", "noface", "face")]) == 1
+    said = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert said == ["p0.jpg", "p2.jpg"]      # in order
