@@ -115,7 +115,7 @@ def encode_png(pixels: np.ndarray | Array, *, bits: int = 8) -> bytes:
         raise ValueError(f"pixels must be [H, W, 3] or [H, W], not {values.shape}")
     depth = np.uint8 if bits == 8 else np.uint16
     if np.issubdtype(values.dtype, np.floating):
-        values = _rounded(values, depth)
+        values = quantize(values, depth)
     elif values.dtype != depth:
         raise ValueError(f"pixels must be float or {depth.__name__}, not {values.dtype}")
     if bits == 16:
@@ -204,8 +204,9 @@ def _reduce(pixels: np.ndarray, start: np.ndarray, side: int, block: int) -> np.
     return total / np.float32(block * block)
 
 
-def _rounded(values: np.ndarray, depth: type[np.unsignedinteger[Any]]) -> np.ndarray:
-    # Band by band, which stays in the cache: five times faster on a large photo than the whole at once.
+def quantize(values: np.ndarray, depth: type[np.unsignedinteger[Any]]) -> np.ndarray:
+    """Values in [0, 1] (clipped; NaN is 0) as integers of full range, rounded."""
+    # band by band, which stays in the cache: five times faster on a large photo than the whole at once
     white = np.float32(np.iinfo(depth).max)
     result = np.empty(values.shape, depth)
     for start in range(0, len(values), 64):

@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 from PIL import Image
 
+from fitkit.images import quantize
 from fitkit.landmarks import Detector, Landmarks, box_of
 from fitkit.models.blaze import BlazeBlock, Pointwise, Stem, activate, load_parameters, with_parameters
 from fitkit.models.facesearch import Detection, detect_faces, overlap
@@ -172,20 +173,13 @@ def load_detector() -> Detector:
 
 def find_faces(image: Float[np.ndarray, "h w 3"], *, minimum_size: float = 32.0) -> list[Landmarks]:
     """The 468 points of every face of at least `minimum_size` pixels, largest first."""
-    photo = Image.fromarray(eight_bit(image))
+    photo = Image.fromarray(quantize(image, np.uint8))
     kept: list[Landmarks] = []
     for detection in detect_faces(photo, minimum_size=minimum_size):
         face = None if _taken(detection.box, kept) else mesh_face(photo, detection)
         if face is not None and not _taken(face.box, kept):
             kept.append(face)
     return sorted(kept, key=lambda face: -float(np.prod(face.box[2:] - face.box[:2])))
-
-
-def eight_bit(image: Float[np.ndarray, "h w 3"]) -> np.ndarray:
-    """RGB in [0, 1] -> uint8."""
-    scaled = np.asarray(image, np.float32) * 255
-    scaled += 0.5
-    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
 
 
 def _taken(box: np.ndarray, faces: list[Landmarks]) -> bool:

@@ -18,6 +18,7 @@ OVERLAP = 96            # a face of up to this size on one level lies whole in s
 WHOLE = (80, 150)       # longest side of the photo, alone in the middle of a tile: faces that fill the photo
 MOST = 6                # tiles along the longest side on the finest level, at most: bounds the time a large photo takes
 SMALLEST = 18           # face size the detector finds dependably, pixels of a level
+FINEST = OVERLAP + MOST * (TILE - OVERLAP)      # longest side of the finest level
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +54,15 @@ def detect_faces(photo: Image.Image, *, minimum_size: float = 32.0, minimum_scor
 def _tiles(photo: Image.Image, minimum_size: float) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
     """Tiles `[TILE, TILE, 3]` in [0, 1], their offset on the level (x, y), and the level's scale."""
     longest = max(photo.size)
+    factor = max(1, longest // FINEST)
+    small = photo.reduce(factor)          # once for all levels
     for side in WHOLE:
-        level = _resize(photo, side / longest)
+        level = _resize(small, photo.size, factor, side / longest)
         offset = (np.array(level.size) - TILE) // 2
         yield _cut(level, offset), offset, level.size[0] / photo.size[0]
     for count in _counts(longest, minimum_size):
         scale = (OVERLAP + count * (TILE - OVERLAP)) / longest
-        level = _resize(photo, scale)
+        level = _resize(small, photo.size, factor, scale)
         width, height = level.size
         for y in _starts(height):
             for x in _starts(width):
@@ -73,9 +76,11 @@ def _counts(longest: int, minimum_size: float) -> list[int]:
     return [1] + [count for count in (2, last) if count <= last and (count == last or last > 3) and last > 1]
 
 
-def _resize(photo: Image.Image, scale: float) -> Image.Image:
-    width, height = (max(1, round(side * scale)) for side in photo.size)
-    return photo.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+def _resize(small: Image.Image, size: tuple[int, int], factor: int, scale: float) -> Image.Image:
+    """One level of a photo of `size`, from the photo reduced by a whole factor (its last row and column may be narrower)."""
+    width, height = (max(1, round(side * scale)) for side in size)
+    whole = (0.0, 0.0, size[0] / factor, size[1] / factor)
+    return small.resize((width, height), Image.Resampling.BILINEAR, box=whole, reducing_gap=2.0)
 
 
 def _starts(extent: int) -> list[int]:
