@@ -24,6 +24,7 @@ from fitkit import pose as poses
 from fitkit import results as stored
 from fitkit.configuration import check_choice, check_fields
 from fitkit.correspondence import contour_choice, correspond, ibug_points
+from fitkit.device import keep_compiled_programs
 from fitkit.errors import FitkitError
 from fitkit.images import Photo, read_image, working_crop
 from fitkit.landmarks import Detector, Landmarks
@@ -121,6 +122,7 @@ def fit_faces(
         FitkitError: one sentence saying what is wrong and what mends it.
     """
     started = time.perf_counter()
+    keep_compiled_programs()
     chosen = RECIPES[check_choice(recipe, RECIPES, code="E_RECIPE", what="recipe")]
     config = chosen.config(**check_fields(chosen.config, fields))
     if size < 64 or size % 2:

@@ -38,10 +38,12 @@ def select_device(name: str | None) -> None:
 def keep_compiled_programs() -> Path | None:
     """Keep compiled programs between runs, in the user's cache directory; a second run then starts in seconds.
 
-    Leaves a directory that the user chose (`JAX_COMPILATION_CACHE_DIR`, `jax.config`) as it is.
+    The commands call it, and so does `fitkit.fit`: JAX's setting is one for the whole process, so programs that the user
+    compiles afterwards are kept there too. What the user chose stays as it is: a directory (`JAX_COMPILATION_CACHE_DIR`,
+    `jax.config`), no cache at all (`JAX_ENABLE_COMPILATION_CACHE=false`), or none by fitkit (`FITKIT_NO_CACHE=1`).
 
     Returns:
-        the directory in use; None where it cannot be written, and every run compiles for itself.
+        the directory in use; None where there is none or it cannot be written, and every run compiles for itself.
     """
     import jax
     import platformdirs
@@ -49,6 +51,8 @@ def keep_compiled_programs() -> Path | None:
     chosen: Any = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if chosen:
         return Path(chosen)
+    if os.environ.get("FITKIT_NO_CACHE") or not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
+        return None
     folder = Path(platformdirs.user_cache_dir("fitkit", appauthor=False)) / "jax"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -80,7 +80,7 @@ def describe_cache() -> str:
     """Where compiled programs are kept, and how much they take."""
     folder = device.keep_compiled_programs()
     if folder is None:
-        return "none: the user's cache directory cannot be written, so each run compiles again"
+        return "none: the cache is switched off or its directory cannot be written, so each run compiles again"
     files = [path for path in folder.glob("*") if path.is_file()]
     return f"{folder}: {len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB"
 

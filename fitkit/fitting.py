@@ -68,7 +68,7 @@ def run_fit(options: Fit, fields: dict[str, Any], speech: Report) -> int:
     device.select_device(options.general.device)
     arguments |= _check_recipe(options.recipe, fields)
     if not options.dry_run and device.keep_compiled_programs() is None:
-        speech.note("the cache directory cannot be written, so each run compiles again", level=2)
+        speech.note("compiled programs are not kept: the cache is switched off or its directory cannot be written", level=2)
 
     photos, outcomes = _find(options.photo, speech)
     if len(photos) > 1 and "landmarks" in arguments and not Path(options.landmarks).is_dir():

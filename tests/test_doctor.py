@@ -49,6 +49,20 @@ def test_an_unwritable_cache_directory_is_no_error(monkeypatch, tmp_path):
         jax.config.update("jax_compilation_cache_dir", before)
 
 
+@pytest.mark.parametrize(("environment", "expected"), [
+    ({}, "{home}/fitkit/jax"), ({"FITKIT_NO_CACHE": "1"}, "None"), ({"JAX_ENABLE_COMPILATION_CACHE": "false"}, "None"),
+    ({"JAX_COMPILATION_CACHE_DIR": "{home}/mine"}, "{home}/mine")])
+@pytest.mark.skipif(sys.platform != "linux", reason="the cache directory is set by XDG_CACHE_HOME on Linux only")
+def test_a_fit_keeps_compiled_programs_unless_the_user_chose(environment, expected, tmp_path):
+    code = ("import contextlib, fitkit, jax\nwith contextlib.suppress(fitkit.FitkitError): fitkit.fit('missing.jpg')\n"
+            "print(jax.config.jax_compilation_cache_dir)")
+    given = {name: text.format(home=tmp_path) for name, text in environment.items()}
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith(("JAX_", "FITKIT_"))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          env=inherited | {"XDG_CACHE_HOME": str(tmp_path)} | given)
+    assert done.stdout.split() == [expected.format(home=tmp_path)]
+
+
 def test_recipes_are_explained(calls, capsys):
     assert cli.run(["recipes"]) == 0
     assert "inverse_rendering  A toy." in (out := capsys.readouterr().out) and "Toy 1999" in out
