@@ -29,8 +29,8 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "inverse_rendering": Recipe(
         config=InverseRenderingConfig, function=solve_inverse_rendering,
-        summary="shape, expression, albedo, light and pose from the photo's colours and points",
-        paper="Guo et al. 2018, Section V-A (stage 1)"),
+        summary="shape, expression, albedo, light and pose from the photo's colours and points; wrinkles from its shading",
+        paper="Guo et al. 2018, Sections V-A and V-B (stages 1 and 2)"),
     "landmarks": Recipe(
         config=LandmarkConfig, function=solve_landmarks,
         summary="pose, shape and expression from the detected points alone; fastest, no colours",

@@ -1,21 +1,33 @@
 """Recipe `inverse_rendering`: inverse rendering by Guo et al. 2018, Section V. The stages, one after another, and their fields.
 
-Stage 1 is `model_fitting`.
+Stage 1 is `model_fitting`, stage 2 `geometry_refinement`.
 """
 
 import dataclasses
+from typing import Literal
 
-from fitkit.recipes import model_fitting
+from fitkit.recipes import geometry_refinement, model_fitting
+from fitkit.recipes.geometry_refinement import GeometryRefinementConfig
 from fitkit.recipes.model_fitting import ModelFittingConfig
 from fitkit.recipes.state import Observation, Solution
 from fitkit.types import MorphableModel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InverseRenderingConfig(ModelFittingConfig):
-    """Fields of recipe `inverse_rendering`: those of its stages."""
+class InverseRenderingConfig(GeometryRefinementConfig, ModelFittingConfig):
+    """Fields of recipe `inverse_rendering`: those of its stages.
+
+    Attributes:
+        stages: how many of the stages are run; 1 fits the morphable head alone.
+    """
+
+    stages: Literal[1, 2] = 2
 
 
 def solve(model: MorphableModel, observation: Observation, config: InverseRenderingConfig) -> Solution:
     """Recipe `inverse_rendering` on one face."""
-    return model_fitting.solve(model, observation, config)
+    solution = model_fitting.solve(model, observation, config)
+    if config.stages == 1:
+        return solution
+    detail = geometry_refinement.refine(model, solution.state, observation.crop, config=config)
+    return dataclasses.replace(solution, detail=detail)

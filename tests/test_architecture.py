@@ -14,7 +14,7 @@ from tests.source import ROOT, classes, definitions, dotted, imports, modules, t
 LAYERS: dict[str, tuple[str, ...]] = {
     "contracts": ("errors", "types"),
     "files": ("files", "decode", "images", "configuration", "device", "scans"),
-    "geometry": ("geometry", "camera", "pose", "morphable", "correspondence", "visibility", "raster", "shading", "texture",
+    "geometry": ("geometry", "camera", "depth", "pose", "morphable", "correspondence", "visibility", "raster", "shading", "texture",
                  "landmarks", "initialize", "subdivision"),
     "metrics": ("surface", "alignment", "metrics", "depth_error"),
     "render": ("render", "repose"),

@@ -1,0 +1,148 @@
+"""Fine geometry brought from a photo's pixels to the head: a displacement map in UV, and what other programs make of it.
+
+Takes a head, its parameters and the `Detail` of a fit; gives a `Relief`, which `pictures.py` shades and `export.py` writes: as a
+tangent-space normal map for the head as it is, and as a finer mesh that is really displaced. Texels are laid out as in `texture`.
+"""
+
+import dataclasses
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from fitkit import camera as cameras
+from fitkit import subdivision
+from fitkit.geometry import safe_normalize, vertex_normals
+from fitkit.morphable import shape
+from fitkit.texture import sample, sample_pixels, values_at_texels, visible_weight
+from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
+
+TEXTURE = 1024            # side of the maps, texels
+LEVELS = 2                # of subdivision of the detailed mesh: a vertex about every millimetre
+SQUARE = (0.03, 0.12)     # squared cosines to the camera between which a texel comes to take what a pixel knows
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Relief:
+    """Fine geometry on a head in UV."""
+
+    displacement: Float[Array, "T T"]      # outwards along the smooth normals, mm; 0 where nothing is known
+    gradient: Float[Array, "T T 3"]        # its slope along the surface, head frame, mm per mm
+
+
+class FineMesh(NamedTuple):
+    """A displaced mesh with texture coordinates, mm, head frame."""
+
+    vertices: Float[np.ndarray, "V 3"]
+    normals: Float[np.ndarray, "V 3"]
+    triangles: Int[np.ndarray, "F 3"]
+    uv: Float[np.ndarray, "U 2"]
+    uv_triangles: Int[np.ndarray, "F 3"]
+    part: Int[np.ndarray, " F"]
+
+
+@partial(jax.jit, static_argnames=("size",))
+def bake(model: MorphableModel, face: FaceParameters, detail: Detail, *, size: int = TEXTURE) -> Relief:
+    """Bring a fit's displacement along the depth to the head's surface.
+
+    A move by `d` along the line of sight `r = (x / z, y / z, 1)` moves the surface by `d (n . r)` along its normal `n`.
+    """
+    vertices = shape(model, face.identity, face.expression)
+    values, covered = values_at_texels(
+        model, jnp.concatenate([vertices, vertex_normals(vertices, model.triangles)], -1), size=size)
+    points, normals = values[..., :3], safe_normalize(values[..., 3:])
+    pixels = cameras.project(detail.camera, points)[0]
+    along = sample_pixels(detail.displacement[..., None], pixels)[..., 0]
+    squared = visible_weight(points, normals, detail.depth - detail.displacement, detail.camera)
+    seen = jnp.where(covered, jnp.clip((squared - SQUARE[0]) / (SQUARE[1] - SQUARE[0]), 0.0, 1.0), 0.0)
+    outwards = along * sight_cosine(detail.camera, points, normals) * seen
+    return Relief(displacement=outwards, gradient=_surface_gradient(outwards, points, covered))
+
+
+def sight_cosine(camera: Camera, points: Float[Array, "*n 3"], normals: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
+    """Normal times line of sight (x / z, y / z, 1): how far a surface moves along its normal per mm of depth; negative in sight."""
+    towards = cameras.to_view(camera, normals)                    # view frame: y and z are turned round
+    if not camera.perspective:
+        return -towards[..., 2]
+    at = cameras.to_camera(camera, points)
+    x, y = (at[..., i] / jnp.maximum(at[..., 2], 1.0) for i in range(2))
+    return towards[..., 0] * x - towards[..., 1] * y - towards[..., 2]
+
+
+def _central(values: Array, axis: int) -> Array:
+    """Half the difference of the neighbours along an axis; at the border of the map they are each other's."""
+    return 0.5 * (jnp.roll(values, -1, axis) - jnp.roll(values, 1, axis))
+
+
+def _surface_gradient(heights: Float[Array, "T T"], points: Float[Array, "T T 3"], covered: Array) -> Float[Array, "T T 3"]:
+    """Gradient along the surface by the first fundamental form of the map; 0 at the edges of its islands."""
+    across, down = _central(points, 1), _central(points, 0)
+    inside = covered
+    for axis in (0, 1):
+        inside &= jnp.roll(covered, 1, axis) & jnp.roll(covered, -1, axis)
+    aa, ad, dd = (jnp.sum(a * b, -1) for a, b in ((across, across), (across, down), (down, down)))
+    area = aa * dd - ad * ad
+    usable = inside & (area > 1e-8)
+    h_a, h_d = _central(heights, 1), _central(heights, 0)
+    gradient = (dd * h_a - ad * h_d)[..., None] * across + (aa * h_d - ad * h_a)[..., None] * down
+    return jnp.where(usable[..., None], gradient / jnp.where(usable, area, 1.0)[..., None], 0.0)
+
+
+def relief_normals(normals: Float[Array, "*n 3"], gradient: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
+    """Unit normals of a displaced surface from those of the smooth one and the slope of the displacement, in one frame (Blinn 1978)."""
+    along = jnp.sum(normals * gradient, -1, keepdims=True)
+    return safe_normalize(normals - (gradient - along * normals))
+
+
+@jax.jit
+def normal_map(model: MorphableModel, face: FaceParameters, relief: Relief) -> Float[Array, "T T 3"]:
+    """Normals in the tangent space of the texture, as glTF defines it: x along u, y along v (up), z outwards; unit.
+
+    An empty texel holds (0, 0, 1).
+    """
+    vertices = shape(model, face.identity, face.expression)
+    values, covered = values_at_texels(
+        model, jnp.concatenate([vertices, vertex_normals(vertices, model.triangles)], -1), size=relief.displacement.shape[0])
+    normals = safe_normalize(values[..., 3:])
+    across, up = _central(values[..., :3], 1), -_central(values[..., :3], 0)
+    tangent = safe_normalize(across - normals * jnp.sum(across * normals, -1, keepdims=True))
+    side = jnp.cross(normals, tangent)
+    side = side * jnp.where(jnp.sum(side * up, -1, keepdims=True) < 0, -1.0, 1.0)
+    turned = relief_normals(normals, relief.gradient)
+    inside = jnp.stack([jnp.sum(turned * axis, -1) for axis in (tangent, side, normals)], -1)
+    known = covered & jnp.any(relief.gradient != 0, -1)
+    return jnp.where(known[..., None], safe_normalize(inside), jnp.array([0.0, 0.0, 1.0]))
+
+
+def detailed_mesh(model: MorphableModel, face: FaceParameters, relief: Relief) -> FineMesh:
+    """The fitted head, subdivided and displaced."""
+    vertices = np.asarray(shape(model, face.identity, face.expression), np.float64)
+    triangles, uv, uv_triangles = np.asarray(model.triangles), np.asarray(model.uv), np.asarray(model.uv_triangles)
+    for _ in range(LEVELS):
+        edges, sides = subdivision.edge_table(triangles)
+        operator = subdivision.butterfly(triangles, edges, sides, len(vertices))
+        triangles, vertices = subdivision.quarter(triangles, sides, len(vertices)), operator @ vertices
+        edges, sides = subdivision.edge_table(uv_triangles)
+        uv_triangles, uv = subdivision.quarter(uv_triangles, sides, len(uv)), subdivision.halfway(edges, len(uv)) @ uv
+    place = np.zeros((len(vertices), 2), np.float32)
+    place[triangles.ravel()] = uv[uv_triangles.ravel()]           # on a seam any of its places: there is no relief there
+    part = np.repeat(np.asarray(model.part), 4**LEVELS)
+    skin = np.zeros(len(vertices), bool)
+    skin[triangles[part == model.part_names.index("skin")].ravel()] = True
+    displaced, normals = _displace(jnp.asarray(vertices, jnp.float32), jnp.asarray(triangles), jnp.asarray(place),
+                                   jnp.asarray(skin), relief.displacement)
+    return FineMesh(np.asarray(displaced), np.asarray(normals), triangles, uv.astype(np.float32), uv_triangles, part)
+
+
+@jax.jit
+def _displace(
+    vertices: Float[Array, "V 3"], triangles: Int[Array, "F 3"], place: Float[Array, "V 2"], skin: Array,
+    displacement: Float[Array, "T T"],
+) -> tuple[Float[Array, "V 3"], Float[Array, "V 3"]]:
+    outwards = jnp.where(skin, sample(displacement[..., None], place)[:, 0], 0.0)
+    moved = vertices + outwards[:, None] * vertex_normals(vertices, triangles)
+    return moved, vertex_normals(moved, triangles)

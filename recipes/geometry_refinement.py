@@ -1,0 +1,227 @@
+"""Stage 2 of recipe `inverse_rendering`: the geometry refinement of Guo et al. 2018, Section V-B.
+
+    E(d) = E_con + mu_1 |d|^2 + mu_2 |laplacian d|_1                                              (Eq. 9)
+
+over one displacement along the depth for every pixel of face skin, by Gauss-Newton with iteratively reweighted least squares
+(Chartrand and Yin 2008). Depth is in pixels; colours are sRGB, relative to the mean of the face; all three terms are sums over the
+pixels. Matrix-free: a step is solved by conjugate gradients on stencils.
+
+What is not a wrinkle is kept out in three ways. The smooth part of what stage 1 leaves unexplained (its albedo is smooth, its light
+has 27 numbers) is taken up by a smooth gain before colours are compared; a pixel that disagrees more than a fold could (hair,
+glasses, the edge of a shadow, a highlight) counts little; brows, lips, nostrils and the rims of the eyes are left out.
+"""
+
+import dataclasses
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fitkit import depth as depths
+from fitkit import pose as poses
+from fitkit import solvers
+from fitkit.geometry import vertex_normals
+from fitkit.images import linear_to_srgb
+from fitkit.morphable import albedo as model_albedo
+from fitkit.morphable import points_on, shape
+from fitkit.photometric import colour_mix
+from fitkit.raster import interpolate, rasterize
+from fitkit.recipes.state import FaceState
+from fitkit.shading import irradiance_planes
+from fitkit.types import Detail, MorphableModel
+
+KEPT, LEFT_OUT = "face_skin", ("brows", "lips", "nostrils")      # regions of the head
+# lines of the 68 points about which hair, lashes, lips and nostrils are no folds, and how far on either side, mm
+OUTLINES = (((17, 18, 19, 20, 21), 8.0), ((22, 23, 24, 25, 26), 8.0), ((36, 37, 38, 39, 40, 41, 36), 4.0),
+            ((42, 43, 44, 45, 46, 47, 42), 4.0), ((48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 48), 4.0),
+            ((31, 32, 33, 34, 35), 4.0))
+FADE = 4.0                     # mm over which skin comes to count beyond that
+LEAST_FACING = (0.2, 0.45)     # cosines of normal and line of sight between which a pixel comes to count fully
+LEAST_COLOUR = 0.03            # sRGB; in the dark a gain says nothing
+LEAST_MASK = 0.05              # a pixel that counts less is left out
+GAIN = (0.3, 3.0)              # bounds of the smooth gain
+NEIGHBOURHOOD = 2.5            # mm; deviation of the Gaussian over which a disagreement is judged
+SQRT_TURN = 2.5066283          # sqrt(2 pi)
+SOFTENING = (0.3, 0.02)        # of the absolute value, pixels: at the first step and at the last
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GeometryRefinementConfig:
+    """Fields of stage 2.
+
+    Attributes:
+        weight_displacement: weight of the squared displacement, pixels (Guo 2018, `mu_1`: 1e-3).
+        weight_laplacian: weight of the displacement's absolute Laplacian, pixels (Guo 2018, `mu_2`: 0.3).
+        refinement_scale: colour difference, relative to the face's own colour, at which a pixel counts for a quarter.
+        refinement_reach: millimetres over which differences are smooth and not a matter of wrinkles.
+        refinement_noise: median colour difference above which a photo is believed less: grain, or a face far from the model's.
+        refinement_steps: reweighted steps.
+        refinement_products: most products of the conjugate gradients in a step.
+    """
+
+    weight_displacement: float = 1e-4
+    weight_laplacian: float = 0.02
+    refinement_scale: float = 0.2
+    refinement_reach: float = 8.0
+    refinement_noise: float = 0.04
+    refinement_steps: int = 6
+    refinement_products: int = 30
+
+
+class Surface(NamedTuple):
+    """What the crop shows of the morphable head; planes `[S, S]`, empty pixels 0."""
+
+    depth: Float[Array, "S S"]           # camera z, mm
+    slopes: Float[Array, "2 S S"]        # of its smooth normals: the facets of the mesh are no folds
+    albedo: Float[Array, "3 S S"]        # linear RGB
+    mask: Float[Array, "S S"]            # how much a pixel is face skin seen squarely, in [0, 1]
+    sight: Float[Array, "2 S S"]
+
+
+class Comparison(NamedTuple):
+    """What rendered colours are held against."""
+
+    light: Float[Array, "K 3"]
+    mix: Float[Array, "3 3"]             # as in `photometric.FrozenPixels`
+    gain: Float[Array, "3 S S"]
+    target: Float[Array, "3 S S"]        # sRGB over the face's own mean, and so the gain
+    trust: Float[Array, ""]              # in (0, 1]
+
+
+def skin(model: MorphableModel) -> Float[Array, " V"]:
+    """Per vertex, how much it is skin that folds, in [0, 1]."""
+    kept = jnp.ones(model.mean.shape[0])
+    for name, region in zip(model.region_names, model.regions, strict=True):
+        if name == KEPT or name in LEFT_OUT:
+            kept = kept * (region if name == KEPT else 1.0 - region)
+    points = points_on(model.landmarks, model.triangles, model.mean)
+    for line, width in OUTLINES:
+        start, end = points[jnp.array(line[:-1])], points[jnp.array(line[1:])]
+        along = jnp.einsum("vsd,sd->vs", model.mean[:, None] - start, end - start) / jnp.sum(jnp.square(end - start), -1)
+        nearest = start + jnp.clip(along, 0.0, 1.0)[..., None] * (end - start)
+        distance = jnp.sqrt(jnp.min(jnp.sum(jnp.square(model.mean[:, None] - nearest), -1), 1))
+        kept = kept * jnp.clip((distance - width) / FADE, 0.0, 1.0)
+    return kept
+
+
+def see(model: MorphableModel, state: FaceState, *, size: int) -> Surface:
+    """Rasterize the fitted head."""
+    view = poses.turn(state.pose, shape(model, state.face.identity, state.face.expression))
+    pixels, depth = poses.project_view(state.pose, view), poses.depth_view(state.pose, view)
+    seen = rasterize(pixels, depth, model.triangles, height=size, width=size, perspective=state.pose.perspective)
+    values = jnp.concatenate([vertex_normals(view, model.triangles), model_albedo(model, state.face.albedo),
+                              skin(model)[:, None]], -1)
+    picture = jnp.moveaxis(interpolate(seen, pixels, depth, model.triangles, values, perspective=state.pose.perspective), -1, 0)
+    normals = picture[:3] / jnp.sqrt(jnp.sum(jnp.square(picture[:3]), 0) + 1e-12)
+    lines = depths.sight(poses.to_camera(state.pose), height=size, width=size)
+    slopes = depths.normal_slopes(normals, lines)
+    facing = 1.0 / jnp.sqrt(1.0 + jnp.sum(jnp.square(slopes), 0))
+    squarely = jnp.clip((facing - LEAST_FACING[0]) / (LEAST_FACING[1] - LEAST_FACING[0]), 0.0, 1.0)
+    part = jnp.where(seen.triangle >= 0, model.part[seen.triangle], -1) == model.part_names.index("skin")
+    mask = jnp.where(part, squarely * picture[6], 0.0)
+    return Surface(seen.depth, jnp.where(seen.triangle >= 0, slopes, 0.0), jnp.clip(picture[3:6], 0.0, 1.0), mask, lines)
+
+
+def render(surface: Surface, light: Float[Array, "K 3"], mix: Float[Array, "3 3"], slopes: Float[Array, "2 S S"]
+           ) -> Float[Array, "3 S S"]:
+    """The head's colours, sRGB, were its surface of these slopes (Guo 2018, Eq. 4)."""
+    x, y, z = depths.slope_normals(slopes, surface.sight)
+    irradiance = jnp.stack(irradiance_planes(x, y, z, light))
+    return jnp.einsum("chw,ce->ehw", linear_to_srgb(jnp.maximum(surface.albedo * irradiance, 0.0)), mix)
+
+
+def blur(planes: Float[Array, "*n S S"], deviation: Float[Array, ""]) -> Float[Array, "*n S S"]:
+    """Gaussian mean of `deviation` pixels, zero beyond the border. Two products of matrices, whatever the deviation."""
+    place = jnp.arange(planes.shape[-1], dtype=planes.dtype)
+    kernel = jnp.exp(-0.5 * jnp.square((place[:, None] - place) / deviation)) / (deviation * SQRT_TURN)
+    return kernel @ planes @ kernel
+
+
+def compare(surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], config: GeometryRefinementConfig
+            ) -> tuple[Comparison, Float[Array, "S S"]]:
+    """The photo with the smooth part of what stage 1 leaves told apart, and the mask of the pixels that can be compared."""
+    target = jnp.moveaxis(photo, -1, 0)
+    usable = jnp.all(jnp.isfinite(target), 0)
+    target = jnp.where(usable, target, 0.0)
+    mix = colour_mix(photo)
+    rendered = render(surface, state.face.light, mix, surface.slopes)
+    skin_seen = jnp.where(usable & (jnp.min(rendered, 0) > LEAST_COLOUR), surface.mask, 0.0)
+    # colours relative to the face's own, so that dark skin folds as deep as light skin
+    level = jnp.sum(skin_seen * jnp.mean(target, 0)) / jnp.maximum(jnp.sum(skin_seen), 1.0)
+    target, rendered = (plane / jnp.maximum(level, LEAST_COLOUR) for plane in (target, rendered))
+    gain, mask = jnp.ones_like(target), skin_seen
+    for _ in range(2):     # the second time without what the first shows to be no skin
+        seen, expected = (blur(plane * mask, config.refinement_reach * state.pose.scale) for plane in (target, rendered))
+        gain = jnp.clip((seen + 1e-3) / (expected + 1e-3), *GAIN)
+        error = jnp.mean(jnp.square(gain * rendered - target), 0)
+        # over a neighbourhood: hair and beards disagree on both sides of every strand, a fold on its slopes only
+        around = blur(jnp.stack([error * skin_seen, skin_seen]), NEIGHBOURHOOD * state.pose.scale)
+        disagreement = around[0] / jnp.maximum(around[1], 1e-3)
+        mask = skin_seen * solvers.robust_weight(disagreement, jnp.asarray(config.refinement_scale))
+    mask = jnp.where(mask > LEAST_MASK, mask, 0.0)
+    noise = jnp.nan_to_num(jnp.nanmedian(jnp.where(mask > 0, error, jnp.nan)[::4, ::4]))
+    trust = 1.0 / jnp.maximum(1.0, noise / config.refinement_noise**2)
+    return Comparison(state.face.light, mix, gain / jnp.maximum(level, LEAST_COLOUR), target, trust), mask
+
+
+def step(
+    surface: Surface, shown: Comparison, mask: Float[Array, "S S"], displacement: Float[Array, "S S"], softening: Float[Array, ""],
+    config: GeometryRefinementConfig,
+) -> Float[Array, "S S"]:
+    """One reweighted Gauss-Newton step on Eq. 9; displacements in pixels."""
+    slopes = surface.slopes + depths.differences(displacement)
+
+    def residual(slopes: Float[Array, "2 S S"]) -> Float[Array, "3 S S"]:
+        return shown.gain * render(surface, shown.light, shown.mix, slopes) - shown.target
+
+    across, down = (jnp.zeros_like(slopes).at[i].set(1.0) for i in range(2))
+    error, by_across = jax.jvp(residual, (slopes,), (across,))
+    by_down = jax.jvp(residual, (slopes,), (down,))[1]
+    weight = shown.trust * mask * solvers.robust_weight(jnp.mean(jnp.square(error), 0), jnp.asarray(config.refinement_scale))
+    xx, xy, yy = (weight * jnp.sum(a * b, 0) for a, b in ((by_across, by_across), (by_across, by_down), (by_down, by_down)))
+    bend = config.weight_laplacian * 0.5 / jnp.sqrt(jnp.square(depths.laplacian(displacement)) + jnp.square(softening))
+    inside = (mask > 0).astype(mask.dtype)
+
+    def product(d: Float[Array, "S S"]) -> Float[Array, "S S"]:
+        x, y = depths.differences(d)
+        data = depths.differences_transposed(jnp.stack([xx * x + xy * y, xy * x + yy * y]))
+        return inside * (data + config.weight_displacement * d + depths.laplacian(bend * depths.laplacian(d)))
+
+    # linear in the new displacement itself: what the old one already explains is added back
+    x, y = depths.differences(displacement)
+    pull = jnp.stack([weight * jnp.sum(by * (by_across * x + by_down * y - error), 0) for by in (by_across, by_down)])
+    diagonal = config.weight_displacement + 2.0 * (xx + yy) + 20.0 * bend
+    solved, _ = jax.scipy.sparse.linalg.cg(
+        product, inside * depths.differences_transposed(pull), x0=displacement, tol=1e-3, maxiter=config.refinement_products,
+        M=lambda d: d / diagonal)
+    return jnp.where(jnp.all(jnp.isfinite(solved)), solved, displacement)
+
+
+@partial(jax.jit, static_argnames=("config",))
+def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], *, config: GeometryRefinementConfig) -> Detail:
+    """Refine the surface of a fitted face.
+
+    Args:
+        model: the head.
+        state: the fit of stage 1, in the crop's pixels.
+        photo: the crop, sRGB; NaN outside the photo.
+        config: fields.
+    """
+    surface = see(model, state, size=photo.shape[0])
+    shown, mask = compare(surface, state, photo, config)
+    first, last = SOFTENING
+    shrink = (last / first) ** (1.0 / max(config.refinement_steps - 1, 1))
+
+    def body(index: int, displacement: Float[Array, "S S"]) -> Float[Array, "S S"]:
+        return step(surface, shown, mask, displacement, first * shrink ** index, config)
+
+    pixels = jax.lax.fori_loop(0, config.refinement_steps, body, jnp.zeros_like(mask))
+    camera = poses.to_camera(state.pose)
+    scale = depths.pixels_per_mm(surface.depth, camera)
+    displacement = jnp.where(scale > 0, pixels / jnp.where(scale > 0, scale, 1.0), 0.0)
+    normals = depths.slope_normals(surface.slopes + depths.differences(pixels), surface.sight)
+    seen = surface.depth > 0
+    return Detail(camera=camera, mask=mask, displacement=displacement, depth=surface.depth + displacement,
+                  normals=jnp.where(seen[..., None], jnp.moveaxis(normals, 0, -1), 0.0), albedo=None)
