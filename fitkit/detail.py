@@ -93,7 +93,7 @@ def _surface_gradient(heights: Float[Array, "T T"], points: Float[Array, "T T 3"
 
 
 def relief_normals(normals: Float[Array, "*n 3"], gradient: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
-    """Unit normals of a displaced surface from those of the smooth one and the slope of the displacement, in one frame (Blinn 1978)."""
+    """Unit normals of a displaced surface from those of the smooth one and the slope of the displacement (Blinn 1978)."""
     along = jnp.sum(normals * gradient, -1, keepdims=True)
     return safe_normalize(normals - (gradient - along * normals))
 
