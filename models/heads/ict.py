@@ -49,6 +49,7 @@ ATLAS = ((0.0, 0.25, 0.75), (0.75, 0.75, 0.25), (0.75, 0.5, 0.25), (0.75, 0.25, 
          (0.0, 0.0, 0.25), (0.25, 0.0, 0.25), (0.5, 0.0, 0.25), (0.75, 0.0, 0.25))          # outer and inner balls, left and right
 EYE_TILES = (21451, 22221, 23021, 23791)
 MARGIN = 0.01                       # of a tile, so that neighbours do not bleed
+NOSTRIL_DARK = 0.85                 # what no light reaches, painted as on the embedded head
 TEETH_SHADE = 0.75                  # ICT's lips stand a little apart, and nothing casts a shadow on the teeth behind them
 
 
@@ -113,8 +114,11 @@ def load(path: str | pathlib.Path, *, face_only: bool = False) -> MorphableModel
     colours = _painted(table.from_ict, own, np.concatenate([own.albedo_mean[None], own.albedo]).transpose(1, 0, 2))
     colours[slice(*TEETH)] *= TEETH_SHADE
     masks = _painted(table.from_ict, own, np.asarray(own.regions).T)
+    sound = np.clip(2 * np.asarray(table.from_ict_weight), 0, 1)
     # a fit compares no pixel whose place on the embedded head is in doubt: inside the nostrils, behind the lids
-    masks[:, own.region_names.index("fit_skin")] *= np.clip(2 * np.asarray(table.from_ict_weight), 0, 1)
+    masks[:, own.region_names.index("fit_skin")] *= sound
+    nose = masks[:, [own.region_names.index(name) for name in ("nose", "nostrils")]].max(axis=1)
+    colours *= (1 - NOSTRIL_DARK * nose * (1 - sound))[:, None, None]
     names = tuple(arkit_name(name) for name in ict.expression_names)
     arrays: dict[str, Any] = {
         "mean": ict.neutral[:count], "identity": ict.identity[:, :count], "expression": ict.expression[:, :count],
