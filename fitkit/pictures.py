@@ -15,6 +15,8 @@ from jaxtyping import Array, Float
 from PIL import Image
 
 from fitkit import camera as cameras
+from fitkit.depth import sight
+from fitkit.detail import Relief, relief_normals
 from fitkit.geometry import safe_normalize, vertex_normals
 from fitkit.images import linear_to_srgb, srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
@@ -35,6 +37,7 @@ FACE_REGIONS = ("face_skin", "lips", "brows", "eyelids", "under_eye", "nostrils"
 FACE_PARTS = ("eye_left", "eye_right", "teeth_upper", "teeth_lower", "tongue", "mouth")
 PHOTO_PARTS = ("eye_left", "eye_right")                 # what else the albedo map takes from the photo: never the mouth's inside
 SHEET_YAWS = (-45.0, 0.0, 45.0)                         # degrees
+LEAST_FACING = 0.2                                      # cosine by which a height is at least divided to become a depth
 
 
 @jax.tree_util.register_dataclass
@@ -99,10 +102,25 @@ def portrait_camera(model: MorphableModel, yaw: float, side: int) -> Camera:
         perspective=True)
 
 
-def bare_geometry(model: MorphableModel, vertices: Float[Array, "V 3"], yaw: float) -> np.ndarray:
+@jax.jit
+def emboss(layers: Layers, relief: Relief | None, camera: Camera) -> Layers:
+    """The layers with the normals and the depth of the fine geometry; as they are where there is none."""
+    if relief is None:
+        return layers
+    fine = sample(jnp.concatenate([relief.gradient, relief.displacement[..., None]], -1), layers.uv)
+    normals = relief_normals(layers.normals, cameras.to_view(camera, fine[..., :3]))
+    x, y = sight(camera, height=layers.depth.shape[0], width=layers.depth.shape[1])
+    facing = layers.normals[..., 2] - x * layers.normals[..., 0] + y * layers.normals[..., 1]
+    depth = layers.depth - fine[..., 3] / jnp.maximum(facing, LEAST_FACING)
+    seen = layers.depth > 0
+    return dataclasses.replace(layers, normals=jnp.where(seen[..., None], normals, 0.0), depth=jnp.where(seen, depth, 0.0))
+
+
+def bare_geometry(model: MorphableModel, vertices: Float[Array, "V 3"], yaw: float, relief: Relief | None) -> np.ndarray:
     """The head in grey under one soft light, on white."""
     light = light_from_direction(jnp.array([0.45, 0.6, 0.65]), ambient=0.12, strength=0.95)
-    layers = render_layers(model, vertices, jnp.full_like(vertices, GREY), portrait_camera(model, yaw, TILE), side=TILE)
+    camera = portrait_camera(model, yaw, TILE)
+    layers = emboss(render_layers(model, vertices, jnp.full_like(vertices, GREY), camera, side=TILE), relief, camera)
     return _panel(lit(layers, layers.albedo, light), layers)
 
 
@@ -121,16 +139,17 @@ def _panel(colour: Float[Array, "S S 3"] | np.ndarray, layers: Layers | None) ->
 
 
 def comparison_sheet(
-    photo: np.ndarray, overlay: np.ndarray, albedo: np.ndarray, model: MorphableModel, face: FaceParameters, camera: Camera
+    photo: np.ndarray, overlay: np.ndarray, albedo: np.ndarray, model: MorphableModel, face: FaceParameters, camera: Camera,
+    relief: Relief | None,
 ) -> np.ndarray:
-    """Two rows of three: photo, overlay, textured head; grey geometry from three sides. White background."""
+    """Two rows of three: photo, overlay, textured head; grey geometry, fine where known, from three sides. White background."""
     vertices = shape(model, face.identity, face.expression)
     pixels = np.asarray(cameras.project(camera, vertices)[0])
     low, high = pixels.min(0), pixels.max(0)
     extent = float((high - low).max()) * 1.15
     window = Window(corner=(low + high - extent) / 2, side=2 * PANEL, scale=extent / (2 * PANEL))
     seen = [_panel(cut(picture, window), None) for picture in (photo, overlay)]
-    grey = [bare_geometry(model, vertices, yaw) for yaw in SHEET_YAWS]
+    grey = [bare_geometry(model, vertices, yaw, relief) for yaw in SHEET_YAWS]
     top = [*seen, textured_head(model, vertices, albedo, 20.0)]
     return np.concatenate([np.concatenate(top, 1), np.concatenate(grey, 1)], 0).astype(np.float32)
 
@@ -149,7 +168,9 @@ def make_albedo(model: MorphableModel, face: FaceParameters, camera: Camera, pho
     return _albedo(model, face, camera, photo, window, depth)
 
 
-def make(model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray) -> dict[str, np.ndarray]:
+def make(
+    model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, *, relief: Relief | None = None
+) -> dict[str, np.ndarray]:
     """All pictures of one fitted face.
 
     Args:
@@ -157,12 +178,15 @@ def make(model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.
         face: its parameters.
         camera: of the photo, in its pixels.
         photo: `[H, W, 3]` sRGB in [0, 1].
+        relief: fine geometry; all but the albedo map shows it.
 
     Returns:
         overlay [H, W, 3], comparison, albedo [1024, 1024, 3] (sRGB in [0, 1]), normals [H, W, 3] (view frame, in [-1, 1]),
         depth [H, W] (mm, 0 where there is no head).
     """
     window, layers = _photo_layers(model, face, camera)
+    coarse = assemble([np.asarray(tile.depth) for tile in layers])
+    layers = [emboss(tile, relief, window_camera(camera, place)) for tile, place in zip(layers, tiles(window), strict=True)]
     lights = [lit(tile, tile.albedo, face.light) for tile in layers]
     colour = assemble([np.asarray(tile) for tile in lights])
     opacity, depth, normals = (assemble([np.asarray(getattr(tile, name)) for tile in layers])
@@ -171,10 +195,10 @@ def make(model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.
         colour = np.repeat(colour.mean(-1, keepdims=True), 3, -1)
     colour, opacity, place = halve(colour, opacity, window)
     overlay = paste(photo.copy(), colour, place, opacity=opacity)
-    albedo = _albedo(model, face, camera, photo, window, depth)
+    albedo = _albedo(model, face, camera, photo, window, coarse)
     return {
         "overlay": overlay, "albedo": albedo,
-        "comparison": comparison_sheet(photo, overlay, albedo, model, face, camera),
+        "comparison": comparison_sheet(photo, overlay, albedo, model, face, camera, relief),
         "normals": paste(np.zeros_like(photo), normals, window),
         "depth": paste(np.zeros(photo.shape[:2], np.float32), depth, window)}
 
