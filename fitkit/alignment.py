@@ -16,7 +16,7 @@ from fitkit.surface import Nearby, Surface, check_points, closest, find_nearby
 _COARSE = 1500            # points of the first round of `align_surface`
 _STEPS = 60               # of Levenberg-Marquardt; some ten are needed
 _IDLE = 3                 # steps without gain that end it: one alone may have been cut short by its damping
-_REACH = 0.2              # how far points may move before triangles are sought anew, in radii of the middling triangle
+_REACH = 0.07             # how far points may move before triangles are sought anew, in radii of the middling triangle
 _TRIALS = 512             # of RANSAC: with half of the pixels good, one trial in four is, and all fail once in 1e64
 _FLAT = 1e-6              # spread of the second axis over the first below which points lie on a line
 
