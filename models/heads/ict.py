@@ -44,9 +44,10 @@ PAINTED = (
     (slice(17039, 19247), slice(0), ("teeth_upper",)), (slice(19247, 21451), slice(0), ("teeth_lower",)),
     (EYES[0], CORNEAS[0], ("eye_left",)), (EYES[1], CORNEAS[1], ("eye_right",)),
 )
-# ICT's texture tiles lie side by side and over each other; here they share one square: x, y and side of each
-ATLAS = ((0.0, 0.25, 0.75), (0.75, 0.75, 0.25), (0.75, 0.5, 0.25), (0.75, 0.25, 0.25),      # face, head, gums, teeth
-         (0.0, 0.0, 0.25), (0.25, 0.0, 0.25), (0.5, 0.0, 0.25), (0.75, 0.0, 0.25))          # outer and inner balls, left and right
+# ICT's texture tiles lie side by side and over each other; here they share one square: x, y and side of each. The face lies in the
+# middle, so that texels left and right of it mirror each other.
+ATLAS = ((0.125, 0.25, 0.75), (0.25, 0.0, 0.25), (0.0, 0.25, 0.125), (0.5, 0.0, 0.25),              # face, head, gums, teeth
+         (0.75, 0.0, 0.25), (0.875, 0.375, 0.125), (0.0, 0.0, 0.25), (0.0, 0.375, 0.125))           # eyeballs: outer, inner
 EYE_TILES = (21451, 22221, 23021, 23791)
 MARGIN = 0.01                       # of a tile, so that neighbours do not bleed
 NOSTRIL_DARK = 0.85                 # what no light reaches, painted as on the embedded head
