@@ -165,6 +165,26 @@ def test_landmark_files(tmp_path, rng, ending, count):
     assert caught.value.code == "E_SCAN"
 
 
+@pytest.mark.parametrize(("name", "data"), [
+    ("a.json", b"[" * 100_000), ("a.json", b'{"points": 1}'), ("a.pts", b"no braces"), ("a.txt", b"\xff\xfe1 2 3"),
+    ("a.txt", b"1 2\n3 4 5"), ("a.pp", b'<point x="1"/>' * 7),
+    ("a.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False,"
+     b" 'shape': (1000000000000, 3)}" + b" " * 39 + b"\n"), ("a.npy", b"\x80\x04]\x94."), ("a.txt", b""),
+])
+def test_hostile_landmark_files_are_refused(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(FitkitError, match="not 7 or 68 points of three numbers"):
+        scans.read_landmarks(tmp_path / name)
+
+
+def test_files_too_large_are_not_read(tmp_path):
+    for name, size, read in (("a.txt", 2**21, scans.read_landmarks), ("a.ply", 2**31, scans.read_mesh)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+        with pytest.raises(FitkitError, match="bytes, and at most"):
+            read(tmp_path / name)
+
+
 def test_units_and_texture_seams(tmp_path, head):
     vertices, triangles, marks = scan_of(head, person(head, 1))
     write_obj(tmp_path / "a.obj", vertices / 1000, triangles)
