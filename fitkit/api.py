@@ -143,7 +143,8 @@ def fit_faces(
         observation, back = _observe(model, image, face, lens, size)
         solution = chosen.function(model, observation, config)
         timings = {"read": read - started, "detect": found - read, "fit": time.perf_counter() - begun}
-        settings = {"recipe": recipe, "fields": dataclasses.asdict(config), "head": head, "seed": seed, "size": size}
+        settings = {"recipe": recipe, "fields": dataclasses.asdict(config), "head": head, "seed": seed, "size": size,
+                    "detail": solution.detail}
         results.append(_result(model, image, solution.state, observation, back, solution.losses, timings, lens, settings,
                                number if len(faces) > 1 and not largest else None))
     return results

@@ -22,6 +22,7 @@ from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
 
 TEXTURE = 1024            # side of the maps, texels
 LEVELS = 2                # of subdivision of the detailed mesh: a vertex about every millimetre
+ZERO = 2**15             # the 16-bit value of no displacement
 SQUARE = (0.03, 0.12)     # squared cosines to the camera between which a texel comes to take what a pixel knows
 
 
@@ -116,6 +117,13 @@ def normal_map(model: MorphableModel, face: FaceParameters, relief: Relief) -> F
     inside = jnp.stack([jnp.sum(turned * axis, -1) for axis in (tangent, side, normals)], -1)
     known = covered & jnp.any(relief.gradient != 0, -1)
     return jnp.where(known[..., None], safe_normalize(inside), jnp.array([0.0, 0.0, 1.0]))
+
+
+def encode_heights(relief: Relief) -> tuple[np.ndarray, float]:
+    """The displacement in 16 bits, and the millimetres of one step: `mm = step * (value - ZERO)`."""
+    heights = np.asarray(relief.displacement)
+    step = max(float(np.abs(heights).max()), 1e-3) / (ZERO - 1)
+    return (np.rint(heights / step) + ZERO).astype(np.uint16), step
 
 
 def detailed_mesh(model: MorphableModel, face: FaceParameters, relief: Relief) -> FineMesh:

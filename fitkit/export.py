@@ -2,6 +2,7 @@
 
 GLB: metres (glTF demands it), base mesh = identity without expression, the head's expressions as morph targets under their
 own names, the current expression as the default weights. OBJ and PLY: millimetres, head frame, expression applied.
+Fine geometry, where it is known, is a normal map on that mesh, and a displaced mesh of its own.
 Takes a `MorphableModel`, its `FaceParameters` and an optional UV albedo; every write goes through `files`.
 """
 
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float
 from PIL import Image
 
 from fitkit import __version__, files, images, morphable
+from fitkit.detail import FineMesh
 from fitkit.geometry import vertex_normals
 from fitkit.types import FaceParameters, MorphableModel
 
@@ -31,7 +33,8 @@ _ROUGH_SKIN = 0.6
 
 
 def write_glb(
-    path: str | Path, model: MorphableModel, parameters: FaceParameters, *, texture: np.ndarray | None = None
+    path: str | Path, model: MorphableModel, parameters: FaceParameters, *, texture: np.ndarray | None = None,
+    normal_map: np.ndarray | None = None,
 ) -> Path:
     """Write a binary glTF 2.0 file: the neutral head, its expressions as sparse morph targets, weights as fitted.
 
@@ -40,11 +43,12 @@ def write_glb(
         model: the head.
         parameters: identity, expression and albedo are used; light is not (textures are albedo).
         texture: UV albedo, uint8 sRGB `[S, S, 3]`, row 0 at v = 1; embedded as JPEG. Without it, vertex colours.
+        normal_map: unit normals `[S, S, 3]` in the texture's tangent space, for the skin; embedded as PNG.
 
     Raises:
         FitkitError: E_OUTPUT where the place cannot be written.
     """
-    vertex, uv, triangles = _split_at_seams(model)
+    vertex, uv, triangles = _split_at_seams(model.triangles, model.uv_triangles, model.uv)
     document, blob = gltf.GLTF2(), bytearray()
     neutral, moves, normals, turns = map(np.asarray, _neutral_and_targets(model, parameters))
     attributes = {
@@ -64,12 +68,41 @@ def write_glb(
         }
         for move, turn in zip(moves, turns, strict=True)
     ]
-    _add_parts(document, blob, model, triangles, attributes, targets)
+    bumps = None
+    if normal_map is not None:
+        tangents = _tangents(neutral[vertex], _unit(normals[vertex]), uv, triangles)
+        bumps = _add_normal_map(document, blob, normal_map), _add(document, blob, tangents, target=_VERTICES)
+    _add_parts(document, blob, model, triangles, np.asarray(model.part), attributes, targets=targets, bumps=bumps)
     document.meshes[0].weights = [float(w) for w in np.asarray(parameters.expression)]
     document.meshes[0].extras = {"targetNames": list(model.expression_names)}
-    document.buffers = [gltf.Buffer(byteLength=len(blob))]
-    document.set_binary_blob(bytes(blob))
-    return files.write_bytes(path, b"".join(document.save_to_bytes()))
+    return _write(path, document, blob)
+
+
+def write_detailed_glb(
+    path: str | Path, model: MorphableModel, mesh: FineMesh, *, texture: np.ndarray | None = None
+) -> Path:
+    """Write a displaced head as a binary glTF 2.0 file: expression applied, no morph targets; metres.
+
+    Args:
+        path: where to.
+        model: names the parts.
+        mesh: of `detail.detailed_mesh`.
+        texture: as in `write_glb`; without it plain grey.
+
+    Raises:
+        FitkitError: E_OUTPUT where the place cannot be written.
+    """
+    vertex, uv, triangles = _split_at_seams(mesh.triangles, mesh.uv_triangles, mesh.uv)
+    document, blob = gltf.GLTF2(), bytearray()
+    attributes = {
+        "POSITION": _add(document, blob, mesh.vertices[vertex] * METRES, target=_VERTICES, bounds=True),
+        "NORMAL": _add(document, blob, _unit(mesh.normals[vertex]), target=_VERTICES),
+    }
+    if texture is not None:
+        attributes["TEXCOORD_0"] = _add(document, blob, uv * [1, -1] + [0, 1], target=_VERTICES)
+        _add_texture(document, blob, texture)
+    _add_parts(document, blob, model, triangles, mesh.part, attributes)
+    return _write(path, document, blob)
 
 
 def write_obj(
@@ -153,11 +186,35 @@ def _vertex_tables(
     return vertices, vertex_normals(vertices, model.triangles), images.linear_to_srgb(linear)
 
 
-def _split_at_seams(model: MorphableModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _write(path: str | Path, document: gltf.GLTF2, blob: bytearray) -> Path:
+    document.buffers = [gltf.Buffer(byteLength=len(blob))]
+    document.set_binary_blob(bytes(blob))
+    return files.write_bytes(path, b"".join(document.save_to_bytes()))
+
+
+def _split_at_seams(
+    triangles: np.ndarray | Array, uv_triangles: np.ndarray | Array, uv: np.ndarray | Array
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # glTF has one index per corner: a vertex with several texture coordinates becomes several.
-    pairs = np.stack([np.asarray(model.triangles), np.asarray(model.uv_triangles)], axis=-1).reshape(-1, 2)
-    unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
-    return unique[:, 0], np.asarray(model.uv)[unique[:, 1]], inverse.reshape(-1, 3)
+    pairs = np.stack([np.asarray(triangles), np.asarray(uv_triangles)], axis=-1).reshape(-1, 2).astype(np.int64)
+    unique, inverse = np.unique((pairs[:, 0] << 32) | pairs[:, 1], return_inverse=True)
+    return unique >> 32, np.asarray(uv)[unique & 0xFFFFFFFF], inverse.reshape(-1, 3)
+
+
+def _tangents(vertices: np.ndarray, normals: np.ndarray, uv: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    # Unit vectors [N, 4] along growing u; the last number says on which side v grows: +1 where the layout is not mirrored.
+    a, b, c = (vertices[triangles[:, i]] for i in range(3))
+    (s, t), (p, q) = ((uv[triangles[:, i]] - uv[triangles[:, 0]]).T for i in (1, 2))
+    sign = np.sign(s * q - t * p)[:, None]
+    along, total, mirrored = ((b - a) * q[:, None] - (c - a) * t[:, None]) * sign, np.zeros_like(vertices), np.zeros(len(vertices))
+    for i in range(3):
+        np.add.at(total, triangles[:, i], along)
+        np.add.at(mirrored, triangles[:, i], sign[:, 0])
+    total -= normals * (total * normals).sum(-1, keepdims=True)
+    length = np.linalg.norm(total, axis=-1, keepdims=True)
+    other = np.cross(normals, np.where(np.abs(normals[:, :1]) < 0.9, [1.0, 0, 0], [0, 1.0, 0]))      # where u does not grow
+    total = np.where(length > 1e-9, total / np.maximum(length, 1e-9), other / np.linalg.norm(other, axis=-1, keepdims=True))
+    return np.concatenate([total, np.where(mirrored < 0, -1.0, 1.0)[:, None]], axis=1)
 
 
 def _unit(normals: np.ndarray) -> np.ndarray:
@@ -221,29 +278,46 @@ def _add_texture(document: gltf.GLTF2, blob: bytearray, texture: np.ndarray) -> 
     buffer = io.BytesIO()
     Image.fromarray(texture).save(buffer, format="JPEG", quality=95, subsampling=0)
     view = _add_view(document, blob, buffer.getvalue())
-    document.images = [gltf.Image(bufferView=view, mimeType="image/jpeg", name="albedo")]
+    _add_image(document, view, "image/jpeg", "albedo")
+
+
+def _add_normal_map(document: gltf.GLTF2, blob: bytearray, normals: np.ndarray) -> int:
+    # Index of the texture; lossless, for JPEG's blocks would show as dents.
+    view = _add_view(document, blob, images.encode_png(np.asarray(normals) * 0.5 + 0.5))
+    return _add_image(document, view, "image/png", "normals")
+
+
+def _add_image(document: gltf.GLTF2, view: int, kind: str, name: str) -> int:
+    document.images.append(gltf.Image(bufferView=view, mimeType=kind, name=name))
     document.samplers = [gltf.Sampler(magFilter=9729, minFilter=9987, wrapS=33071, wrapT=33071)]  # mipmaps, clamped
-    document.textures = [gltf.Texture(source=0, sampler=0)]
+    document.textures.append(gltf.Texture(source=len(document.images) - 1, sampler=0))
+    return len(document.textures) - 1
 
 
 def _add_parts(
-    document: gltf.GLTF2, blob: bytearray, model: MorphableModel, triangles: np.ndarray,
-    attributes: dict[str, int], targets: list[dict[str, int]],
+    document: gltf.GLTF2, blob: bytearray, model: MorphableModel, triangles: np.ndarray, part: np.ndarray,
+    attributes: dict[str, int], *, targets: list[dict[str, int]] | None = None, bumps: tuple[int, int] | None = None,
 ) -> None:
-    # One primitive and material per part; all share the vertices, so weights move them as one.
+    # One primitive and material per part; all share the vertices, so weights move them as one. The skin takes `bumps`: the
+    # texture of a normal map and the tangents it stands on.
+    coloured = "TEXCOORD_0" in attributes and any(image.name == "albedo" for image in document.images)
     primitives = []
     for index, name in enumerate(model.part_names):
-        chosen = triangles[np.asarray(model.part) == index]
+        chosen = triangles[part == index]
         if not len(chosen):
             continue
-        colour = gltf.TextureInfo(index=0) if document.textures else None
+        colour = gltf.TextureInfo(index=0) if coloured else None
+        rough = bumps if name == "skin" else None
         surface = gltf.PbrMetallicRoughness(baseColorTexture=colour, metallicFactor=0.0, roughnessFactor=_roughness(name))
-        document.materials.append(gltf.Material(name=name, pbrMetallicRoughness=surface, alphaMode=None, alphaCutoff=None))
+        document.materials.append(gltf.Material(
+            name=name, pbrMetallicRoughness=surface, alphaMode=None, alphaCutoff=None,
+            normalTexture=gltf.NormalMaterialTexture(index=rough[0]) if rough else None))
         view = _add_view(document, blob, chosen.astype("<u4").tobytes(), _INDICES)
         document.accessors.append(gltf.Accessor(bufferView=view, componentType=_INT, count=chosen.size, type="SCALAR"))
         primitives.append(gltf.Primitive(
-            attributes=gltf.Attributes(**attributes), indices=len(document.accessors) - 1,
-            material=len(document.materials) - 1, targets=targets,
+            attributes=gltf.Attributes(**attributes | ({"TANGENT": rough[1]} if rough else {})),
+            indices=len(document.accessors) - 1,
+            material=len(document.materials) - 1, targets=targets or [],
         ))
     document.meshes = [gltf.Mesh(name=model.name, primitives=primitives)]
     document.nodes = [gltf.Node(name=model.name, mesh=0)]

@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import math
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from fitkit import __version__
 from fitkit.camera import head_angles, intrinsics
+from fitkit.detail import ZERO, encode_heights
 from fitkit.errors import FitkitError
 from fitkit.images import Photo
 
@@ -33,18 +35,19 @@ class Facts:
     head: str
     head_sha256: str
     arrays_sha256: str
+    detail_sha256: str             # of detail.safetensors; empty where there is none
     perspective: bool
     files: tuple[str, ...]         # beside fit.json
     rest: dict[str, Any]           # fields of `FitResult` that are neither arrays nor the head
 
 
-def compose(result: Any, head_sha256: str, arrays_sha256: str, files: list[str]) -> str:
+def compose(result: Any, head_sha256: str, sums: Mapping[str, str], files: list[str]) -> str:
     """The text of fit.json.
 
     Args:
         result: a `results.FitResult`, which stands above this module.
         head_sha256: of the head it was made with.
-        arrays_sha256: of params.safetensors.
+        sums: sha256 of params.safetensors and, where there is one, of detail.safetensors.
         files: written beside fit.json.
     """
     photo, weights = result.photo, np.asarray(result.parameters.expression)
@@ -72,9 +75,13 @@ def compose(result: Any, head_sha256: str, arrays_sha256: str, files: list[str])
             "mesh": result.landmarks_mesh.tolist(),
         },
         "expression": dict(zip(result.model.expression_names, weights.tolist(), strict=True)),
-        "params_sha256": arrays_sha256,
+        "params_sha256": sums["params.safetensors"],
         "files": files,
     }
+    if "detail.safetensors" in sums:
+        content["detail_sha256"] = sums["detail.safetensors"]
+    if "displacement.png" in files:
+        content["displacement"] = _displacement(result)
     return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
 
 
@@ -131,6 +138,16 @@ def _camera(result: Any) -> dict[str, Any]:
     }
 
 
+def _displacement(result: Any) -> dict[str, Any]:
+    step = encode_heights(result.relief)[1]
+    return {
+        "about": "displacement.png: how far the refined surface lies outwards of mesh.obj along its smooth normals;"
+        " millimetres = offset + scale * 16-bit value",
+        "scale": step,
+        "offset": -ZERO * step,
+    }
+
+
 def _facts(content: dict[str, Any]) -> Facts:
     photo, recipe, camera = content["photo"], content["recipe"], content["camera"]
     width, height = _whole(photo["width"]), _whole(photo["height"])
@@ -152,7 +169,8 @@ def _facts(content: dict[str, Any]) -> Facts:
     }
     return Facts(
         fitkit_version=_text(content["versions"]["fitkit"]), head=rest["head"], head_sha256=content["head"]["sha256"],
-        arrays_sha256=content["params_sha256"], perspective=camera["perspective"], files=tuple(content["files"]), rest=rest,
+        arrays_sha256=content["params_sha256"], detail_sha256=_text(content.get("detail_sha256", "")),
+        perspective=camera["perspective"], files=tuple(content["files"]), rest=rest,
     )
 
 

@@ -7,6 +7,12 @@
     albedo.png            UV albedo, sRGB
     overlay.png comparison.png normals.png depth.npy    as `pictures.py` makes them
 
+and of a recipe that refines the geometry (then normals.png and depth.npy are of the refined surface, mesh.glb has a normal map):
+
+    detail.safetensors    the `Detail` of the fit, float32, exactly
+    mesh_detailed.glb     the head subdivided and displaced, expression applied, metres
+    displacement.png      displacement along the normals in UV, 16 bits; fit.json says how many millimetres a step is
+
 A folder is written beside its place and renamed into it, so it is complete or absent. `load` gives the same result back,
 bit for bit; it reads JSON, safetensors and PNG, none of which can carry code.
 """
@@ -28,13 +34,16 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import Float
 
+from fitkit import detail as reliefs
 from fitkit import export, files, images, morphable, pictures, record
+from fitkit.detail import Relief
 from fitkit.errors import FitkitError
 from fitkit.images import Photo
 from fitkit.repose import Light, render_anew
-from fitkit.types import Camera, FaceParameters, Mesh, MorphableModel
+from fitkit.types import Camera, Detail, FaceParameters, Mesh, MorphableModel
 
 OUTPUTS = ("params", "mesh", "pictures", "all")
+DETAIL = "detail.safetensors"
 _POINTS = ("landmarks_detected", "landmarks_fitted", "landmarks_mesh")
 _LARGEST_FILE = 256 * 2**20      # bytes; nothing that a fit writes comes near
 
@@ -62,6 +71,7 @@ class FitResult:
     landmarks_fitted: np.ndarray               # [68, 2] pixels
     landmarks_mesh: np.ndarray                 # [68, 3] mm, head frame, the frame of mesh.obj
     warnings: tuple[str, ...] = ()
+    detail: Detail | None = None               # per pixel of the working crop; of a recipe that refines the geometry
     albedo_map: np.ndarray | None = None       # uint8 sRGB [S, S, 3] read from disk; ask `texture` for it
 
     def mesh(self) -> Mesh:
@@ -77,7 +87,12 @@ class FitResult:
         Raises:
             FitkitError: E_RESULT where the result was loaded and its photo has gone.
         """
-        return pictures.make(self.model, self.parameters, self.camera, self._photo_pixels())
+        return pictures.make(self.model, self.parameters, self.camera, self._photo_pixels(), relief=self.relief)
+
+    @cached_property
+    def relief(self) -> Relief | None:
+        """The refined geometry in UV, made on first use: displacement along the normals, mm; None where nothing was refined."""
+        return None if self.detail is None else reliefs.bake(self.model, self.parameters, self.detail)
 
     @cached_property
     def texture(self) -> np.ndarray | None:
@@ -129,15 +144,19 @@ class FitResult:
             if "pictures" in chosen:
                 _write_pictures(new, self.pictures)
             if "mesh" in chosen:
-                export.write_glb(new / "mesh.glb", self.model, self.parameters, texture=self.texture)
-                export.write_obj(new / "mesh.obj", self.model, self.parameters, texture=self.texture)
+                _write_meshes(new, self)
             elif "pictures" in chosen and self.texture is not None:
                 images.write_image(new / "albedo.png", self.texture)
             arrays = safetensors.numpy.save(_arrays(self))
             if "params" in chosen:
                 files.write_bytes(new / "params.safetensors", arrays)
+                if self.detail is not None:
+                    files.write_bytes(new / DETAIL, safetensors.numpy.save(_named(self.detail)))
             written = sorted(path.name for path in new.iterdir())
-            text = record.compose(self, head_digest(self.model), hashlib.sha256(arrays).hexdigest(), written)
+            sums = {"params.safetensors": hashlib.sha256(arrays).hexdigest()}
+            if DETAIL in written:
+                sums[DETAIL] = images.file_sha256(new / DETAIL)
+            text = record.compose(self, head_digest(self.model), sums, written)
             files.write_bytes(new / record.NAME, text.encode())
         return folder
 
@@ -184,7 +203,8 @@ def load(folder: str | Path, *, load_head: Callable[[str], MorphableModel]) -> F
     except (KeyError, ValueError) as error:
         raise record.damaged(folder, f"params.safetensors does not fit the head: {error}") from error
     return FitResult(
-        model=model, parameters=parameters, camera=camera, albedo_map=_read_albedo(folder, facts.files), **points, **facts.rest
+        model=model, parameters=parameters, camera=camera, albedo_map=_read_albedo(folder, facts.files),
+        detail=_read_detail(folder, facts), **points, **facts.rest
     )
 
 
@@ -219,21 +239,45 @@ def _arrays(result: FitResult) -> dict[str, np.ndarray]:
     return {name: np.array(value, order="C") for name, value in arrays.items()}
 
 
-def _read_arrays(folder: Path, digest: str) -> dict[str, np.ndarray]:
-    path = folder / "params.safetensors"
+def _named(detail: Detail) -> dict[str, np.ndarray]:
+    """The arrays of a detail and of its camera, each under its name."""
+    parts = {f.name: getattr(detail, f.name) for f in dataclasses.fields(Detail) if f.name != "camera"}
+    parts |= {f"camera_{f.name}": getattr(detail.camera, f.name) for f in dataclasses.fields(Camera) if f.name != "perspective"}
+    return {name: np.array(value, order="C") for name, value in parts.items() if value is not None}
+
+
+def _read_detail(folder: Path, facts: record.Facts) -> Detail | None:
+    if DETAIL not in facts.files:
+        return None
+    arrays = {name: jnp.asarray(value) for name, value in _read_arrays(folder, facts.detail_sha256, name=DETAIL).items()}
+    try:
+        camera = Camera(**{name.removeprefix("camera_"): arrays.pop(name) for name in list(arrays) if name.startswith("camera_")},
+                        perspective=facts.perspective)
+        detail = Detail(camera=camera, **({"albedo": None} | arrays))
+        side = detail.mask.shape[0]
+        for name, value in arrays.items():
+            if value.shape != (side, side) + ((3,) if name in ("normals", "albedo") else ()):
+                raise ValueError(f"{name} is {value.shape} in a crop of {side} pixels")
+    except (TypeError, ValueError, IndexError) as error:
+        raise record.damaged(folder, f"{DETAIL}: {error}") from error
+    return detail
+
+
+def _read_arrays(folder: Path, digest: str, *, name: str = "params.safetensors") -> dict[str, np.ndarray]:
+    path = folder / name
     try:
         if path.stat().st_size > _LARGEST_FILE:
-            raise record.damaged(folder, "params.safetensors is far too large")
+            raise record.damaged(folder, f"{name} is far too large")
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:
-            raise record.damaged(folder, "params.safetensors is not the file that fit.json was written with")
+            raise record.damaged(folder, f"{name} is not the file that fit.json was written with")
         return safetensors.numpy.load(data)
     except FileNotFoundError as error:
         raise FitkitError(
-            "E_RESULT", f"{folder} holds no params.safetensors and cannot be loaded; fit again with --outputs params or all"
+            "E_RESULT", f"{folder} holds no {name} and cannot be loaded; fit again with --outputs params or all"
         ) from error
     except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise record.damaged(folder, f"params.safetensors: {error}") from error
+        raise record.damaged(folder, f"{name}: {error}") from error
 
 
 def _read_albedo(folder: Path, written: Sequence[str]) -> np.ndarray | None:
@@ -260,6 +304,17 @@ def _check_shapes(
             raise ValueError(f"{name} is {value.shape}, not {expected[name]}")
     if parameters.light.shape not in ((1, 3), (4, 3), (9, 3)):
         raise ValueError(f"light is {parameters.light.shape}, not (9, 3)")
+
+
+def _write_meshes(folder: Path, result: FitResult) -> None:
+    model, face, relief = result.model, result.parameters, result.relief
+    normals = None if relief is None else np.asarray(reliefs.normal_map(model, face, relief))
+    export.write_glb(folder / "mesh.glb", model, face, texture=result.texture, normal_map=normals)
+    export.write_obj(folder / "mesh.obj", model, face, texture=result.texture)
+    if relief is not None:
+        mesh = reliefs.detailed_mesh(model, face, relief)
+        export.write_detailed_glb(folder / "mesh_detailed.glb", model, mesh, texture=result.texture)
+        images.write_image(folder / "displacement.png", reliefs.encode_heights(relief)[0], bits=16)
 
 
 def _write_pictures(folder: Path, made: Mapping[str, np.ndarray]) -> None:

@@ -43,6 +43,7 @@ LEAST_COLOUR = 0.03            # sRGB; in the dark a gain says nothing
 LEAST_MASK = 0.05              # a pixel that counts less is left out
 GAIN = (0.3, 3.0)              # bounds of the smooth gain
 NEIGHBOURHOOD = 2.5            # mm; deviation of the Gaussian over which a disagreement is judged
+DEPARTURE = 0.4                # of the smooth gain from its mean, as a logarithm, at which a pixel counts for a quarter
 SQRT_TURN = 2.5066283          # sqrt(2 pi)
 SOFTENING = (0.3, 0.02)        # of the absolute value, pixels: at the first step and at the last
 
@@ -159,7 +160,10 @@ def compare(surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], co
         # over a neighbourhood: hair and beards disagree on both sides of every strand, a fold on its slopes only
         around = blur(jnp.stack([error * skin_seen, skin_seen]), NEIGHBOURHOOD * state.pose.scale)
         disagreement = around[0] / jnp.maximum(around[1], 1e-3)
-        mask = skin_seen * solvers.robust_weight(disagreement, jnp.asarray(config.refinement_scale))
+        # and as a whole: what is much darker or of another hue than the fit is hair, beard, or skin in a cast shadow
+        departure = jnp.log(gain / (jnp.sum(mask * gain, (1, 2)) / jnp.maximum(jnp.sum(mask), 1.0))[:, None, None])
+        mask = (skin_seen * solvers.robust_weight(disagreement, jnp.asarray(config.refinement_scale))
+                * solvers.robust_weight(jnp.mean(jnp.square(departure), 0), jnp.asarray(DEPARTURE)))
     mask = jnp.where(mask > LEAST_MASK, mask, 0.0)
     noise = jnp.nan_to_num(jnp.nanmedian(jnp.where(mask > 0, error, jnp.nan)[::4, ::4]))
     trust = 1.0 / jnp.maximum(1.0, noise / config.refinement_noise**2)
