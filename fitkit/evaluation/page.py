@@ -67,9 +67,10 @@ def error_map(
     Args:
         vertices: mm, face to +Z.
         triangles: of the face.
-        distances: mm; NaN where none was measured.
+        distances: mm; NaN where none was measured, but not everywhere.
     """
-    middle = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+    measured = vertices[np.isfinite(distances)]
+    middle = (measured.min(axis=0) + measured.max(axis=0)) / 2
     zoom = HEIGHT / SPAN
     pixels = (vertices[:, :2] - middle[:2]) * [zoom, -zoom] + [WIDTH / 2, HEIGHT / 2]
     flat = jnp.asarray(pixels, jnp.float32)
