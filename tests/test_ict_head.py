@@ -211,10 +211,12 @@ def test_only_what_is_opaque_is_drawn_and_faces_outward(whole):
 
 
 @needs_ict
-def test_the_mirror_holds(face):
-    mirror, mean = np.asarray(face.mirror), np.asarray(face.mean)
-    np.testing.assert_allclose(mean[mirror], mean * [-1, 1, 1], atol=0.1)
-    assert (mirror[mirror] == np.arange(9409)).all()
+def test_the_mirror_holds(whole, face):
+    np.testing.assert_array_equal(whole.mirror[:9409], face.mirror)
+    mirror, mean = np.asarray(whole.mirror), np.asarray(whole.mean)
+    gap = np.linalg.norm(mean[mirror] - mean * [-1, 1, 1], axis=1)
+    assert gap[np.r_[:14062, 17039:26719]].max() < 0.1 and gap.max() < 0.3        # the tongue is not quite symmetric
+    assert (mirror[mirror] == np.arange(26719))[:24591].mean() > 0.999                # strips of lashes lie on each other
 
 
 @needs_ict

@@ -38,6 +38,8 @@ CORNEAS = slice(21451, 22221), slice(23021, 23791)
 PARTS = ((0, "skin"), (SKIN, "mouth"), (13294, "skin"), (14062, "mouth"), (17039, "teeth_upper"), (19247, "teeth_lower"),
          (21451, "eye_left"), (23021, "eye_right"))
 PART_NAMES = ("skin", "eye_left", "eye_right", "teeth_upper", "teeth_lower", "mouth")
+# Where parts begin that are their own mirror image, left and right together
+TWIN_PARTS = (FACE, SKIN, 13294, 14062, 17039, 21451, 24591, 24999, 25047, 25351)
 # What takes its colour from which parts of the embedded head; eyeballs by the outer one's centre and cornea
 PAINTED = (
     (slice(SKIN, 13294), slice(0), ("mouth",)), (slice(14062, 17039), slice(0), ("tongue",)),
@@ -50,7 +52,7 @@ ATLAS = ((0.125, 0.25, 0.75), (0.25, 0.0, 0.25), (0.0, 0.25, 0.125), (0.5, 0.0, 
          (0.75, 0.0, 0.25), (0.875, 0.375, 0.125), (0.0, 0.0, 0.25), (0.0, 0.375, 0.125))           # eyeballs: outer, inner
 EYE_TILES = (21451, 22221, 23021, 23791)
 MARGIN = 0.01                       # of a tile, so that neighbours do not bleed
-NOSTRIL_DARK = 0.85                 # what no light reaches, painted as on the embedded head
+NOSTRIL_DARK = 0.85                 # ICT has nostrils that no light reaches; the embedded head hints at them only
 TEETH_SHADE = 0.75                  # ICT's lips stand a little apart, and nothing casts a shadow on the teeth behind them
 
 
@@ -176,8 +178,10 @@ def _parts(triangles: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, " F"]:
 
 
 def _mirror(vertices: Float[np.ndarray, "V 3"]) -> Int[np.ndarray, " V"]:
-    """Vertex at the mirrored place; ICT's neutral head is symmetric to 0.1 mm but for its tongue."""
-    return scipy.spatial.cKDTree(vertices).query(vertices * np.array([-1, 1, 1], np.float32))[1]
+    """Vertex at the mirrored place, of the same part or its twin; ICT's neutral head is symmetric to 0.1 mm but for its tongue."""
+    apart = 1000.0 * np.searchsorted(TWIN_PARTS, np.arange(len(vertices)), side="right")[:, None]
+    tree = scipy.spatial.cKDTree(np.hstack([vertices, apart]))
+    return tree.query(np.hstack([vertices * np.array([-1, 1, 1], np.float32), apart]))[1]
 
 
 def _at_vertices(vertices: Int[np.ndarray, " n"], triangles: Int[np.ndarray, "F 3"]) -> SurfacePoints:
