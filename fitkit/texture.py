@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from fitkit.camera import project, to_camera, to_view
 from fitkit.geometry import safe_normalize, vertex_normals
 from fitkit.raster import interpolate, rasterize
-from fitkit.types import Camera, MorphableModel
+from fitkit.types import Camera, Fragments, MorphableModel
 
 
 def sample(texture: Float[Array, "h w C"], uv: Float[Array, "*n 2"]) -> Float[Array, "*n C"]:
@@ -90,11 +90,21 @@ def visible_weight(points: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], 
     return jnp.where(inside & (surface > 0.0) & (depth - surface < tolerance + pixel_size * slope), cosine**2, 0.0)
 
 
+def texel_fragments(model: MorphableModel, *, size: int) -> Fragments:
+    """Which triangle each texel of a square texture lies on, and where in it; depth 1."""
+    return _layout(model, size)[0]
+
+
 def values_at_texels(model: MorphableModel, values: Float[Array, "V C"], *, size: int,
                      ) -> tuple[Float[Array, "size size C"], Bool[Array, "size size"]]:
     """Values per vertex (positions, normals, colours), interpolated at every texel of a square texture, and where there is one."""
-    layout = jnp.stack([model.uv[:, 0], 1.0 - model.uv[:, 1]], axis=-1) * size
+    fragments, layout = _layout(model, size)
     flat = jnp.ones(layout.shape[0], layout.dtype)
-    fragments = rasterize(layout, flat, model.uv_triangles, height=size, width=size, cull=False, perspective=False)
     texels = interpolate(fragments, layout, flat, model.uv_triangles, values, value_triangles=model.triangles, perspective=False)
     return texels, fragments.triangle >= 0
+
+
+def _layout(model: MorphableModel, size: int) -> tuple[Fragments, Float[Array, "U 2"]]:
+    layout = jnp.stack([model.uv[:, 0], 1.0 - model.uv[:, 1]], axis=-1) * size
+    flat = jnp.ones(layout.shape[0], layout.dtype)
+    return rasterize(layout, flat, model.uv_triangles, height=size, width=size, cull=False, perspective=False), layout

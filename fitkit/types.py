@@ -123,4 +123,4 @@ class Detail:
     displacement: Float[Array, "S S"]      # along the depth, mm; positive is away from the camera, 0 outside the mask
     depth: Float[Array, "S S"]             # camera z of the refined surface, mm; where the head is seen
     normals: Float[Array, "S S 3"]         # unit, view frame, of the refined surface; where the head is seen
-    albedo: Float[Array, "S S 3"] | None   # linear RGB where the mask is above 0; None until albedo blending has run
+    albedo: Float[Array, "S S 3"] | None   # linear RGB where the head is seen; None until albedo blending has run

@@ -1,5 +1,7 @@
 """Albedo blending: Eq. 10 against NumPy, the painted region, and heads with moles under a known light."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,11 +11,15 @@ from fitkit import camera as cameras
 from fitkit.geometry import safe_normalize, vertex_normals
 from fitkit.images import linear_to_srgb, srgb_to_linear
 from fitkit.models.heads import makehuman
+from fitkit.morphable import albedo as model_albedo
+from fitkit.morphable import shape
+from fitkit.pose import Pose
 from fitkit.raster import interpolate, rasterize
-from fitkit.recipes.albedo_blending import AlbedoBlendingConfig, blended_albedo, model_share
+from fitkit.recipes.albedo_blending import AlbedoBlendingConfig, blend, blended_albedo, model_share
+from fitkit.recipes.state import FaceState
 from fitkit.shading import light_from_direction, sh_irradiance
-from fitkit.types import Camera
-from tests.tiny_head import tiny_head
+from fitkit.types import Camera, Detail
+from tests.tiny_head import tiny_camera, tiny_head, tiny_parameters
 
 SIZE = 224
 
@@ -113,6 +119,28 @@ def test_the_region_is_exact_inside_and_continuous_at_its_border():
 
 def test_a_head_without_the_region_has_one_share():
     np.testing.assert_array_equal(model_share(tiny_head(), AlbedoBlendingConfig(model_share=0.25)), np.float32(0.25))
+
+
+def test_a_stage_gives_the_blend_where_the_head_is_seen():
+    """A photo of the head in two thirds of its own albedo, upon the geometry it was rendered with."""
+    model, camera, size = tiny_head(rings=24, sectors=40), tiny_camera(size=96.0, focal=230.0), 96
+    face = tiny_parameters(model)
+    face = dataclasses.replace(face, light=light_from_direction(jnp.array([0.3, 0.4, 0.8]), ambient=0.6, strength=0.5))
+    vertices = shape(model, face.identity, face.expression)
+    place, depth = cameras.project(camera, vertices)
+    seen = rasterize(place, depth, model.triangles, height=size, width=size)
+    normals = cameras.to_view(camera, vertex_normals(vertices, model.triangles))
+    values = jnp.concatenate([normals, model_albedo(model, face.albedo)], -1)
+    values = interpolate(seen, place, depth, model.triangles, values)
+    normals, albedo, head = safe_normalize(values[..., :3]), values[..., 3:], np.asarray(seen.triangle >= 0)
+    photo = linear_to_srgb(albedo / 1.5 * sh_irradiance(normals, face.light))
+    empty = jnp.zeros((size, size))
+    detail = Detail(camera=camera, mask=empty, displacement=empty, depth=seen.depth, normals=normals, albedo=None)
+    pose = Pose(rotation=camera.rotation, centre=jnp.zeros(2), log_scale=jnp.zeros(()), log_focal=jnp.zeros(()),
+                principal=camera.principal, perspective=True)
+    blended = blend(model, FaceState(face=face, pose=pose), photo, detail, config=AlbedoBlendingConfig(model_share=0.25)).albedo
+    assert head.mean() > 0.3 and not np.asarray(blended)[~head].any()
+    np.testing.assert_allclose(np.asarray(blended)[head], np.asarray(albedo)[head] * (0.25 + 0.75 / 1.5), atol=1e-3)
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "metrics": ("surface", "alignment", "metrics", "depth_error"),
     "render": ("render", "repose"),
     "losses": ("losses", "solvers", "photometric"),
-    "results": ("results", "record", "export", "detail", "unwrapping", "window", "pictures", "verdict"),
+    "results": ("results", "record", "export", "detail", "skin", "unwrapping", "window", "pictures", "verdict"),
     "models": ("models",),
     "recipes": ("recipes",),
     "api": ("api",),
-    "evaluation": ("evaluation",),
-    "cli": ("options", "report", "fitting", "doctor", "evaluating", "eval_folder", "cli"),
+    "evaluation": ("evaluation", "scenes"),
+    "cli": ("options", "report", "fitting", "doctor", "evaluating", "eval_folder", "bench", "cli"),
 }
 RANK = {f"fitkit.{module}": rank for rank, layer in enumerate(LAYERS.values()) for module in layer}
 CLI = [f"fitkit.{module}" for module in LAYERS["cli"]]
