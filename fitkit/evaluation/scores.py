@@ -27,7 +27,7 @@ class Score:
     mean_head: dict[str, float]           # our mean head, neutral
     floor: dict[str, float]               # our head laid straight on the truth
     fit: dict[str, float] | None = None
-    expression_only: dict[str, float] | None = None      # our mean identity with the fit's expression
+    expression_only: float | None = None  # our mean identity with the fit's expression, "scaled"
     dense: dict[str, float] | None = None                # corresponding points of fit and of mean head, rigid
     yaw_error: float | None = None        # degrees
     focal_ratio: float | None = None      # fitted over true
@@ -83,8 +83,8 @@ def summary(scores: Sequence[Score]) -> dict[str, Any]:
     for kind in ("scaled", "metric"):
         errors = np.array([[score.mean_head[kind], (score.fit or score.mean_head)[kind], score.floor[kind]] for score in scores]).T
         result[kind] = dict(zip(("mean_head", "fit", "floor"), errors.mean(axis=1).tolist(), strict=True)) | {
-            "expression_only": _mean([score.expression_only[kind] for score in scores if score.expression_only]),
             "gap_closed": float(gap_closed(*errors)), "interval": interval(errors, [score.seed for score in scores])}
+    result["expression_only"] = _mean([score.expression_only for score in fitted if score.expression_only is not None])
     result["dense"] = {name: _mean([score.dense[name] for score in fitted if score.dense]) for name in ("mean_head", "fit")}
     result["yaw_error"] = _median([abs(score.yaw_error) for score in fitted if score.yaw_error is not None])
     result["focal_ratio"] = _median([score.focal_ratio for score in fitted if score.focal_ratio is not None])

@@ -146,11 +146,12 @@ def reference(head: Prepared, person: Person, arrays: IctArrays, folder: Path) -
     return known
 
 
-def errors(head: Prepared, vertices: np.ndarray, scan: np.ndarray, marks: np.ndarray) -> dict[str, Measurement]:
+def errors(
+    head: Prepared, vertices: np.ndarray, scan: np.ndarray, marks: np.ndarray, *, kinds: tuple[str, ...] = ("scaled", "metric")
+) -> dict[str, Measurement]:
     """NoW measurements of our head's skin against a scan, with scale ("scaled") and without ("metric")."""
     own = head.landmarks(vertices)
-    return {name: metrics.now(scan, marks, vertices, head.triangles, own, scale=scale)
-            for name, scale in (("scaled", True), ("metric", False))}
+    return {kind: metrics.now(scan, marks, vertices, head.triangles, own, scale=kind == "scaled") for kind in kinds}
 
 
 def measure(plan: Plan, head: Prepared, model: MorphableModel, arrays: IctArrays, person: Person, view: View, path: Path,
@@ -169,10 +170,10 @@ def measure(plan: Plan, head: Prepared, model: MorphableModel, arrays: IctArrays
     identity, expression = (np.asarray(part, np.float64) for part in (result.parameters.identity, result.parameters.expression))
     fitted_shape = head.shape(np.concatenate([identity, expression]))
     fitted = errors(head, fitted_shape, scan, marks)
-    plain = errors(head, head.shape(np.concatenate([0 * identity, expression])), scan, marks)
+    plain = errors(head, head.shape(np.concatenate([0 * identity, expression])), scan, marks, kinds=("scaled",))
     score = dataclasses.replace(
         score, fit={kind: found.mean for kind, found in fitted.items()},
-        expression_only={kind: found.mean for kind, found in plain.items()},
+        expression_only=plain["scaled"].mean,
         dense=None if plan.head != "makehuman" else {
             name: _corresponding(shape, model, scan) for name, shape in (("mean_head", head.mean), ("fit", fitted_shape))},
         yaw_error=float(cameras.head_angles(result.camera)[0]) - view.yaw,

@@ -22,7 +22,7 @@ def table(report: Mapping[str, Mapping[str, Any]]) -> str:
         blocks = [f"{name:>4} {row['pictures']:3d} {row['failures']:4d}  "]
         for kind in ("scaled", "metric"):
             part = row[kind]
-            extra = f" {_number(part['expression_only']):>6}" if kind == "scaled" else ""
+            extra = f" {_number(row['expression_only']):>6}" if kind == "scaled" else ""
             low, high = part["interval"]
             gap = f"{100 * part['gap_closed']:4.0f} [{100 * low:.0f}, {100 * high:.0f}]"
             blocks.append(f" {part['mean_head']:5.2f}{extra} {part['fit']:6.2f} {part['floor']:6.2f}  {gap:<18} ")
