@@ -205,8 +205,35 @@ class EvalFolder:
     general: OmitArgPrefixes[General] = General()
 
 
-Command = Fit | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure how fast fitkit is on this machine, beside DEODR where it is installed, and print a table.
+
+    Examples:
+      fitkit bench
+      fitkit bench --what raster gradient --size 224 --json speed.json
+      fitkit bench --ict ict-facekit.tar.xz          the drawing on ICT-FaceKit's face mesh too
+
+    Needs nothing but the embedded head. The first run compiles, for minutes with every measurement.
+    """
+
+    what: Annotated[tuple[str, ...], arg(metavar="NAME...")] = ("raster", "gradient", "step", "stages", "fit", "batch")
+    """What to measure."""
+    size: Annotated[tuple[int, ...], arg(metavar="PIXELS...")] = (224, 512)
+    """Sides of the pictures; even, at least 64."""
+    batch: Annotated[tuple[int, ...], arg(metavar="COUNT...")] = (1, 8, 32)
+    """How many faces `fit_batch` gets at once."""
+    rounds: Annotated[int, arg(metavar="COUNT")] = 20
+    """How often each is run, after once to compile."""
+    ict: Annotated[str | None, arg(metavar="PATH", help_behavior_hint="")] = None
+    """Folder or archive of ICT-FaceKit, for lines on its face mesh."""
+    json: Annotated[str | None, arg(metavar="FILE.json", help_behavior_hint="")] = None
+    """File that gets every time taken, with versions and device."""
+    general: OmitArgPrefixes[General] = General()
+
+
+Command = Fit | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | Bench
 # a name of two words is a command of a group
 COMMANDS: dict[str, type[Command]] = {
     "fit": Fit, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes, "eval synthetic": EvalSynthetic,
-    "eval folder": EvalFolder}
+    "eval folder": EvalFolder, "bench": Bench}

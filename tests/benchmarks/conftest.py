@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.benchmarks.scenes import MEASURED
+from tests.benchmarks.measured import MEASURED
 
 
 @pytest.hookimpl(trylast=True)

@@ -3,24 +3,24 @@
     OPENBLAS_NUM_THREADS=1 pytest tests/benchmarks --benchmark-only --benchmark-group-by=group --benchmark-columns=median,min,rounds
 
 After pytest-benchmark's tables comes one with the ratios (`conftest.py`). DEODR draws and colours only: no coefficients, normals
-or light. Nothing here is asserted.
+or light. The scenes are those of `fitkit bench`, which measures the recipes too. Nothing here is asserted.
 """
 
 import jax
 import pytest
 
-from tests.benchmarks import scenes
+from fitkit import load_head, scenes
+from tests.benchmarks.measured import MEASURED
+from tests.ict import ARCHIVE
 
 
 @pytest.fixture(scope="module", params=["ict", "makehuman"])
 def head(request):
     if request.param == "ict":
-        try:
-            return scenes.ict_face()
-        except FileNotFoundError as missing:
-            pytest.skip(str(missing))
-    from fitkit.models.heads import makehuman
-    return makehuman.load()
+        if not ARCHIVE.exists():
+            pytest.skip(f"ICT-FaceKit is not at {ARCHIVE}")
+        return scenes.many_albedo_modes(load_head(f"ict-face:{ARCHIVE}"))
+    return load_head("makehuman")
 
 
 @pytest.fixture(scope="module", params=[224, 512])
@@ -33,19 +33,16 @@ def measure(benchmark, scene, what, peer, function):
     function()
     benchmark.pedantic(function, rounds=30, warmup_rounds=3)
     if benchmark.stats:        # absent under --benchmark-disable
-        scenes.MEASURED[benchmark.group, peer] = benchmark.stats.stats.median * 1e3
+        MEASURED[benchmark.group, peer] = benchmark.stats.stats.median * 1e3
 
 
 @pytest.mark.parametrize("peer", ["fitkit", "deodr"])
 def test_visibility(benchmark, scene, peer):
-    arguments = (*scenes.projected(scene), scene.model.triangles)
-    see = scenes.visibility(scene)
-    forward = scenes.deodr_scene(scene)[0]
-    measure(benchmark, scene, "visibility", peer, forward if peer == "deodr" else lambda: jax.block_until_ready(see(*arguments)))
+    work = scenes.deodr(scene)[0] if peer == "deodr" else scenes.visibility(scene)
+    measure(benchmark, scene, "visibility", peer, lambda: jax.block_until_ready(work()))
 
 
 @pytest.mark.parametrize("peer", ["fitkit", "deodr"])
 def test_value_and_gradient(benchmark, scene, peer):
-    ours = scenes.value_and_gradient(scene)
-    theirs = scenes.deodr_scene(scene)[1]
-    measure(benchmark, scene, "value and gradient", peer, theirs if peer == "deodr" else lambda: jax.block_until_ready(ours()))
+    work = scenes.deodr(scene)[1] if peer == "deodr" else scenes.value_and_gradient(scene)
+    measure(benchmark, scene, "value and gradient", peer, lambda: jax.block_until_ready(work()))

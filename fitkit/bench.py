@@ -1,0 +1,254 @@
+"""`fitkit bench`: how fast fitkit is here, beside DEODR on the same mesh in the same run. What is timed is in `scenes.py`.
+
+Each line runs once to compile, then `--rounds` times; ours and DEODR's take turns, so that both meet the same load. The table gives
+medians and least times in milliseconds; the JSON file gives every time taken.
+"""
+
+import dataclasses
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import fitkit
+from fitkit import configuration, device, files, report
+from fitkit.errors import FitkitError
+from fitkit.options import Bench
+from fitkit.report import Report
+
+WHAT = ("raster", "gradient", "step", "stages", "fit", "batch")
+PACKAGES = ("jax", "jaxlib", "numpy", "deodr")
+NO_DEODR = "DEODR is not installed; pip install deodr fills its column"
+Work = Callable[[], Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One line of the table before it is measured."""
+
+    what: str
+    head: str
+    size: int                                             # of the picture, pixels a side
+    batch: int = 1                                        # faces at once
+    build: Callable[[], tuple[Work, Work | None, int]]    # our work, DEODR's or None, and how many units one run of ours does
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    head: str
+    size: int
+    batch: int
+    ours: tuple[float, ...]      # ms per unit (picture, step or batch), in the order taken; empty where it was not measured
+    deodr: tuple[float, ...]     # ms; empty where there is no such thing
+    note: str = ""               # why something was not measured
+
+
+def run_bench(options: Bench, speech: Report) -> int:
+    """Measure, print the table, write the JSON file, and return the exit status.
+
+    Raises:
+        FitkitError: E_USAGE, E_HEAD, E_DATA (ICT-FaceKit), E_DEVICE, E_OUTPUT.
+    """
+    _check(options)
+    device.select_device(options.general.device)
+    device.keep_compiled_programs()
+    where = surroundings()
+    for name, value in where.items():
+        speech.note(f"{name}: {value}")
+    jobs = list(_jobs(options))
+    rows = []
+    with report.progress(speech, len(jobs)) as (voice, turn):
+        for job in jobs:
+            turn(f"{job.what}, {job.head}, {job.size} px")
+            rows.append(_measured(job, options.rounds))
+            voice.note(line(rows[-1]), level=2)
+            turn(None)
+    print(table(rows))
+    for note in dict.fromkeys(row.note for row in rows if row.note):
+        speech.note(note)
+    if options.json:
+        record = {"surroundings": where, "rounds": options.rounds, "rows": [dataclasses.asdict(row) for row in rows]}
+        files.write_bytes(options.json, json.dumps(record, indent=1).encode())
+    return 0
+
+
+def _check(options: Bench) -> None:
+    for name in options.what:
+        configuration.check_choice(name, WHAT, code="E_USAGE", what="measurement")
+    for flag, values, least in (("--size", options.size, 64), ("--batch", options.batch, 1), ("--rounds", [options.rounds], 1)):
+        if not values or min(values) < least:
+            raise FitkitError("E_USAGE", f"{flag} takes whole numbers of at least {least}, not {list(values)}")
+    if any(size % 2 for size in options.size):
+        raise FitkitError("E_USAGE", f"--size takes even numbers of pixels, not {list(options.size)}")
+
+
+def surroundings() -> dict[str, str]:
+    """Versions and the device that computes."""
+    import jax
+
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    kinds = ", ".join(dict.fromkeys(str(found.device_kind) for found in jax.devices()))
+    return {"fitkit": f"{fitkit.__version__}, Python {platform.python_version()}, {platform.platform()}",
+            "packages": ", ".join(f"{name} {version}" for name, version in versions.items()),
+            "device": f"{jax.default_backend()}: {len(jax.devices())} x {kinds}",
+            "processor": f"{_processor()}, {os.cpu_count()} cores"}
+
+
+def _processor() -> str:
+    told = Path("/proc/cpuinfo")      # where there is none, the platform's own word
+    found = re.search(r"model name\s*:\s*(.+)", told.read_text()) if told.exists() else None
+    return found.group(1) if found else platform.processor() or platform.machine()
+
+
+def _jobs(options: Bench) -> Iterator[Job]:
+    heads = ["makehuman"] + ([f"ict-face:{options.ict}"] if options.ict else [])
+    for head in heads:
+        fitkit.load_head(head)      # what is missing is said at once
+    for name in heads:
+        for size in options.size:
+            for what, build in (("raster", _raster), ("gradient", _gradient)):
+                if what in options.what:
+                    title = "raster" if what == "raster" else "value and gradient"
+                    yield Job(what=title, head=name.partition(":")[0], size=size, build=functools.partial(build, name, size))
+    for size in options.size:
+        yield from _fits(options, size)
+
+
+def _fits(options: Bench, size: int) -> Iterator[Job]:
+    """What is measured of the recipes, on the embedded head and a face drawn with it."""
+    from fitkit.recipes import RECIPES
+
+    one = functools.partial(Job, head="makehuman", size=size)
+    if "step" in options.what:
+        yield one(what="Levenberg-Marquardt step", build=functools.partial(_step, size))
+    if "stages" in options.what:
+        yield one(what="recipe landmarks", build=functools.partial(_recipe, "landmarks", {}, size))
+        for last in get_args(get_type_hints(RECIPES["inverse_rendering"].config)["stages"]):
+            title = "recipe inverse_rendering, stage 1" + (f" to {last}" if last > 1 else "")
+            yield one(what=title, build=functools.partial(_recipe, "inverse_rendering", {"stages": last}, size))
+    if "fit" in options.what:
+        yield one(what="fit, photo to result", build=functools.partial(_whole_fit, size))
+    if "batch" in options.what:
+        for count in options.batch:
+            yield one(what="fit_batch, stage 1", batch=count, build=functools.partial(_batch, size, count))
+
+
+@functools.lru_cache(maxsize=1)
+def _scene(head: str, size: int) -> Any:
+    from fitkit import scenes
+
+    model = fitkit.load_head(head)
+    return scenes.scene(model if head == "makehuman" else scenes.many_albedo_modes(model), size)
+
+
+def _raster(head: str, size: int) -> tuple[Work, Work | None, int]:
+    from fitkit import scenes
+
+    return scenes.visibility(_scene(head, size)), _deodr(head, size, 0), 1
+
+
+def _gradient(head: str, size: int) -> tuple[Work, Work | None, int]:
+    from fitkit import scenes
+
+    return scenes.value_and_gradient(_scene(head, size)), _deodr(head, size, 1), 1
+
+
+def _deodr(head: str, size: int, which: int) -> Work | None:
+    from fitkit import scenes
+
+    try:
+        return scenes.deodr(_scene(head, size))[which]
+    except ImportError:
+        return None
+
+
+def _step(size: int) -> tuple[Work, Work | None, int]:
+    """A descent of four steps in the sharp picture; its time is given per step."""
+    from fitkit import scenes
+    from fitkit.recipes import model_fitting
+
+    model = fitkit.load_head("makehuman")
+    seen, config = scenes.observation(model, size), model_fitting.ModelFittingConfig()
+    state, _, modes = model_fitting.start(model, seen, config=config)
+
+    def descend() -> Any:
+        return model_fitting.descend(state, model, seen, modes, config=config, iterations=4)
+    return descend, None, int(descend().steps)
+
+
+def _recipe(name: str, fields: dict[str, Any], size: int) -> tuple[Work, Work | None, int]:
+    from fitkit import scenes
+    from fitkit.recipes import RECIPES
+
+    model, recipe = fitkit.load_head("makehuman"), RECIPES[name]
+    seen, config = scenes.observation(model, size), recipe.config(**fields)
+    return lambda: recipe.function(model, seen, config), None, 1
+
+
+def _whole_fit(size: int) -> tuple[Work, Work | None, int]:
+    from fitkit import scenes
+
+    picture = scenes.portrait(fitkit.load_head("makehuman"), 512)[0]
+    return lambda: fitkit.fit(picture, size=size), None, 1
+
+
+def _batch(size: int, count: int) -> tuple[Work, Work | None, int]:
+    from fitkit import scenes
+
+    pictures = [scenes.portrait(fitkit.load_head("makehuman"), 512, seed=seed)[0] for seed in range(count)]
+    return lambda: fitkit.fit_batch(pictures, size=size, stages=1), None, 1
+
+
+def _measured(job: Job, rounds: int) -> Row:
+    row = functools.partial(Row, what=job.what, head=job.head, size=job.size, batch=job.batch)
+    try:
+        ours, theirs, units = job.build()
+        taken, peer = alternate(ours, theirs, rounds=rounds)
+    except (FitkitError, AttributeError) as problem:      # one line that cannot be measured stops no other
+        return row(ours=(), deodr=(), note=f"{job.what}, {job.size} px was not measured: {problem}")
+    missing = theirs is None and job.what in ("raster", "value and gradient")
+    return row(ours=tuple(value / units for value in taken), deodr=tuple(peer), note=NO_DEODR if missing else "")
+
+
+def alternate(ours: Work, theirs: Work | None, *, rounds: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of `rounds` runs of each, one after the other in turn, results awaited; first once for nothing."""
+    import jax
+
+    taken: tuple[list[float], list[float]] = ([], [])
+    for index in range(rounds + 1):
+        for work, times in zip((ours, theirs), taken, strict=True):
+            if work is not None:
+                begun = time.perf_counter()
+                jax.block_until_ready(work())
+                times += [(time.perf_counter() - begun) * 1e3] if index else []
+    return taken
+
+
+def line(row: Row) -> str:
+    """One line of the table."""
+    cells = [f"{statistics.median(row.ours):9.2f}{min(row.ours):9.2f}" if row.ours else f"{'-':>9}{'-':>9}"]
+    if row.ours and row.deodr:
+        ratio = statistics.median(row.ours) / statistics.median(row.deodr)
+        cells.append(f"{statistics.median(row.deodr):9.2f}{min(row.deodr):9.2f}{ratio:8.2f}")
+    return f"{row.what:36s}{row.head:11s}{row.size:5d}{row.batch:6d}" + "".join(cells)
+
+
+def table(rows: list[Row]) -> str:
+    """All lines under a heading; times in milliseconds, per step or per batch where the line says so."""
+    heading = f"{'ms':36s}{'head':11s}{'size':>5}{'batch':>6}{'median':>9}{'least':>9}{'DEODR':>9}{'least':>9}{'ratio':>8}"
+    return "\n".join([heading, *map(line, rows)])
