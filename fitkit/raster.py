@@ -14,16 +14,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
 from fitkit.geometry import planes
 from fitkit.types import Fragments
-from fitkit.visibility import default_capacity, owners, running_sum, visible_triangles
+from fitkit.visibility import default_capacity, running_sum, visible_triangles
 
-# Row `pattern`, column n: where the n-th bit that is set in it stands; what follows the last one is never read.
-_NTH_BIT = np.argsort(1 - (np.arange(256)[:, None] >> np.arange(8) & 1), axis=1, kind="stable").astype(np.int32)
 _FLAT = 1e-9     # px^2; below this area the barycentrics of a triangle have no direction to grow in
 
 
@@ -62,17 +59,10 @@ def foreground(fragments: Fragments, size: int) -> Int[Array, " N"]:
     Compact once, then interpolate and shade only what is seen. `jnp.sum(fragments.triangle >= 0)` tells whether `size` was enough;
     `size = H * W` always is.
     """
-    # A ragged list of blocks of eight pixels, each expanded by a table: on CPU a scatter costs by the element, so eight times less.
-    seen = (fragments.triangle.ravel() >= 0).astype(jnp.int32)
-    bits = planes(jnp.pad(seen, (0, -seen.size % 8)).reshape(-1, 8))
-    pattern = sum((bit << place for place, bit in enumerate(bits[1:], start=1)), bits[0])
-    counts = lax.population_count(pattern)
-    ends = running_sum(counts)
-    slot = jnp.arange(size, dtype=jnp.int32)
-    block = owners(counts, ends, jnp.int32(0), size)
-    pattern_there, begin = planes(jnp.stack([pattern, ends - counts], axis=1)[block])
-    pixel = 8 * block + jnp.asarray(_NTH_BIT)[pattern_there, jnp.minimum(slot - begin, 7)]
-    return jnp.where(slot < ends[-1], pixel, seen.size)
+    seen = fragments.triangle.ravel() >= 0
+    slot = running_sum(seen.astype(jnp.int32)) - 1
+    pixel = jnp.arange(seen.size, dtype=jnp.int32)
+    return jnp.full((size,), seen.size, jnp.int32).at[jnp.where(seen, slot, size)].set(pixel, mode="drop")
 
 
 def barycentrics(pixel: Int[Array, " N"], triangle: Int[Array, " N"], pixels: Float[Array, "V 2"], depth: Float[Array, " V"],

@@ -51,10 +51,8 @@ def shade_planes(surface: Float[Array, "6 N"], light: Float[Array, "K 3"]) -> Fl
     Its backward pass is written out (a third of the time of the derived one on CPU), so it does not differentiate forward.
     """
     x, y, z = normalize_planes(list(surface[:3]))
-    basis = _basis(x, y, z, _BANDS[light.shape[0]])
-    # Nine products per colour, not one product of matrices: the basis then never leaves the registers (half of the time).
-    irradiance = [sum((light[k, i] * basis[k] for k in range(1, len(basis))), light[0, i] * basis[0]) for i in range(3)]
-    return jnp.stack([surface[3 + i] * irradiance[i] for i in range(3)])
+    albedo, light_there = list(surface[3:]), irradiance_planes(x, y, z, light)
+    return jnp.stack([a * b for a, b in zip(albedo, light_there, strict=True)])
 
 
 def _shade_forward(surface: Float[Array, "6 N"], light: Float[Array, "K 3"]) -> tuple[Array, tuple[Array, Array]]:

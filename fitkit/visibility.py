@@ -169,7 +169,7 @@ def _draw_listed(setup: _Setup, counts: Int[Array, " F"], ends: Int[Array, " F"]
 
     def body(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         nearest, ids, start = carry
-        owner = owners(counts, ends, start, capacity)
+        owner = _owners(counts, ends, start, capacity)
         slot = start + jnp.arange(capacity, dtype=jnp.int32)
         row = table[owner].T
         place, size, begin = row[9:12]
@@ -190,7 +190,7 @@ def _draw_listed(setup: _Setup, counts: Int[Array, " F"], ends: Int[Array, " F"]
     return nearest, ids
 
 
-def owners(counts: Int[Array, " F"], ends: Int[Array, " F"], start: Int[Array, ""], capacity: int) -> Int[Array, " N"]:
+def _owners(counts: Int[Array, " F"], ends: Int[Array, " F"], start: Int[Array, ""], capacity: int) -> Int[Array, " N"]:
     """Which triangle each slot `start ... start + capacity - 1` of the ragged list belongs to."""
     # A slot belongs to the last triangle that begins at or before it. Those that end where they begin share their place with the
     # next one that does not, and those begun in earlier chunks are counted at the first slot.
