@@ -245,10 +245,10 @@ def line(row: Row) -> str:
     if row.ours and row.deodr:
         ratio = statistics.median(row.ours) / statistics.median(row.deodr)
         cells.append(f"{statistics.median(row.deodr):9.2f}{min(row.deodr):9.2f}{ratio:8.2f}")
-    return f"{row.what:36s}{row.head:11s}{row.size:5d}{row.batch:6d}" + "".join(cells)
+    return f"{row.what:42s}{row.head:11s}{row.size:5d}{row.batch:6d}" + "".join(cells)
 
 
 def table(rows: list[Row]) -> str:
     """All lines under a heading; times in milliseconds, per step or per batch where the line says so."""
-    heading = f"{'ms':36s}{'head':11s}{'size':>5}{'batch':>6}{'median':>9}{'least':>9}{'DEODR':>9}{'least':>9}{'ratio':>8}"
+    heading = f"{'ms':42s}{'head':11s}{'size':>5}{'batch':>6}{'median':>9}{'least':>9}{'DEODR':>9}{'least':>9}{'ratio':>8}"
     return "\n".join([heading, *map(line, rows)])

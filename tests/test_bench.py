@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +65,7 @@ def test_every_stage_gets_its_line(monkeypatch, capsys):
         monkeypatch.setitem(RECIPES, name, dataclasses.replace(
             recipe, function=lambda model, observation, config: seen.append((observation.crop.shape, config))))
     assert cli.run([*TINY, "--what", "stages"]) == 0
-    lines = [line[:36].strip() for line in capsys.readouterr().out.splitlines()[1:]]
+    lines = [re.split(r"  +", line)[0] for line in capsys.readouterr().out.splitlines()[1:]]
     assert lines[:3] == ["recipe landmarks", "recipe inverse_rendering, stage 1", "recipe inverse_rendering, stage 1 to 2"]
     assert {shape for shape, _ in seen} == {(64, 64, 3)}
     assert [config.stages for _, config in seen[3::3]] == list(range(1, len(lines)))      # each runs three times
