@@ -57,13 +57,13 @@ def scene(model: MorphableModel, size: int, *, yaw: float = 20.0) -> Scene:
     rotation = cameras.look(np.deg2rad(yaw), 0.0, 0.0)
     camera = Camera(focal=jnp.float32(0.7 * size * DISTANCE / (high - low)[1]), principal=jnp.full(2, size / 2), rotation=rotation,
                     translation=jnp.array([0.0, 0.0, DISTANCE]) - rotation @ ((low + high) / 2), perspective=False)
-    random = np.random.default_rng(1)
+    generator = np.random.default_rng(1)
     parameters = {
-        "identity": random.normal(size=model.identity.shape[0]) * 0.5, "expression": np.zeros(model.expression.shape[0]),
-        "albedo": random.normal(size=model.albedo.shape[0]), "rotation": np.zeros(3), "translation": np.zeros(3),
-        "light": np.concatenate([[[2.5] * 3], random.normal(size=(8, 3)) * 0.3])}
+        "identity": generator.normal(size=model.identity.shape[0]) * 0.5, "expression": np.zeros(model.expression.shape[0]),
+        "albedo": generator.normal(size=model.albedo.shape[0]), "rotation": np.zeros(3), "translation": np.zeros(3),
+        "light": np.concatenate([[[2.5] * 3], generator.normal(size=(8, 3)) * 0.3])}
     found = Scene(model, camera, {name: jnp.asarray(value, jnp.float32) for name, value in parameters.items()},
-                  jnp.asarray(random.uniform(size=(3, size * size)), jnp.float32), size, 0)
+                  jnp.asarray(generator.uniform(size=(3, size * size)), jnp.float32), size, 0)
     seen = int(jnp.sum(visibility(found)()[0] >= 0))
     return dataclasses.replace(found, foreground=-(-int(seen * 1.2) // 1024) * 1024)
 
@@ -116,12 +116,12 @@ def deodr(scene: Scene) -> tuple[Work, Work]:
 
 def portrait(model: MorphableModel, size: int, *, seed: int = 0) -> tuple[Float[np.ndarray, "S S 3"], Float[np.ndarray, "468 2"]]:
     """A face drawn at random, in front of grey and lit from above: the picture (sRGB) and its 468 points (pixels)."""
-    random = np.random.default_rng(seed)
-    identity = jnp.asarray(random.normal(size=model.identity.shape[0]) * 0.5, jnp.float32)
+    generator = np.random.default_rng(seed)
+    identity = jnp.asarray(generator.normal(size=model.identity.shape[0]) * 0.5, jnp.float32)
     vertices = morphable.shape(model, identity, jnp.zeros(model.expression.shape[0]))
-    albedo = morphable.albedo(model, jnp.asarray(random.normal(size=model.albedo.shape[0]) * 0.5, jnp.float32))
+    albedo = morphable.albedo(model, jnp.asarray(generator.normal(size=model.albedo.shape[0]) * 0.5, jnp.float32))
     places = morphable.points_on(model.dense, model.triangles, vertices)
-    rotation = cameras.look(*np.deg2rad(random.uniform(-10.0, 10.0, size=3)))
+    rotation = cameras.look(*np.deg2rad(generator.uniform(-10.0, 10.0, size=3)))
     camera = Camera(focal=jnp.float32(FOCAL * size), principal=jnp.full(2, size / 2), rotation=rotation,
                     translation=jnp.array([0.0, 0.0, FOCAL * FIELD]) - rotation @ places.mean(axis=0), perspective=True)
     light = light_from_direction(jnp.array([0.2, 0.6, 0.8]), ambient=0.5, strength=0.7)
