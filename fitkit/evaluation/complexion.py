@@ -36,7 +36,7 @@ class Complexion:
     freckles: float
     gloss: float             # roughness of the skin
     lip: float               # saturation of the lips
-    key: int                 # seeds the noise
+    seed: int                # of the noise
 
 
 def draw(seed: int) -> Complexion:
@@ -51,12 +51,12 @@ def draw(seed: int) -> Complexion:
         stubble=float(generator.uniform(0.15, 0.6) * (generator.uniform() < 0.4)),
         crop=float(generator.uniform(0.35, 0.85) * (generator.uniform() < 0.7)),
         freckles=float(generator.uniform(0.1, 0.4) * (generator.uniform() < 0.25 and melanin < 0.45)),
-        gloss=float(generator.uniform(0.36, 0.52)), lip=float(generator.uniform(0.5, 1.3)), key=int(generator.integers(1 << 31)))
+        gloss=float(generator.uniform(0.36, 0.52)), lip=float(generator.uniform(0.5, 1.3)), seed=int(generator.integers(1 << 31)))
 
 
-def noise(points: Float[np.ndarray, "n 3"], scale: float, key: tuple[int, ...]) -> Float[np.ndarray, " n"]:
+def noise(points: Float[np.ndarray, "n 3"], scale: float, seeds: tuple[int, ...]) -> Float[np.ndarray, " n"]:
     """Smooth noise of deviation about 1 whose features are `scale` mm wide."""
-    grid = np.random.default_rng(key).standard_normal((48, 48, 48))
+    grid = np.random.default_rng(seeds).standard_normal((48, 48, 48))
     return 1.6 * scipy.ndimage.map_coordinates(grid, (points / scale).T, order=1, mode="grid-wrap")
 
 
@@ -103,7 +103,7 @@ def skin(points: Float[np.ndarray, "n 3"], marks: Float[np.ndarray, "68 3"], loo
     front = points[:, 2] > marks[[36, 45], 2].mean() - 12
     lip = soft(inside_distance(points[:, :2], outline(marks[48:60])) + 0.3, 1.6) * front
     ratio = LIP_PALE + (LIP_DARK - LIP_PALE) * look.melanin
-    tint = ratio**look.lip * (1 + 0.05 * noise(points * [3, 0.6, 1], 2.0, (look.key, 20)))[:, None]
+    tint = ratio**look.lip * (1 + 0.05 * noise(points * [3, 0.6, 1], 2.0, (look.seed, 20)))[:, None]
     colour = blend(colour, colour * tint, lip)
     for eye in (marks[36:42], marks[42:48]):       # the line of the lashes
         gap = np.abs(inside_distance(points[:, :2], outline(eye)))
@@ -113,18 +113,18 @@ def skin(points: Float[np.ndarray, "n 3"], marks: Float[np.ndarray, "68 3"], loo
 
 def tone(points: Float[np.ndarray, "n 3"], marks: Float[np.ndarray, "68 3"], look: Complexion) -> Float[np.ndarray, "n 3"]:
     """Base tone, zones of more blood, blotches, freckles and moles."""
-    melanin = look.melanin + 0.035 * noise(points, 22, (look.key, 1)) + 0.02 * noise(points, 5, (look.key, 2))
-    melanin = melanin + 0.015 * noise(points, 1.4, (look.key, 3))
+    melanin = look.melanin + 0.035 * noise(points, 22, (look.seed, 1)) + 0.02 * noise(points, 5, (look.seed, 2))
+    melanin = melanin + 0.015 * noise(points, 1.4, (look.seed, 3))
 
     def near(place: np.ndarray, radius: float) -> np.ndarray:
         return np.exp(-((np.linalg.norm((points - place) / radius, axis=1)) ** 2))
 
     cheeks = near((marks[2] + marks[31] + marks[36]) / 3, 26) + near((marks[14] + marks[35] + marks[45]) / 3, 26)
     blood = look.blood * 0.35 + 0.8 * cheeks + 0.9 * near(marks[30], 15) + 0.3 * near(marks[8], 16)
-    blood = blood + 0.35 * noise(points, 9, (look.key, 4)) + 0.2 * noise(points, 3, (look.key, 5))
+    blood = blood + 0.35 * noise(points, 9, (look.seed, 4)) + 0.2 * noise(points, 3, (look.seed, 5))
     sockets = near(marks[36:42].mean(axis=0), 19) + near(marks[42:48].mean(axis=0), 19)
-    melanin = melanin + 0.07 * sockets + look.freckles * soft(1.1 - noise(points, 2.2, (look.key, 6)), 0.5) * (cheeks + 0.3)
-    generator = np.random.default_rng((look.key, 7))
+    melanin = melanin + 0.07 * sockets + look.freckles * soft(1.1 - noise(points, 2.2, (look.seed, 6)), 0.5) * (cheeks + 0.3)
+    generator = np.random.default_rng((look.seed, 7))
     frontal = np.flatnonzero(points[:, 2] > marks[[36, 45], 2].mean() - 30)
     for place in points[generator.choice(frontal, generator.integers(2, MOLES))]:
         depth, radius = generator.uniform(0.2, 0.6), generator.uniform(0.5, 1.4)
@@ -136,8 +136,8 @@ def tone(points: Float[np.ndarray, "n 3"], marks: Float[np.ndarray, "68 3"], loo
 def hair(points: Float[np.ndarray, "n 3"], marks: Float[np.ndarray, "68 3"], look: Complexion, lip: np.ndarray,
          front: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """How much of each place is hair: brows, stubble, cropped hair on the head."""
-    strands = np.clip(0.75 + 0.35 * noise(points * [0.5, 1.6, 0.6], 0.9, (look.key, 8)), 0.1, 1)
-    grain = np.clip(0.6 + 0.5 * noise(points, 0.7, (look.key, 9)), 0, 1)
+    strands = np.clip(0.75 + 0.35 * noise(points * [0.5, 1.6, 0.6], 0.9, (look.seed, 8)), 0.1, 1)
+    grain = np.clip(0.6 + 0.5 * noise(points, 0.7, (look.seed, 9)), 0, 1)
     density = np.zeros(len(points))
     for brow, outer in ((marks[17:22], 0), (marks[22:27], -1)):
         line = scipy.interpolate.CubicSpline(np.arange(5), brow[:, :2])(np.linspace(0, 4, 40))
@@ -148,7 +148,7 @@ def hair(points: Float[np.ndarray, "n 3"], marks: Float[np.ndarray, "68 3"], loo
         chin[1] - 22 - points[:, 1], 18) * soft(eyes[2] - 75 - points[:, 2], 25)
     density = np.maximum(density, look.stubble * below * grain * (1 - lip))
     # the hairline: a curve from the forehead down before the ears, seen in height and depth
-    height = points[:, 1] - (eyes[1] + 62) + 3 * noise(points, 12, (look.key, 10))
+    height = points[:, 1] - (eyes[1] + 62) + 3 * noise(points, 12, (look.seed, 10))
     line = height + 1.15 * np.maximum(eyes[2] - 22 - points[:, 2], 0)
     nape = points[:, 1] - (nose[1] - 15)
     ear = 26 - np.linalg.norm((points - [0, eyes[1] - 22, eyes[2] - 78]) * [0.0, 0.75, 1.0], axis=1)
@@ -169,7 +169,7 @@ def eyeball(points: Float[np.ndarray, "n 3"], look: Complexion) -> Float[np.ndar
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     away = np.linalg.norm((points - middle)[:, :2], axis=1)
     away = np.where(points[:, 2] > middle[2], away, 30.0)
-    veins = 0.5 * np.clip((away - 7) / 6, 0, 1) * (1 + 0.4 * noise(points, 1.5, (look.key, 11)))
+    veins = 0.5 * np.clip((away - 7) / 6, 0, 1) * (1 + 0.4 * noise(points, 1.5, (look.seed, 11)))
     colour = np.array(EYE_WHITE) * np.exp(np.outer(veins, [-0.05, -0.45, -0.4]))
     spokes = np.clip(1 + 0.3 * np.sin(40 * np.arctan2(*(points - middle)[:, :2].T)) + 0.9 * (1 - away / IRIS_RADIUS), 0.3, 2)
     colour = blend(colour, np.array(look.iris) * spokes[:, None], soft(away - IRIS_RADIUS, 0.8))
