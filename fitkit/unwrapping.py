@@ -67,8 +67,9 @@ def _make_layout(model: MorphableModel) -> Layout:
                named("albedo_blend"), model.mean[:, 0]]
     coarse, there = values_at_texels(model, jnp.stack(columns, -1), size=COARSE)
     eyes, brows, features, beard, lips, blend, side = jnp.moveaxis(coarse, -1, 0)
-    # brows seldom lie just where the model has them
-    features = jnp.maximum(jnp.maximum(features, eyes), jnp.clip(2.2 * blurred(brows, BROAD), 0.0, 1.0))
+    # brows seldom lie just where the model has them; what hangs between them is hair of the head
+    near = jnp.clip(2.2 * blurred(brows, BROAD), 0.0, 1.0) * jnp.clip((jnp.abs(side) - 4.0) / 6.0, 0.0, 1.0)
+    features = jnp.maximum(jnp.maximum(features, eyes), near)
     twin = there & there[:, ::-1] & (jnp.abs(side + side[:, ::-1]) < MIRRORED)
     return Layout(texels=texel_fragments(model, size=TEXTURE), eyes=eyes, brows=brows, features=features,
                   beard=beard * (1.0 - lips), blend=blend, twin=twin.astype(side.dtype))
