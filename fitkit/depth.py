@@ -82,7 +82,6 @@ def laplacian(values: Float[Array, "H W"]) -> Float[Array, "H W"]:
 
 def _shifted(values: Array, *, axis: int, step: int) -> Array:
     """`values[i + step]` along an axis, zero beyond the border."""
-    border = jnp.zeros_like(lax.slice_in_dim(values, 0, 1, axis=axis))
-    if step > 0:
-        return lax.concatenate([lax.slice_in_dim(values, 1, None, axis=axis), border], axis)
-    return lax.concatenate([border, lax.slice_in_dim(values, 0, -1, axis=axis)], axis)
+    edges = [(0, 0, 0)] * values.ndim
+    edges[axis] = (-step, step, 0)
+    return lax.pad(values, jnp.zeros((), values.dtype), edges)

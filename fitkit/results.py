@@ -253,12 +253,12 @@ def _read_detail(folder: Path, facts: record.Facts) -> Detail | None:
     try:
         camera = Camera(**{name.removeprefix("camera_"): arrays.pop(name) for name in list(arrays) if name.startswith("camera_")},
                         perspective=facts.perspective)
-        detail = Detail(camera=camera, **({"albedo": None} | arrays))
-        side = detail.mask.shape[0]
+        side = arrays["mask"].shape[0]
         for name, value in arrays.items():
             if value.shape != (side, side) + ((3,) if name in ("normals", "albedo") else ()):
                 raise ValueError(f"{name} is {value.shape} in a crop of {side} pixels")
-    except (TypeError, ValueError, IndexError) as error:
+        detail = Detail(camera=camera, albedo=arrays.pop("albedo", None), **arrays)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise record.damaged(folder, f"{DETAIL}: {error}") from error
     return detail
 

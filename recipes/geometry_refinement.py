@@ -12,6 +12,8 @@ glasses, the edge of a shadow, a highlight) counts little; brows, lips, nostrils
 """
 
 import dataclasses
+import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -45,16 +47,17 @@ GAIN = (0.3, 3.0)              # bounds of the smooth gain
 NEIGHBOURHOOD = 2.5            # mm; deviation of the Gaussian over which a disagreement is judged
 DEPARTURE = 0.4                # of the smooth gain from its mean, as a logarithm, at which a pixel counts for a quarter
 SQRT_TURN = 2.5066283          # sqrt(2 pi)
+PIXEL = 0.42                   # mm; of a crop of 512 pixels a side. Weights hold at this size and change with it as lengths do
 SOFTENING = (0.3, 0.02)        # of the absolute value, pixels: at the first step and at the last
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GeometryRefinementConfig:
-    """Fields of stage 2.
+    """Fields of stage 2. Defaults by `python -m tests.wrinkles`: with the paper's the wrinkles of known depth stay too shallow.
 
     Attributes:
-        weight_displacement: weight of the squared displacement, pixels (Guo 2018, `mu_1`: 1e-3).
-        weight_laplacian: weight of the displacement's absolute Laplacian, pixels (Guo 2018, `mu_2`: 0.3).
+        weight_displacement: weight of the squared displacement, pixels of `PIXEL` (Guo 2018, `mu_1`: 1e-3).
+        weight_laplacian: weight of the displacement's absolute Laplacian, the same (Guo 2018, `mu_2`: 0.3).
         refinement_scale: colour difference, relative to the face's own colour, at which a pixel counts for a quarter.
         refinement_reach: millimetres over which differences are smooth and not a matter of wrinkles.
         refinement_noise: median colour difference above which a photo is believed less: grain, or a face far from the model's.
@@ -63,7 +66,7 @@ class GeometryRefinementConfig:
     """
 
     weight_displacement: float = 1e-4
-    weight_laplacian: float = 0.02
+    weight_laplacian: float = 0.01
     refinement_scale: float = 0.2
     refinement_reach: float = 8.0
     refinement_noise: float = 0.04
@@ -89,6 +92,7 @@ class Comparison(NamedTuple):
     gain: Float[Array, "3 S S"]
     target: Float[Array, "3 S S"]        # sRGB over the face's own mean, and so the gain
     trust: Float[Array, ""]              # in (0, 1]
+    pixel: Float[Array, ""]              # size of a pixel on the face, in units of `PIXEL`
 
 
 def skin(model: MorphableModel) -> Float[Array, " V"]:
@@ -98,13 +102,13 @@ def skin(model: MorphableModel) -> Float[Array, " V"]:
         if name == KEPT or name in LEFT_OUT:
             kept = kept * (region if name == KEPT else 1.0 - region)
     points = points_on(model.landmarks, model.triangles, model.mean)
-    for line, width in OUTLINES:
-        start, end = points[jnp.array(line[:-1])], points[jnp.array(line[1:])]
-        along = jnp.einsum("vsd,sd->vs", model.mean[:, None] - start, end - start) / jnp.sum(jnp.square(end - start), -1)
-        nearest = start + jnp.clip(along, 0.0, 1.0)[..., None] * (end - start)
-        distance = jnp.sqrt(jnp.min(jnp.sum(jnp.square(model.mean[:, None] - nearest), -1), 1))
-        kept = kept * jnp.clip((distance - width) / FADE, 0.0, 1.0)
-    return kept
+    starts, ends, widths = zip(*((a, b, width) for line, width in OUTLINES for a, b in itertools.pairwise(line)), strict=True)
+    start, end = points[jnp.array(starts)], points[jnp.array(ends)]
+    offset = model.mean[:, None] - start                                                   # [V, segments, 3]
+    along = jnp.sum(offset * (end - start), -1) / jnp.sum(jnp.square(end - start), -1)
+    gap = offset - jnp.clip(along, 0.0, 1.0)[..., None] * (end - start)
+    beyond = jnp.min(jnp.sqrt(jnp.sum(jnp.square(gap), -1)) - jnp.array(widths), 1)
+    return kept * jnp.clip(beyond / FADE, 0.0, 1.0)
 
 
 def see(model: MorphableModel, state: FaceState, *, size: int) -> Surface:
@@ -167,14 +171,23 @@ def compare(surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], co
     mask = jnp.where(mask > LEAST_MASK, mask, 0.0)
     noise = jnp.nan_to_num(jnp.nanmedian(jnp.where(mask > 0, error, jnp.nan)[::4, ::4]))
     trust = 1.0 / jnp.maximum(1.0, noise / config.refinement_noise**2)
-    return Comparison(state.face.light, mix, gain / jnp.maximum(level, LEAST_COLOUR), target, trust), mask
+    pixel = 1.0 / (PIXEL * state.pose.scale)
+    return Comparison(state.face.light, mix, gain / jnp.maximum(level, LEAST_COLOUR), target, trust, pixel), mask
 
 
-def step(
+class NormalEquations(NamedTuple):
+    """Half the gradient and curvature of Eq. 9 with its weights held, over the displacement itself: `product(d) = right`."""
+
+    product: Callable[[Float[Array, "S S"]], Float[Array, "S S"]]
+    right: Float[Array, "S S"]
+    diagonal: Float[Array, "S S"]        # about that of `product`
+
+
+def linearize(
     surface: Surface, shown: Comparison, mask: Float[Array, "S S"], displacement: Float[Array, "S S"], softening: Float[Array, ""],
     config: GeometryRefinementConfig,
-) -> Float[Array, "S S"]:
-    """One reweighted Gauss-Newton step on Eq. 9; displacements in pixels."""
+) -> NormalEquations:
+    """Eq. 9 about a displacement, pixels: colours linear in the slopes, robust weights held, |x| as x^2 / (2 |x_now|)."""
     slopes = surface.slopes + depths.differences(displacement)
 
     def residual(slopes: Float[Array, "2 S S"]) -> Float[Array, "3 S S"]:
@@ -183,23 +196,32 @@ def step(
     across, down = (jnp.zeros_like(slopes).at[i].set(1.0) for i in range(2))
     error, by_across = jax.jvp(residual, (slopes,), (across,))
     by_down = jax.jvp(residual, (slopes,), (down,))[1]
-    weight = shown.trust * mask * solvers.robust_weight(jnp.mean(jnp.square(error), 0), jnp.asarray(config.refinement_scale))
+    weight = mask * shown.trust * solvers.robust_weight(jnp.mean(jnp.square(error), 0), jnp.asarray(config.refinement_scale))
     xx, xy, yy = (weight * jnp.sum(a * b, 0) for a, b in ((by_across, by_across), (by_across, by_down), (by_down, by_down)))
-    bend = config.weight_laplacian * 0.5 / jnp.sqrt(jnp.square(depths.laplacian(displacement)) + jnp.square(softening))
+    pull_back = config.weight_displacement * jnp.square(shown.pixel)
+    bend = config.weight_laplacian / shown.pixel * 0.5 / jnp.sqrt(jnp.square(depths.laplacian(displacement)) + jnp.square(softening))
     inside = (mask > 0).astype(mask.dtype)
 
     def product(d: Float[Array, "S S"]) -> Float[Array, "S S"]:
         x, y = depths.differences(d)
         data = depths.differences_transposed(jnp.stack([xx * x + xy * y, xy * x + yy * y]))
-        return inside * (data + config.weight_displacement * d + depths.laplacian(bend * depths.laplacian(d)))
+        return inside * (data + pull_back * d + depths.laplacian(bend * depths.laplacian(d)))
 
     # linear in the new displacement itself: what the old one already explains is added back
     x, y = depths.differences(displacement)
     pull = jnp.stack([weight * jnp.sum(by * (by_across * x + by_down * y - error), 0) for by in (by_across, by_down)])
-    diagonal = config.weight_displacement + 2.0 * (xx + yy) + 20.0 * bend
-    solved, _ = jax.scipy.sparse.linalg.cg(
-        product, inside * depths.differences_transposed(pull), x0=displacement, tol=1e-3, maxiter=config.refinement_products,
-        M=lambda d: d / diagonal)
+    return NormalEquations(product, inside * depths.differences_transposed(pull),
+                           pull_back + 2.0 * (xx + yy) + 20.0 * bend)
+
+
+def step(
+    surface: Surface, shown: Comparison, mask: Float[Array, "S S"], displacement: Float[Array, "S S"], softening: Float[Array, ""],
+    config: GeometryRefinementConfig,
+) -> Float[Array, "S S"]:
+    """The displacement after one reweighted step; as it was where no finite one comes out."""
+    system = linearize(surface, shown, mask, displacement, softening, config)
+    solved, _ = jax.scipy.sparse.linalg.cg(system.product, system.right, x0=displacement, tol=1e-3,
+                                           maxiter=config.refinement_products, M=lambda d: d / system.diagonal)
     return jnp.where(jnp.all(jnp.isfinite(solved)), solved, displacement)
 
 
