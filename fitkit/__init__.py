@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fitkit.errors import FitkitError
 
 if TYPE_CHECKING:
-    from fitkit.api import FitResult, fit, fit_faces, load, load_head
+    from fitkit.api import FitResult, fit, fit_batch, fit_faces, load, load_head
     from fitkit.types import Camera, FaceParameters, Mesh, MorphableModel
 
 __version__ = "0.1.0"
@@ -27,6 +27,7 @@ __all__ = [
     "MorphableModel",
     "__version__",
     "fit",
+    "fit_batch",
     "fit_faces",
     "load",
     "load_head",
@@ -34,6 +35,7 @@ __all__ = [
 
 _HOME = {
     "fit": "fitkit.api",
+    "fit_batch": "fitkit.api",
     "fit_faces": "fitkit.api",
     "load": "fitkit.api",
     "load_head": "fitkit.api",

@@ -1,4 +1,4 @@
-"""The front door: a photo in, a `FitResult` out. Picks the head, the detector and the recipe, and joins them.
+"""The front door: photos in, `FitResult`s out. Picks the head, the detector and the recipe, and joins them.
 
     photo -> points (detector) -> square crop -> recipe -> camera and coefficients in photo pixels -> verdict -> FitResult
 
@@ -6,42 +6,35 @@ The only module of the core that knows `models/` and `recipes/`.
 """
 
 import dataclasses
-import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
-from fitkit import camera as cameras
 from fitkit import landmarks as points_of
-from fitkit import pose as poses
 from fitkit import results as stored
 from fitkit.configuration import check_choice, check_fields
-from fitkit.correspondence import contour_choice, correspond, ibug_points
 from fitkit.device import keep_compiled_programs
 from fitkit.errors import FitkitError
-from fitkit.images import Photo, read_image, working_crop
+from fitkit.images import Photo
 from fitkit.landmarks import Detector, Landmarks
-from fitkit.morphable import points_on, shape
-from fitkit.recipes import RECIPES
-from fitkit.recipes.state import FaceState, FocalPrior, Observation
+from fitkit.observing import Lens, lens_of, observe, photo_of, result_of
+from fitkit.recipes import RECIPES, Recipe
+from fitkit.recipes.state import Observation, Solution
 from fitkit.results import FitResult
-from fitkit.types import MorphableModel, SurfacePoints
-from fitkit.verdict import judge
+from fitkit.types import MorphableModel
 
-__all__ = ["FitResult", "fit", "fit_faces", "load", "load_head"]
+__all__ = ["FitResult", "fit", "fit_batch", "fit_faces", "load", "load_head"]
 
-CROP_MARGIN = 1.55           # side of the crop over the longer side of the 68 points' box
-FOCAL_MEAN = 1.6             # focal length in longest photo sides, where nothing says it: a 58 mm lens on full frame
-FOCAL_DEVIATION = 0.4        # of its logarithm
-FOCAL_ROOM = 1.0             # the estimate stays within a factor of e of the mean
-EXIF_DEVIATION = 0.02        # EXIF rounds to whole millimetres
+AT_ONCE = {"cpu": 8}         # faces in one program of `fit_batch`, by JAX's backend
+AT_ONCE_ELSEWHERE = 32
+
+PhotoLike = str | Path | np.ndarray
 
 
 def load_head(name: str) -> MorphableModel:
@@ -85,23 +78,65 @@ def _load_head(name: str) -> MorphableModel:
     return from_path[family](path) if path else own[family]()
 
 
-def fit(photo: str | Path | np.ndarray, **options: Any) -> FitResult:
-    """Fit a 3D face to the largest face of a photo.
+@overload
+def fit(photo: PhotoLike, **options: Any) -> FitResult: ...
+
+
+@overload
+def fit(photo: Sequence[PhotoLike], *, same_person: bool, **options: Any) -> list[FitResult | FitkitError]: ...
+
+
+def fit(photo: PhotoLike | Sequence[PhotoLike], *, same_person: bool = False, **options: Any) -> Any:
+    """Fit a 3D face to the largest face of a photo, or one person to several photos.
 
     Args:
-        photo: an image file, or an array `[height, width, 3]`: uint8, or floats in [0, 1] (sRGB).
-        **options: as in `fit_faces`.
+        photo: an image file, or an array `[height, width, 3]`: uint8, or floats in [0, 1] (sRGB); with `same_person` a list.
+        same_person: the photos show one person, who has one identity and one albedo in all of them; expression, pose, light
+            and lens are each photo's own. Each number of photos compiles once.
+        **options: as in `fit_faces`; of several photos, as in `fit_batch`.
+
+    Returns:
+        the result; of several photos a list in their order, all with equal identity and albedo, and with the `FitkitError`
+        itself in the place of a photo that has no part in the fit, such as one without a face.
 
     Raises:
         FitkitError: E_NOFACE, E_SMALLFACE, or another of `fitkit.errors.EXIT_STATUS`.
     """
-    return fit_faces(photo, largest=True, **options)[0]
+    if isinstance(photo, str | Path | np.ndarray):
+        if same_person:
+            raise FitkitError("E_USAGE", "same_person=True is for a list of photos; give one, or leave it out")
+        return fit_faces(photo, largest=True, **options)[0]
+    if not same_person:
+        raise FitkitError("E_USAGE", "fit takes one photo, or several of one person with same_person=True; for photos of different "
+                          "people there is fit_batch")
+    return _fit_several(photo, together=True, **options)
+
+
+def fit_batch(photos: Sequence[PhotoLike], **options: Any) -> list[FitResult | FitkitError]:
+    """Fit a 3D face to the largest face of each photo, many faces in one compiled program.
+
+    A list of any length compiles once for its recipe and size. Each face has its own damping and its own end; the results are
+    those of `fit` on each photo, and one face that fails changes no other.
+
+    Args:
+        photos: as in `fit`, each of a person of its own.
+        **options: `recipe`, `head`, `size`, `focal`, `seed`, `detector` and fields of the recipe as in `fit_faces`, the same for
+            all photos; `landmarks` as there, but a list with one entry for each photo; `at_once`: faces in one program, by default
+            8 on a CPU (where they take turns) and 32 elsewhere (where they are computed together).
+
+    Returns:
+        one entry for each photo, in order: its result, or the `FitkitError` that says why there is none.
+
+    Raises:
+        FitkitError: for what is wrong with every photo: E_RECIPE, E_FIELD, E_HEAD, E_USAGE and the like.
+    """
+    return _fit_several(photos, together=False, **options)
 
 
 def fit_faces(
-    photo: str | Path | np.ndarray, *, recipe: str = "inverse_rendering", head: str = "makehuman",
-    landmarks: str | Path | np.ndarray | None = None, size: int = 224, focal: float | None = None,
-    intrinsics: np.ndarray | None = None, seed: int = 0, detector: str = "mediapipe", largest: bool = False, **fields: Any,
+    photo: PhotoLike, *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: PhotoLike | None = None,
+    size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, seed: int = 0, detector: str = "mediapipe",
+    largest: bool = False, **fields: Any,
 ) -> list[FitResult]:
     """Fit a 3D face to every face of a photo, largest first.
 
@@ -121,125 +156,134 @@ def fit_faces(
     Raises:
         FitkitError: one sentence saying what is wrong and what mends it.
     """
+    job = _set_up(recipe, head, size, seed, detector, fields)
     started = time.perf_counter()
+    image = photo_of(photo)
+    lens = lens_of(image, focal, intrinsics)
+    read = time.perf_counter()
+    faces = _points(image, landmarks, job)
+    found = time.perf_counter()
+    results = []
+    for number, face in enumerate(faces[:1] if largest else faces, start=1):
+        begun = time.perf_counter()
+        observation, back = observe(job.model, image, face, lens, job.size)
+        solution = jax.block_until_ready(job.recipe.function(job.model, observation, job.config))
+        timings = {"read": read - started, "detect": found - read, "fit": time.perf_counter() - begun}
+        results.append(result_of(job.model, image, lens, observation, back, solution, timings=timings, **job.settings(),
+                                 face=number if len(faces) > 1 and not largest else None))
+    return results
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What is the same for every photo."""
+
+    name: str
+    recipe: Recipe
+    config: Any
+    head: str
+    model: MorphableModel
+    size: int
+    seed: int
+    detector: str
+
+    def settings(self) -> dict[str, Any]:
+        """What a result says of how it was made."""
+        return {"recipe": self.name, "fields": dataclasses.asdict(self.config), "head": self.head, "seed": self.seed,
+                "size": self.size}
+
+
+def _set_up(recipe: str, head: str, size: int, seed: int, detector: str, fields: dict[str, Any]) -> _Job:
     keep_compiled_programs()
     chosen = RECIPES[check_choice(recipe, RECIPES, code="E_RECIPE", what="recipe")]
     config = chosen.config(**check_fields(chosen.config, fields))
     if size < 64 or size % 2:
         raise FitkitError("E_USAGE", f"size must be an even number of at least 64 pixels, not {size}")
     head = _from_anywhere(head)
-    model = load_head(head)
-    image = _from_array(photo) if isinstance(photo, np.ndarray) else read_image(photo)
-    lens = _lens(image, focal, intrinsics)
-    read = time.perf_counter()
+    return _Job(recipe, chosen, config, head, load_head(head), size, seed, detector)
+
+
+def _points(image: Photo, landmarks: PhotoLike | None, job: _Job) -> list[Landmarks]:
     if landmarks is not None:
-        faces = [points_of.read_points(landmarks)]
-    else:
-        faces = points_of.detect(image.pixels, detector=_detector(detector), name=image.path)
-    found = time.perf_counter()
-    results = []
-    for number, face in enumerate(faces[:1] if largest else faces, start=1):
-        begun = time.perf_counter()
-        observation, back = _observe(model, image, face, lens, size)
-        solution = chosen.function(model, observation, config)
-        timings = {"read": read - started, "detect": found - read, "fit": time.perf_counter() - begun}
-        settings = {"recipe": recipe, "fields": dataclasses.asdict(config), "head": head, "seed": seed, "size": size,
-                    "detail": solution.detail}
-        results.append(_result(model, image, solution.state, observation, back, solution.losses, timings, lens, settings,
-                               number if len(faces) > 1 and not largest else None))
-    return results
-
-
-def _from_array(pixels: np.ndarray) -> Photo:
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or not (pixels.dtype == np.uint8 or pixels.dtype.kind == "f"):
-        raise FitkitError("E_NOTIMAGE", f"a photo array is [height, width, 3] of uint8 or of floats in [0, 1], not "
-                          f"{pixels.dtype} {list(pixels.shape)}")
-    floats = pixels.astype(np.float32) / (255.0 if pixels.dtype == np.uint8 else 1.0)
-    if not (np.isfinite(floats).all() and floats.min() >= 0 and floats.max() <= 1):
-        raise FitkitError("E_NOTIMAGE", "a photo array of floats holds values outside [0, 1]; divide it by its white level")
-    digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
-    return Photo(pixels=floats, path="array", sha256=digest, exif_focal=None, warnings=())
+        return [points_of.read_points(landmarks)]
+    return points_of.detect(image.pixels, detector=_detector(job.detector), name=image.path)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Lens:
-    """What is known of the photo's lens, in photo pixels."""
+class _Waiting:
+    """A face that waits for its turn in a program."""
 
-    focal: float
-    deviation: float
-    room: float
-    principal: np.ndarray
-    source: str          # given, exif, intrinsics, estimated
-
-
-def _lens(image: Photo, focal: float | None, intrinsics: np.ndarray | None) -> _Lens:
-    height, width = image.pixels.shape[:2]
-    middle = np.array([width / 2.0, height / 2.0], np.float32)
-    if intrinsics is not None:
-        matrix = np.asarray(intrinsics, np.float64)
-        if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
-            raise FitkitError("E_USAGE", f"intrinsics must be a 3x3 matrix K in pixels with focal lengths above 0, not {matrix}")
-        if abs(matrix[0, 0] - matrix[1, 1]) > 0.02 * matrix[0, 0] or abs(matrix[0, 1]) > 0.02 * matrix[0, 0]:
-            raise FitkitError("E_USAGE", "intrinsics with non-square pixels or skew are not supported; resample the photo first")
-        return _Lens(float((matrix[0, 0] + matrix[1, 1]) / 2), 1.0, 0.0, matrix[:2, 2].astype(np.float32), "intrinsics")
-    if focal is not None:
-        if not (np.isfinite(focal) and focal > 0):
-            raise FitkitError("E_USAGE", f"focal must be a positive number of pixels, not {focal}")
-        return _Lens(float(focal), 1.0, 0.0, middle, "given")
-    if image.exif_focal:
-        return _Lens(image.exif_focal, EXIF_DEVIATION, 0.1, middle, "exif")
-    return _Lens(FOCAL_MEAN * max(width, height), FOCAL_DEVIATION, FOCAL_ROOM, middle, "estimated")
+    place: int
+    image: Photo
+    lens: Lens
+    observation: Observation
+    back: tuple[float, np.ndarray]
+    timings: dict[str, float]
 
 
-def _observe(
-    model: MorphableModel, image: Photo, face: Landmarks, lens: _Lens, size: int
-) -> tuple[Observation, tuple[float, np.ndarray]]:
-    """The crop a recipe sees, and (scale, offset) that takes its pixels back to the photo."""
-    ibug = ibug_points(face.points)
-    low, high = ibug.min(0), ibug.max(0)
-    crop, scale, offset = working_crop(image.pixels, (low + high) / 2, float((high - low).max()) * CROP_MARGIN, size)
-    height, width = image.pixels.shape[:2]
-    places = np.arange(size) + 0.5
-    columns, rows = places * scale + offset[0], places * scale + offset[1]
-    inside = ((rows > 0) & (rows < height))[:, None] & ((columns > 0) & (columns < width))
-    small = ((ibug - offset) / scale).astype(np.float32)
-    observation = Observation(
-        crop=jnp.where(jnp.asarray(inside)[..., None], crop, jnp.nan),
-        seen=correspond(model, jnp.asarray((face.points - offset) / scale, jnp.float32), jnp.asarray(small)),
-        ibug=jnp.asarray(small),
-        focal=FocalPrior(mean=jnp.float32(np.log(lens.focal / scale)), deviation=jnp.float32(lens.deviation),
-                         room=jnp.float32(lens.room)),
-        principal=jnp.asarray((lens.principal - offset) / scale, jnp.float32))
-    return observation, (scale, offset)
+def _fit_several(
+    photos: Sequence[PhotoLike], *, together: bool, recipe: str = "inverse_rendering", head: str = "makehuman",
+    landmarks: Sequence[PhotoLike] | None = None, size: int = 224, focal: float | None = None, seed: int = 0,
+    detector: str = "mediapipe", at_once: int | None = None, **fields: Any,
+) -> list[FitResult | FitkitError]:
+    if landmarks is not None and len(landmarks) != len(photos):
+        raise FitkitError("E_USAGE", f"there are {len(photos)} photos and {len(landmarks)} sets of landmarks; give one for each")
+    if at_once is not None and at_once < 1:
+        raise FitkitError("E_USAGE", f"at_once must be 1 or more faces, not {at_once}")
+    job = _set_up(recipe, head, size, seed, detector, fields)
+    results: list[Any] = [None] * len(photos)
+
+    def faces() -> Iterator[_Waiting]:
+        for place, photo in enumerate(photos):
+            try:
+                yield _look(place, photo, None if landmarks is None else landmarks[place], focal, job)
+            except FitkitError as error:
+                if error.exit_status != 1:
+                    raise
+                results[place] = error
+
+    chunk = len(photos) if together else at_once or AT_ONCE.get(jax.default_backend(), AT_ONCE_ELSEWHERE)
+    for group in _groups(faces(), chunk):
+        begun = time.perf_counter()
+        solutions = _solve(group, chunk, together, job)
+        seconds = (time.perf_counter() - begun) / len(group)
+        for face, solution in zip(group, solutions, strict=True):
+            results[face.place] = result_of(job.model, face.image, face.lens, face.observation, face.back, solution, face=None,
+                                            timings=face.timings | {"fit": seconds}, **job.settings())
+    return results
 
 
-def _result(
-    model: MorphableModel, image: Photo, state: FaceState, observation: Observation, back: tuple[float, np.ndarray],
-    losses: dict[str, float], timings: dict[str, float], lens: _Lens, settings: Mapping[str, Any], face: int | None,
-) -> FitResult:
-    scale, offset = back
-    height, width = image.pixels.shape[:2]
-    mesh_points, pixels = _fitted_points(model, state)
-    camera = cameras.rescale(poses.to_camera(state.pose), scale, offset)
-    fitted = np.asarray(pixels) * scale + offset
-    detected = np.asarray(observation.ibug) * scale + offset
-    status, reason = judge(state.face, fitted, detected, losses, width, height)
-    return FitResult(
-        model=model, parameters=state.face, camera=camera, photo=image, face=face, status=status, reason=reason, losses=losses,
-        timings=timings, focal_source=lens.source, landmarks_detected=detected.astype(np.float32),
-        landmarks_fitted=fitted.astype(np.float32), landmarks_mesh=np.asarray(mesh_points), warnings=image.warnings, **settings)
+def _look(place: int, photo: PhotoLike, landmarks: PhotoLike | None, focal: float | None, job: _Job) -> _Waiting:
+    started = time.perf_counter()
+    image = photo_of(photo)
+    lens = lens_of(image, focal, None)
+    read = time.perf_counter()
+    face = _points(image, landmarks, job)[0]
+    timings = {"read": read - started, "detect": time.perf_counter() - read}
+    return _Waiting(place, image, lens, *observe(job.model, image, face, lens, job.size), timings)
 
 
-@jax.jit
-def _fitted_points(model: MorphableModel, state: FaceState) -> tuple[Float[jax.Array, "68 3"], Float[jax.Array, "68 2"]]:
-    """The 68 points on the fitted head (mm) and in the crop; the jaw where it is seen."""
-    vertices = shape(model, state.face.identity, state.face.expression)
-    image = poses.project_view(state.pose, poses.turn(state.pose, vertices))
-    inner: SurfacePoints = jax.tree.map(lambda table: table[17:], model.landmarks)
-    jaw = contour_choice(model, image, jnp.mean(points_on(inner, model.triangles, image)[10:19], 0))
-    both = jax.tree.map(lambda first, second: jnp.concatenate([first, second]), jaw, inner)
-    points = points_on(both, model.triangles, vertices)
-    return points, poses.project_view(state.pose, poses.turn(state.pose, points))
+def _groups(faces: Iterator[_Waiting], most: int) -> Iterator[list[_Waiting]]:
+    """Faces in groups that one program can take: at most `most`, and as many points in each."""
+    waiting: dict[int, list[_Waiting]] = {}
+    for face in faces:
+        group = waiting.setdefault(len(face.observation.seen.points), [])
+        group.append(face)
+        if len(group) == most:
+            yield waiting.pop(len(face.observation.seen.points))
+    yield from waiting.values()
+
+
+def _solve(group: list[_Waiting], size: int, together: bool, job: _Job) -> list[Solution]:
+    """Solutions of a group of faces; a group of different people is filled up to `size` with faces that take no steps."""
+    filled = [face.observation for face in group] + ([] if together else [group[-1].observation] * (size - len(group)))
+    observations = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
+    if together:
+        stacked = job.recipe.person(job.model, observations, job.config)
+    else:
+        stacked = job.recipe.batch(job.model, observations, jnp.arange(size) < len(group), job.config)
+    stacked = jax.block_until_ready(stacked)
+    return [jax.tree.map(lambda leaf, index=index: leaf[index], stacked) for index in range(len(group))]
 
 
 @cache

@@ -184,10 +184,11 @@ def _step(size: int) -> tuple[Work, Work | None, int]:
 
     model = fitkit.load_head("makehuman")
     seen, config = scenes.observation(model, size), model_fitting.ModelFittingConfig()
-    state, _, modes = model_fitting.start(model, seen, config=config)
+    modes = model_fitting.fitting_modes(model, 468)
+    state = model_fitting.start(model, modes, seen, config=config)
 
     def descend() -> Any:
-        return model_fitting.descend(state, model, seen, modes, config=config, iterations=4)
+        return model_fitting.descend(model, modes, seen, state, config=config, iterations=4)
     return descend, None, int(descend().steps)
 
 

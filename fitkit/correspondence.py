@@ -12,7 +12,7 @@ from importlib import resources
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from fitkit.morphable import points_on
 from fitkit.types import MorphableModel, SurfacePoints
@@ -32,6 +32,23 @@ class Correspondence:
     contour_weight: Float[Array, " 17"]
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PointModes:
+    """Points of a head's surface as they move with its coefficients: `mean + basis @ (identity, expression)`."""
+
+    mean: Float[Array, "*n 3"]             # mm
+    basis: Float[Array, "*n 3 K"]          # mm per unit
+
+
+@jax.jit
+def point_modes(model: MorphableModel, surface: SurfacePoints) -> PointModes:
+    """The modes of points on a head."""
+    basis = jnp.concatenate([model.identity, model.expression]).transpose(1, 2, 0)
+    flat = points_on(surface, model.triangles, basis.reshape(basis.shape[0], -1))
+    return PointModes(mean=points_on(surface, model.triangles, model.mean), basis=flat.reshape(*flat.shape[:-1], *basis.shape[1:]))
+
+
 @cache
 def _dense_to_ibug() -> Float[np.ndarray, "68 468"]:
     table = tomllib.loads(resources.files("fitkit").joinpath("data/landmarks.toml").read_text(encoding="utf-8"))
@@ -47,6 +64,11 @@ def ibug_points(points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "68 2"]:
     return np.asarray(points) if len(points) == 68 else _dense_to_ibug() @ np.asarray(points, np.float32)
 
 
+def places(model: MorphableModel, count: int) -> SurfacePoints:
+    """Where the well-defined points of a detection of 468 or 68 points lie on the head: all 468, or the inner 51."""
+    return jax.tree.map(lambda table: table[CONTOUR:], model.landmarks) if count == 68 else model.dense
+
+
 def correspond(
     model: MorphableModel, points: Float[Array, "N 2"], ibug: Float[Array, "68 2"], *, contour_weight: float = 0.5
 ) -> Correspondence:
@@ -58,12 +80,12 @@ def correspond(
         ibug: the same detection as 68 points (for 68 points: themselves).
         contour_weight: weight of a jaw point beside a well-defined one.
     """
+    surface = places(model, points.shape[0])
     if points.shape[0] == 68:
-        inner = jax.tree.map(lambda table: table[CONTOUR:], model.landmarks)
-        surface, weight, points = inner, jnp.ones(68 - CONTOUR), points[CONTOUR:]
+        weight, points = jnp.ones(68 - CONTOUR), points[CONTOUR:]
         jaw = jnp.full(CONTOUR, contour_weight)
     else:
-        surface, weight = model.dense, model.dense_weight
+        weight = model.dense_weight
         # keep the balance of the 68: the jaw line weighs what it weighs there, however many inner points there are
         jaw = jnp.full(CONTOUR, contour_weight) * jnp.sum(weight) / (68 - CONTOUR)
     return Correspondence(points=points, surface=surface, weight=weight, contour_points=ibug[:CONTOUR], contour_weight=jaw)
@@ -72,12 +94,16 @@ def correspond(
 def contour_choice(
     model: MorphableModel, vertices_image: Float[Array, "V 2"], centre: Float[Array, " 2"]
 ) -> SurfacePoints:
-    """The candidate of each jaw line that stands furthest out in the image: the visible jaw of a turned head.
+    """The visible jaw of a turned head: of each jaw line's candidates the one that stands furthest out in the image.
 
     Candidates run from the cheek to the frontal jaw line, so the near side keeps its frontal place and the far side follows the
-    silhouette. Outward is away from `centre` (the middle of the face, pixels).
+    silhouette. `centre` is the middle of the face, pixels.
     """
-    candidates = points_on(model.contour, model.triangles, vertices_image)          # [17, M, 2]
-    outward = candidates[:, -1] - centre
-    best = jnp.argmax(jnp.sum((candidates - centre) * outward[:, None], -1), axis=1)
+    best = furthest_out(points_on(model.contour, model.triangles, vertices_image), centre)
     return jax.tree.map(lambda table: jax.vmap(lambda row, index: row[index])(table, best), model.contour)
+
+
+def furthest_out(candidates: Float[Array, "L M 2"], centre: Float[Array, " 2"]) -> Int[Array, " L"]:
+    """Which candidate of each line stands furthest from the centre, towards the line's last candidate."""
+    outward = candidates[:, -1] - centre
+    return jnp.argmax(jnp.sum((candidates - centre) * outward[:, None], -1), axis=1)

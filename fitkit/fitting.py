@@ -79,7 +79,7 @@ def run_fit(options: Fit, fields: dict[str, Any], speech: Report) -> int:
             overwrite=options.overwrite, dry_run=options.dry_run)
         for photo in photos
     ]
-    stopped = _run(jobs, outcomes, speech)
+    stopped = (_run_person if options.same_person else _run)(jobs, outcomes, speech)
     speech.note(report.summary(outcomes, time.perf_counter() - started) + (", stopped by the keyboard" if stopped else ""))
     return 130 if stopped else report.exit_status(outcomes)
 
@@ -108,6 +108,42 @@ def _run(jobs: Sequence[Job], outcomes: list[Outcome], speech: Report) -> bool:
     return stopped
 
 
+def _run_person(jobs: Sequence[Job], outcomes: list[Outcome], speech: Report) -> bool:
+    """Fit one person to the photos of all jobs, adding to `outcomes`; True where the keyboard stopped it."""
+    with report.progress(speech, len(jobs)) as (voice, turn):
+
+        def done(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            voice.outcome(outcome)
+            turn(None)
+
+        try:
+            settled = [_kept(job) or (_planned(job) if job.dry_run else None) for job in jobs]
+            if None not in settled:
+                list(map(done, filter(None, settled)))
+                return False
+            turn(jobs[0].photo.name)
+            _fit_person(jobs, done, voice)
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def _fit_person(jobs: Sequence[Job], done: Callable[[Outcome], None], speech: Report) -> None:
+    """Fit one person to the photos of all jobs and write what came of each, telling `done`."""
+    started = time.perf_counter()
+    arguments = dict(jobs[0].arguments)
+    if "landmarks" in arguments:
+        arguments["landmarks"] = [(job.arguments | _points(job))["landmarks"] for job in jobs]
+    results = fitkit.fit([job.photo for job in jobs], same_person=True, **arguments)
+    share = (time.perf_counter() - started) / len(jobs)
+    for job, result in zip(jobs, results, strict=True):
+        with _one_bad_photo(job, done):
+            if isinstance(result, FitkitError):
+                raise result
+            _write(job, [result], share, done, speech)
+
+
 @contextlib.contextmanager
 def _one_bad_photo(job: Job, done: Callable[[Outcome], None], before: Future[None] | None = None) -> Iterator[None]:
     """Tell `done` of a photo that fails, after the photo `before`; what would stop every photo is raised."""
@@ -130,7 +166,7 @@ def _fit_photo(job: Job, done: Callable[[Outcome], None], speech: Report) -> Cal
     if (kept := _kept(job)) is not None:
         return partial(done, kept)
     if job.dry_run:
-        return partial(done, Outcome(photo=str(job.photo), status="planned", folder=str(_folder(job, None))))
+        return partial(done, _planned(job))
     arguments = job.arguments | _points(job)
     results = fitkit.fit_faces(job.photo, **arguments) if job.every_face else [fitkit.fit(job.photo, **arguments)]
     return partial(_write, job, results, (time.perf_counter() - started) / len(results), done, speech)
@@ -163,6 +199,10 @@ def _folder(job: Job, face: int | None) -> Path:
     return job.out / result_name(job.photo, face)
 
 
+def _planned(job: Job) -> Outcome:
+    return Outcome(photo=str(job.photo), status="planned", folder=str(_folder(job, None)))
+
+
 def _kept(job: Job) -> Outcome | None:
     """The folder that is there already for this photo (its first face's, where there are several), if it is to be kept."""
     candidates = [_folder(job, None)] + ([_folder(job, 1)] if job.every_face else [])
@@ -193,6 +233,8 @@ def _arguments(options: Fit) -> dict[str, Any]:
     Raises:
         FitkitError: E_USAGE for a value out of range.
     """
+    if options.same_person and options.faces == "all":
+        raise FitkitError("E_USAGE", "--same-person fits the largest face of each photo, and --faces all asks for all; drop one")
     if options.size < 64 or options.size % 2:
         raise FitkitError("E_USAGE", f"--size takes an even number of at least 64 pixels, not {options.size}; the default is 224")
     if options.focal is not None and not 0 < options.focal < float("inf"):

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def photo_consistency(residual: Float[Array, "N 3"], weight: Float[Array, " N"]) -> Float[Array, ""]:
+def photo_consistency(residual: Float[Array, "3 N"], weight: Float[Array, " N"]) -> Float[Array, ""]:
     """Mean squared colour difference over the pixels of the face (Guo 2018, Eq. 6), with a weight per pixel."""
-    return jnp.sum(weight[:, None] * jnp.square(residual)) / jnp.maximum(jnp.sum(weight), 1.0)
+    return jnp.sum(weight * jnp.sum(jnp.square(residual), 0)) / jnp.maximum(jnp.sum(weight), 1.0)
 
 
 def landmark(

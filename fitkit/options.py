@@ -57,6 +57,8 @@ class Fit:
     """Detector (mediapipe, face-alignment), or a .pts or .npy file of points in pixels, or a directory of such files."""
     faces: Literal["largest", "all"] = "largest"
     """Which faces of a photo; with `all` the folders end in -face1, -face2."""
+    same_person: Flag = False
+    """All photos show one person: fit one identity and skin to them together, with an expression, pose and light for each photo."""
     size: Annotated[int, arg(metavar="PIXELS")] = 224
     """Side of the square crop the fit works on, pixels; even, at least 64. Outputs follow the photo's own resolution."""
     focal: Annotated[float | None, arg(metavar="PIXELS", help_behavior_hint="")] = None

@@ -1,28 +1,33 @@
-"""Colour residuals of a rendered head against a photo, with a closed-form Jacobian for second-order solvers.
+"""Colour residuals of a rendered head against a photo: all visible pixels, their gradient, and a matrix for second-order solvers.
 
 The pixels of one Gauss-Newton step are frozen: which triangle each sees (from `rasterize`) and how much it counts. What remains is
-smooth in every parameter, and its Jacobian is written out below from four derivatives that the chain rule joins per pixel:
-colour by normal, colour by albedo, pixel by surface point, and the slope of the colour across the triangle. Nothing is swept
-column by column. Inside a triangle (a few millimetres at half a metre) barycentrics are taken as affine in the image.
+smooth in every parameter. Energy and gradient are those of every pixel. The Gauss-Newton matrix, which shapes the step and not
+where the steps end, is summed over triangles instead, each with the weight of the pixels that see it, and its cost does not grow
+with the picture.
 
-Colours are compared as sRGB, where a step of equal size looks equal on dark and on light skin; shading is linear.
-Takes a `MorphableModel`, a `Pose` and frozen pixels; gives residuals and Jacobians. Knows no weights and no paper's schedule.
+Inside a triangle (a few millimetres at half a metre) normal and albedo are affine in the image, so each triangle carries them as
+planes, and a pixel only evaluates those of its own. Colours are compared as sRGB, where a step of equal size looks equal on dark
+and on light skin; shading is linear. Takes a `Pose`, frozen pixels and a head's tables. Knows no weights and no paper's schedule.
 """
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from fitkit import pose as poses
-from fitkit.geometry import vertex_normals
+from fitkit.geometry import planes, vertex_normals
 from fitkit.images import linear_to_srgb
 from fitkit.pose import Pose
-from fitkit.shading import sh_basis
-from fitkit.types import Fragments, MorphableModel
+from fitkit.shading import sh_basis, shade_planes
+from fitkit.types import MorphableModel
+from fitkit.visibility import running_sum
 
 GREY_SPREAD = 0.01       # mean distance between a pixel's channels, sRGB, under which a photo is black and white
+MOST_VISIBLE = 0.75      # share of a face's triangles that are seen at once
+FLAT = 1e-3              # px^2; a triangle whose doubled area in the image is less has no slope
 
 
 @jax.tree_util.register_dataclass
@@ -30,22 +35,38 @@ GREY_SPREAD = 0.01       # mean distance between a pixel's channels, sRGB, under
 class FrozenPixels:
     """The pixels a step compares: where they are, what they see, what the photo shows."""
 
-    position: Float[Array, "N 2"]      # pixel centres
-    corners: Int[Array, "N 3"]         # vertices of the triangle seen
-    target: Float[Array, "N 3"]        # the photo, sRGB
+    position: Float[Array, "2 N"]      # pixel centres (x, y)
+    triangle: Int[Array, " N"]         # the triangle seen
+    target: Float[Array, "3 N"]        # the photo, sRGB
     weight: Float[Array, " N"]         # 0 where the slot is empty
     mix: Float[Array, "3 3"]           # applied to rendered colours: identity, or the mean of the channels for a grey photo
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SkinModes:
+    """What the matrix is summed over, and how it follows the coefficients of one head."""
+
+    triangle: Int[Array, " T"]         # the triangles that may count
+    shape: Float[Array, "V 3 K"]       # mm per unit, head frame; coefficients last: rows are contiguous
+    albedo: Float[Array, "V 3 A"]      # linear RGB per standard deviation
+
+
+def skin_modes(model: MorphableModel, mask: Float[Array, " F"]) -> SkinModes:
+    """The tables of a head whose triangles count where `mask` > 0; outside jit, since their number follows from the values."""
+    shape = jnp.concatenate([model.identity, model.expression])
+    return SkinModes(triangle=jnp.nonzero(mask > 0)[0], shape=shape.transpose(1, 2, 0), albedo=model.albedo.transpose(1, 2, 0))
+
+
 def freeze_pixels(
-    fragments: Fragments, triangles: Int[Array, "F 3"], mask: Float[Array, " F"], photo: Float[Array, "H W 3"], count: int
+    seen: Int[Array, "H W"], mask: Float[Array, " F"], photo: Float[Array, "H W 3"], count: int
 ) -> FrozenPixels:
-    """Pick about `count` (never more) of the pixels that see a triangle with `mask` > 0, evenly spread.
+    """All pixels that see a triangle with `mask` > 0, or `count` of them evenly spread where there are more.
 
     A pixel of the photo that is not finite (outside the picture) is never picked. Weights carry the mask.
     """
-    height, width = fragments.triangle.shape
-    seen = fragments.triangle.ravel()
+    height, width = seen.shape
+    seen = seen.ravel()
     worth = jnp.where(seen >= 0, mask[seen], 0.0)
     usable = (worth > 0) & jnp.all(jnp.isfinite(photo), -1).ravel()
     # every pixel has its fixed place in an even sequence (the additive R2 sequence of Roberts 2018), and the first places are
@@ -54,13 +75,14 @@ def freeze_pixels(
     place = jnp.mod(0.7548776662 * column + 0.5698402910 * row, 1.0).ravel()
     share = count / jnp.maximum(jnp.sum(usable), 1)
     kept = usable & (place < jnp.where(share < 1.0, 0.97 * share, 1.0))
-    index = jnp.nonzero(kept, size=count, fill_value=0)[0]
-    filled = jnp.arange(count) < jnp.sum(kept)
+    slot = running_sum(kept.astype(jnp.int32)) - 1
+    pixel = jnp.arange(height * width, dtype=jnp.int32)
+    index = jnp.full((count,), -1, jnp.int32).at[jnp.where(kept, slot, count)].set(pixel, mode="drop")
+    filled, index = index >= 0, jnp.maximum(index, 0)
     row, column = jnp.divmod(index, width)
     return FrozenPixels(
-        position=jnp.stack([column + 0.5, row + 0.5], -1).astype(jnp.float32),
-        corners=triangles[jnp.maximum(seen[index], 0)], target=jnp.nan_to_num(photo.reshape(-1, 3)[index]),
-        weight=jnp.where(filled, worth[index], 0.0), mix=colour_mix(photo))
+        position=jnp.stack([column + 0.5, row + 0.5]).astype(jnp.float32), triangle=jnp.maximum(seen[index], 0),
+        target=jnp.nan_to_num(photo.reshape(-1, 3)[index].T), weight=jnp.where(filled, worth[index], 0.0), mix=colour_mix(photo))
 
 
 def colour_mix(photo: Float[Array, "H W 3"]) -> Float[Array, "3 3"]:
@@ -70,105 +92,127 @@ def colour_mix(photo: Float[Array, "H W 3"]) -> Float[Array, "3 3"]:
     return jnp.where(grey, jnp.full((3, 3), 1.0 / 3.0), jnp.eye(3)).astype(photo.dtype)
 
 
-def _affine(corners: Float[Array, "N 3 2"], position: Float[Array, "N 2"]) -> tuple[Float[Array, "N 3"], Float[Array, "N 3 2"]]:
-    """Affine barycentrics of image points in their triangles, and their slopes; finite for flat triangles."""
-    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-    u, v, q = b - a, c - a, position - a
-    area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
-    inverse = jnp.where(jnp.abs(area) > 1e-8, 1.0 / jnp.where(jnp.abs(area) > 1e-8, area, 1.0), 0.0)[:, None]
-    slope_b = jnp.stack([v[:, 1], -v[:, 0]], -1) * inverse
-    slope_c = jnp.stack([-u[:, 1], u[:, 0]], -1) * inverse
-    weight_b, weight_c = jnp.sum(q * slope_b, -1), jnp.sum(q * slope_c, -1)
-    return (jnp.stack([1.0 - weight_b - weight_c, weight_b, weight_c], -1),
-            jnp.stack([-slope_b - slope_c, slope_b, slope_c], 1))
+def _slopes(
+    image: Float[Array, "V 2"], values: Float[Array, "V C"], triangles: Int[Array, "F 3"]
+) -> tuple[list[Array], list[list[Array]], list[Array], list[Array]]:
+    """Per triangle: its first corner in the image (x, y); values there and at the other two; their slopes along x and y.
 
-
-def _at_corners(
-    pixels: FrozenPixels, pose: Pose, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], triangles: Int[Array, "F 3"]
-) -> tuple[Float[Array, "N 3 9"], Float[Array, "N 3"], Float[Array, "N 3 2"]]:
-    """View positions, normals and albedo at the corners seen; barycentrics and their slopes."""
-    view = poses.turn(pose, vertices)
-    values = jnp.concatenate([view, vertex_normals(view, triangles), albedo], -1)[pixels.corners]
-    barycentric, slope = _affine(poses.project_view(pose, values[..., :3]), pixels.position)
-    return values, barycentric, slope
+    One array [F] per channel. A triangle without area in the image has no slope.
+    """
+    columns = jnp.concatenate([image, values], -1)
+    a, b, c = (planes(columns[triangles[:, corner]]) for corner in range(3))
+    ux, uy, vx, vy = b[0] - a[0], b[1] - a[1], c[0] - a[0], c[1] - a[1]
+    area = ux * vy - uy * vx
+    sound = jnp.abs(area) > FLAT
+    inverse = jnp.where(sound, 1.0 / jnp.where(sound, area, 1.0), 0.0)
+    along_x = [((q - p) * vy - (r - p) * uy) * inverse for p, q, r in zip(a[2:], b[2:], c[2:], strict=True)]
+    along_y = [((r - p) * ux - (q - p) * vx) * inverse for p, q, r in zip(a[2:], b[2:], c[2:], strict=True)]
+    return a[:2], [a[2:], b[2:], c[2:]], along_x, along_y
 
 
 def residuals(
     pixels: FrozenPixels, pose: Pose, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"],
     light: Float[Array, "K 3"], triangles: Int[Array, "F 3"],
-) -> Float[Array, "N 3"]:
-    """Rendered minus photographed colour, sRGB (the difference of Guo 2018, Eq. 6), at frozen pixels."""
-    values, barycentric, _ = _at_corners(pixels, pose, vertices, albedo, triangles)
-    mixed = jnp.einsum("nj,njc->nc", barycentric, values)
-    normal = mixed[:, 3:6] / jnp.sqrt(jnp.sum(jnp.square(mixed[:, 3:6]), -1, keepdims=True) + 1e-12)
-    return linear_to_srgb(mixed[:, 6:] * (sh_basis(normal, bands=3) @ light)) @ pixels.mix - pixels.target
+) -> Float[Array, "3 N"]:
+    """Rendered minus photographed colour, sRGB (the difference of Guo 2018, Eq. 6), at frozen pixels.
 
-
-def normal_modes(model: MorphableModel, vertices: Float[Array, "V 3"]) -> Float[Array, "V 6 K"]:
-    """Per vertex and shape coefficient: displacement (mm) and change of the unit vertex normal, head frame.
-
-    The displacement is exact; the change of the normal holds at `vertices` and varies slowly, so a fit may keep it for some steps.
-    Coefficients run last: every gather and scatter then moves whole contiguous rows.
+    Differentiates backward only (`shade_planes`). The gather of one row per pixel turns into one scatter of rows.
     """
-    modes = jnp.concatenate([model.identity, model.expression]).transpose(1, 2, 0)      # [V, 3, K]
-    triangles = model.triangles
-    a, b, c = (vertices[triangles[:, j]] for j in range(3))
-    u, v = (b - a)[..., None], (c - a)[..., None]
-    first = modes[triangles[:, 0]]
-    turned = _cross(modes[triangles[:, 1]] - first, v) + _cross(u, modes[triangles[:, 2]] - first)
-    area = _cross(u, v)[..., 0]
-    total, change = jnp.zeros_like(vertices), jnp.zeros_like(modes)
-    for j in range(3):
-        total = total.at[triangles[:, j]].add(area)
-        change = change.at[triangles[:, j]].add(turned)
-    length = jnp.sqrt(jnp.sum(jnp.square(total), -1, keepdims=True) + 1e-20)
-    normal = (total / length)[..., None]
-    change = change / length[..., None]
-    along = normal[:, 0] * change[:, 0] + normal[:, 1] * change[:, 1] + normal[:, 2] * change[:, 2]
-    return jnp.concatenate([modes, change - normal * along[:, None]], 1)
+    view = poses.turn(pose, vertices)
+    values = jnp.concatenate([vertex_normals(view, triangles), albedo], -1)
+    (x, y), (first, *_), along_x, along_y = _slopes(poses.project_view(pose, view), values, triangles)
+    # planes about a whole pixel near the triangle, so that no digits are lost
+    near_x, near_y = (lax.stop_gradient(jnp.round(each)) for each in (x, y))
+    level = [p + dx * (near_x - x) + dy * (near_y - y) for p, dx, dy in zip(first, along_x, along_y, strict=True)]
+    row = planes(jnp.stack([near_x, near_y, *level, *along_x, *along_y], -1)[pixels.triangle])
+    x, y = pixels.position[0] - row[0], pixels.position[1] - row[1]
+    surface = jnp.stack([row[2 + i] + row[8 + i] * x + row[14 + i] * y for i in range(6)])
+    rendered = linear_to_srgb(shade_planes(surface, light))
+    return jnp.dot(pixels.mix, rendered, precision="highest") - pixels.target
 
 
-def _cross(a: Float[Array, "N 3 K"], b: Float[Array, "N 3 K"]) -> Float[Array, "N 3 K"]:
-    return jnp.stack([a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1], a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2],
-                      a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]], 1)
-
-
-def linearize(
+def matrix(
     pixels: FrozenPixels, pose: Pose, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], light: Float[Array, "K 3"],
-    model: MorphableModel, modes: Float[Array, "V 6 K"],
-) -> tuple[Float[Array, "N 3"], Float[Array, "N 3 n"]]:
-    """Residuals and their Jacobian by (identity, expression, pose 7, albedo, light), the tangent order of the recipes."""
-    values, barycentric, slope = _at_corners(pixels, pose, vertices, albedo, model.triangles)
-    mixed = jnp.einsum("nj,njc->nc", barycentric, values)
-    across = jnp.einsum("njd,njc->ncd", slope, values[..., 3:])           # slope of normal and albedo in the image
-    view, colour = mixed[:, :3], mixed[:, 6:]
-    length = jnp.sqrt(jnp.sum(jnp.square(mixed[:, 3:6]), -1, keepdims=True) + 1e-12)
-    normal = mixed[:, 3:6] / length
-    basis = sh_basis(normal, bands=3)
+    triangles: Int[Array, "F 3"], modes: SkinModes,
+) -> Float[Array, "n n"]:
+    """Gauss-Newton matrix of the weighted mean square of `residuals`, by (shape coefficients, pose 7, albedo, light).
+
+    Summed over triangles. Shape enters through the brightness alone, because the channels say nearly the same about it: with rows
+    b of brightness and r of all channels, `b^T b` over everything plus `r^T r - b^T b` over pose, albedo and light.
+    """
+    held = jnp.zeros(triangles.shape[0], vertices.dtype).at[pixels.triangle].add(pixels.weight)
+    held = held[modes.triangle]
+    chosen = jnp.nonzero(held > 0, size=int(MOST_VISIBLE * held.size), fill_value=0)[0]
+    weight = jnp.where(jnp.arange(chosen.size) < jnp.sum(held > 0), held[chosen], 0.0)
+    corners = triangles[modes.triangle[chosen]]                                                              # [T, 3]
+    by_shape, rest, brighter = _at_triangles(pixels.mix, corners, pose, vertices, albedo, light, triangles, modes)
+    scale = jnp.sqrt(weight / jnp.maximum(jnp.sum(pixels.weight), 1.0))[:, None]
+    own = sum((by_shape[j][:, i, None] * modes.shape[corners[:, j], i] for j in range(3) for i in range(3)), jnp.zeros(()))
+    bright = sum((brighter[:, i, None] * rest[i] for i in range(3)), jnp.zeros(())) * scale
+    rows = jnp.concatenate([own * scale, bright], -1)
+    others = jnp.concatenate([each * scale for each in rest])
+    k = own.shape[1]
+    return (rows.T @ rows).at[k:, k:].add(others.T @ others - bright.T @ bright)
+
+
+def _at_triangles(
+    mix: Float[Array, "3 3"], corners: Int[Array, "T 3"], pose: Pose, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"],
+    light: Float[Array, "K 3"], triangles: Int[Array, "F 3"], modes: SkinModes,
+) -> tuple[list[Float[Array, "T 3"]], list[Float[Array, "T m"]], Float[Array, "T 3"]]:
+    """Derivatives of the colour at the middle of triangles.
+
+    Returns:
+        that of the brightness by each corner's place (head frame, per mm); that of each channel by pose, albedo and light; and
+        the unit direction in colour that is called brightness: the one in which more light takes the pixel.
+    """
+    view, normals = poses.turn(pose, vertices), vertex_normals(vertices, triangles)
+    normal = _middle(poses.turn(pose, normals), corners)
+    normal = normal / jnp.sqrt(jnp.sum(jnp.square(normal), -1, keepdims=True) + 1e-12)
+    colour, basis = _middle(albedo, corners), sh_basis(normal)
     irradiance = basis @ light
-    linear = colour * irradiance
-    rendered, gamma = jax.jvp(linear_to_srgb, (linear,), (jnp.ones_like(linear),))
-
-    # colour by the (unnormalised) interpolated normal [N, channel, 3], and by the albedo [N, channel]
+    _, gamma = jax.jvp(linear_to_srgb, (colour * irradiance,), (jnp.ones_like(colour),))
+    brighter = (gamma * colour * irradiance) @ mix.T
+    brighter = brighter / jnp.sqrt(jnp.sum(jnp.square(brighter), -1, keepdims=True) + 1e-12)
     axes = jnp.broadcast_to(jnp.eye(3, dtype=normal.dtype)[:, None], (3, *normal.shape))
-    turned = jax.vmap(lambda axis: jax.jvp(sh_basis, (normal,), (axis,))[1])(axes)               # [axis, N, K]
-    by_normal = jnp.einsum("dnk,kc->ncd", turned, light) * (gamma * colour)[..., None]
-    by_normal = (by_normal - normal[:, None] * jnp.sum(by_normal * normal[:, None], -1, keepdims=True)) / length[..., None]
-    by_albedo = gamma * irradiance
-    colour_slope = jnp.einsum("nce,ned->ncd", by_normal, across[:, :3]) + by_albedo[..., None] * across[:, 3:]
-
+    turned = jax.vmap(lambda axis: jax.jvp(lambda n: sh_basis(n) @ light, (normal,), (axis,))[1])(axes)      # [axis, T, channel]
+    by_normal = jnp.moveaxis(turned, 0, -1) * (gamma * colour)[..., None]                                     # [T, channel, 3]
+    by_normal = by_normal - normal[:, None] * jnp.sum(by_normal * normal[:, None], -1, keepdims=True)
     # a surface point that moves takes its colour along: the pixel sees what was up the slope
-    pixel_by_point, pixel_by_pose = poses.projection_jacobian(pose, view)
-    by_point = -jnp.einsum("ncd,nde->nce", colour_slope, pixel_by_point)
-    by_pose = -jnp.einsum("ncd,ndp->ncp", colour_slope, pixel_by_pose)
-    by_pose = by_pose.at[..., :3].add(jnp.cross(mixed[:, None, 3:6], by_normal))
-    by_point, by_normal, by_pose = (jnp.einsum("ec,nex->ncx", pixels.mix, each) for each in (by_point, by_normal, by_pose))
-    to_head = jnp.concatenate([by_point @ pose.rotation, by_normal @ pose.rotation], -1)         # [N, channel, 6]
-    by_shape = jnp.zeros((*to_head.shape[:2], modes.shape[2]), to_head.dtype)
-    for j in range(3):
-        by_shape += jnp.einsum("ncd,ndk->nck", to_head * barycentric[:, j, None, None], modes[pixels.corners[:, j]])
+    shown = linear_to_srgb(albedo * (sh_basis(poses.turn(pose, normals)) @ light))
+    _, _, along_x, along_y = _slopes(poses.project_view(pose, view), shown, corners)
+    slope_x, slope_y = jnp.stack(along_x, -1)[..., None], jnp.stack(along_y, -1)[..., None]                   # [T, channel, 1]
+    point, by_pose = poses.projection_jacobian(pose, _middle(view, corners))
+    by_point = -(slope_x * point[:, None, 0] + slope_y * point[:, None, 1])
+    by_pose = -(slope_x * by_pose[:, None, 0] + slope_y * by_pose[:, None, 1])
+    by_pose = by_pose.at[..., :3].add(jnp.cross(normal[:, None], by_normal))
 
-    albedo_modes = jnp.einsum("nj,njac->nca", barycentric, model.albedo.transpose(1, 0, 2)[pixels.corners])
-    by_colours = jnp.einsum("ec,nea->nca", pixels.mix, albedo_modes * by_albedo[..., None])
-    by_light = jnp.einsum("ne,nk,ec->ncke", gamma * colour, basis, pixels.mix).reshape(*rendered.shape, -1)
-    return rendered @ pixels.mix - pixels.target, jnp.concatenate([by_shape, by_pose, by_colours, by_light], -1)
+    albedo_modes = _middle(modes.albedo, corners)
+    no_light = jnp.zeros_like(basis)
+    rest = [jnp.concatenate([
+        by_pose[:, c], (gamma * irradiance)[:, c, None] * albedo_modes[:, c],
+        jnp.stack([(gamma * colour)[:, c, None] * basis if c == d else no_light for d in range(3)], -1).reshape(len(basis), -1),
+        ], -1)
+        for c in range(3)]
+    mixed = [sum((mix[c, d] * rest[d] for d in range(3)), jnp.zeros(())) for c in range(3)]
+    towards = brighter @ mix                                                                                  # mix^T brighter
+    place, turn = (jnp.sum(each * towards[..., None], 1) @ pose.rotation for each in (by_point, by_normal))
+    return _by_corners(vertices, corners, place, turn), mixed, brighter
+
+
+def _middle(values: Float[Array, "V *c"], corners: Int[Array, "T 3"]) -> Float[Array, "T *c"]:
+    return (values[corners[:, 0]] + values[corners[:, 1]] + values[corners[:, 2]]) / 3.0
+
+
+def _by_corners(
+    vertices: Float[Array, "V 3"], corners: Int[Array, "T 3"], by_place: Float[Array, "T 3"], by_normal: Float[Array, "T 3"]
+) -> list[Float[Array, "T 3"]]:
+    """Derivatives by the corners from those by the middle of a triangle and by its own unit normal, all in the head frame."""
+    a, b, c = (vertices[corners[:, j]] for j in range(3))
+    u, v = b - a, c - a
+    area = jnp.cross(u, v)
+    length = jnp.sqrt(jnp.sum(jnp.square(area), -1, keepdims=True) + 1e-8)
+    normal = area / length
+    by_area = (by_normal - normal * jnp.sum(normal * by_normal, -1, keepdims=True)) / length
+    # by_area . (du x v + u x dv) = du . (v x by_area) + dv . (by_area x u)
+    by_b, by_c = jnp.cross(v, by_area), jnp.cross(by_area, u)
+    return [by_place / 3.0 - by_b - by_c, by_place / 3.0 + by_b, by_place / 3.0 + by_c]

@@ -1,8 +1,8 @@
 """Solvers: damped Gauss-Newton over any state with a tangent space, boxes included. Never raises on divergence.
 
-A recipe hands in callables over its own state: `freeze` (what a step holds fixed), `linearize` (energy, gradient and
-Gauss-Newton matrix in the tangent), `energy`, `retract` (state after a tangent step) and `room` (how far each coordinate may
-still move). All is one jitted, vmappable loop: a face whose step is not finite keeps its last good state and touches no other.
+A recipe hands in a `Problem`: callables over its own data (one photo) and state. All is one jitted loop in which each face has its
+own damping and its own end: a face whose step is not finite keeps its last good state and touches no other. `over_faces` runs many
+faces in one program, `tied` makes one problem of several photos that share some coordinates.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -22,6 +23,16 @@ class LinearSystem(NamedTuple):
     energy: Float[Array, ""]
     gradient: Float[Array, " n"]
     matrix: Float[Array, "n n"]
+
+
+class Problem(NamedTuple):
+    """What is minimised, by functions of the data `d` (a photo's observation), what a step holds `f`, and the state `s`."""
+
+    freeze: Callable[[Any, Any], Any]                       # d, s -> f: what is not differentiated (visibility, robust weights)
+    linearize: Callable[[Any, Any, Any], LinearSystem]      # d, f, s -> energy, gradient and matrix in the tangent
+    energy: Callable[[Any, Any, Any], Float[Array, ""]]     # d, f, s -> the same energy
+    retract: Callable[[Any, Float[Array, " n"]], Any]       # s, tangent step -> the state after it
+    room: Callable[[Any, Any], tuple[Array, Array]]         # d, s -> how far each coordinate may still move, down and up
 
 
 class Descent(NamedTuple):
@@ -62,23 +73,13 @@ def damped_step(
 
 
 def levenberg_marquardt(
-    state: Any,
-    freeze: Callable[[Any], Any],
-    linearize: Callable[[Any, Any], LinearSystem],
-    energy: Callable[[Any, Any], Float[Array, ""]],
-    retract: Callable[[Any, Float[Array, " n"]], Any],
-    room: Callable[[Any], tuple[Float[Array, " n"], Float[Array, " n"]]],
-    *,
-    iterations: int | Int[Array, ""],
-    damping: float = 1e-2,
-    tolerance: float = 1e-4,
+    problem: Problem, data: Any, state: Any, *, iterations: int | Int[Array, ""], damping: float = 1e-2, tolerance: float = 1e-4
 ) -> Descent:
     """Minimise an energy by damped Gauss-Newton steps.
 
-    Each step first freezes what is not differentiated (visibility, robust weights, contour choices), linearizes with that held,
-    and is kept only if it lowers the energy with that held; otherwise the damping grows. It ends after `iterations` steps, or when
-    a kept step gains less than `tolerance` of the energy, or when no step of any size gains. A state that is not finite is never
-    kept. Batches by `jax.vmap`: each face stops by itself.
+    Each step first freezes what is not differentiated, linearizes with that held, and is kept only if it lowers the energy with
+    that held; otherwise the damping grows. It ends after `iterations` steps, or when a kept step gains less than `tolerance` of the
+    energy, or when no step of any size gains. A state that is not finite is never kept.
     """
     def unfinished(carry: tuple[Any, ...]) -> Bool[Array, ""]:
         _, _, _, factor, _, step, done = carry
@@ -86,17 +87,58 @@ def levenberg_marquardt(
 
     def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         current, _, _, factor, accepted, step, _ = carry
-        frozen = freeze(current)
-        system = linearize(frozen, current)
-        trial = retract(current, damped_step(system, factor, *room(current)))
-        reached = energy(frozen, trial)
+        frozen = problem.freeze(data, current)
+        system = problem.linearize(data, frozen, current)
+        trial = problem.retract(current, damped_step(system, factor, *problem.room(data, current)))
+        reached = problem.energy(data, frozen, trial)
         good = reached < system.energy                     # False for NaN
         kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), trial, current)
         factor = jnp.where(good, jnp.maximum(factor * 0.5, 1e-7), factor * 4.0)
         done = good & (system.energy - reached < tolerance * system.energy)
         return kept, frozen, jnp.where(good, reached, system.energy), factor, accepted + good, step + 1, done
 
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(freeze, state))
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(problem.freeze, data, state))
     start = (state, nothing, jnp.asarray(jnp.inf), jnp.asarray(damping), jnp.asarray(0), jnp.asarray(0), jnp.asarray(False))
     final, frozen, value, _, accepted, steps, _ = lax.while_loop(unfinished, body, start)
     return Descent(final, frozen, value, steps, accepted)
+
+
+def over_faces(function: Callable[..., Any], *faces: Any, vectorize: bool | None = None) -> Any:
+    """`function` of each face of stacked arguments, results stacked: one program, whatever each face needs.
+
+    Args:
+        function: of one face.
+        *faces: PyTrees whose leaves carry the faces on their first axis.
+        vectorize: all faces at once (`vmap`), or one after another (`lax.map`); by default at once except on a CPU, whose
+            caches hold one face, and where a face that has ended would wait for the others.
+    """
+    if vectorize is None:
+        vectorize = jax.default_backend() != "cpu"
+    return jax.vmap(function)(*faces) if vectorize else lax.map(lambda each: function(*each), faces)
+
+
+def tied(problem: Problem, shared: Bool[np.ndarray, " n"], faces: int) -> Problem:
+    """One problem of several photos whose `shared` tangent coordinates move together; data and states are stacked.
+
+    The energy is the sum over the photos. States must start with equal shared parts and then keep them equal.
+    """
+    own = int((~shared).sum())
+    places = np.empty((faces, shared.size), np.int32)      # of each photo's coordinates in the joint tangent: shared ones first
+    places[:, shared] = np.arange(shared.sum())
+    places[:, ~shared] = shared.sum() + np.arange(faces * own).reshape(faces, own)
+    size = int(places.max(initial=-1)) + 1
+
+    def linearize(data: Any, frozen: Any, state: Any) -> LinearSystem:
+        each: LinearSystem = over_faces(problem.linearize, data, frozen, state)
+        gradient = jnp.zeros(size, each.gradient.dtype).at[places].add(each.gradient)
+        matrix = jnp.zeros((size, size), each.matrix.dtype).at[places[:, :, None], places[:, None, :]].add(each.matrix)
+        return LinearSystem(jnp.sum(each.energy), gradient, matrix)
+
+    def room(data: Any, state: Any) -> tuple[Array, Array]:
+        lower, upper = jax.vmap(problem.room)(data, state)
+        return jnp.zeros(size, lower.dtype).at[places].set(lower), jnp.zeros(size, upper.dtype).at[places].set(upper)
+
+    return Problem(
+        freeze=lambda data, state: over_faces(problem.freeze, data, state), linearize=linearize,
+        energy=lambda data, frozen, state: jnp.sum(over_faces(problem.energy, data, frozen, state)),
+        retract=lambda state, step: jax.vmap(problem.retract)(state, step[places]), room=room)

@@ -37,7 +37,7 @@ class SurfacePoints:
 
 
 @_pytree
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)      # a head is equal to itself alone: tables are kept for it
 class MorphableModel:
     """A morphable head: shape = mean + identity + expression; albedo = mean + modes. Bases are arguments of jitted code."""
 

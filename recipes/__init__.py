@@ -8,10 +8,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from jaxtyping import Array, Bool
+
+from fitkit.recipes import inverse_rendering, landmarks
 from fitkit.recipes.inverse_rendering import InverseRenderingConfig
-from fitkit.recipes.inverse_rendering import solve as solve_inverse_rendering
 from fitkit.recipes.landmarks import LandmarkConfig
-from fitkit.recipes.landmarks import solve as solve_landmarks
 from fitkit.recipes.state import Observation, Solution
 from fitkit.types import MorphableModel
 
@@ -21,18 +22,21 @@ class Recipe:
     """One way to fit a face."""
 
     config: type[Any]                                                      # frozen dataclass of documented fields
-    function: Callable[[MorphableModel, Observation, Any], Solution]
+    function: Callable[[MorphableModel, Observation, Any], Solution]       # one face
+    batch: Callable[[MorphableModel, Observation, Bool[Array, " B"], Any], Solution]       # stacked faces; those True are fitted
+    person: Callable[[MorphableModel, Observation, Any], Solution]         # stacked photos of one person
     summary: str
     paper: str
 
 
 RECIPES: dict[str, Recipe] = {
     "inverse_rendering": Recipe(
-        config=InverseRenderingConfig, function=solve_inverse_rendering,
+        config=InverseRenderingConfig, function=inverse_rendering.solve, batch=inverse_rendering.solve_batch,
+        person=inverse_rendering.solve_person,
         summary="shape, expression, albedo, light and pose from the photo's colours and points; wrinkles from its shading",
-        paper="Guo et al. 2018, Sections V-A and V-B (stages 1 and 2)"),
+        paper="Guo et al. 2018, Section V"),
     "landmarks": Recipe(
-        config=LandmarkConfig, function=solve_landmarks,
+        config=LandmarkConfig, function=landmarks.solve, batch=landmarks.solve_batch, person=landmarks.solve_person,
         summary="pose, shape and expression from the detected points alone; fastest, no colours",
         paper="Guo et al. 2018, Eqs. 7 and 8; Zhu et al. 2015 for the sliding contour"),
 }

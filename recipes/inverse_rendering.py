@@ -6,6 +6,10 @@ Stage 1 is `model_fitting`, stage 2 `geometry_refinement`, stage 3 `albedo_blend
 import dataclasses
 from typing import Literal
 
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
 from fitkit.recipes import albedo_blending, geometry_refinement, model_fitting
 from fitkit.recipes.albedo_blending import AlbedoBlendingConfig
 from fitkit.recipes.geometry_refinement import GeometryRefinementConfig
@@ -27,10 +31,38 @@ class InverseRenderingConfig(AlbedoBlendingConfig, GeometryRefinementConfig, Mod
 
 def solve(model: MorphableModel, observation: Observation, config: InverseRenderingConfig) -> Solution:
     """Recipe `inverse_rendering` on one face."""
-    solution = model_fitting.solve(model, observation, config)
+    return _refine(model, observation, model_fitting.solve(model, observation, config), config)
+
+
+def solve_batch(
+    model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: InverseRenderingConfig
+) -> Solution:
+    """Recipe `inverse_rendering` on stacked faces of different people; solutions stacked."""
+    return _refine_each(model, observations, model_fitting.solve_batch(model, observations, active, config), config,
+                        count=int(active.sum()))
+
+
+def solve_person(model: MorphableModel, observations: Observation, config: InverseRenderingConfig) -> Solution:
+    """Recipe `inverse_rendering` on stacked photos of one person; solutions stacked, identity and albedo the same in all."""
+    return _refine_each(model, observations, model_fitting.solve_person(model, observations, config), config,
+                        count=observations.principal.shape[0])
+
+
+def _refine(model: MorphableModel, observation: Observation, solution: Solution, config: InverseRenderingConfig) -> Solution:
+    """The stages after the first, as many as are asked for."""
     if config.stages == 1:
         return solution
     detail = geometry_refinement.refine(model, solution.state, observation.crop, config=config)
     if config.stages == 3:
         detail = albedo_blending.blend(model, solution.state, observation.crop, detail, config=config)
     return dataclasses.replace(solution, detail=detail)
+
+
+def _refine_each(
+    model: MorphableModel, observations: Observation, solutions: Solution, config: InverseRenderingConfig, *, count: int
+) -> Solution:
+    """The later stages of the first `count` faces; what stands behind them only fills the stack."""
+    faces = [jax.tree.map(lambda leaf, i=i: leaf[i], (observations, solutions)) for i in range(count)]
+    each = [_refine(model, observation, solution, config) for observation, solution in faces]
+    each += [each[-1]] * (observations.principal.shape[0] - count)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)

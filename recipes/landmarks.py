@@ -5,22 +5,22 @@ along the head as it turns (Zhu et al. 2015). `inverse_rendering` starts from it
 """
 
 import dataclasses
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from fitkit import losses, solvers
 from fitkit import pose as poses
-from fitkit.correspondence import Correspondence, contour_choice
+from fitkit.correspondence import Correspondence, PointModes, furthest_out, places, point_modes
 from fitkit.geometry import vertex_normals
 from fitkit.initialize import STABLE, starting_pose
 from fitkit.morphable import points_on, shape
 from fitkit.recipes import state as states
-from fitkit.recipes.state import FaceState, FocalPrior, Observation, Solution
-from fitkit.solvers import Descent, LinearSystem
-from fitkit.types import MorphableModel, SurfacePoints
+from fitkit.recipes.state import FaceState, Observation, Solution
+from fitkit.solvers import LinearSystem, Problem
+from fitkit.types import MorphableModel
 
 FACING = (0.1, 0.3)        # a point counts fully above the second cosine of its normal and the line of sight, not below -first
 FACING_LEAST = 0.05        # of its weight, so that a wrong pose can be left
@@ -48,12 +48,28 @@ class LandmarkConfig:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrozenPoints:
-    """The points of one step: where they lie on the head, where they were seen, what they count."""
+    """The points of one step: how they move with the head, where they were seen, what they count."""
 
-    surface: SurfacePoints                 # [L]
+    modes: PointModes                      # [L]
     target: Float[Array, "L 2"]            # pixels
     weight: Float[Array, " L"]
     side: Float[Array, ""]                 # crop side, pixels
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LandmarkModes:
+    """How the places of detected points move with the coefficients of one head: the tables of recipe `landmarks`."""
+
+    inner: PointModes                      # [L], in the order of `Correspondence.points`
+    contour: PointModes                    # [17 M]
+
+
+@lru_cache(maxsize=8)
+def landmark_modes(model: MorphableModel, count: int) -> LandmarkModes:
+    """The tables for detections of `count` points, 468 or 68; kept, so that a head's second face does not wait for them."""
+    contour = jax.tree.map(lambda table: table.reshape(-1, *table.shape[2:]), model.contour)
+    return LandmarkModes(inner=point_modes(model, places(model, count)), contour=point_modes(model, contour))
 
 
 def head_vertices(state: FaceState, model: MorphableModel) -> Float[Array, "V 3"]:
@@ -61,48 +77,52 @@ def head_vertices(state: FaceState, model: MorphableModel) -> Float[Array, "V 3"
     return shape(model, state.face.identity, state.face.expression)
 
 
-def projected(state: FaceState, model: MorphableModel, surface: SurfacePoints) -> Float[Array, "*n 2"]:
-    """Pixels of points on the state's face."""
-    points = points_on(surface, model.triangles, head_vertices(state, model))
-    return poses.project_view(state.pose, poses.turn(state.pose, points))
+def point_places(state: FaceState, modes: PointModes) -> Float[Array, "*n 3"]:
+    """Points of the state's face, head frame, mm."""
+    return modes.mean + modes.basis @ jnp.concatenate([state.face.identity, state.face.expression])
 
 
 def freeze_points(
-    state: FaceState, model: MorphableModel, seen: Correspondence, robust_scale: float, side: Float[Array, ""]
+    state: FaceState, model: MorphableModel, seen: Correspondence, modes: LandmarkModes, robust_scale: float,
+    side: Float[Array, ""],
 ) -> FrozenPoints:
     """Choose the jaw's places for the present pose and weigh every point by how well it agrees and is seen.
 
     A detector guesses points that the head turns away; they count for little, the jaw apart, which is the outline itself.
     """
     view = poses.turn(state.pose, head_vertices(state, model))
-    image = poses.project_view(state.pose, view)
-    centre = jnp.mean(points_on(jax.tree.map(lambda table: table[27:36], model.landmarks), model.triangles, image), 0)
-    jaw = contour_choice(model, image, centre)
-    surface = jax.tree.map(lambda first, second: jnp.concatenate([first, second]), seen.surface, jaw)
+    nose = jax.tree.map(lambda table: table[27:36], model.landmarks)
+    centre = jnp.mean(poses.project_view(state.pose, points_on(nose, model.triangles, view)), 0)
+    candidates = poses.project_view(state.pose, poses.turn(state.pose, point_places(state, modes.contour)))
+    best = furthest_out(candidates.reshape(seen.contour_points.shape[0], -1, 2), centre)
+    jaw = best + jnp.arange(best.size) * (candidates.shape[0] // best.size)
+    both = jax.tree.map(lambda first, second: jnp.concatenate([first, second[jaw]]), modes.inner, modes.contour)
     target = jnp.concatenate([seen.points, seen.contour_points])
     normals = points_on(seen.surface, model.triangles, vertex_normals(view, model.triangles))
     facing = jnp.clip((normals[:, 2] + FACING[0]) / (FACING[0] + FACING[1]), FACING_LEAST, 1.0)
     weight = jnp.concatenate([seen.weight * facing, seen.contour_weight])
-    error = jnp.sum(jnp.square(points_on(surface, model.triangles, image) - target), -1) / jnp.square(side)
+    error = jnp.sum(jnp.square(projected(state, both) - target), -1) / jnp.square(side)
     robust = solvers.robust_weight(error, jnp.asarray(robust_scale))
-    return FrozenPoints(surface=surface, target=target, weight=weight / jnp.sum(weight) * robust, side=side)
+    return FrozenPoints(modes=both, target=target, weight=weight / jnp.sum(weight) * robust, side=side)
 
 
-def landmark_energy(state: FaceState, model: MorphableModel, points: FrozenPoints) -> Float[Array, ""]:
+def projected(state: FaceState, modes: PointModes) -> Float[Array, "*n 2"]:
+    """Pixels of points on the state's face."""
+    return poses.project_view(state.pose, poses.turn(state.pose, point_places(state, modes)))
+
+
+def landmark_energy(state: FaceState, points: FrozenPoints) -> Float[Array, ""]:
     """Weighted mean squared distance in crop sides (Guo 2018, Eq. 7)."""
-    return losses.landmark(projected(state, model, points.surface) / points.side, points.target / points.side, points.weight)
+    return losses.landmark(projected(state, points.modes) / points.side, points.target / points.side, points.weight)
 
 
-def landmark_system(state: FaceState, model: MorphableModel, points: FrozenPoints) -> LinearSystem:
+def landmark_system(state: FaceState, points: FrozenPoints) -> LinearSystem:
     """Energy, gradient and Gauss-Newton matrix of `landmark_energy` over the whole tangent."""
     a, b, c, d, e = states.sizes(state)
-    vertices = head_vertices(state, model)
-    corners = model.triangles[points.surface.triangle]                                   # [L, 3]
-    view = poses.turn(state.pose, points_on(points.surface, model.triangles, vertices))
+    view = poses.turn(state.pose, point_places(state, points.modes))
     by_point, by_pose = poses.projection_jacobian(state.pose, view)
-    basis = jnp.concatenate([model.identity, model.expression])
-    modes = jnp.einsum("lj,kljd->lkd", points.surface.barycentric, basis[:, corners])    # [L, K, 3]
-    by_shape = jnp.einsum("lxd,lkd->lxk", by_point @ state.pose.rotation, modes)
+    to_head = by_point @ state.pose.rotation                                             # [L, 2, 3]
+    by_shape = sum((to_head[..., i, None] * points.modes.basis[:, None, i] for i in range(3)), jnp.zeros(()))
     scale = jnp.sqrt(points.weight)[:, None] / points.side
     residual = ((poses.project_view(state.pose, view) - points.target) * scale).ravel()
     jacobian = (jnp.concatenate([by_shape, by_pose], -1) * scale[..., None]).reshape(residual.size, -1)
@@ -112,45 +132,93 @@ def landmark_system(state: FaceState, model: MorphableModel, points: FrozenPoint
     return LinearSystem(jnp.sum(jnp.square(residual)), gradient, matrix)
 
 
-def start(
-    model: MorphableModel, ibug: Float[Array, "68 2"], focal: FocalPrior, principal: Float[Array, " 2"], *, perspective: bool
-) -> FaceState:
+def start(model: MorphableModel, observation: Observation, config: LandmarkConfig) -> FaceState:
     """The mean head in its closed-form pose."""
     index = jnp.asarray(STABLE)
     stable = jax.tree.map(lambda table: table[index], model.landmarks)
-    pose = starting_pose(points_on(stable, model.triangles, model.mean), ibug[index], jnp.exp(focal.mean), principal,
-                         perspective=perspective)
+    pose = starting_pose(points_on(stable, model.triangles, model.mean), observation.ibug[index], jnp.exp(observation.focal.mean),
+                         observation.principal, perspective=config.perspective)
     return states.neutral(model, pose)
 
 
-@partial(jax.jit, static_argnames=("config", "size"))
-def fit_landmarks(
-    model: MorphableModel, seen: Correspondence, ibug: Float[Array, "68 2"], focal: FocalPrior, principal: Float[Array, " 2"],
-    *, size: int, config: LandmarkConfig,
-) -> Descent:
-    """Fit pose, identity and expression to detected points; pixels are those of a crop of `size` pixels a side."""
-    side = jnp.asarray(float(size))
+def problem(model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig, *, photos: int = 1) -> Problem:
+    """`w_l E_lan + w_r E_reg` of pose, identity and expression; data are observations, `photos` of them of one person."""
+    w_l, w_r = config.weight_landmark, config.weight_prior
 
-    def linearize(points: FrozenPoints, state: FaceState) -> LinearSystem:
-        prior, gradient, matrix = states.prior_system(state, model, focal, chroma=1.0)
-        system = landmark_system(state, model, points)
-        w_l, w_r = config.weight_landmark, config.weight_prior
-        return LinearSystem(w_l * system.energy + w_r * prior, w_l * system.gradient + w_r * gradient,
+    def prior(observation: Observation, state: FaceState) -> tuple[Array, Array, Array]:
+        return states.prior_system(state, model, observation.focal, chroma=1.0, photos=photos)
+
+    def linearize(observation: Observation, points: FrozenPoints, state: FaceState) -> LinearSystem:
+        value, gradient, matrix = prior(observation, state)
+        system = landmark_system(state, points)
+        return LinearSystem(w_l * system.energy + w_r * value, w_l * system.gradient + w_r * gradient,
                             w_l * system.matrix + w_r * matrix)
 
-    def energy(points: FrozenPoints, state: FaceState) -> Float[Array, ""]:
-        return (config.weight_landmark * landmark_energy(state, model, points)
-                + config.weight_prior * states.prior_system(state, model, focal, chroma=1.0)[0])
+    return Problem(
+        freeze=lambda observation, state: freeze_points(
+            state, model, observation.seen, modes, config.robust_scale, jnp.asarray(float(observation.crop.shape[0]))),
+        linearize=linearize,
+        energy=lambda observation, points, state: w_l * landmark_energy(state, points) + w_r * prior(observation, state)[0],
+        retract=states.retract, room=lambda observation, state: states.room(state, model, observation.focal, appearance=False))
 
-    return solvers.levenberg_marquardt(
-        start(model, ibug, focal, principal, perspective=config.perspective),
-        freeze=lambda state: freeze_points(state, model, seen, config.robust_scale, side),
-        linearize=linearize, energy=energy, retract=states.retract,
-        room=lambda state: states.room(state, model, focal, appearance=False), iterations=config.iterations)
+
+def descend(
+    model: MorphableModel, modes: LandmarkModes, observation: Observation, config: LandmarkConfig, *,
+    active: bool | Bool[Array, ""] = True, together: bool = False,
+) -> FaceState:
+    """Fit pose, identity and expression to detected points; no step unless `active`.
+
+    `together`: the observation is a stack of photos of one person.
+    """
+    iterations = jnp.where(active, config.iterations, 0)
+    if not together:
+        return solvers.levenberg_marquardt(
+            problem(model, modes, config), observation, start(model, observation, config), iterations=iterations).state
+    photos = observation.principal.shape[0]
+    begin = jax.vmap(lambda each: start(model, each, config))(observation)
+    joint = solvers.tied(problem(model, modes, config, photos=photos), states.of_the_person(model), photos)
+    return solvers.levenberg_marquardt(joint, observation, begin, iterations=iterations).state
+
+
+def _finish(model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig, observation: Observation, state: FaceState
+            ) -> Solution:
+    terms = problem(model, modes, config)
+    return Solution(state=state, losses={"total": terms.energy(observation, terms.freeze(observation, state), state)})
+
+
+@partial(jax.jit, static_argnames=("config",))
+def _fit(model: MorphableModel, modes: LandmarkModes, observation: Observation, *, config: LandmarkConfig) -> Solution:
+    return _finish(model, modes, config, observation, descend(model, modes, observation, config))
+
+
+@partial(jax.jit, static_argnames=("config",))
+def _fit_batch(
+    model: MorphableModel, modes: LandmarkModes, observations: Observation, active: Bool[Array, " B"], *, config: LandmarkConfig
+) -> Solution:
+    def fit(observation: Observation, active: Bool[Array, ""]) -> Solution:
+        return _finish(model, modes, config, observation, descend(model, modes, observation, config, active=active))
+
+    return solvers.over_faces(fit, observations, active)
+
+
+@partial(jax.jit, static_argnames=("config",))
+def _fit_person(model: MorphableModel, modes: LandmarkModes, observations: Observation, *, config: LandmarkConfig) -> Solution:
+    state = descend(model, modes, observations, config, together=True)
+    return solvers.over_faces(partial(_finish, model, modes, config), observations, state)
 
 
 def solve(model: MorphableModel, observation: Observation, config: LandmarkConfig) -> Solution:
     """Recipe `landmarks` on one face."""
-    fit = fit_landmarks(model, observation.seen, observation.ibug, observation.focal, observation.principal,
-                        size=observation.crop.shape[0], config=config)
-    return Solution(state=fit.state, losses={"total": float(fit.energy)})
+    return _fit(model, landmark_modes(model, states.point_count(observation)), observation, config=config)
+
+
+def solve_batch(
+    model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: LandmarkConfig
+) -> Solution:
+    """Recipe `landmarks` on stacked faces of different people; solutions stacked. A face that is not `active` takes no steps."""
+    return _fit_batch(model, landmark_modes(model, states.point_count(observations)), observations, active, config=config)
+
+
+def solve_person(model: MorphableModel, observations: Observation, config: LandmarkConfig) -> Solution:
+    """Recipe `landmarks` on stacked photos of one person, who has one identity; solutions stacked."""
+    return _fit_person(model, landmark_modes(model, states.point_count(observations)), observations, config=config)

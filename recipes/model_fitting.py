@@ -2,39 +2,40 @@
 
     E(chi) = E_con + w_l E_lan + w_r E_reg                                                        (Eq. 5)
 
-over shape, expression, albedo, pose and 27 spherical-harmonic coefficients, by Levenberg-Marquardt with the closed-form Jacobian of
-`fitkit.photometric`. Starts from recipe `landmarks`, then goes from a blurred picture to the sharp one. Only visible face skin
-counts, and a pixel that disagrees (hair, glasses, highlights) counts little.
+over shape, expression, albedo, pose and 27 spherical-harmonic coefficients, by Levenberg-Marquardt: energy and gradient of every
+visible pixel, and the closed-form matrix of `fitkit.photometric`. Starts from recipe `landmarks`, then goes from a blurred picture
+to the sharp one. Only visible face skin counts, and a pixel that disagrees (hair, glasses, highlights) counts little.
 """
 
 import dataclasses
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from fitkit import losses, photometric, solvers
 from fitkit import pose as poses
-from fitkit.correspondence import Correspondence
 from fitkit.geometry import vertex_normals
 from fitkit.images import linear_to_srgb, srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
-from fitkit.photometric import FrozenPixels
+from fitkit.photometric import FrozenPixels, SkinModes
 from fitkit.raster import rasterize
+from fitkit.recipes import landmarks
 from fitkit.recipes import state as states
 from fitkit.recipes.landmarks import (
     FrozenPoints,
     LandmarkConfig,
-    fit_landmarks,
+    LandmarkModes,
     freeze_points,
     head_vertices,
     landmark_energy,
+    landmark_modes,
     landmark_system,
 )
-from fitkit.recipes.state import FaceState, FocalPrior, Observation, Solution
+from fitkit.recipes.state import FaceState, Observation, Solution
 from fitkit.shading import sh_basis
-from fitkit.solvers import Descent, LinearSystem
+from fitkit.solvers import Descent, LinearSystem, Problem
 from fitkit.texture import sample_pixels
 from fitkit.types import MorphableModel
 
@@ -54,7 +55,7 @@ class ModelFittingConfig(LandmarkConfig):
         light_chroma: deviation of the light's colour from grey, relative to white light.
         blurred_iterations: most steps against the blurred picture.
         sharp_iterations: most steps against the picture.
-        pixels: most pixels compared in a step.
+        pixel_share: most pixels compared, as a share of the crop's; the skin of a face takes less, so that all are.
     """
 
     colour_scale: float = 0.2
@@ -62,7 +63,7 @@ class ModelFittingConfig(LandmarkConfig):
     light_chroma: float = 0.15
     blurred_iterations: int = 8
     sharp_iterations: int = 5
-    pixels: int = 2048
+    pixel_share: float = 0.5
 
 
 @jax.tree_util.register_dataclass
@@ -72,6 +73,23 @@ class FrozenView:
 
     pixels: FrozenPixels
     points: FrozenPoints
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FittingModes:
+    """The tables of stage 1: how points and vertices of one head move with its coefficients, and which triangles count."""
+
+    points: LandmarkModes
+    skin: SkinModes
+    mask: Float[Array, " F"]
+
+
+@lru_cache(maxsize=8)
+def fitting_modes(model: MorphableModel, count: int) -> FittingModes:
+    """The tables for detections of `count` points, 468 or 68; kept, so that a head's second face does not wait for them."""
+    mask = skin_triangles(model)
+    return FittingModes(points=landmark_modes(model, count), skin=photometric.skin_modes(model, mask), mask=mask)
 
 
 def skin_triangles(model: MorphableModel) -> Float[Array, " F"]:
@@ -86,58 +104,71 @@ def skin_triangles(model: MorphableModel) -> Float[Array, " F"]:
 
 
 def freeze_view(
-    state: FaceState, model: MorphableModel, photo: Float[Array, "S S 3"], seen: Correspondence, mask: Float[Array, " F"],
-    config: ModelFittingConfig,
+    observation: Observation, state: FaceState, model: MorphableModel, modes: FittingModes, config: ModelFittingConfig
 ) -> FrozenView:
-    """Rasterize the state, pick pixels, and weigh pixels and points by how well they agree."""
-    size = photo.shape[0]
-    vertices = head_vertices(state, model)
-    view = poses.turn(state.pose, vertices)
+    """Rasterize the state, find its pixels, and weigh pixels and points by how well they agree."""
+    photo, size = observation.crop, observation.crop.shape[0]
+    view = poses.turn(state.pose, head_vertices(state, model))
     fragments = rasterize(poses.project_view(state.pose, view), poses.depth_view(state.pose, view), model.triangles,
-                          height=size, width=size)
-    pixels = photometric.freeze_pixels(fragments, model.triangles, mask, photo, config.pixels)
+                          height=size, width=size, perspective=state.pose.perspective)
+    pixels = photometric.freeze_pixels(fragments.triangle, modes.mask, photo, round(config.pixel_share * size * size))
     difference = pixel_residuals(state, model, pixels)
     # highlights only ever brighten: a pixel brighter than the rendering is believed less than a darker one
-    scale = config.colour_scale * jnp.where(jnp.mean(difference, -1) < 0, config.highlight_share, 1.0)
-    robust = solvers.robust_weight(jnp.mean(jnp.square(difference), -1), scale)
+    scale = config.colour_scale * jnp.where(jnp.mean(difference, 0) < 0, config.highlight_share, 1.0)
+    robust = solvers.robust_weight(jnp.mean(jnp.square(difference), 0), scale)
     pixels = dataclasses.replace(pixels, weight=pixels.weight * robust)
     return FrozenView(pixels=pixels, points=freeze_points(
-        state, model, seen, config.robust_scale, jnp.asarray(float(size))))
+        state, model, observation.seen, modes.points, config.robust_scale, jnp.asarray(float(size))))
 
 
-def pixel_residuals(state: FaceState, model: MorphableModel, pixels: FrozenPixels) -> Float[Array, "N 3"]:
+def pixel_residuals(state: FaceState, model: MorphableModel, pixels: FrozenPixels) -> Float[Array, "3 N"]:
     """Rendered minus photographed colour at frozen pixels."""
     return photometric.residuals(pixels, state.pose, head_vertices(state, model), model_albedo(model, state.face.albedo),
                                  state.face.light, model.triangles)
 
 
-def total_energy(
-    view: FrozenView, state: FaceState, model: MorphableModel, focal: FocalPrior, config: ModelFittingConfig
-) -> Float[Array, ""]:
-    """Eq. 5 with visibility and robust weights held."""
-    con = losses.photo_consistency(pixel_residuals(state, model, view.pixels), view.pixels.weight)
-    prior = states.prior_system(state, model, focal, chroma=config.light_chroma)[0]
-    return con + config.weight_landmark * landmark_energy(state, model, view.points) + config.weight_prior * prior
-
-
-def total_system(
-    view: FrozenView, state: FaceState, model: MorphableModel, focal: FocalPrior, modes: Float[Array, "V 6 K"],
-    config: ModelFittingConfig,
-) -> LinearSystem:
-    """Energy, gradient and Gauss-Newton matrix of `total_energy`."""
-    residual, jacobian = photometric.linearize(
-        view.pixels, state.pose, head_vertices(state, model), model_albedo(model, state.face.albedo), state.face.light, model,
-        modes)
-    weight = jnp.sqrt(view.pixels.weight / jnp.maximum(jnp.sum(view.pixels.weight), 1.0))
-    residual = (residual * weight[:, None]).ravel()
-    jacobian = (jacobian * weight[:, None, None]).reshape(residual.size, -1)
-    point = landmark_system(state, model, view.points)
-    prior, gradient, matrix = states.prior_system(state, model, focal, chroma=config.light_chroma)
+def problem(model: MorphableModel, modes: FittingModes, config: ModelFittingConfig, *, photos: int = 1) -> Problem:
+    """Eq. 5 with visibility and robust weights held; data are observations, `photos` of them of one person."""
     w_l, w_r = config.weight_landmark, config.weight_prior
-    return LinearSystem(
-        jnp.sum(jnp.square(residual)) + w_l * point.energy + w_r * prior,
-        jacobian.T @ residual + w_l * point.gradient + w_r * gradient,
-        jacobian.T @ jacobian + w_l * point.matrix + w_r * matrix)
+
+    def prior(observation: Observation, state: FaceState) -> tuple[Array, Array, Array]:
+        return states.prior_system(state, model, observation.focal, chroma=config.light_chroma, photos=photos)
+
+    def energy(observation: Observation, view: FrozenView, state: FaceState) -> Float[Array, ""]:
+        con = losses.photo_consistency(pixel_residuals(state, model, view.pixels), view.pixels.weight)
+        return con + w_l * landmark_energy(state, view.points) + w_r * prior(observation, state)[0]
+
+    def linearize(observation: Observation, view: FrozenView, state: FaceState) -> LinearSystem:
+        photo, gradient = photo_gradient(view.pixels, state, model)
+        matrix = photometric.matrix(view.pixels, state.pose, head_vertices(state, model), model_albedo(model, state.face.albedo),
+                                    state.face.light, model.triangles, modes.skin)
+        point = landmark_system(state, view.points)
+        value, by_prior, of_prior = prior(observation, state)
+        return LinearSystem(photo + w_l * point.energy + w_r * value, gradient + w_l * point.gradient + w_r * by_prior,
+                            matrix + w_l * point.matrix + w_r * of_prior)
+
+    return Problem(
+        freeze=lambda observation, state: freeze_view(observation, state, model, modes, config), linearize=linearize,
+        energy=energy, retract=states.retract,
+        room=lambda observation, state: states.room(state, model, observation.focal, appearance=True))
+
+
+def photo_gradient(
+    pixels: FrozenPixels, state: FaceState, model: MorphableModel
+) -> tuple[Float[Array, ""], Float[Array, " n"]]:
+    """E_con over all pixels and half its gradient in the tangent."""
+    def energy(vertices: Array, step: Array, colours: Array, light: Array) -> Float[Array, ""]:
+        return losses.photo_consistency(photometric.residuals(
+            pixels, poses.retract(state.pose, step), vertices, colours, light, model.triangles), pixels.weight)
+
+    value, by = jax.value_and_grad(energy, argnums=(0, 1, 2, 3))(
+        head_vertices(state, model), jnp.zeros(poses.TANGENT), model_albedo(model, state.face.albedo), state.face.light)
+
+    def through(basis: Float[Array, "K V 3"], gradient: Float[Array, "V 3"]) -> Float[Array, " K"]:
+        return jnp.dot(basis.reshape(basis.shape[0], -1), gradient.ravel(), precision="highest")
+
+    return value, 0.5 * jnp.concatenate([
+        through(model.identity, by[0]), through(model.expression, by[0]), by[1], through(model.albedo, by[2]), by[3].ravel()])
 
 
 def starting_light(
@@ -184,42 +215,108 @@ def blurred(photo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
 
 
 @partial(jax.jit, static_argnames=("config",))
-def start(model: MorphableModel, observation: Observation, *, config: ModelFittingConfig) -> tuple[FaceState, Array, Array]:
-    """The landmark fit under the light of the photo; the blurred photo; the derivatives of shape and normals at that fit."""
-    first = fit_landmarks(model, observation.seen, observation.ibug, observation.focal, observation.principal,
-                          size=observation.crop.shape[0], config=config)
-    soft = blurred(observation.crop)
-    return starting_light(first.state, model, soft), soft, photometric.normal_modes(model, head_vertices(first.state, model))
+def start(
+    model: MorphableModel, modes: FittingModes, observation: Observation, *, config: ModelFittingConfig,
+    active: bool | Bool[Array, ""] = True,
+) -> FaceState:
+    """The landmark fit of one face under the light of its photo."""
+    return _light(model, landmarks.descend(model, modes.points, observation, config, active=active), observation)
+
+
+def _light(model: MorphableModel, state: FaceState, observation: Observation) -> FaceState:
+    return starting_light(state, model, blurred(observation.crop))
+
+
+@partial(jax.jit, static_argnames=("config", "together"))
+def descend(
+    model: MorphableModel, modes: FittingModes, observation: Observation, state: FaceState, *, config: ModelFittingConfig,
+    iterations: int | Int[Array, ""], together: bool = False,
+) -> Descent:
+    """Minimise Eq. 5 from a state, against the observation's picture.
+
+    `together`: observation and state are stacks of photos of one person.
+    """
+    photos = observation.crop.shape[0] if together else 1
+    chosen = problem(model, modes, config, photos=photos)
+    if together:
+        chosen = solvers.tied(chosen, states.of_the_person(model), photos)
+    return solvers.levenberg_marquardt(chosen, observation, state, iterations=iterations)
+
+
+def _coarse_to_fine(
+    model: MorphableModel, modes: FittingModes, observation: Observation, state: FaceState, config: ModelFittingConfig, *,
+    active: bool | Bool[Array, ""] = True, together: bool = False,
+) -> FaceState:
+    """First against the blurred picture, then against the picture; no step unless `active`."""
+    soft = jax.vmap(blurred)(observation.crop) if together else blurred(observation.crop)
+
+    def level(state: FaceState, of: tuple[Array, Array]) -> tuple[FaceState, None]:
+        crop, iterations = of
+        return descend(model, modes, dataclasses.replace(observation, crop=crop), state, config=config, iterations=iterations,
+                       together=together).state, None
+
+    # one loop for both, so that its body compiles once
+    steps = jnp.where(active, jnp.array([config.blurred_iterations, config.sharp_iterations]), 0)
+    return jax.lax.scan(level, state, (jnp.stack([soft, observation.crop]), steps))[0]
+
+
+def _finish(model: MorphableModel, modes: FittingModes, config: ModelFittingConfig, observation: Observation, state: FaceState
+            ) -> Solution:
+    view = freeze_view(observation, state, model, modes, config)
+    con = losses.photo_consistency(pixel_residuals(state, model, view.pixels), view.pixels.weight)
+    return Solution(state=state, losses={
+        "total": problem(model, modes, config).energy(observation, view, state), "photo_consistency": con,
+        "landmark": landmark_energy(state, view.points)})
+
+
+def _fit_one(
+    model: MorphableModel, modes: FittingModes, config: ModelFittingConfig, observation: Observation, active: bool | Array = True
+) -> Solution:
+    state = start(model, modes, observation, config=config, active=active)
+    state = _coarse_to_fine(model, modes, observation, state, config, active=active)
+    return _finish(model, modes, config, observation, state)
 
 
 @partial(jax.jit, static_argnames=("config",))
-def descend(
-    state: FaceState, model: MorphableModel, observation: Observation, modes: Float[Array, "V 6 K"], *,
-    config: ModelFittingConfig, iterations: int | Array,
-) -> Descent:
-    """Minimise Eq. 5 from a state, against the observation's picture."""
-    photo, seen, focal = observation.crop, observation.seen, observation.focal
-    mask = skin_triangles(model)
-    return solvers.levenberg_marquardt(
-        state, freeze=lambda current: freeze_view(current, model, photo, seen, mask, config),
-        linearize=lambda view, current: total_system(view, current, model, focal, modes, config),
-        energy=lambda view, current: total_energy(view, current, model, focal, config), retract=states.retract,
-        room=lambda current: states.room(current, model, focal, appearance=True), iterations=iterations)
+def _fit(model: MorphableModel, modes: FittingModes, observation: Observation, *, config: ModelFittingConfig) -> Solution:
+    return _fit_one(model, modes, config, observation)
 
 
-@jax.jit
-def terms(state: FaceState, model: MorphableModel, view: FrozenView) -> tuple[Array, Array]:
-    """E_con and E_lan of a state, with the weights of its last step."""
-    con = losses.photo_consistency(pixel_residuals(state, model, view.pixels), view.pixels.weight)
-    return con, landmark_energy(state, model, view.points)
+@partial(jax.jit, static_argnames=("config",))
+def _fit_batch(
+    model: MorphableModel, modes: FittingModes, observations: Observation, active: Bool[Array, " B"], *, config: ModelFittingConfig
+) -> Solution:
+    return solvers.over_faces(partial(_fit_one, model, modes, config), observations, active)
+
+
+@partial(jax.jit, static_argnames=("config",))
+def _fit_person(
+    model: MorphableModel, modes: FittingModes, observations: Observation, *, config: ModelFittingConfig
+) -> Solution:
+    state = landmarks.descend(model, modes.points, observations, config, together=True)
+    state = states.of_one_skin(jax.vmap(partial(_light, model))(state, observations))
+    state = _coarse_to_fine(model, modes, observations, state, config, together=True)
+    return solvers.over_faces(partial(_finish, model, modes, config), observations, state)
 
 
 def solve(model: MorphableModel, observation: Observation, config: ModelFittingConfig) -> Solution:
-    """Model fitting of one face: first against the blurred picture, then against the picture."""
-    state, soft, modes = start(model, observation, config=config)
-    coarse = descend(state, model, dataclasses.replace(observation, crop=soft), modes, config=config,
-                     iterations=config.blurred_iterations)
-    fine = descend(coarse.state, model, observation, modes, config=config, iterations=config.sharp_iterations)
-    con, lan = terms(fine.state, model, fine.frozen)
-    return Solution(state=fine.state, losses={
-        "total": float(fine.energy), "photo_consistency": float(con), "landmark": float(lan)})
+    """Model fitting of one face."""
+    return _fit(model, fitting_modes(model, states.point_count(observation)), observation, config=_own(config))
+
+
+def solve_batch(
+    model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: ModelFittingConfig
+) -> Solution:
+    """Model fitting of stacked faces of different people; solutions stacked. A face that is not `active` takes no steps."""
+    modes = fitting_modes(model, states.point_count(observations))
+    return _fit_batch(model, modes, observations, active, config=_own(config))
+
+
+def solve_person(model: MorphableModel, observations: Observation, config: ModelFittingConfig) -> Solution:
+    """Model fitting of stacked photos of one person, who has one identity and one albedo; solutions stacked."""
+    return _fit_person(model, fitting_modes(model, states.point_count(observations)), observations, config=_own(config))
+
+
+def _own(config: ModelFittingConfig) -> ModelFittingConfig:
+    """The fields of this stage alone: other fields of a recipe then compile nothing anew."""
+    return ModelFittingConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(ModelFittingConfig)})

@@ -7,7 +7,8 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from fitkit import losses
 from fitkit import pose as poses
@@ -52,12 +53,13 @@ class Observation:
     principal: Float[Array, " 2"]
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Solution:
     """What a recipe came to."""
 
     state: FaceState
-    losses: dict[str, float]               # by the term's name
+    losses: dict[str, Float[Array, ""]]    # by the term's name
     detail: Detail | None = None           # of the recipes that look at single pixels
 
 
@@ -118,12 +120,31 @@ def expected_light() -> Float[Array, "9 3"]:
     return jnp.zeros((9, 3)).at[:3].set(jnp.array(PORTRAIT_LIGHT)[:, None] * SH_WHITE)
 
 
+def of_the_person(model: MorphableModel) -> Bool[np.ndarray, " n"]:
+    """Which tangent coordinates several photos of one person share: identity and albedo."""
+    a, b, d = (basis.shape[0] for basis in (model.identity, model.expression, model.albedo))
+    return np.repeat([True, False, True, False], [a, b + poses.TANGENT, d, 27])
+
+
+def of_one_skin(states: FaceState) -> FaceState:
+    """Stacked states of one person with the mean of their albedos."""
+    albedo = jnp.broadcast_to(jnp.mean(states.face.albedo, 0, keepdims=True), states.face.albedo.shape)
+    return dataclasses.replace(states, face=dataclasses.replace(states.face, albedo=albedo))
+
+
+def point_count(observations: Observation) -> int:
+    """Points of the detections, 468 or 68."""
+    inner = observations.seen.points.shape[-2]
+    return 68 if inner < 68 else inner
+
+
 def prior_system(
-    state: FaceState, model: MorphableModel, focal: FocalPrior, *, chroma: float
+    state: FaceState, model: MorphableModel, focal: FocalPrior, *, chroma: float, photos: int = 1
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, "n n"]]:
     """The priors of Guo 2018 Eq. 8 and ours on lens and light as `sum(residual^2)`: residual, gradient, Gauss-Newton matrix.
 
-    `chroma` is the deviation of a light's colour from grey, relative to white ambient light.
+    `chroma` is the deviation of a light's colour from grey, relative to white ambient light. Of the `photos` of one person each
+    carries its part of the prior of what they share.
     """
     a, b, c, d, e = sizes(state)
     face = state.face
@@ -132,8 +153,8 @@ def prior_system(
         face.identity, face.expression, jnp.zeros(poses.TANGENT - 1), (state.pose.log_focal - focal.mean)[None],
         face.albedo, face.light.ravel()])
     scale = jnp.concatenate([
-        jnp.ones(a), model.expression_scale, jnp.full(poses.TANGENT - 1, jnp.inf), focal.deviation[None], jnp.ones(d),
-        jnp.full(e, jnp.inf)])
+        jnp.full(a, photos**0.5), model.expression_scale, jnp.full(poses.TANGENT - 1, jnp.inf), focal.deviation[None],
+        jnp.full(d, photos**0.5), jnp.full(e, jnp.inf)])
     diagonal = 1.0 / jnp.square(scale)
     # light: the grey part about the light of a portrait, the coloured part about zero
     grey = jnp.full((3, 3), 1.0 / 3.0)

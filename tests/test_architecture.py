@@ -22,7 +22,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "results": ("results", "record", "export", "detail", "skin", "unwrapping", "window", "pictures", "verdict"),
     "models": ("models",),
     "recipes": ("recipes",),
-    "api": ("api",),
+    "api": ("observing", "api"),
     "evaluation": ("evaluation", "scenes"),
     "cli": ("options", "report", "fitting", "doctor", "evaluating", "eval_folder", "bench", "cli"),
 }

@@ -121,6 +121,23 @@ def test_the_keyboard_stops_with_a_summary(calls, capsys):
     assert "1 fitted; " in (err := capsys.readouterr().err) and "stopped by the keyboard" in err
 
 
+def test_several_photos_of_one_person_are_fitted_together(calls, capsys, monkeypatch):
+    names = photos("ok", "noface", "ok")
+    together = []
+
+    def fit(photo, *, same_person, **arguments):
+        together.append([path.name for path in photo])
+        assert same_person and arguments["recipe"] == "inverse_rendering"
+        return [FitkitError("E_NOFACE", "no face") if path.read_text() == "noface" else ToyResult() for path in photo]
+
+    monkeypatch.setitem(vars(fitkit), "fit", fit)
+    assert cli.run(["fit", *names, "--same-person"]) == 1
+    out, err = capsys.readouterr()
+    assert together == [names] and len(out.splitlines()) == 2 and "E_NOFACE" in err
+    assert cli.run(["fit", names[0], names[2], "--same-person"]) == 0 and len(together) == 1      # both are there already
+    assert cli.run(["fit", *names, "--same-person", "--faces", "all"]) == 2
+
+
 def test_missing_data_stops_with_3(calls, capsys):
     assert cli.run(["fit", *photos("nodata", "ok")]) == 3
     assert len(calls) == 1 and "error E_DATA: " in capsys.readouterr().err
