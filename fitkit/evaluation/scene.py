@@ -48,13 +48,26 @@ class Studio:
 
 
 def photograph(head: IctArrays, person: Person, view: View, studio: Studio) -> bytes:
-    """The JPEG file of one person in one view; the same seed gives the same bytes.
+    """The JPEG file of one person in one view, drawn by seed.
+
+    Raises:
+        FitkitError: E_DATA where Mitsuba is not installed.
+    """
+    generator = np.random.default_rng((person.seed, 4, round(abs(view.yaw))))
+    rendered = expose(head, person, view, studio, generator)
+    behind = light.backdrop(generator, studio.width, studio.height)
+    return develop(rendered[..., :3] + (1 - rendered[..., 3:].clip(0, 1)) * behind, generator)
+
+
+def expose(
+    head: IctArrays, person: Person, view: View, studio: Studio, generator: np.random.Generator
+) -> Float[np.ndarray, "h w 4"]:
+    """Linear radiance of the person alone, and how much of each pixel it covers.
 
     Raises:
         FitkitError: E_DATA where Mitsuba is not installed.
     """
     mitsuba = _mitsuba()
-    generator = np.random.default_rng((person.seed, 4, round(abs(view.yaw))))
     surroundings = light.environment(generator)
     parts = dressed(head, person, view, studio, generator)
     scene = mitsuba.load_dict(
@@ -62,9 +75,7 @@ def photograph(head: IctArrays, person: Person, view: View, studio: Studio) -> b
          "sensor": _sensor(mitsuba, view, studio),
          "sky": {"type": "envmap", "bitmap": mitsuba.Bitmap(surroundings), "scale": 1.0}}
         | {name: _shape(mitsuba, *part) for name, part in parts.items()})
-    rendered = np.array(mitsuba.render(scene, seed=person.seed * 1000 + round(abs(view.yaw))), np.float64)
-    behind = light.backdrop(generator, studio.width, studio.height)
-    return develop(rendered[..., :3] + (1 - rendered[..., 3:].clip(0, 1)) * behind, generator)
+    return np.array(mitsuba.render(scene, seed=person.seed * 1000 + round(abs(view.yaw))), np.float64)
 
 
 def _mitsuba() -> Any:
