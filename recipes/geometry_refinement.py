@@ -199,7 +199,8 @@ def linearize(
     weight = mask * shown.trust * solvers.robust_weight(jnp.mean(jnp.square(error), 0), jnp.asarray(config.refinement_scale))
     xx, xy, yy = (weight * jnp.sum(a * b, 0) for a, b in ((by_across, by_across), (by_across, by_down), (by_down, by_down)))
     pull_back = config.weight_displacement * jnp.square(shown.pixel)
-    bend = config.weight_laplacian / shown.pixel * 0.5 / jnp.sqrt(jnp.square(depths.laplacian(displacement)) + jnp.square(softening))
+    bent = jnp.sqrt(jnp.square(depths.laplacian(displacement)) + jnp.square(softening))
+    bend = config.weight_laplacian / shown.pixel * 0.5 / bent
     inside = (mask > 0).astype(mask.dtype)
 
     def product(d: Float[Array, "S S"]) -> Float[Array, "S S"]:
