@@ -18,6 +18,7 @@ from fitkit import images, morphable, pictures, record, results
 from fitkit.camera import look, project
 from fitkit.errors import FitkitError
 from fitkit.results import FitResult, result_name
+from fitkit.types import Detail
 from tests.tiny_head import tiny_camera, tiny_head, tiny_parameters
 
 MODEL = tiny_head()
@@ -316,3 +317,18 @@ def test_the_head_stays_in_the_picture(result, perspective):
         covered = (bare.render(size=48, yaw=yaw, background=(0, 0, 0)) > 0).any(-1)
         assert not covered[[0, -1]].any() and not covered[:, [0, -1]].any()
         assert covered.any(1).sum() > 34
+
+
+@pytest.mark.parametrize("blended", [False, True])
+def test_detail_comes_back_bit_for_bit(tmp_path, result, blended):
+    random = np.random.default_rng(5)
+    plane, colour = ((random.random((24, 24, *more), np.float32) for _ in range(3)) for more in ((), (3,)))
+    detail = Detail(camera=dataclasses.replace(result.camera, focal=jnp.float32(33.3)), mask=jnp.asarray(next(plane)),
+                    displacement=jnp.asarray(next(plane)), depth=jnp.asarray(next(plane)), normals=jnp.asarray(next(colour)),
+                    albedo=jnp.asarray(next(colour)) if blended else None)
+    folder = dataclasses.replace(result, detail=detail).save(tmp_path / "out", outputs="params")
+    ours, theirs = jax.tree.flatten(detail), jax.tree.flatten(load(folder).detail)
+    assert ours[1] == theirs[1] and all(same_bits(a, b) for a, b in zip(ours[0], theirs[0], strict=True))
+    (folder / "detail.safetensors").write_bytes(b"other")
+    with pytest.raises(FitkitError, match="E_RESULT.*detail.safetensors is not the file"):
+        load(folder)
