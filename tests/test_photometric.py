@@ -98,12 +98,13 @@ def test_photo_gradient_is_the_slope_of_the_energy(perspective, grey):
             np.testing.assert_allclose(2 * gradient @ step, slope, rtol=1e-5, atol=1e-12)
 
 
-@pytest.mark.parametrize(("perspective", "grey"), [(True, False), (False, True)])
-def test_matrix_is_near_that_of_all_pixels(perspective, grey):
-    """Steps by a matrix A towards the minimum of one with matrix B converge where the eigenvalues of A^-1 B lie below 2."""
-    model, state = scene(perspective)
-    photo = a_photo()
-    pixels = frozen(model, state, jnp.repeat(photo[..., :1], 3, -1) if grey else photo, 1200)
+def test_matrix_is_near_that_of_all_pixels():
+    """Steps by a matrix A towards the minimum of one with matrix B converge where the eigenvalues of A^-1 B lie below 2.
+
+    Of a grey photo: the matrix sees shape by brightness alone, and this head's light is far more coloured than a face's.
+    """
+    model, state = scene(perspective=False)
+    pixels = frozen(model, state, jnp.repeat(a_photo()[..., :1], 3, -1), 1200)
     vertices = landmarks.head_vertices(state, model)
     modes = photometric.skin_modes(model, model_fitting.skin_triangles(model))
     found = photometric.matrix(pixels, state.pose, vertices, model_albedo(model, state.face.albedo), state.face.light,
