@@ -39,6 +39,11 @@ def judge(
     numbers = [np.asarray(x) for x in (face.identity, face.expression, face.albedo, face.light, fitted)]
     if not all(np.isfinite(x).all() for x in numbers):
         return "doubtful", "the fit diverged: its coefficients are not finite"
+    if not np.isfinite(detected).all():     # a comparison with NaN is false, and would let the fit pass
+        return "doubtful", "the detected points are not finite: nothing says where the face is"
+    lost = [name for name, value in losses.items() if not np.isfinite(value)]
+    if lost:
+        return "doubtful", f"the fit diverged: {lost[0]} is not finite"
     error = landmark_error(fitted, detected)
     if error > POINTS_OFF:
         return "doubtful", f"the fitted points lie {100 * error:.1f} % of the eye distance from the detected ones"
