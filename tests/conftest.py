@@ -6,7 +6,14 @@ import jax
 import numpy as np
 import pytest
 
+from fitkit.device import keep_compiled_programs
+
 ASSETS = pathlib.Path(__file__).resolve().parents[1].parent / "shared" / "assets"
+
+
+def pytest_configure():
+    """Compiling is most of the work: what one test compiled, another, a process that a test starts, and the next run read."""
+    keep_compiled_programs()
 
 
 @pytest.fixture
