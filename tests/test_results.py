@@ -322,10 +322,10 @@ def test_the_head_stays_in_the_picture(result, perspective):
 @pytest.mark.parametrize("blended", [False, True])
 def test_detail_comes_back_bit_for_bit(tmp_path, result, blended):
     random = np.random.default_rng(5)
-    plane, colour = ((random.random((24, 24, *more), np.float32) for _ in range(3)) for more in ((), (3,)))
-    detail = Detail(camera=dataclasses.replace(result.camera, focal=jnp.float32(33.3)), mask=jnp.asarray(next(plane)),
-                    displacement=jnp.asarray(next(plane)), depth=jnp.asarray(next(plane)), normals=jnp.asarray(next(colour)),
-                    albedo=jnp.asarray(next(colour)) if blended else None)
+    mask, displacement, depth = jnp.asarray(random.random((3, 24, 24), np.float32))
+    normals, albedo = jnp.asarray(random.random((2, 24, 24, 3), np.float32))
+    detail = Detail(camera=dataclasses.replace(result.camera, focal=jnp.float32(33.3)), mask=mask, displacement=displacement,
+                    depth=depth, normals=normals, albedo=albedo if blended else None)
     folder = dataclasses.replace(result, detail=detail).save(tmp_path / "out", outputs="params")
     ours, theirs = jax.tree.flatten(detail), jax.tree.flatten(load(folder).detail)
     assert ours[1] == theirs[1] and all(same_bits(a, b) for a, b in zip(ours[0], theirs[0], strict=True))
