@@ -5,6 +5,7 @@ and no recipe.
 """
 
 import dataclasses
+import math
 import tomllib
 from functools import cache
 from importlib import resources
@@ -14,10 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from fitkit.geometry import safe_normalize
 from fitkit.morphable import points_on
+from fitkit.pose import Pose
 from fitkit.types import MorphableModel, SurfacePoints
 
 CONTOUR = 17           # jaw points of the iBUG scheme
+BIAS_YAW = math.radians(30.0)      # between the rows of a head's `dense_bias`, which run from -60 to 60 degrees
 
 
 @jax.tree_util.register_dataclass
@@ -78,17 +82,29 @@ def correspond(
         model: the head.
         points: 468 or 68 detected points, pixels.
         ibug: the same detection as 68 points (for 68 points: themselves).
-        contour_weight: weight of a jaw point beside a well-defined one.
+        contour_weight: weight of a jaw point of the 68 beside a well-defined one.
     """
     surface = places(model, points.shape[0])
     if points.shape[0] == 68:
         weight, points = jnp.ones(68 - CONTOUR), points[CONTOUR:]
         jaw = jnp.full(CONTOUR, contour_weight)
     else:
-        weight = model.dense_weight
-        # keep the balance of the 68: the jaw line weighs what it weighs there, however many inner points there are
-        jaw = jnp.full(CONTOUR, contour_weight) * jnp.sum(weight) / (68 - CONTOUR)
+        # the outline of a turned head is the detector's guess: each of the 468 points, judged by its own bias, says more
+        weight, jaw = model.dense_weight, jnp.zeros(CONTOUR)
     return Correspondence(points=points, surface=surface, weight=weight, contour_points=ibug[:CONTOUR], contour_weight=jaw)
+
+
+def expected_bias(pose: Pose, table: Float[Array, "5 N 2"]) -> Float[Array, "N 2"]:
+    """By how many pixels the detector is expected to miss each dense point at this pose.
+
+    `table` is `MorphableModel.dense_bias`. It turns with the head's roll, is linear between its yaws and constant beyond them.
+    """
+    yaw = jnp.arctan2(pose.rotation[0, 2], pose.rotation[2, 2])
+    place = jnp.clip(yaw / BIAS_YAW + 2.0, 0.0, 4.0)
+    row = jnp.clip(jnp.floor(place).astype(int), 0, 3)
+    x, y = jnp.moveaxis(table[row] * (row + 1.0 - place) + table[row + 1] * (place - row), -1, 0)
+    up = safe_normalize(pose.rotation[:2, 1])
+    return pose.scale * jnp.stack([x * up[1] + y * up[0], x * up[0] - y * up[1]], -1)
 
 
 def contour_choice(

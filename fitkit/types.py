@@ -59,6 +59,8 @@ class MorphableModel:
     contour: SurfacePoints                 # [17, M] candidates each jaw point slides along when the head turns
     dense: SurfacePoints                   # the 468 MediaPipe points
     dense_weight: Float[Array, " 468"]     # 0 where a MediaPipe point has no sound place on this head
+    dense_bias: Float[Array, "5 468 2"]    # mm, upright view frame: where the detector sees them, from their place; 5 yaws
+    identity_mean: Float[Array, " I"]      # of real people, standard deviations: the prior is |identity - identity_mean|^2
     name: str = _static()
     expression_names: tuple[str, ...] = _static()
     region_names: tuple[str, ...] = _static()

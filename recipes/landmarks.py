@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from fitkit import losses, solvers
 from fitkit import pose as poses
-from fitkit.correspondence import Correspondence, PointModes, furthest_out, places, point_modes
+from fitkit.correspondence import Correspondence, PointModes, expected_bias, furthest_out, places, point_modes
 from fitkit.geometry import vertex_normals
 from fitkit.initialize import STABLE, starting_pose
 from fitkit.morphable import points_on, shape
@@ -39,8 +39,8 @@ class LandmarkConfig:
     """
 
     perspective: bool = True
-    weight_landmark: float = 120.0
-    weight_prior: float = 1e-4
+    weight_landmark: float = 60.0
+    weight_prior: float = 5e-5
     robust_scale: float = 0.03
     iterations: int = 8
 
@@ -97,7 +97,9 @@ def freeze_points(
     best = furthest_out(candidates.reshape(seen.contour_points.shape[0], -1, 2), centre)
     jaw = best + jnp.arange(best.size) * (candidates.shape[0] // best.size)
     both = jax.tree.map(lambda first, second: jnp.concatenate([first, second[jaw]]), modes.inner, modes.contour)
-    target = jnp.concatenate([seen.points, seen.contour_points])
+    dense = seen.points.shape[0] == model.dense_bias.shape[1]
+    inner = seen.points - expected_bias(state.pose, model.dense_bias) if dense else seen.points
+    target = jnp.concatenate([inner, seen.contour_points])
     normals = points_on(seen.surface, model.triangles, vertex_normals(view, model.triangles))
     facing = jnp.clip((normals[:, 2] + FACING[0]) / (FACING[0] + FACING[1]), FACING_LEAST, 1.0)
     weight = jnp.concatenate([seen.weight * facing, seen.contour_weight])
@@ -133,10 +135,11 @@ def landmark_system(state: FaceState, points: FrozenPoints) -> LinearSystem:
 
 
 def start(model: MorphableModel, observation: Observation, config: LandmarkConfig) -> FaceState:
-    """The mean head in its closed-form pose."""
+    """A typical head in its closed-form pose."""
     index = jnp.asarray(STABLE)
+    typical = shape(model, model.identity_mean, jnp.zeros(model.expression.shape[0]))
     stable = jax.tree.map(lambda table: table[index], model.landmarks)
-    pose = starting_pose(points_on(stable, model.triangles, model.mean), observation.ibug[index], jnp.exp(observation.focal.mean),
+    pose = starting_pose(points_on(stable, model.triangles, typical), observation.ibug[index], jnp.exp(observation.focal.mean),
                          observation.principal, perspective=config.perspective)
     return states.neutral(model, pose)
 

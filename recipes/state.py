@@ -70,10 +70,10 @@ def sizes(state: FaceState) -> tuple[int, int, int, int, int]:
 
 
 def neutral(model: MorphableModel, pose: Pose) -> FaceState:
-    """The mean face under white ambient light."""
+    """A typical face under white ambient light."""
     light = jnp.zeros((9, 3)).at[0].set(SH_WHITE)
     face = FaceParameters(
-        identity=jnp.zeros(model.identity.shape[0]), expression=jnp.zeros(model.expression.shape[0]),
+        identity=model.identity_mean, expression=jnp.zeros(model.expression.shape[0]),
         albedo=jnp.zeros(model.albedo.shape[0]), light=light)
     return FaceState(face=face, pose=pose)
 
@@ -150,8 +150,8 @@ def prior_system(
     face = state.face
     k = face.light.shape[0]
     coordinates = jnp.concatenate([
-        face.identity, face.expression, jnp.zeros(poses.TANGENT - 1), (state.pose.log_focal - focal.mean)[None],
-        face.albedo, face.light.ravel()])
+        face.identity - model.identity_mean, face.expression, jnp.zeros(poses.TANGENT - 1),
+        (state.pose.log_focal - focal.mean)[None], face.albedo, face.light.ravel()])
     scale = jnp.concatenate([
         jnp.full(a, photos**0.5), model.expression_scale, jnp.full(poses.TANGENT - 1, jnp.inf), focal.deviation[None],
         jnp.full(d, photos**0.5), jnp.full(e, jnp.inf)])

@@ -35,9 +35,9 @@ def row(evidence: Evidence) -> str:
     with Image.open(evidence.picture) as file:
         pictures = [np.asarray(file.convert("RGB"), np.float32) / 255]
     if evidence.result is not None and evidence.measured is not None:
-        distances = np.full(len(evidence.scan), np.nan)
-        distances[evidence.measured.kept] = evidence.measured.distances
-        pictures += [np.asarray(evidence.result.pictures["overlay"]), error_map(evidence.scan, evidence.triangles, distances)]
+        distances = np.full(len(evidence.face), np.nan)
+        distances[evidence.scanned[evidence.measured.kept]] = evidence.measured.distances
+        pictures += [np.asarray(evidence.result.pictures["overlay"]), error_map(evidence.face, evidence.triangles, distances)]
     size = f'width="{WIDTH}" height="{HEIGHT}"'
     images = "".join(f'<img src="data:image/jpeg;base64,{_jpeg(picture)}" {size}>' for picture in pictures)
     return f"<figure>{images}<figcaption>{_caption(score)}</figcaption></figure>"

@@ -27,7 +27,7 @@ class Score:
     mean_head: dict[str, float]           # our mean head, neutral
     floor: dict[str, float]               # our head laid straight on the truth
     fit: dict[str, float] | None = None
-    expression_only: float | None = None  # our mean identity with the fit's expression, "scaled"
+    expression_only: float | None = None  # the prior's mean identity with the fit's expression, "scaled"
     dense: dict[str, float] | None = None                # corresponding points of fit and of mean head, rigid
     yaw_error: float | None = None        # degrees
     focal_ratio: float | None = None      # fitted over true

@@ -34,7 +34,7 @@ from fitkit.types import MorphableModel
 
 PICTURES = 1       # version of what truth, complexion, light and scene make of a seed: another one makes all pictures anew
 SOUND = 0.5        # least weight in the table between the heads of a point that is compared
-REFERENCES = 1     # version of the floors
+REFERENCES = 2     # version of the floors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,8 +68,9 @@ class Evidence:
 
     score: Score
     picture: Path
-    scan: Float[np.ndarray, "N 3"]           # the truth's face area, mm
-    triangles: Int[np.ndarray, "F 3"]        # of the scan
+    face: Float[np.ndarray, "N 3"]           # the truth's face area, mm
+    scanned: Int[np.ndarray, " n"]           # the vertices of it that a scanner sees
+    triangles: Int[np.ndarray, "F 3"]        # of the face
     result: FitResult | None                 # None where no face was found
     measured: Measurement | None             # of the fit, with scale
 
@@ -137,7 +138,7 @@ def reference(head: Prepared, person: Person, arrays: IctArrays, folder: Path) -
         return stored
     except (OSError, ValueError):
         pass
-    scan, marks = person.vertices[:FACE], person.vertices[arrays.landmarks]
+    scan, marks = person.vertices[truth.scanned(arrays)], person.vertices[arrays.landmarks]
     mean = errors(head, head.mean, scan, marks)
     registered = head.shape(floor.register(head, scan[mean["scaled"].kept[::2]], marks))
     lowest = errors(head, registered, scan, marks)
@@ -157,7 +158,8 @@ def errors(
 def measure(plan: Plan, head: Prepared, model: MorphableModel, arrays: IctArrays, person: Person, view: View, path: Path,
             known: Mapping[str, dict[str, float]]) -> Evidence:
     """Fit one picture and measure the fit."""
-    scan, marks = person.vertices[:FACE], person.vertices[arrays.landmarks]
+    face, rows, marks = person.vertices[:FACE], truth.scanned(arrays), person.vertices[arrays.landmarks]
+    scan = face[rows]
     triangles = arrays.triangles[(arrays.triangles < FACE).all(axis=1)]
     score = Score(seed=person.seed, yaw=view.yaw, mean_head=known["mean_head"], floor=known["floor"])
     try:
@@ -166,28 +168,30 @@ def measure(plan: Plan, head: Prepared, model: MorphableModel, arrays: IctArrays
         if error.code not in ("E_NOFACE", "E_SMALLFACE"):
             raise
         score = dataclasses.replace(score, reason=error.code)
-        return Evidence(score=score, picture=path, scan=scan, triangles=triangles, result=None, measured=None)
+        return Evidence(score=score, picture=path, face=face, scanned=rows, triangles=triangles, result=None, measured=None)
     identity, expression = (np.asarray(part, np.float64) for part in (result.parameters.identity, result.parameters.expression))
     fitted_shape = head.shape(np.concatenate([identity, expression]))
     fitted = errors(head, fitted_shape, scan, marks)
-    plain = errors(head, head.shape(np.concatenate([0 * identity, expression])), scan, marks, kinds=("scaled",))
+    typical = head.shape(np.concatenate([np.asarray(model.identity_mean, np.float64), expression]))
+    plain = errors(head, typical, scan, marks, kinds=("scaled",))
     score = dataclasses.replace(
         score, fit={kind: found.mean for kind, found in fitted.items()},
         expression_only=plain["scaled"].mean,
         dense=None if plan.head != "makehuman" else {
-            name: _corresponding(shape, model, scan) for name, shape in (("mean_head", head.mean), ("fit", fitted_shape))},
+            name: _corresponding(shape, model, face) for name, shape in (("mean_head", head.mean), ("fit", fitted_shape))},
         yaw_error=float(cameras.head_angles(result.camera)[0]) - view.yaw,
         focal_ratio=float(result.camera.focal / view.camera.focal), seconds=result.timings["fit"],
         status=result.status, reason=result.reason)
-    return Evidence(score=score, picture=path, scan=scan, triangles=triangles, result=result, measured=fitted["scaled"])
+    return Evidence(score=score, picture=path, face=face, scanned=rows, triangles=triangles, result=result,
+                    measured=fitted["scaled"])
 
 
-def _corresponding(vertices: np.ndarray, model: MorphableModel, scan: np.ndarray) -> float:
+def _corresponding(vertices: np.ndarray, model: MorphableModel, face: np.ndarray) -> float:
     """Mean distance of corresponding points after rigid alignment, mm, by the table between the embedded head and ICT's."""
     table = ict.registration()
     sound = np.flatnonzero(np.asarray(table.from_ict_weight)[:FACE] >= SOUND)
     places = jax.tree.map(lambda column: column[sound], table.from_ict)
-    return metrics.dense_correspondence(scan[sound], vertices, np.asarray(model.triangles), places).mean
+    return metrics.dense_correspondence(face[sound], vertices, np.asarray(model.triangles), places).mean
 
 
 def _digest(arrays: IctArrays) -> str:

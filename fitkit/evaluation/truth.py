@@ -6,16 +6,23 @@ Frame: the head's own, millimetres, moved so that the middle of the face area is
 """
 
 import dataclasses
+import functools
+import itertools
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from fitkit import camera as cameras
+from fitkit.geometry import vertex_normals
 from fitkit.models.ict_source import IctArrays
+from fitkit.raster import rasterize
 from fitkit.types import Camera
 
 SPLITS = {"develop": range(20), "test": range(100, 120)}
+OPAQUE = 21451           # vertices from here on: eyeballs, and what is transparent
+WINDOW = 600             # pixels, of the pictures that say what a scanner sees
+OPEN = 0.6               # share of the places it faces from which a scanned vertex is seen
 FACE = 9409              # vertices 0..9408: the face area, with forehead, temples and jaw
 LENS = (35.0, 85.0)      # mm on full frame: its longer side is 36 mm
 FULL_FRAME = 36.0
@@ -46,7 +53,7 @@ GESTURES: dict[str, dict[str, float]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Person:
-    """One subject with one expression; the scan is `vertices[:FACE]`."""
+    """One subject with one expression; the scan is `vertices[scanned(head)]`."""
 
     seed: int
     identity: Float[np.ndarray, " I"]        # standard deviations
@@ -64,6 +71,31 @@ class View:
     roll: float
     lens: float                              # mm on full frame
     camera: Camera                           # of the picture, pixels
+
+
+@functools.lru_cache(maxsize=2)
+def scanned(head: IctArrays) -> Int[np.ndarray, " n"]:
+    """The vertices of the face area that a scanner sees: from most places that they face nothing stands before them.
+
+    The face area of ICT-FaceKit goes on inside nostrils and lips and behind the lids; no scanner looks there, and distances from
+    there to a head without nostrils say nothing about a likeness.
+    """
+    opaque = jnp.asarray(head.triangles[(head.triangles < OPAQUE).all(axis=1)])
+    places = jnp.asarray(head.neutral - head.neutral[:FACE].mean(axis=0), jnp.float32)
+    normals = vertex_normals(places, opaque)[:FACE]
+    faced, seen = np.zeros(FACE), np.zeros(FACE)
+    for yaw, pitch in itertools.product(range(-80, 81, 20), range(-50, 51, 25)):
+        rotation = cameras.look(*np.radians([yaw, pitch, 0.0]))
+        camera = Camera(focal=jnp.float32(3.5 * WINDOW), principal=jnp.full(2, WINDOW / 2), rotation=rotation,
+                        translation=jnp.array([0.0, 0.0, 900.0]), perspective=True)
+        pixels, depth = cameras.project(camera, places)
+        surface = rasterize(pixels, depth, opaque, height=WINDOW, width=WINDOW, cull=False).depth
+        column, row = np.clip(np.asarray(pixels[:FACE]).astype(int), 0, WINDOW - 1).T
+        nearest = np.asarray(surface)[row, column]
+        towards = np.asarray(-(normals @ rotation[2])) > 0.15
+        faced += towards
+        seen += towards & ((nearest == 0) | (np.asarray(depth[:FACE]) < nearest + 1.5))
+    return np.flatnonzero(seen >= OPEN * np.maximum(faced, 1))
 
 
 def person(head: IctArrays, seed: int) -> Person:

@@ -1,4 +1,5 @@
-"""The embedded head: reads `weights/makehuman.safetensors`, built by `fitkit.models.build.makehuman` from CC0 data.
+"""The embedded head: reads `weights/makehuman.safetensors`, built by `fitkit.models.build.makehuman` from CC0 data, and
+`weights/makehuman_calibration.safetensors`, measured by `tests/calibration.py`.
 
 Frame: millimetres, +Y up, face to +Z, +X the subject's left, origin midway between the ears. Goes to `fitkit.load_head`.
 """
@@ -16,10 +17,12 @@ from fitkit.errors import FitkitError
 from fitkit.types import MorphableModel, SurfacePoints
 
 WEIGHTS = pathlib.Path(__file__).parents[1] / "weights" / "makehuman.safetensors"
+CALIBRATION = WEIGHTS.with_name("makehuman_calibration.safetensors")
 ARRAYS = (
     "mean", "identity", "expression", "albedo_mean", "albedo", "expression_lower", "expression_upper", "expression_scale",
     "triangles", "uv", "uv_triangles", "part", "regions", "mirror", "dense_weight",
 )
+CALIBRATED = ("dense_bias", "identity_mean")
 POINTS = ("landmarks", "contour", "dense")
 NAMES = ("expression_names", "region_names", "part_names")
 
@@ -42,7 +45,8 @@ def load(*, subdivide: bool = False) -> MorphableModel:
         )
         for name in POINTS
     }
-    arrays: dict[str, Any] = {name: _array(tensors[name]) for name in ARRAYS}
+    tensors |= calibration(CALIBRATION)
+    arrays: dict[str, Any] = {name: _array(tensors[name]) for name in (*ARRAYS, *CALIBRATED)}
     model = MorphableModel(name="makehuman", **arrays, **points, **names)
     return subdivision.subdivide(model) if subdivide else model
 
@@ -58,6 +62,15 @@ def read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]
             "E_DATA", f"the embedded head {path} cannot be read ({error}); install fitkit again to restore it"
         ) from error
     return tensors, {name: tuple(names[name]) for name in NAMES}
+
+
+def calibration(path: pathlib.Path) -> dict[str, Any]:
+    """What real people and the detector are like on this head: `dense_bias` and `identity_mean` of `MorphableModel`."""
+    try:
+        return dict(safetensors.numpy.load_file(path))
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise FitkitError("E_DATA", f"the head's calibration {path} cannot be read ({error}); install fitkit again to restore it"
+                          ) from error
 
 
 def _array(tensor: Any) -> Any:
