@@ -4,7 +4,7 @@ Stage 1 is `model_fitting`, stage 2 `geometry_refinement`, stage 3 `albedo_blend
 """
 
 import dataclasses
-from typing import Literal
+from typing import Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,8 @@ from fitkit.recipes.geometry_refinement import GeometryRefinementConfig
 from fitkit.recipes.model_fitting import ModelFittingConfig
 from fitkit.recipes.state import Observation, Solution
 from fitkit.types import MorphableModel
+
+Stage = TypeVar("Stage", GeometryRefinementConfig, AlbedoBlendingConfig)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,10 +54,16 @@ def _refine(model: MorphableModel, observation: Observation, solution: Solution,
     """The stages after the first, as many as are asked for."""
     if config.stages == 1:
         return solution
-    detail = geometry_refinement.refine(model, solution.state, observation.crop, config=config)
+    detail = geometry_refinement.refine(model, solution.state, observation.crop, config=_own(GeometryRefinementConfig, config))
     if config.stages == 3:
-        detail = albedo_blending.blend(model, solution.state, observation.crop, detail, config=config)
+        blending = _own(AlbedoBlendingConfig, config)
+        detail = albedo_blending.blend(model, solution.state, observation.crop, detail, config=blending)
     return dataclasses.replace(solution, detail=detail)
+
+
+def _own(stage: type[Stage], config: InverseRenderingConfig) -> Stage:
+    """The fields of one stage alone: other fields of the recipe then compile nothing of it anew."""
+    return stage(**{field.name: getattr(config, field.name) for field in dataclasses.fields(stage)})
 
 
 def _refine_each(
