@@ -99,11 +99,12 @@ def expected_bias(pose: Pose, table: Float[Array, "5 N 2"]) -> Float[Array, "N 2
 
     `table` is `MorphableModel.dense_bias`. It turns with the head's roll, is linear between its yaws and constant beyond them.
     """
-    yaw = jnp.arctan2(pose.rotation[0, 2], pose.rotation[2, 2])
+    up = safe_normalize(pose.rotation[:2, 1])
+    forward = pose.rotation[:, 2]
+    yaw = jnp.arctan2(forward[0] * up[1] - forward[1] * up[0], forward[2])      # as if the roll were undone
     place = jnp.clip(yaw / BIAS_YAW + 2.0, 0.0, 4.0)
     row = jnp.clip(jnp.floor(place).astype(int), 0, 3)
     x, y = jnp.moveaxis(table[row] * (row + 1.0 - place) + table[row + 1] * (place - row), -1, 0)
-    up = safe_normalize(pose.rotation[:2, 1])
     return pose.scale * jnp.stack([x * up[1] + y * up[0], x * up[0] - y * up[1]], -1)
 
 

@@ -12,7 +12,8 @@ HEADER = (
     "|  yaw  focal  s/fit",
 )
 LEGEND = """mean: our mean head; +expr: the prior's mean person with the fit's expression; floor: our head laid on the truth;
-dense: same places; yaw: degrees off; focal: fitted over true; bad: no face, doubtful, 1.5 times the mean head's error, or yaw off by over 15"""
+dense: same places;
+yaw: degrees off; focal: fitted over true; bad: no face, doubtful, 1.5 times the mean head's error, or yaw off by over 15"""
 
 
 def table(report: Mapping[str, Mapping[str, Any]]) -> str:
