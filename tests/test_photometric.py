@@ -83,8 +83,9 @@ def test_photo_gradient_is_the_slope_of_the_energy(perspective, grey):
     pixels = frozen(model, state, jnp.repeat(photo[..., :1], 3, -1) if grey else photo)
     with jax.enable_x64(True):
         model, state, pixels = double(model), double(state), double(pixels)
-        energy, gradient = model_fitting.photo_gradient(pixels, state, model)
+        energy, gradient = jax.jit(model_fitting.photo_gradient)(pixels, state, model)
 
+        @jax.jit
         def moved(step):
             residual = model_fitting.pixel_residuals(states.retract(state, step), model, pixels)
             return losses.photo_consistency(residual, pixels.weight)
@@ -107,8 +108,8 @@ def test_matrix_is_near_that_of_all_pixels():
     pixels = frozen(model, state, jnp.repeat(a_photo()[..., :1], 3, -1), 1200)
     vertices = landmarks.head_vertices(state, model)
     modes = photometric.skin_modes(model, model_fitting.skin_triangles(model))
-    found = photometric.matrix(pixels, state.pose, vertices, model_albedo(model, state.face.albedo), state.face.light,
-                               model.triangles, modes)
+    found = jax.jit(photometric.matrix)(pixels, state.pose, vertices, model_albedo(model, state.face.albedo), state.face.light,
+                                        model.triangles, modes)
 
     @jax.jit
     @jax.vmap
@@ -136,20 +137,20 @@ def test_landmark_and_prior_gradients_are_autodiff():
     with jax.enable_x64(True):
         model, state, chosen, lens = double(model), double(state), double(chosen), double(lens)
         zero = jnp.zeros(sum(states.sizes(state)))
-        system = landmarks.landmark_system(state, chosen)
+        system = jax.jit(landmarks.landmark_system)(state, chosen)
 
         def energy(step):
             return landmarks.landmark_energy(states.retract(state, step), chosen)
 
         np.testing.assert_allclose(system.energy, energy(zero), rtol=1e-9)
-        np.testing.assert_allclose(2 * system.gradient, jax.grad(energy)(zero), atol=1e-9)
+        np.testing.assert_allclose(2 * system.gradient, jax.jit(jax.grad(energy))(zero), atol=1e-9)
         _, gradient, matrix = states.prior_system(state, model, lens, chroma=0.1)
 
         def prior(step):
             return states.prior_system(states.retract(state, step), model, lens, chroma=0.1)[0]
 
-        np.testing.assert_allclose(2 * gradient, jax.grad(prior)(zero), atol=1e-9)
-        np.testing.assert_allclose(2 * matrix, jax.hessian(prior)(zero), atol=1e-6)
+        np.testing.assert_allclose(2 * gradient, jax.jit(jax.grad(prior))(zero), atol=1e-9)
+        np.testing.assert_allclose(2 * matrix, jax.jit(jax.hessian(prior))(zero), atol=1e-6)
 
 
 def test_total_system_is_the_gradient_of_the_total_energy():
@@ -165,14 +166,14 @@ def test_total_system_is_the_gradient_of_the_total_energy():
     with jax.enable_x64(True):
         model, state, view, observation, modes = (double(each) for each in (model, state, view, observation, modes))
         problem = model_fitting.problem(model, modes, config)
-        system = problem.linearize(observation, view, state)
+        system = jax.jit(problem.linearize)(observation, view, state)
 
         def energy(step):
             return problem.energy(observation, view, states.retract(state, step))
 
         zero = jnp.zeros(sum(states.sizes(state)))
         np.testing.assert_allclose(system.energy, energy(zero), rtol=1e-9)
-        expected = jax.grad(energy)(zero)
+        expected = jax.jit(jax.grad(energy))(zero)
         np.testing.assert_allclose(2 * system.gradient, expected, atol=1e-5 * float(jnp.abs(expected).max()))
 
 
