@@ -39,7 +39,7 @@ class LandmarkConfig:
     """
 
     perspective: bool = True
-    weight_landmark: float = 60.0
+    weight_landmark: float = 20.0
     weight_prior: float = 5e-5
     robust_scale: float = 0.03
     iterations: int = 8
