@@ -12,8 +12,8 @@ from fitkit import cli
 from fitkit.images import read_image
 
 ASTRONAUT = pathlib.Path(__file__).parents[1] / "notebooks" / "data" / "astronaut.png"
-FILES = {"albedo.png", "comparison.png", "depth.npy", "fit.json", "mesh.glb", "mesh.mtl", "mesh.obj", "normals.png", "overlay.png",
-         "params.safetensors"}
+FILES = {"albedo.png", "comparison.png", "depth.npy", "detail.safetensors", "displacement.png", "fit.json", "mesh.glb", "mesh.mtl",
+         "mesh.obj", "mesh_detailed.glb", "normals.png", "overlay.png", "params.safetensors"}
 
 
 @pytest.fixture(scope="module")
