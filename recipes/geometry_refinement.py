@@ -6,9 +6,10 @@ over one displacement along the depth for every pixel of face skin, by Gauss-New
 (Chartrand and Yin 2008). Depth is in pixels; colours are sRGB, relative to the mean of the face; all three terms are sums over the
 pixels. Matrix-free: a step is solved by conjugate gradients on stencils.
 
-What is not a wrinkle is kept out in three ways. The smooth part of what stage 1 leaves unexplained (its albedo is smooth, its light
-has 27 numbers) is taken up by a smooth gain before colours are compared; a pixel that disagrees more than a fold could (hair,
-glasses, the edge of a shadow, a highlight) counts little; brows, lips, nostrils and the rims of the eyes are left out.
+What is not a wrinkle is kept out in four ways. The light is refitted to the skin, shape and albedo held. The smooth part of what
+is then unexplained (stage 1's albedo is smooth, the light has 27 numbers) is taken up by a smooth gain before colours are
+compared; a pixel that disagrees more than a fold could (hair, glasses, the edge of a shadow, a highlight) counts little; brows,
+lips, nostrils and the rims of the eyes are left out.
 """
 
 import dataclasses
@@ -25,13 +26,13 @@ from fitkit import depth as depths
 from fitkit import pose as poses
 from fitkit import solvers
 from fitkit.geometry import vertex_normals
-from fitkit.images import linear_to_srgb
+from fitkit.images import linear_to_srgb, srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
 from fitkit.morphable import points_on, shape
 from fitkit.photometric import colour_mix
 from fitkit.raster import interpolate, rasterize
 from fitkit.recipes.state import FaceState
-from fitkit.shading import irradiance_planes
+from fitkit.shading import irradiance_planes, sh_basis
 from fitkit.types import Detail, MorphableModel
 
 KEPT, LEFT_OUT = "face_skin", ("brows", "lips", "nostrils")      # regions of the head
@@ -43,6 +44,10 @@ FADE = 4.0                     # mm over which skin comes to count beyond that
 LEAST_FACING = (0.2, 0.45)     # cosines of normal and line of sight between which a pixel comes to count fully
 LEAST_COLOUR = 0.03            # sRGB; in the dark a gain says nothing
 LEAST_MASK = 0.05              # a pixel that counts less is left out
+LIGHT_STRIDE = 2               # of the pixels that the light is refitted to, each way
+LIGHT_STEPS = 3                # of that, reweighted
+LIGHT_SCALE = 0.1              # colour difference, linear, at which a pixel then counts for a quarter
+LIGHT_RIDGE = 2e-3             # pull to the light of stage 1, relative to the mean diagonal
 GAIN = (0.3, 3.0)              # bounds of the smooth gain
 NEIGHBOURHOOD = 2.5            # mm; deviation of the Gaussian over which a disagreement is judged
 DEPARTURE = 0.4                # of the smooth gain from its mean, as a logarithm, at which a pixel counts for a quarter
@@ -144,6 +149,33 @@ def blur(planes: Float[Array, "*n S S"], deviation: Float[Array, ""]) -> Float[A
     return kernel @ planes @ kernel
 
 
+def relight(surface: Surface, light: Float[Array, "9 3"], photo: Float[Array, "S S 3"]) -> Float[Array, "9 3"]:
+    """The light refitted to the skin seen, shape and albedo held: reweighted ridge regression, linear colours.
+
+    Stage 1 balances its light against priors; what is left of its error slants all skin and would become relief.
+    """
+    few = (..., slice(None, None, LIGHT_STRIDE), slice(None, None, LIGHT_STRIDE))
+    normals = jnp.moveaxis(depths.slope_normals(surface.slopes[few], surface.sight[few]), 0, -1)
+    target = srgb_to_linear(jnp.moveaxis(photo, -1, 0)[few].reshape(3, -1))
+    usable = jnp.all(jnp.isfinite(target), 0)
+    target, mask = jnp.where(usable, target, 0.0), jnp.where(usable, surface.mask[few].ravel(), 0.0)
+    basis, albedo = sh_basis(normals.reshape(-1, 3)).T, surface.albedo[few].reshape(3, -1)
+
+    def step(_: int, light: Float[Array, "9 3"]) -> Float[Array, "9 3"]:
+        error = target - albedo * jnp.dot(light.T, basis, precision="highest")
+        weight = mask * solvers.robust_weight(jnp.mean(jnp.square(error), 0), jnp.asarray(LIGHT_SCALE))
+
+        def channel(albedo: Float[Array, " N"], error: Float[Array, " N"]) -> Float[Array, " 9"]:
+            design = basis * albedo
+            square = jnp.dot(design * weight, design.T, precision="highest")
+            ridge = LIGHT_RIDGE * jnp.trace(square) / len(square) + 1e-6
+            return jnp.linalg.solve(square + ridge * jnp.eye(len(square)), jnp.dot(design, weight * error, precision="highest"))
+
+        return light + jax.vmap(channel, out_axes=1)(albedo, error)
+
+    return jax.lax.fori_loop(0, LIGHT_STEPS, step, light)
+
+
 def compare(surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], config: GeometryRefinementConfig
             ) -> tuple[Comparison, Float[Array, "S S"]]:
     """The photo with the smooth part of what stage 1 leaves told apart, and the mask of the pixels that can be compared."""
@@ -151,13 +183,15 @@ def compare(surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], co
     usable = jnp.all(jnp.isfinite(target), 0)
     target = jnp.where(usable, target, 0.0)
     mix = colour_mix(photo)
-    rendered = render(surface, state.face.light, mix, surface.slopes)
+    light = relight(surface, state.face.light, photo)
+    rendered = render(surface, light, mix, surface.slopes)
     skin_seen = jnp.where(usable & (jnp.min(rendered, 0) > LEAST_COLOUR), surface.mask, 0.0)
     # colours relative to the face's own, so that dark skin folds as deep as light skin
     level = jnp.sum(skin_seen * jnp.mean(target, 0)) / jnp.maximum(jnp.sum(skin_seen), 1.0)
     target, rendered = (plane / jnp.maximum(level, LEAST_COLOUR) for plane in (target, rendered))
-    gain, mask = jnp.ones_like(target), skin_seen
-    for _ in range(2):     # the second time without what the first shows to be no skin
+
+    def judge(_: int, judged: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        mask = judged[0]
         seen, expected = (blur(plane * mask, config.refinement_reach * state.pose.scale) for plane in (target, rendered))
         gain = jnp.clip((seen + 1e-3) / (expected + 1e-3), *GAIN)
         error = jnp.mean(jnp.square(gain * rendered - target), 0)
@@ -168,11 +202,15 @@ def compare(surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], co
         departure = jnp.log(gain / (jnp.sum(mask * gain, (1, 2)) / jnp.maximum(jnp.sum(mask), 1.0))[:, None, None])
         mask = (skin_seen * solvers.robust_weight(disagreement, jnp.asarray(config.refinement_scale))
                 * solvers.robust_weight(jnp.mean(jnp.square(departure), 0), jnp.asarray(DEPARTURE)))
+        return mask, gain, error
+
+    # the second time without what the first shows to be no skin
+    mask, gain, error = jax.lax.fori_loop(0, 2, judge, (skin_seen, jnp.ones_like(target), jnp.zeros_like(skin_seen)))
     mask = jnp.where(mask > LEAST_MASK, mask, 0.0)
     noise = jnp.nan_to_num(jnp.nanmedian(jnp.where(mask > 0, error, jnp.nan)[::4, ::4]))
     trust = 1.0 / jnp.maximum(1.0, noise / config.refinement_noise**2)
     pixel = 1.0 / (PIXEL * state.pose.scale)
-    return Comparison(state.face.light, mix, gain / jnp.maximum(level, LEAST_COLOUR), target, trust, pixel), mask
+    return Comparison(light, mix, gain / jnp.maximum(level, LEAST_COLOUR), target, trust, pixel), mask
 
 
 class NormalEquations(NamedTuple):
@@ -193,9 +231,8 @@ def linearize(
     def residual(slopes: Float[Array, "2 S S"]) -> Float[Array, "3 S S"]:
         return shown.gain * render(surface, shown.light, shown.mix, slopes) - shown.target
 
-    across, down = (jnp.zeros_like(slopes).at[i].set(1.0) for i in range(2))
-    error, by_across = jax.jvp(residual, (slopes,), (across,))
-    by_down = jax.jvp(residual, (slopes,), (down,))[1]
+    error, change = jax.linearize(residual, slopes)
+    by_across, by_down = jax.vmap(change)(jnp.broadcast_to(jnp.eye(2)[:, :, None, None], (2, *slopes.shape)))
     weight = mask * shown.trust * solvers.robust_weight(jnp.mean(jnp.square(error), 0), jnp.asarray(config.refinement_scale))
     xx, xy, yy = (weight * jnp.sum(a * b, 0) for a, b in ((by_across, by_across), (by_across, by_down), (by_down, by_down)))
     pull_back = config.weight_displacement * jnp.square(shown.pixel)
