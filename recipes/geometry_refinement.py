@@ -51,6 +51,9 @@ LIGHT_RIDGE = 2e-3             # pull to the light of stage 1, relative to the m
 GAIN = (0.3, 3.0)              # bounds of the smooth gain
 NEIGHBOURHOOD = 2.5            # mm; deviation of the Gaussian over which a disagreement is judged
 DEPARTURE = 0.4                # of the smooth gain from its mean, as a logarithm, at which a pixel counts for a quarter
+HUE = 0.07                     # the same of its hue alone, which shading hardly changes: a fringe is as bright as skin, not as red
+BORDER = 4.0                   # mm; deviation of the Gaussian over which a pixel's surroundings are asked
+BELIEVED = (0.5, 0.85)         # share of skin in them between which a pixel comes to count fully
 SQRT_TURN = 2.5066283          # sqrt(2 pi)
 PIXEL = 0.42                   # mm; of a crop of 512 pixels a side. Weights hold at this size and change with it as lengths do
 SOFTENING = (0.3, 0.02)        # of the absolute value, pixels: at the first step and at the last
@@ -200,12 +203,17 @@ def compare(surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], co
         disagreement = around[0] / jnp.maximum(around[1], 1e-3)
         # and as a whole: what is much darker or of another hue than the fit is hair, beard, or skin in a cast shadow
         departure = jnp.log(gain / (jnp.sum(mask * gain, (1, 2)) / jnp.maximum(jnp.sum(mask), 1.0))[:, None, None])
+        hue = departure - jnp.mean(departure, 0, keepdims=True)
         mask = (skin_seen * solvers.robust_weight(disagreement, jnp.asarray(config.refinement_scale))
-                * solvers.robust_weight(jnp.mean(jnp.square(departure), 0), jnp.asarray(DEPARTURE)))
+                * solvers.robust_weight(jnp.mean(jnp.square(departure), 0), jnp.asarray(DEPARTURE))
+                * solvers.robust_weight(jnp.mean(jnp.square(hue), 0), jnp.asarray(HUE)))
         return mask, gain, error
 
     # the second time without what the first shows to be no skin
     mask, gain, error = jax.lax.fori_loop(0, 2, judge, (skin_seen, jnp.ones_like(target), jnp.zeros_like(skin_seen)))
+    # where hair begins, its edge and shadow are left out with it
+    around = blur(jnp.stack([mask, skin_seen]), BORDER * state.pose.scale)
+    mask = mask * jnp.clip((around[0] / jnp.maximum(around[1], 1e-3) - BELIEVED[0]) / (BELIEVED[1] - BELIEVED[0]), 0.0, 1.0)
     mask = jnp.where(mask > LEAST_MASK, mask, 0.0)
     noise = jnp.nan_to_num(jnp.nanmedian(jnp.where(mask > 0, error, jnp.nan)[::4, ::4]))
     trust = 1.0 / jnp.maximum(1.0, noise / config.refinement_noise**2)
