@@ -198,7 +198,7 @@ def test_a_rendering_is_fitted_back():
     ibug = landmarks.projected(truth, point_modes(model, model.landmarks))
     seen = correspond(model, points, ibug, contour_weight=0.0)
     lens = states.FocalPrior(mean=truth.pose.log_focal, deviation=jnp.asarray(0.1), room=jnp.asarray(0.0))
-    config = model_fitting.ModelFittingConfig(weight_prior=1e-6)
+    config = model_fitting.ModelFittingConfig(weight_landmark=120.0, weight_prior=1e-6)      # these points are exact
     observation = states.Observation(
         crop=linear_to_srgb(image), seen=seen, ibug=ibug, focal=lens, principal=truth.pose.principal)
     fit = model_fitting.solve(model, observation, config)
