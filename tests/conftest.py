@@ -42,3 +42,10 @@ def float64():
     """Double precision, for central differences."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Drop a file's compiled programs when it is done: thousands of them in one process exhaust its memory maps and crash XLA."""
+    yield
+    jax.clear_caches()
