@@ -10,11 +10,11 @@ from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from fitkit import losses, solvers
 from fitkit import pose as poses
-from fitkit.correspondence import Correspondence, PointModes, expected_bias, furthest_out, places, point_modes
+from fitkit.correspondence import CONTOUR, Correspondence, PointModes, expected_bias, furthest_out, places, point_modes
 from fitkit.geometry import vertex_normals
 from fitkit.initialize import STABLE, starting_pose
 from fitkit.morphable import points_on, shape
@@ -63,14 +63,17 @@ class LandmarkModes:
     """How the places of detected points move with the coefficients of one head: the tables of recipe `landmarks`."""
 
     inner: PointModes                      # [L], in the order of `Correspondence.points`
-    contour: PointModes                    # [17 M]
+    contour: PointModes | None             # [17 M]; None for detections of 468 points, whose jaw counts for nothing
 
 
 @lru_cache(maxsize=8)
 def landmark_modes(model: MorphableModel, count: int) -> LandmarkModes:
     """The tables for detections of `count` points, 468 or 68; kept, so that a head's second face does not wait for them."""
+    inner = point_modes(model, places(model, count))
+    if count != 68:
+        return LandmarkModes(inner=inner, contour=None)
     contour = jax.tree.map(lambda table: table.reshape(-1, *table.shape[2:]), model.contour)
-    return LandmarkModes(inner=point_modes(model, places(model, count)), contour=point_modes(model, contour))
+    return LandmarkModes(inner=inner, contour=point_modes(model, contour))
 
 
 def head_vertices(state: FaceState, model: MorphableModel) -> Float[Array, "V 3"]:
@@ -92,21 +95,29 @@ def freeze_points(
     A detector guesses points that the head turns away; they count for little, the jaw apart, which is the outline itself.
     """
     view = poses.turn(state.pose, head_vertices(state, model))
-    nose = jax.tree.map(lambda table: table[27:36], model.landmarks)
-    centre = jnp.mean(poses.project_view(state.pose, points_on(nose, model.triangles, view)), 0)
-    candidates = poses.project_view(state.pose, poses.turn(state.pose, point_places(state, modes.contour)))
-    best = furthest_out(candidates.reshape(seen.contour_points.shape[0], -1, 2), centre)
-    jaw = best + jnp.arange(best.size) * (candidates.shape[0] // best.size)
-    both = jax.tree.map(lambda first, second: jnp.concatenate([first, second[jaw]]), modes.inner, modes.contour)
-    dense = seen.points.shape[0] == model.dense_bias.shape[1]
-    inner = seen.points - expected_bias(state.pose, model.dense_bias) if dense else seen.points
-    target = jnp.concatenate([inner, seen.contour_points])
     normals = points_on(seen.surface, model.triangles, vertex_normals(view, model.triangles))
     facing = jnp.clip((normals[:, 2] + FACING[0]) / (FACING[0] + FACING[1]), FACING_LEAST, 1.0)
-    weight = jnp.concatenate([seen.weight * facing, seen.contour_weight])
-    error = jnp.sum(jnp.square(projected(state, both) - target), -1) / jnp.square(side)
+    inner = seen.points
+    if inner.shape[0] == model.dense_bias.shape[1]:
+        inner = inner - expected_bias(state.pose, model.dense_bias)
+    chosen, target, weight = modes.inner, inner, seen.weight * facing
+    if modes.contour is not None:
+        jaw = chosen_jaw(state, model, view, modes.contour)
+        chosen = jax.tree.map(lambda first, second: jnp.concatenate([first, second[jaw]]), chosen, modes.contour)
+        target = jnp.concatenate([target, seen.contour_points])
+        weight = jnp.concatenate([weight, seen.contour_weight])
+    error = jnp.sum(jnp.square(projected(state, chosen) - target), -1) / jnp.square(side)
     robust = solvers.robust_weight(error, jnp.asarray(robust_scale))
-    return FrozenPoints(modes=both, target=target, weight=weight / jnp.sum(weight) * robust, side=side)
+    return FrozenPoints(modes=chosen, target=target, weight=weight / jnp.sum(weight) * robust, side=side)
+
+
+def chosen_jaw(state: FaceState, model: MorphableModel, view: Float[Array, "V 3"], contour: PointModes) -> Int[Array, " 17"]:
+    """Which of the contour's candidates each jaw point belongs to now: the one that stands furthest out (`furthest_out`)."""
+    nose = jax.tree.map(lambda table: table[27:36], model.landmarks)
+    centre = jnp.mean(poses.project_view(state.pose, points_on(nose, model.triangles, view)), 0)
+    candidates = poses.project_view(state.pose, poses.turn(state.pose, point_places(state, contour)))
+    best = furthest_out(candidates.reshape(CONTOUR, -1, 2), centre)
+    return best + jnp.arange(best.size) * (candidates.shape[0] // best.size)
 
 
 def projected(state: FaceState, modes: PointModes) -> Float[Array, "*n 2"]:
