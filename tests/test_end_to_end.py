@@ -1,15 +1,19 @@
 """The README's first command, whole: a photo in, a result folder out; and what a user does with it next."""
 
+import io
 import json
 import pathlib
 
 import numpy as np
 import pygltflib
 import pytest
+import scipy.ndimage
+from PIL import Image
 
 import fitkit
 from fitkit import cli
 from fitkit.images import read_image
+from tests.test_export import Glb, validated
 
 ASTRONAUT = pathlib.Path(__file__).parents[1] / "notebooks" / "data" / "astronaut.png"
 FILES = {"albedo.png", "comparison.png", "depth.npy", "detail.safetensors", "displacement.png", "fit.json", "mesh.glb", "mesh.mtl",
@@ -63,6 +67,78 @@ def test_the_glb_holds_the_52_shapes_in_metres(result_folder):
     assert 0.1 < position.max[1] - position.min[1] < 0.5
     fitted = fitkit.load(result_folder)
     np.testing.assert_allclose(document.meshes[0].weights, fitted.parameters.expression, atol=1e-6)
+
+
+def posed(glb):
+    """Positions, mm, and unit normals of a file's head in its fitted expression; morph targets applied as a viewer does."""
+    weights = np.asarray(glb.mesh["weights"])
+    points, normals = (glb.attribute(name) + np.einsum("e,evc->vc", weights, glb.targets(name)) for name in ("POSITION", "NORMAL"))
+    return points * 1000, normals / np.linalg.norm(normals, axis=-1, keepdims=True)
+
+
+def heights(folder, uv):
+    """The displacement map at texture coordinates (v down), mm, bilinear."""
+    scale = json.loads((folder / "fit.json").read_text())["displacement"]
+    stored = np.asarray(Image.open(folder / "displacement.png"), float)
+    at = uv[:, ::-1].T * np.array(stored.shape)[:, None] - 0.5
+    return scipy.ndimage.map_coordinates(scale["offset"] + scale["scale"] * stored, at, order=1, mode="nearest")
+
+
+def of_skin(glb):
+    """The vertices that the skin's triangles use, and the skin's primitive."""
+    names = [glb.document["materials"][each["material"]]["name"] for each in glb.mesh["primitives"]]
+    skin = glb.mesh["primitives"][names.index("skin")]
+    return np.unique(glb.accessor(skin["indices"])), skin
+
+
+@pytest.mark.parametrize("name", ["mesh.glb", "mesh_detailed.glb"])
+def test_both_glbs_of_a_fit_pass_khronos_validator(result_folder, name):
+    report = validated(result_folder / name)
+    assert (report["numErrors"], report["numWarnings"]) == (0, 0), report["messages"]
+
+
+def test_the_skin_alone_has_a_normal_map_on_tangents_that_follow_the_texture(result_folder):
+    glb = Glb(result_folder / "mesh.glb")
+    materials = glb.document["materials"]
+    assert [each["name"] for each in materials if "normalTexture" in each] == ["skin"]
+    chosen, skin = of_skin(glb)
+    picture = glb.document["images"][glb.document["textures"][materials[skin["material"]]["normalTexture"]["index"]]["source"]]
+    assert (picture["name"], picture["mimeType"]) == ("normals", "image/png")
+    view = glb.document["bufferViews"][picture["bufferView"]]
+    stored = Image.open(io.BytesIO(glb.blob[view["byteOffset"]:view["byteOffset"] + view["byteLength"]]))
+    directions = np.asarray(stored, float) / 127.5 - 1
+    np.testing.assert_allclose(np.linalg.norm(directions, axis=-1), 1, atol=0.02)      # 8 bits
+    assert directions[..., 2].min() > 0 and directions[..., :2].std() > 0.01           # outwards, and not flat
+    tangents, normals = glb.accessor(skin["attributes"]["TANGENT"])[chosen], glb.attribute("NORMAL")[chosen]
+    np.testing.assert_allclose(np.linalg.norm(tangents[:, :3], axis=-1), 1, atol=1e-5)
+    np.testing.assert_allclose((tangents[:, :3] * normals).sum(-1), 0, atol=1e-5)
+    assert set(np.unique(tangents[:, 3])) <= {-1.0, 1.0}
+    # along a triangle's side the texture moves right by the tangent's share: least squares per triangle, by hand
+    corners = glb.accessor(skin["indices"]).reshape(-1, 3)
+    uv, points = glb.attribute("TEXCOORD_0").astype(float), glb.attribute("POSITION").astype(float)
+    sides, moves = (np.stack([each[corners[:, i]] - each[corners[:, 0]] for i in (1, 2)], 1) for each in (points, uv))
+    sound = np.abs(np.linalg.det(moves)) > 1e-9
+    right = np.linalg.solve(moves[sound], sides[sound])[:, 0]
+    at_corner = glb.accessor(skin["attributes"]["TANGENT"])[corners[sound, 0], :3]
+    agreement = (right * at_corner).sum(-1) / np.linalg.norm(right, axis=-1)
+    assert np.median(agreement) > 0.98 and (agreement > 0).mean() > 0.99
+
+
+def test_the_detailed_head_is_the_fitted_one_displaced_by_the_map(result_folder):
+    coarse, fine = (Glb(result_folder / name) for name in ("mesh.glb", "mesh_detailed.glb"))
+    assert "targets" not in fine.mesh["primitives"][0]
+    assert len(fine.corners()) == 16 * len(coarse.corners())
+    place = {tuple(uv): index for index, uv in zip(of_skin(fine)[0], fine.attribute("TEXCOORD_0")[of_skin(fine)[0]], strict=True)}
+    points, normals = posed(coarse)
+    chosen, _ = of_skin(coarse)
+    uv = coarse.attribute("TEXCOORD_0")
+    pairs = np.array([(index, place[tuple(uv[index])]) for index in chosen if tuple(uv[index]) in place])
+    assert len(pairs) == len(chosen)                      # subdivision leaves the old vertices and their texture where they are
+    move = fine.attribute("POSITION")[pairs[:, 1]] * 1000 - points[pairs[:, 0]]
+    height = heights(result_folder, uv[pairs[:, 0]])
+    along = (move * normals[pairs[:, 0]]).sum(-1)
+    np.testing.assert_allclose(along, height, atol=0.06)
+    assert np.abs(along).max() > 0.2 and np.corrcoef(along, height)[0, 1] > 0.999
 
 
 def test_load_gives_it_back_and_render_turns_it(result_folder, tmp_path):

@@ -56,7 +56,7 @@ class Glb:
 
     def accessor(self, index):
         accessor = self.document["accessors"][index]
-        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}[accessor["type"]]
+        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[accessor["type"]]
         if "bufferView" in accessor:
             return self.view(accessor["bufferView"], accessor["componentType"], width, accessor["count"])
         values = np.zeros((accessor["count"], width), np.float32)
