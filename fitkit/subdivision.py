@@ -24,10 +24,9 @@ def subdivide(model: MorphableModel) -> MorphableModel:
     edges, sides = edge_table(triangles)
     smooth, middle = butterfly(triangles, edges, sides, count), halfway(edges, count)
     uv_edges, uv_sides = edge_table(np.asarray(model.uv_triangles))
-    mean = _apply(smooth, model.mean)
     return dataclasses.replace(
         model,
-        mean=mean,
+        mean=_apply(smooth, model.mean),
         identity=_apply(smooth, model.identity),
         expression=_apply(smooth, model.expression),
         albedo_mean=_apply(middle, model.albedo_mean),
@@ -37,7 +36,7 @@ def subdivide(model: MorphableModel) -> MorphableModel:
         uv=_apply(halfway(uv_edges, len(model.uv)), model.uv),
         uv_triangles=jnp.asarray(quarter(np.asarray(model.uv_triangles), uv_sides, len(model.uv)), jnp.int32),
         part=jnp.repeat(model.part, 4),
-        mirror=jnp.asarray(_mirror(np.asarray(model.mirror), edges), jnp.int32),
+        mirror=jnp.asarray(_mirror(np.asarray(model.mirror), edges, np.asarray(model.mean)), jnp.int32),
         landmarks=_child_points(model.landmarks),
         contour=_child_points(model.contour),
         dense=_child_points(model.dense),
@@ -133,13 +132,17 @@ def _child_points(points: SurfacePoints) -> SurfacePoints:
     )
 
 
-def _mirror(mirror: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Mirrored vertex of old and new ones; an edge whose mirror image is no edge takes the nearest by its ends."""
+def _mirror(mirror: np.ndarray, edges: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Mirrored vertex of old and new ones.
+
+    Where quadrilaterals were cut along diagonals that do not mirror each other, an edge's mirror image is no edge: its middle goes
+    with the nearest middle of an edge, as a rule that of the other diagonal.
+    """
     count = len(mirror)
     key = edges[:, 0].astype(np.int64) * count + edges[:, 1]
     pair = np.sort(mirror[edges], axis=1)
     wanted = pair[:, 0].astype(np.int64) * count + pair[:, 1]
     found = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-    if not np.array_equal(key[found], wanted):
-        raise ValueError(f"{np.sum(key[found] != wanted)} edges of the head have no mirror image")
+    alone = key[found] != wanted
+    found[alone] = scipy.spatial.cKDTree(mean[edges].mean(axis=1)).query(mean[pair[alone]].mean(axis=1))[1]
     return np.concatenate([mirror, count + found])
