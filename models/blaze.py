@@ -71,11 +71,12 @@ class Pointwise(nnx.Module):
 
 
 class BlazeBlock(nnx.Module):
-    """Residual block: depthwise 3x3, pointwise, add the (pooled, zero-extended) input, activate."""
+    """Residual block: depthwise 3x3 (`inner`: and PReLU), pointwise, add the (pooled, zero-extended) input, activate."""
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int = 1, prelu: bool = False):
+    def __init__(self, inputs: int, outputs: int, *, stride: int = 1, prelu: bool = False, inner: bool = False):
         self.depthwise_kernel = _zeros(3, 3, inputs)
         self.depthwise_bias = _zeros(inputs)
+        self.inner_slope = _zeros(inputs) if inner else None
         self.kernel = _zeros(inputs, outputs)
         self.bias = _zeros(outputs)
         self.slope = _zeros(outputs) if prelu else None
@@ -85,6 +86,8 @@ class BlazeBlock(nnx.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b u v o"]:
         """Apply the block."""
         y = depthwise(x, self.depthwise_kernel[...], stride=self.stride) + self.depthwise_bias[...]
+        if self.inner_slope is not None:
+            y = activate(y, self.inner_slope)
         y = y @ self.kernel[...] + self.bias[...]
         if self.stride == 2:
             x = jnp.maximum(jnp.maximum(x[:, 0::2, 0::2], x[:, 1::2, 0::2]), jnp.maximum(x[:, 0::2, 1::2], x[:, 1::2, 1::2]))
@@ -103,11 +106,11 @@ def depthwise(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"], *, stri
 
 def parameter_shapes(module: nnx.Module) -> dict[str, tuple[int, ...]]:
     """Dotted name -> shape of every parameter: the names a weight file carries."""
-    return {".".join(map(str, path)): leaf[...].shape for path, leaf in nnx.to_flat_state(nnx.state(module, nnx.Param))}
+    return {".".join(map(str, path)): leaf.get_value().shape for path, leaf in nnx.to_flat_state(nnx.state(module, nnx.Param))}
 
 
 def load_parameters(module: nnx.Module, name: str) -> dict[str, Array]:
-    """Parameters of a module by dotted name, from `weights/NAME.safetensors` (stored float16, used float32).
+    """Parameters of a module by dotted name, from `weights/NAME.safetensors` (stored float16 or float32, used float32).
 
     Raises:
         FitkitError: `E_DATA`, the file is missing or does not fit the module.

@@ -15,7 +15,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "contracts": ("errors", "types"),
     "files": ("files", "decode", "images", "configuration", "device", "scans"),
     "geometry": ("geometry", "camera", "depth", "pose", "morphable", "correspondence", "visibility", "raster", "shading", "texture",
-                 "landmarks", "initialize", "subdivision"),
+                 "face_crop", "landmarks", "initialize", "subdivision"),
     "metrics": ("surface", "alignment", "metrics", "depth_error"),
     "render": ("render", "repose"),
     "losses": ("losses", "solvers", "photometric"),
