@@ -2,7 +2,8 @@
 
 Kartynnik et al. 2019, "Real-time facial surface geometry from monocular video on mobile GPUs". Weights:
 `weights/facemesh.safetensors`, made by `models/build/mediapipe.py`; the card beside it tells what it is. Takes sRGB photos,
-gives `Landmarks` in photo pixels. `load_detector` is what `api.py` hands to `fitkit.landmarks.detect`.
+gives `Landmarks` in photo pixels: this mesh finds the square of the face and says whether there is one, the mesh of
+`facemesh_v2.py` the points in it. `load_detector` is what `api.py` hands to `fitkit.landmarks.detect`.
 """
 
 import functools
@@ -18,6 +19,7 @@ from PIL import Image
 from fitkit.images import quantize
 from fitkit.landmarks import Detector, Landmarks, box_of
 from fitkit.models.blaze import BlazeBlock, Pointwise, Stem, activate, load_parameters, with_parameters
+from fitkit.models.facemesh_v2 import even_points, load_facemesh_v2
 from fitkit.models.facesearch import Detection, detect_faces, overlap
 
 SIZE = 192          # input, pixels
@@ -165,9 +167,15 @@ def refine(parameters: dict[str, Array], windows: Float[Array, "b w w 3"],
     return points, face, moved
 
 
+@jax.jit
+def points_in_square(parameters: dict[str, Array], windows: Float[Array, "b w w 3"], squares: Float[Array, "b 4"]) -> Array:
+    """Points `[b, 468, 2]`, pixels of the window, as the second mesh sees them in a square at rest."""
+    return jax.vmap(crop_to_window)(even_points(parameters, jax.vmap(sample_crop)(windows, squares)), squares)
+
+
 def load_detector() -> Detector:
     """The detector: a function from a photo (RGB in [0, 1], sRGB, `[h, w, 3]`) to its faces, largest first."""
-    load_facemesh()
+    load_facemesh(), load_facemesh_v2()
     return find_faces
 
 
@@ -189,8 +197,9 @@ def _taken(box: np.ndarray, faces: list[Landmarks]) -> bool:
 def mesh_face(photo: Image.Image, detection: Detection) -> Landmarks | None:
     """The points of one detection, or None where the mesh does not confirm it."""
     window, square, origin, scale = cut_window(photo, detection)
-    refined = refine(load_facemesh(), window[None], square[None])
-    points, probability, moved = (x[0] for x in jax.device_get(refined))
+    resting, *judgement = refine(load_facemesh(), window[None], square[None])
+    found = points_in_square(load_facemesh_v2(), window[None], jax.vmap(square_of)(resting))
+    points, probability, moved = (x[0] for x in jax.device_get((found, *judgement)))
     points = np.asarray(points * scale + origin, np.float32)
     if probability < FACE or moved > RESTLESS or astray(points, detection) > ASTRAY:
         return None

@@ -4,14 +4,15 @@ import pathlib
 import zipfile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors import numpy as safetensors
 
 from fitkit.errors import FitkitError
-from fitkit.models import facedetector, facemesh, facesearch
-from fitkit.models.blaze import WEIGHTS, depthwise
+from fitkit.models import facedetector, facemesh, facemesh_v2, facesearch
+from fitkit.models.blaze import WEIGHTS, depthwise, with_parameters
 from fitkit.models.build import mediapipe
 from tests import face_table
 
@@ -75,6 +76,30 @@ def test_mesh_agrees_with_its_original_to_a_twentieth_of_a_pixel(assets, astrona
     assert probability[0] > 0.99 > 0.01 > probability[-1]
 
 
+def test_second_mesh_agrees_with_its_original_to_a_thousandth_of_a_pixel(assets, astronaut):
+    crops = np.stack([pixels(astronaut)[:192, 130:322], np.random.default_rng(5).random((192, 192, 3), dtype=np.float32)])
+    outputs = run_tflite(assets, "face_landmarks_detector.tflite", crops)
+    [expected] = [output for output in outputs if output[0].size == 3 * facemesh_v2.POINTS]
+    network = with_parameters(facemesh_v2.FaceMeshV2(), facemesh_v2.load_facemesh_v2())
+    np.testing.assert_allclose(network(jnp.asarray(crops)), expected.reshape(2, 478, 3), atol=1e-3)
+
+
+def test_mirrored_points_are_pairs():
+    """Points of the same name on both sides, and the midline to itself."""
+    mirror = facemesh_v2.mirrored_points()
+    np.testing.assert_array_equal(mirror[mirror], np.arange(468))
+    np.testing.assert_array_equal(mirror[[33, 133, 61, 234, 70]], [263, 362, 291, 454, 300])
+    np.testing.assert_array_equal(mirror[[1, 10, 13, 14, 152]], [1, 10, 13, 14, 152])
+
+
+def test_points_of_a_mirrored_crop_are_the_mirrored_points(astronaut):
+    crops = jnp.asarray(pixels(astronaut)[None, :192, 130:322])
+    points = facemesh_v2.even_points(facemesh_v2.load_facemesh_v2(), crops)[0]
+    mirrored = facemesh_v2.even_points(facemesh_v2.load_facemesh_v2(), crops[:, :, ::-1])[0]
+    expected = points * jnp.array([-1, 1]) + jnp.array([192, 0])
+    np.testing.assert_allclose(mirrored[facemesh_v2.mirrored_points()], expected, atol=1e-3)
+
+
 def test_detector_agrees_with_its_original(assets, astronaut):
     generator = np.random.default_rng(1)
     images = np.stack([pixels(astronaut.resize((128, 128))), generator.random((128, 128, 3), dtype=np.float32)])
@@ -118,10 +143,10 @@ def test_depthwise_is_the_grouped_convolution(stride):
     np.testing.assert_allclose(depthwise(x, kernel, stride=stride), expected, atol=1e-5)
 
 
-def test_weight_files_are_small_float16_and_have_cards():
-    for name in ("facedetector", "facemesh"):
+def test_weight_files_are_small_and_have_cards():
+    for name, precision in (("facedetector", np.float16), ("facemesh", np.float16), ("facemesh_v2", np.float32)):
         stored = safetensors.load_file(WEIGHTS / f"{name}.safetensors")
-        assert {value.dtype for value in stored.values()} == {np.dtype(np.float16)}
+        assert {value.dtype for value in stored.values()} == {np.dtype(precision)}
         assert (WEIGHTS / f"{name}.safetensors").stat().st_size < 2_000_000
         assert "Apache-2.0" in (WEIGHTS / f"{name}.md").read_text()
     assert "Apache License" in (WEIGHTS / "mediapipe-LICENSE.txt").read_text()
@@ -135,13 +160,15 @@ def test_builder_reproduces_the_weight_files_and_refuses_others(assets, tmp_path
         for member, source in sources.items():
             archive.write(assets / "mediapipe" / source, member)
         archive.write(assets / "mediapipe" / "LICENSE", mediapipe.LICENCE)
-    with pytest.raises(SystemExit, match="this is not mediapipe 0.10.21"):
+    with pytest.raises(SystemExit, match="is not of mediapipe 0.10.21"):
         mediapipe.read_member(wheel, mediapipe.MESH)
     with zipfile.ZipFile(wheel) as archive:
         sums = {member: mediapipe.hashlib.sha256(archive.read(member)).hexdigest() for member in sources}
-    monkeypatch.setattr(mediapipe, "SHA256", sums)
-    mediapipe.build(wheel, tmp_path)
-    for name in ("facedetector.safetensors", "facemesh.safetensors", "mediapipe-LICENSE.txt"):
+    monkeypatch.setattr(mediapipe, "SHA256", {**mediapipe.SHA256, **sums})
+    with pytest.raises(SystemExit, match="is another release"):
+        mediapipe.build(wheel, assets / "mediapipe" / "face_landmark.tflite", tmp_path)
+    mediapipe.build(wheel, assets / "mediapipe" / "face_landmarks_detector.tflite", tmp_path)
+    for name in ("facedetector.safetensors", "facemesh.safetensors", "facemesh_v2.safetensors", "mediapipe-LICENSE.txt"):
         assert (tmp_path / name).read_bytes() == (WEIGHTS / name).read_bytes(), name
 
 

@@ -1,15 +1,17 @@
-"""Builder of the face detector's and the face mesh's weight files from the wheel of mediapipe 0.10.21.
+"""Builder of the weight files of the face detector and the two face meshes.
 
-    python -m fitkit.models.build.mediapipe mediapipe-0.10.21-cp311-cp311-manylinux_2_28_x86_64.whl
+    python -m fitkit.models.build.mediapipe mediapipe-0.10.21-cp311-cp311-manylinux_2_28_x86_64.whl face_landmarks_detector.tflite
 
-Takes the two `.tflite` files out of the wheel (any platform's wheel holds the same two; their sha256 are checked), reads
-their constant tensors with a minimal flatbuffer reader, renames and transposes them to the Flax modules, and writes
-`models/weights/*.safetensors` in float16, as stored upstream. The same wheel gives the same bytes.
+Takes two `.tflite` files out of the wheel (any platform's wheel holds the same two); the third, the 478-point mesh, is in no
+wheel but in MediaPipe's model bundle `face_landmarker.task`, a zip archive, and is given as a file. All sha256 are checked.
+Reads their constant tensors with a minimal flatbuffer reader, renames and transposes them to the Flax modules, and writes
+`models/weights/*.safetensors` in their own precision. The same files give the same bytes.
 """
 
 import argparse
 import hashlib
 import pathlib
+import re
 import struct
 import zipfile
 
@@ -20,14 +22,18 @@ from safetensors import numpy as safetensors
 from fitkit.models.blaze import WEIGHTS, parameter_shapes
 from fitkit.models.facedetector import FaceDetector
 from fitkit.models.facemesh import FaceMesh
+from fitkit.models.facemesh_v2 import FaceMeshV2
 
 DETECTOR = "mediapipe/modules/face_detection/face_detection_short_range.tflite"
 MESH = "mediapipe/modules/face_landmark/face_landmark.tflite"
+MESH_V2 = "face_landmarks_detector.tflite"
 LICENCE = "mediapipe-0.10.21.dist-info/LICENSE"
 SHA256 = {
     DETECTOR: "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
     MESH: "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+    MESH_V2: "bc5ee5de06d8c3a5465c3155227615b164480a52105a2b3df5748250ab4d914f",
 }
+FLOATS = {0: np.dtype("<f4"), 1: np.dtype("<f2")}      # tensor types of the schema
 
 
 def read_member(wheel: pathlib.Path, name: str) -> bytes:
@@ -38,10 +44,15 @@ def read_member(wheel: pathlib.Path, name: str) -> bytes:
     """
     with zipfile.ZipFile(wheel) as archive:
         data = archive.read(name)
+    check(data, name, f"{wheel} is not of mediapipe 0.10.21")
+    return data
+
+
+def check(data: bytes, name: str, otherwise: str) -> None:
+    """Hold a file to its sha256, or stop."""
     found = hashlib.sha256(data).hexdigest()
     if found != SHA256[name]:
-        raise SystemExit(f"{name} in {wheel} has sha256 {found}, not {SHA256[name]}: this is not mediapipe 0.10.21.")
-    return data
+        raise SystemExit(f"{name} has sha256 {found}, not {SHA256[name]}: {otherwise}.")
 
 
 class Table:
@@ -82,16 +93,17 @@ class Table:
 
 
 def read_constants(data: bytes) -> dict[str, np.ndarray]:
-    """Name -> array of every constant float16 tensor of a `.tflite` (schema v3: Model, SubGraph, Tensor, Buffer)."""
+    """Name -> array of every constant float tensor of a `.tflite` (schema v3: Model, SubGraph, Tensor, Buffer)."""
     model = Table(data, struct.unpack_from("<I", data)[0])
     buffers = model.tables(4)
     constants = {}
     for tensor in model.tables(2)[0].tables(0):
         start, length = buffers[tensor.scalar(2, "<I")].vector(0)
-        if length and tensor.scalar(1, "<b") == 1:
+        kind = FLOATS.get(tensor.scalar(1, "<b"))
+        if length and kind is not None:
             shape = np.frombuffer(data, "<i4", tensor.vector(0)[1], tensor.vector(0)[0])
             name = bytes(data[tensor.vector(3)[0]:][:tensor.vector(3)[1]]).decode()
-            constants[name] = np.frombuffer(data, "<f2", length // 2, start).reshape(shape)
+            constants[name] = np.frombuffer(data, kind, length // kind.itemsize, start).reshape(shape)
     return constants
 
 
@@ -147,19 +159,53 @@ def mesh_parameters(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return flat | {"stem_slope": constants["p_re_lu_1/Alpha"].ravel()}
 
 
+def mesh_v2_parameters(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Parameters of `FaceMeshV2`: block i is `blaze_block_i`; slopes 2 i + 1 and 2 i + 2 are its own, 0 the stem's, 35 the head's.
+
+    A tensor that several layers were folded into carries all their names; the first says whose it is, the number of axes what.
+    """
+    parts, slopes = {}, {}
+    for name, value in constants.items():
+        first = name.partition(";")[0]
+        if slope := re.search(r"PreLU_(\d+)/", first):
+            slopes[int(slope[1])] = value.ravel()
+            continue
+        layer = re.search(r"(blaze_block_\d+/(?:conv|norm)\d|(?:conv|norm)_\w+)/", first)
+        if layer is None:
+            raise SystemExit(f"{MESH_V2}: no layer is known for tensor {first}.")
+        parts[layer[1].replace("norm", "conv"), value.ndim > 1] = value
+
+    found = {"stem.kernel": parts["conv_init", True].transpose(1, 2, 3, 0), "stem.bias": parts["conv_init", False],
+             "stem_slope": slopes[0], "squeeze_slope": slopes[35]}
+    for index in range(18):
+        place, within, after = (f"trunk.{index}", 2 * index + 1, 2 * index + 2) if index < 17 else ("narrow", 36, 37)
+        found |= {f"{place}.depthwise_kernel": parts[f"blaze_block_{index}/conv0", True][0],
+                  f"{place}.depthwise_bias": parts[f"blaze_block_{index}/conv0", False],
+                  f"{place}.kernel": parts[f"blaze_block_{index}/conv1", True][:, 0, 0].T,
+                  f"{place}.bias": parts[f"blaze_block_{index}/conv1", False],
+                  f"{place}.inner_slope": slopes[within], f"{place}.slope": slopes[after]}
+    for place, layer in (("squeeze", "conv_head"), ("output", "conv_landmarks")):
+        kernel = parts[layer, True]
+        found |= {f"{place}.kernel": kernel.reshape(len(kernel), -1).T, f"{place}.bias": parts[layer, False]}
+    return found
+
+
 def write(parameters: dict[str, np.ndarray], module: nnx.Module, path: pathlib.Path) -> None:
-    """Write one weight file: keys sorted, float16, shapes checked against the module."""
+    """Write one weight file: keys sorted, precision as upstream, shapes checked against the module."""
     found = {key: value.shape for key, value in parameters.items()}
     if found != parameter_shapes(module):
         raise SystemExit(f"{path.name}: the tensors of the tflite file do not fit {type(module).__name__}.")
     path.write_bytes(safetensors.save({key: np.ascontiguousarray(parameters[key]) for key in sorted(parameters)}))
 
 
-def build(wheel: pathlib.Path, out: pathlib.Path) -> None:
-    """Convert both networks of a wheel into weight files in `out`, and put the licence beside them."""
+def build(wheel: pathlib.Path, mesh_v2: pathlib.Path, out: pathlib.Path) -> None:
+    """Convert the three networks into weight files in `out`, and put the licence beside them."""
     jobs = [(DETECTOR, detector_parameters, FaceDetector(), "facedetector"), (MESH, mesh_parameters, FaceMesh(), "facemesh")]
     for member, convert, module, name in jobs:
         write(convert(read_constants(read_member(wheel, member))), module, out / f"{name}.safetensors")
+    data = mesh_v2.read_bytes()
+    check(data, MESH_V2, f"{mesh_v2} is another release")
+    write(mesh_v2_parameters(read_constants(data)), FaceMeshV2(), out / "facemesh_v2.safetensors")
     with zipfile.ZipFile(wheel) as archive:
         (out / "mediapipe-LICENSE.txt").write_bytes(archive.read(LICENCE))
 
@@ -168,9 +214,10 @@ def main() -> None:
     """Run the builder from the command line."""
     parser = argparse.ArgumentParser(description="Convert MediaPipe's face networks to fitkit's weight files.")
     parser.add_argument("wheel", type=pathlib.Path, help="mediapipe-0.10.21-*.whl")
+    parser.add_argument("mesh_v2", type=pathlib.Path, help=MESH_V2)
     parser.add_argument("--out", type=pathlib.Path, default=WEIGHTS, help="folder of the weight files")
     arguments = parser.parse_args()
-    build(arguments.wheel, arguments.out)
+    build(arguments.wheel, arguments.mesh_v2, arguments.out)
 
 
 if __name__ == "__main__":
