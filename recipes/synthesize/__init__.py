@@ -1,0 +1,1 @@
+"""Makers of labelled training material, one file for each kind."""

@@ -1,0 +1,1 @@
+"""Training of the networks in `models/`, one file for each: data, losses, schedule."""
