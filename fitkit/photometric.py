@@ -137,8 +137,8 @@ def matrix(
 ) -> Float[Array, "n n"]:
     """Gauss-Newton matrix of the weighted mean square of `residuals`, by (shape coefficients, pose 7, albedo, light).
 
-    Summed over triangles. Shape enters through the brightness alone, because the channels say nearly the same about it: with rows
-    b of brightness and r of all channels, `b^T b` over everything plus `r^T r - b^T b` over pose, albedo and light.
+    Summed over triangles. Shape enters through the brightness alone, because the channels say nearly the same about it; pose,
+    albedo and light among themselves through all channels.
     """
     held = jnp.zeros(triangles.shape[0], vertices.dtype).at[pixels.triangle].add(pixels.weight)
     held = held[modes.triangle]
@@ -147,12 +147,11 @@ def matrix(
     corners = triangles[modes.triangle[chosen]]                                                              # [T, 3]
     by_shape, rest, brighter = _at_triangles(pixels.mix, corners, pose, vertices, albedo, light, triangles, modes)
     scale = jnp.sqrt(weight / jnp.maximum(jnp.sum(pixels.weight), 1.0))[:, None]
-    own = sum((by_shape[j][:, i, None] * modes.shape[corners[:, j], i] for j in range(3) for i in range(3)), jnp.zeros(()))
+    own = sum((by_shape[j][:, i, None] * modes.shape[corners[:, j], i] for j in range(3) for i in range(3)), jnp.zeros(())) * scale
     bright = sum((brighter[:, i, None] * rest[i] for i in range(3)), jnp.zeros(())) * scale
-    rows = jnp.concatenate([own * scale, bright], -1)
     others = jnp.concatenate([each * scale for each in rest])
-    k = own.shape[1]
-    return (rows.T @ rows).at[k:, k:].add(others.T @ others - bright.T @ bright)
+    between = own.T @ bright
+    return jnp.block([[own.T @ own, between], [between.T, others.T @ others]])
 
 
 def _at_triangles(
