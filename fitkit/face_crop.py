@@ -57,7 +57,8 @@ def similarity(source: Float[Array, "n 2"], target: Float[Array, "n 2"]) -> tupl
     return matrix, aim - jnp.dot(matrix, middle, precision="highest")
 
 
-def align(image: Float[Array, "h w C"], points: Float[Array, "5 2"], *, samples: int = 2) -> Float[Array, "112 112 C"]:
+def align(image: Float[Array, "h w C"], points: Float[Array, "5 2"], *, samples: int = 2, margin: int = 0,
+          ) -> Float[Array, "s s C"]:
     """The crop in which five points lie as near to `TEMPLATE` as turning, scaling and shifting bring them.
 
     Beyond the image its edge is repeated. Finite, with finite gradients, wherever the points lie.
@@ -66,16 +67,18 @@ def align(image: Float[Array, "h w C"], points: Float[Array, "5 2"], *, samples:
         image: any range; networks want sRGB in [0, 1].
         points: the subject's right and left eye, tip of the nose, right and left corner of the mouth, pixels of the image.
         samples: bilinear samples along a side of each pixel of the crop, averaged; `samples_for` tells how many avoid aliasing.
+        margin: pixels more on every side of the 112.
     """
     matrix, shift = similarity(points, jnp.asarray(TEMPLATE))
-    step = (jnp.arange(SIZE * samples) + 0.5) / samples
+    side = SIZE + 2 * margin
+    step = (jnp.arange(side * samples) + 0.5) / samples - margin
     places = jnp.stack(jnp.meshgrid(step, step), axis=-1) - shift           # crop pixels, minus the shift: to be turned back
     square = jnp.square(matrix[0, 0]) + jnp.square(matrix[1, 0])
     usable = square > _POINT
     back = matrix.T / jnp.where(usable, square, 1.0)
     pixels = jnp.dot(places, back.T, precision="highest")
     picture = sample_pixels(image, pixels)
-    return jnp.mean(picture.reshape(SIZE, samples, SIZE, samples, -1), axis=(1, 3))
+    return jnp.mean(picture.reshape(side, samples, side, samples, -1), axis=(1, 3))
 
 
 def samples_for(points: Float[np.ndarray, "5 2"]) -> int:

@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 EPSILON = 1e-5      # of batch normalisation
+MEMORY = 0.95       # of its running statistics, per step
 
 
 class Convolution(nnx.Module):
@@ -21,7 +22,7 @@ class Convolution(nnx.Module):
                  depthwise: bool = False, train: bool = False):
         shape = (size, size, outputs) if depthwise else (size, size, inputs, outputs)
         self.kernel = nnx.Param(np.zeros(shape, np.float32))
-        self.norm = nnx.BatchNorm(outputs, epsilon=EPSILON, rngs=nnx.Rngs(0)) if train else None
+        self.norm = nnx.BatchNorm(outputs, epsilon=EPSILON, momentum=MEMORY, rngs=nnx.Rngs(0)) if train else None
         self.bias = None if train else nnx.Param(np.zeros(outputs, np.float32))
         self.stride = stride
         self.padding = size // 2 if padding is None else padding
@@ -44,7 +45,7 @@ class Scaling(nnx.Module):
     """A factor and a shift per channel: what is left of a batch normalisation that no convolution can take in."""
 
     def __init__(self, channels: int, *, train: bool = False):
-        self.norm = nnx.BatchNorm(channels, epsilon=EPSILON, rngs=nnx.Rngs(0)) if train else None
+        self.norm = nnx.BatchNorm(channels, epsilon=EPSILON, momentum=MEMORY, rngs=nnx.Rngs(0)) if train else None
         self.factor = None if train else nnx.Param(np.ones(channels, np.float32))
         self.shift = None if train else nnx.Param(np.zeros(channels, np.float32))
 
@@ -69,13 +70,28 @@ class Dense(nnx.Module):
 
     def __init__(self, inputs: int, outputs: int, *, train: bool = False):
         self.kernel = nnx.Param(np.zeros((inputs, outputs), np.float32))
-        self.norm = nnx.BatchNorm(outputs, epsilon=EPSILON, rngs=nnx.Rngs(0)) if train else None
+        self.norm = nnx.BatchNorm(outputs, epsilon=EPSILON, momentum=MEMORY, rngs=nnx.Rngs(0)) if train else None
         self.bias = None if train else nnx.Param(np.zeros(outputs, np.float32))
 
     def __call__(self, x: Float[Array, "b i"]) -> Float[Array, "b o"]:
         """Multiply."""
         y = x @ self.kernel[...]
         return _finish(y, self.bias, self.norm)
+
+
+def fold(trained: nnx.Module) -> dict[str, np.ndarray]:
+    """Parameters, by dotted name, of the network without normalisation that gives what this one gives by its running statistics."""
+    state = nnx.to_flat_state(nnx.state(trained, nnx.Any(nnx.Param, nnx.BatchStat)))
+    found = {".".join(map(str, path)): np.asarray(leaf.get_value(), np.float64) for path, leaf in state}
+    for norm in [name.removesuffix(".norm.var") for name in found if name.endswith(".norm.var")]:
+        scale, bias, mean, variance = (found.pop(f"{norm}.norm.{part}") for part in ("scale", "bias", "mean", "var"))
+        factor = scale / np.sqrt(variance + EPSILON)
+        if f"{norm}.kernel" in found:
+            found[f"{norm}.kernel"] = found[f"{norm}.kernel"] * factor       # outputs come last in every kernel
+            found[f"{norm}.bias"] = bias - mean * factor
+        else:
+            found[f"{norm}.factor"], found[f"{norm}.shift"] = factor, bias - mean * factor
+    return {name: value.astype(np.float32) for name, value in found.items()}
 
 
 def _finish(y: Array, shift: nnx.Param | None, norm: nnx.BatchNorm | None) -> Array:

@@ -99,10 +99,10 @@ def read_identity(path: pathlib.Path) -> Identity:
             raise ValueError(f"it is larger than {_LARGEST} bytes")
         with safetensors.safe_open(path, "numpy") as file:
             plan = _read_plan((file.metadata() or {})["identity"])
-            expected = parameter_shapes(_module(plan))
-            if {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()} != expected:  # noqa: SIM118
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            if shapes != parameter_shapes(_module(plan)):
                 raise ValueError("its arrays do not fit the arrangement it names")
-            stored = {key: file.get_tensor(key).astype(np.float32) for key in expected}
+            stored = {key: file.get_tensor(key).astype(np.float32) for key in shapes}
         if not all(np.isfinite(value).all() for value in stored.values()):
             raise ValueError("it holds values that are not finite")
     except (OSError, KeyError, ValueError, TypeError, RecursionError, safetensors.SafetensorError) as error:
@@ -110,6 +110,18 @@ def read_identity(path: pathlib.Path) -> Identity:
         raise FitkitError("E_DATA", f"the identity network {path} cannot be read: {reason}; import it again with fitkit assets "
                           "import identity, or reinstall fitkit where it is the embedded one") from error
     return Identity(parameters=jax.device_put(stored), plan=plan, name=path.stem)
+
+
+def check_shapes(network: Identity) -> None:
+    """Hold parameters to the plan they come with.
+
+    Raises:
+        ValueError: they do not fit it.
+    """
+    expected = parameter_shapes(_module(network.plan))
+    wrong = set(expected) - set(network.parameters)
+    if wrong := wrong | {key for key, value in network.parameters.items() if expected.get(key) != value.shape}:
+        raise ValueError(f"these parameters do not fit: {', '.join(sorted(wrong)[:3])}")
 
 
 def encode_identity(parameters: dict[str, np.ndarray], plan: Plan, *, half: bool = False) -> bytes:

@@ -17,9 +17,11 @@ from fitkit.models.convolution import Convolution, Dense, Prelu, Scaling
 class IResNetPlan:
     """What an IResNet is made of; stored beside its weights."""
 
-    layers: tuple[int, ...]                     # units at each resolution: 56, 28, 14 and 7 pixels
-    widths: tuple[int, ...] = (64, 128, 256, 512)   # channels at each resolution
-    stem: int = 64                              # channels of the first convolution
+    layers: tuple[int, ...]                         # units of each stage; ArcFace's lie at 56, 28, 14 and 7 pixels
+    widths: tuple[int, ...] = (64, 128, 256, 512)   # channels of each stage
+    strides: tuple[int, ...] = (2, 2, 2, 2)         # of each stage's first unit
+    stem: int = 64                                  # channels of the first convolution
+    stem_size: int = 3
     stem_stride: int = 1
     embedding: int = 512                        # length of the embedding
     divisor: float = 127.5                      # pixels enter as (value of 0-255 - 127.5) / divisor
@@ -47,17 +49,17 @@ class Unit(nnx.Module):
 
 
 class IResNet(nnx.Module):
-    """A convolution, units at halving resolutions, and a matrix from the last map to the embedding."""
+    """A convolution, stages of units, and a matrix from the last map to the embedding."""
 
     def __init__(self, plan: IResNetPlan, *, train: bool = False):
-        self.stem = Convolution(3, plan.stem, stride=plan.stem_stride, train=train)
+        self.stem = Convolution(3, plan.stem, size=plan.stem_size, stride=plan.stem_stride, train=train)
         self.prelu = Prelu(plan.stem)
         units, inputs, side = [], plan.stem, -(-112 // plan.stem_stride)
-        for count, outputs in zip(plan.layers, plan.widths, strict=True):
+        for count, outputs, stride in zip(plan.layers, plan.widths, plan.strides, strict=True):
             for i in range(count):
-                units.append(Unit(inputs, outputs, stride=1 if i else 2, train=train))
+                units.append(Unit(inputs, outputs, stride=1 if i else stride, train=train))
                 inputs = outputs
-            side = -(-side // 2)
+            side = -(-side // stride)
         self.units = nnx.List(units)
         self.last = tuple(i + 1 == count for count in plan.layers for i in range(count))
         self.scaling = Scaling(inputs, train=train)
@@ -65,7 +67,7 @@ class IResNet(nnx.Module):
         self.divisor = plan.divisor
 
     def __call__(self, crops: Float[Array, "b 112 112 3"]) -> tuple[Float[Array, "b d"], tuple[Float[Array, "b h w c"], ...]]:
-        """Embedding, not normalised, and the map at the end of each resolution, finest first; crops are sRGB in [0, 1]."""
+        """Embedding, not normalised, and the map at the end of each stage, finest first; crops are sRGB in [0, 1]."""
         x = (crops * 255.0 - 127.5) / self.divisor
         x = self.prelu(self.stem(x))
         maps = []
