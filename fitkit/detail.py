@@ -5,20 +5,21 @@ tangent-space normal map for the head as it is, and as a finer mesh that is real
 """
 
 import dataclasses
-from functools import partial
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+import scipy.sparse
+from jaxtyping import Array, Bool, Float, Int
 
 from fitkit import camera as cameras
 from fitkit import subdivision
 from fitkit.geometry import safe_normalize, vertex_normals
 from fitkit.morphable import shape
-from fitkit.texture import sample, sample_pixels, values_at_texels, visible_weight
-from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
+from fitkit.texture import kept_fragments, sample, sample_pixels, values_of_fragments, visible_weight
+from fitkit.types import Camera, Detail, FaceParameters, Fragments, MorphableModel
 
 TEXTURE = 1024            # side of the maps, texels
 LEVELS = 2                # of subdivision of the detailed mesh: a vertex about every millimetre
@@ -46,22 +47,32 @@ class FineMesh(NamedTuple):
     part: Int[np.ndarray, " F"]
 
 
-@partial(jax.jit, static_argnames=("size",))
 def bake(model: MorphableModel, face: FaceParameters, detail: Detail, *, size: int = TEXTURE) -> Relief:
     """Bring a fit's displacement along the depth to the head's surface.
 
     A move by `d` along the line of sight `r = (x / z, y / z, 1)` moves the surface by `d (n . r)` along its normal `n`.
     """
-    vertices = shape(model, face.identity, face.expression)
-    values, covered = values_at_texels(
-        model, jnp.concatenate([vertices, vertex_normals(vertices, model.triangles)], -1), size=size)
-    points, normals = values[..., :3], safe_normalize(values[..., 3:])
+    relief: Relief = _bake(model, face, detail, kept_fragments(model, size))
+    return relief
+
+
+@jax.jit
+def _bake(model: MorphableModel, face: FaceParameters, detail: Detail, texels: Fragments) -> Relief:
+    points, normals, covered = _at_texels(model, face, texels)
     pixels = cameras.project(detail.camera, points)[0]
     along = sample_pixels(detail.displacement[..., None], pixels)[..., 0]
     squared = visible_weight(points, normals, detail.depth - detail.displacement, detail.camera)
     seen = jnp.where(covered, jnp.clip((squared - SQUARE[0]) / (SQUARE[1] - SQUARE[0]), 0.0, 1.0), 0.0)
     outwards = along * sight_cosine(detail.camera, points, normals) * seen
     return Relief(displacement=outwards, gradient=_surface_gradient(outwards, points, covered))
+
+
+def _at_texels(model: MorphableModel, face: FaceParameters, texels: Fragments) -> tuple[Array, Array, Array]:
+    """Places [T, T, 3] and unit normals of the smooth head at texels, and where there are any."""
+    vertices = shape(model, face.identity, face.expression)
+    values = values_of_fragments(
+        texels, model.triangles, jnp.concatenate([vertices, vertex_normals(vertices, model.triangles)], -1))
+    return values[..., :3], safe_normalize(values[..., 3:]), texels.triangle >= 0
 
 
 def sight_cosine(camera: Camera, points: Float[Array, "*n 3"], normals: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
@@ -99,17 +110,19 @@ def relief_normals(normals: Float[Array, "*n 3"], gradient: Float[Array, "*n 3"]
     return safe_normalize(normals - (gradient - along * normals))
 
 
-@jax.jit
 def normal_map(model: MorphableModel, face: FaceParameters, relief: Relief) -> Float[Array, "T T 3"]:
     """Normals in the tangent space of the texture, as glTF defines it: x along u, y along v (up), z outwards; unit.
 
     An empty texel holds (0, 0, 1).
     """
-    vertices = shape(model, face.identity, face.expression)
-    values, covered = values_at_texels(
-        model, jnp.concatenate([vertices, vertex_normals(vertices, model.triangles)], -1), size=relief.displacement.shape[0])
-    normals = safe_normalize(values[..., 3:])
-    across, up = _central(values[..., :3], 1), -_central(values[..., :3], 0)
+    normals: Array = _normal_map(model, face, relief, kept_fragments(model, relief.displacement.shape[0]))
+    return normals
+
+
+@jax.jit
+def _normal_map(model: MorphableModel, face: FaceParameters, relief: Relief, texels: Fragments) -> Float[Array, "T T 3"]:
+    points, normals, covered = _at_texels(model, face, texels)
+    across, up = _central(points, 1), -_central(points, 0)
     tangent = safe_normalize(across - normals * jnp.sum(across * normals, -1, keepdims=True))
     side = jnp.cross(normals, tangent)
     side = side * jnp.where(jnp.sum(side * up, -1, keepdims=True) < 0, -1.0, 1.0)
@@ -128,22 +141,41 @@ def encode_heights(relief: Relief) -> tuple[np.ndarray, float]:
 
 def detailed_mesh(model: MorphableModel, face: FaceParameters, relief: Relief) -> FineMesh:
     """The fitted head, subdivided and displaced."""
-    vertices = np.asarray(shape(model, face.identity, face.expression), np.float64)
+    grid = _fine_grid(model)
+    vertices = grid.operator @ np.asarray(shape(model, face.identity, face.expression), np.float64)
+    displaced, normals = _displace(jnp.asarray(vertices, jnp.float32), grid.triangles, grid.place, grid.skin, relief.displacement)
+    return FineMesh(np.asarray(displaced), np.asarray(normals), np.asarray(grid.triangles), grid.uv, grid.uv_triangles, grid.part)
+
+
+class _FineGrid(NamedTuple):
+    """What all detailed meshes of a head share."""
+
+    operator: scipy.sparse.csr_matrix      # [W, V]: fine vertices from those of the head
+    triangles: Int[Array, "F 3"]
+    place: Float[Array, "W 2"]             # texture coordinates by vertex; on a seam any of its places: there is no relief there
+    skin: Bool[Array, " W"]
+    uv: Float[np.ndarray, "U 2"]
+    uv_triangles: Int[np.ndarray, "F 3"]
+    part: Int[np.ndarray, " F"]
+
+
+@lru_cache(maxsize=2)
+def _fine_grid(model: MorphableModel) -> _FineGrid:
     triangles, uv, uv_triangles = np.asarray(model.triangles), np.asarray(model.uv), np.asarray(model.uv_triangles)
+    operator = scipy.sparse.identity(len(model.mean), format="csr")
     for _ in range(LEVELS):
         edges, sides = subdivision.edge_table(triangles)
-        operator = subdivision.butterfly(triangles, edges, sides, len(vertices))
-        triangles, vertices = subdivision.quarter(triangles, sides, len(vertices)), operator @ vertices
+        count = operator.shape[0]
+        operator = subdivision.butterfly(triangles, edges, sides, count) @ operator
+        triangles = subdivision.quarter(triangles, sides, count)
         edges, sides = subdivision.edge_table(uv_triangles)
         uv_triangles, uv = subdivision.quarter(uv_triangles, sides, len(uv)), subdivision.halfway(edges, len(uv)) @ uv
-    place = np.zeros((len(vertices), 2), np.float32)
-    place[triangles.ravel()] = uv[uv_triangles.ravel()]           # on a seam any of its places: there is no relief there
+    place, skin = np.zeros((operator.shape[0], 2), np.float32), np.zeros(operator.shape[0], bool)
+    place[triangles.ravel()] = uv[uv_triangles.ravel()]
     part = np.repeat(np.asarray(model.part), 4**LEVELS)
-    skin = np.zeros(len(vertices), bool)
     skin[triangles[part == model.part_names.index("skin")].ravel()] = True
-    displaced, normals = _displace(jnp.asarray(vertices, jnp.float32), jnp.asarray(triangles), jnp.asarray(place),
-                                   jnp.asarray(skin), relief.displacement)
-    return FineMesh(np.asarray(displaced), np.asarray(normals), triangles, uv.astype(np.float32), uv_triangles, part)
+    return _FineGrid(operator, jnp.asarray(triangles), jnp.asarray(place), jnp.asarray(skin), uv.astype(np.float32), uv_triangles,
+                     part)
 
 
 @jax.jit

@@ -4,8 +4,11 @@ Texture coordinates run from 0 to 1 with v up, so the first row of the array is 
 u = (column + 0.5) / width, v = 1 - (row + 0.5) / height; beyond the outermost centres the edge is repeated.
 """
 
+from functools import lru_cache
+
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from fitkit.camera import project, to_camera, to_view
 from fitkit.geometry import safe_normalize, vertex_normals
@@ -93,6 +96,26 @@ def visible_weight(points: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], 
 def texel_fragments(model: MorphableModel, *, size: int) -> Fragments:
     """Which triangle each texel of a square texture lies on, and where in it; depth 1."""
     return _layout(model, size)[0]
+
+
+@lru_cache(maxsize=4)
+def kept_fragments(model: MorphableModel, size: int) -> Fragments:
+    """`texel_fragments` of a head, made once: they depend on no photo and no face. Not for traced heads."""
+    fragments: Fragments = _compiled_fragments(model, size=size)
+    return fragments
+
+
+_compiled_fragments = jax.jit(texel_fragments, static_argnames=("size",))
+
+
+def values_of_fragments(
+    fragments: Fragments, triangles: Int[Array, "F 3"], values: Float[Array, "V C"]
+) -> Float[Array, "size size C"]:
+    """Values per vertex at the places of fragments; 0 where those are empty. No gradient reaches the places."""
+    corners = values[triangles[jnp.maximum(fragments.triangle, 0)]]
+    weights = fragments.barycentric[..., None]
+    first, second, third = (corners[..., k, :] * weights[..., k, :] for k in range(3))
+    return first + second + third
 
 
 def values_at_texels(model: MorphableModel, values: Float[Array, "V C"], *, size: int,

@@ -15,8 +15,8 @@ from fitkit.morphable import albedo as model_albedo
 from fitkit.morphable import shape
 from fitkit.shading import sh_irradiance
 from fitkit.skin import BROAD, COARSE, TEXTURE, Layout, albedo_map, blurred
-from fitkit.texture import sample_pixels, texel_fragments, values_at_texels, visible_weight
-from fitkit.types import Camera, FaceParameters, MorphableModel
+from fitkit.texture import kept_fragments, sample_pixels, values_at_texels, values_of_fragments, visible_weight
+from fitkit.types import Camera, FaceParameters, Fragments, MorphableModel
 
 MIRRORED = 3.0            # mm: texels that mirror each other on the mean head do so to within this
 
@@ -53,12 +53,12 @@ def _layout(model: MorphableModel) -> Layout:
         if uv is model.uv:
             return layout
     del _layouts[:-3]
-    _layouts.append((model.uv, _make_layout(model)))
+    _layouts.append((model.uv, _make_layout(model, kept_fragments(model, TEXTURE))))
     return _layouts[-1][1]
 
 
 @jax.jit
-def _make_layout(model: MorphableModel) -> Layout:
+def _make_layout(model: MorphableModel, texels: Fragments) -> Layout:
     def named(*names: str) -> Float[Array, " V"]:
         rows = [model.regions[index] for index, name in enumerate(model.region_names) if name in names]
         return jnp.max(jnp.stack([jnp.zeros(len(model.mean)), *rows]), 0)
@@ -71,7 +71,7 @@ def _make_layout(model: MorphableModel) -> Layout:
     near = jnp.clip(2.2 * blurred(brows, BROAD), 0.0, 1.0) * jnp.clip((jnp.abs(side) - 4.0) / 6.0, 0.0, 1.0)
     features = jnp.maximum(jnp.maximum(features, eyes), near)
     twin = there & there[:, ::-1] & (jnp.abs(side + side[:, ::-1]) < MIRRORED)
-    return Layout(texels=texel_fragments(model, size=TEXTURE), eyes=eyes, brows=brows, features=features,
+    return Layout(texels=texels, eyes=eyes, brows=brows, features=features,
                   beard=beard * (1.0 - lips), blend=blend, twin=twin.astype(side.dtype))
 
 
@@ -84,10 +84,7 @@ def _texels(
     normals = vertex_normals(vertices, model.triangles)
     irradiance = sh_irradiance(cameras.to_view(camera, normals), face.light)
     values = [vertices, normals, model_albedo(model, face.albedo), region[:, None], irradiance]
-    corners = jnp.concatenate(values, -1)[model.triangles[jnp.maximum(layout.texels.triangle, 0)]]
-    weights = layout.texels.barycentric[..., None]
-    first, second, third = (corners[..., k, :] * weights[..., k, :] for k in range(3))
-    return first + second + third
+    return values_of_fragments(layout.texels, model.triangles, jnp.concatenate(values, -1))
 
 
 @jax.jit
