@@ -1,7 +1,7 @@
 """`fitkit bench`: how fast fitkit is here, beside DEODR on the same mesh in the same run. What is timed is in `scenes.py`.
 
-Each line runs once to compile, then `--rounds` times; ours and DEODR's take turns, so that both meet the same load. The table gives
-medians and least times in milliseconds; the JSON file gives every time taken.
+Each line runs once to compile, then `--rounds` times, or fewer where that would take long; ours and DEODR's take turns, so that
+both meet the same load. The table gives medians and least times in milliseconds; the JSON file gives every time taken.
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ from fitkit.report import Report
 WHAT = ("raster", "gradient", "step", "stages", "fit", "batch")
 PACKAGES = ("jax", "jaxlib", "numpy", "deodr")
 NO_DEODR = "DEODR is not installed; pip install deodr fills its column"
+LONG, FEWEST = 15.0, 3      # seconds after which a line ends, once it has run so often
 Work = Callable[[], Any]
 
 
@@ -227,11 +228,16 @@ def _measured(job: Job, rounds: int) -> Row:
 
 
 def alternate(ours: Work, theirs: Work | None, *, rounds: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of `rounds` runs of each, one after the other in turn, results awaited; first once for nothing."""
+    """Milliseconds of `rounds` runs of each, one after the other in turn, results awaited; first once for nothing.
+
+    What has run `FEWEST` times ends after `LONG` seconds.
+    """
     import jax
 
     taken: tuple[list[float], list[float]] = ([], [])
     for index in range(rounds + 1):
+        if index > FEWEST and sum(map(sum, taken)) > LONG * 1e3:
+            break
         for work, times in zip((ours, theirs), taken, strict=True):
             if work is not None:
                 begun = time.perf_counter()

@@ -226,7 +226,7 @@ class Bench:
     batch: Annotated[tuple[int, ...], arg(metavar="COUNT...")] = (1, 8, 32)
     """How many faces `fit_batch` gets at once."""
     rounds: Annotated[int, arg(metavar="COUNT")] = 20
-    """How often each is run, after once to compile."""
+    """How often each is run, after once to compile; what takes long is run 3 times at least."""
     ict: Annotated[str | None, arg(metavar="PATH", help_behavior_hint="")] = None
     """Folder or archive of ICT-FaceKit, for lines on its face mesh."""
     json: Annotated[str | None, arg(metavar="FILE.json", help_behavior_hint="")] = None

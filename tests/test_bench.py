@@ -97,6 +97,18 @@ def test_measurements_take_turns():
     assert bench.alternate(lambda: None, None, rounds=1)[1] == []
 
 
+def test_what_takes_long_is_run_less_often(monkeypatch):
+    clock = [0.0]
+
+    def runs(seconds):
+        def work():
+            clock[0] += seconds
+        return [len(times) for times in bench.alternate(work, None, rounds=20)]
+
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
+    assert (runs(0.1), runs(2.0), runs(60.0)) == ([20, 0], [8, 0], [3, 0])
+
+
 def test_the_scene_fills_most_of_the_frame_and_has_room_for_every_pixel(head):
     drawn = scenes.scene(head, 64)
     pixels, _ = scenes.projected(drawn)
