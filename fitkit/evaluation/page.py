@@ -56,7 +56,8 @@ def compose(title: str, table: str, rows: Sequence[str]) -> bytes:
           f"<span>{LARGEST:g} mm or more</span>: distance from the truth to the fit after NoW alignment with scale</p>"
     return (f"<!doctype html><html lang=en><meta charset=utf-8><title>fitkit eval synthetic</title><style>{STYLE}</style>"
             f"<h1>Fits against synthetic truth</h1><p>{html.escape(title)}</p><pre>{html.escape(table)}</pre>{bar}"
-            f"<p>Each row: the picture, the fit laid over it, the error on the truth's face.</p>{''.join(rows)}</html>").encode()
+            "<p>Each row: the picture, the fit laid over it, the error on the truth's face; what is grey there is not measured.</p>"
+            f"{''.join(rows)}</html>").encode()
 
 
 def error_map(
