@@ -20,7 +20,7 @@ import tyro
 import fitkit
 from fitkit import configuration
 from fitkit.errors import FitkitError
-from fitkit.options import COMMANDS, Bench, Command, Doctor, EvalFolder, EvalSynthetic, Fit, General, Recipes, Render
+from fitkit.options import COMMANDS, AssetsImport, Bench, Command, Doctor, EvalFolder, EvalSynthetic, Fit, General, Recipes, Render
 from fitkit.report import Level, Report, failure
 
 DESCRIPTION = """From a photograph of a face to a 3D face.
@@ -199,6 +199,10 @@ def _dispatch(options: Command, fields: dict[str, Any], speech: Report) -> int:
         from fitkit.bench import run_bench
 
         return run_bench(options, speech)
+    if isinstance(options, AssetsImport):
+        from fitkit.assets import run_import
+
+        return run_import(options, speech)
     from fitkit import doctor
 
     if isinstance(options, Doctor):

@@ -234,8 +234,29 @@ class Bench:
     general: OmitArgPrefixes[General] = General()
 
 
-Command = Fit | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | Bench
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AssetsImport:
+    """Convert a file of weights that is yours, prove the conversion, and keep it in your data folder.
+
+    Kinds: identity (who a face is): an ArcFace .onnx file, which needs pip install 'fitkit[tables]', or MobileFace's .params file
+    with its -symbol.json beside it. The licence of such a file stays what it is.
+
+    Examples:
+      fitkit assets import identity w600k_r50.onnx
+      fitkit assets import identity MobileFace_Identification_V2-0000.params --name judge
+    """
+
+    kind: Annotated[Positional[str], arg(metavar="KIND", help_behavior_hint="")] = ""
+    """What the file is: identity."""
+    file: Annotated[Positional[str], arg(metavar="FILE", help_behavior_hint="")] = ""
+    """The file to convert; it stays as it is."""
+    name: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """What it shall be known by. Without it: arcface or mobileface, by what it is."""
+    general: OmitArgPrefixes[General] = General()
+
+
+Command = Fit | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | Bench | AssetsImport
 # a name of two words is a command of a group
 COMMANDS: dict[str, type[Command]] = {
     "fit": Fit, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes, "eval synthetic": EvalSynthetic,
-    "eval folder": EvalFolder, "bench": Bench}
+    "eval folder": EvalFolder, "bench": Bench, "assets import": AssetsImport}

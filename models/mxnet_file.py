@@ -106,13 +106,14 @@ def read_graph(path: pathlib.Path) -> Graph:
         names = [entry["name"] for entry in entries]
         found = [_read_node(entry, [names[int(place[0])] for place in entry["inputs"]])
                  for entry in entries if entry["op"] != "null"]
+        result = names[int(head[0])]
         [start] = {entry["name"] for entry in entries if entry["op"] == "null"} - set(constants)
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         raise FitkitError("E_DATA", f"the network's symbol {symbol} cannot be read ({reason}); it must lie beside {path.name}"
                           ) from error
     nodes = tuple(node for several in found for node in several)
-    return Graph(nodes=nodes, constants=_without_fixed(entries, constants), entry=start, result=names[int(head[0])])
+    return Graph(nodes=nodes, constants=_without_fixed(entries, constants), entry=start, result=result)
 
 
 def _read_node(entry: dict[str, Any], inputs: list[str]) -> list[Node]:
