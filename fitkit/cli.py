@@ -20,7 +20,20 @@ import tyro
 import fitkit
 from fitkit import configuration
 from fitkit.errors import FitkitError
-from fitkit.options import COMMANDS, AssetsImport, Bench, Command, Doctor, EvalFolder, EvalSynthetic, Fit, General, Recipes, Render
+from fitkit.options import (
+    COMMANDS,
+    AssetsImport,
+    Bench,
+    Command,
+    Doctor,
+    EvalFolder,
+    EvalSynthetic,
+    Fit,
+    General,
+    Recipes,
+    Render,
+    Unwrap,
+)
 from fitkit.report import Level, Report, failure
 
 DESCRIPTION = """From a photograph of a face to a 3D face.
@@ -187,6 +200,10 @@ def _dispatch(options: Command, fields: dict[str, Any], speech: Report) -> int:
         return run_fit(options, fields, speech)
     if isinstance(options, Render):
         return _render(options, speech)
+    if isinstance(options, Unwrap):
+        from fitkit.unwrap_command import run_unwrap
+
+        return run_unwrap(options, speech)
     if isinstance(options, EvalSynthetic):
         from fitkit.evaluating import run_synthetic
 

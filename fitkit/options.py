@@ -81,6 +81,31 @@ class Fit:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Unwrap:
+    """Fit photos and write their completed skin as UV maps, a PNG for each photo, to train a texture generator on your people.
+
+    Visible skin comes from the photo, hidden skin from the other half of the face, the rest from the model. A photo whose fit is
+    doubtful gives no map. Maps that are there already are kept.
+
+    Examples:
+      fitkit unwrap photos/ --out maps
+      python -m fitkit.recipes.train.texture_generator --maps maps --out run
+    """
+
+    photo: Annotated[Positional[tuple[str, ...]], arg(metavar="PHOTO...", help_behavior_hint="")] = ()
+    """Photos, or directories of photos; the largest face of each."""
+    out: Annotated[str, arg(metavar="DIRECTORY")] = "maps"
+    """Directory that gets the maps, NAME-HASH.png."""
+    size: Annotated[int, arg(metavar="TEXELS")] = 512
+    """Side of the maps: 64, 128, 256, 512 or 1024."""
+    recipe: Annotated[str, arg(metavar="NAME")] = "inverse_rendering"
+    """How to fit; `fitkit recipes` lists them."""
+    overwrite: Flag = False
+    """Make maps anew that are there already."""
+    general: OmitArgPrefixes[General] = General()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Render:
     """Render a saved face again: turned, in another light, with another expression.
 
@@ -255,8 +280,8 @@ class AssetsImport:
     general: OmitArgPrefixes[General] = General()
 
 
-Command = Fit | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | Bench | AssetsImport
+Command = Fit | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | Bench | AssetsImport
 # a name of two words is a command of a group
 COMMANDS: dict[str, type[Command]] = {
-    "fit": Fit, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes, "eval synthetic": EvalSynthetic,
-    "eval folder": EvalFolder, "bench": Bench, "assets import": AssetsImport}
+    "fit": Fit, "unwrap": Unwrap, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes,
+    "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "bench": Bench, "assets import": AssetsImport}

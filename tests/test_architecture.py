@@ -24,7 +24,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "recipes": ("recipes",),
     "api": ("observing", "api"),
     "evaluation": ("evaluation", "scenes"),
-    "cli": ("options", "report", "assets", "fitting", "doctor", "evaluating", "eval_folder", "bench", "cli"),
+    "cli": ("options", "report", "assets", "fitting", "unwrap_command", "doctor", "evaluating", "eval_folder", "bench", "cli"),
 }
 RANK = {f"fitkit.{module}": rank for rank, layer in enumerate(LAYERS.values()) for module in layer}
 CLI = [f"fitkit.{module}" for module in LAYERS["cli"]]

@@ -1,0 +1,63 @@
+"""Checkpoints of a training run: any tree of arrays, with what the run must know to go on, in one safetensors file.
+
+Arrays come back with the bits and types they had, so that a run that was stopped goes on as if it had not been. Written as temp
+file and rename; a killed run leaves the last whole checkpoint.
+"""
+
+import json
+import pathlib
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from fitkit.errors import FitkitError
+from fitkit.files import write_bytes
+
+T = TypeVar("T")
+
+
+def save(path: pathlib.Path, tree: Any, *, notes: dict[str, Any]) -> pathlib.Path:
+    """Write a tree of arrays and JSON-able notes.
+
+    Raises:
+        FitkitError: `E_OUTPUT`, the file cannot be written.
+    """
+    arrays = {name: np.array(leaf, order="C") for name, leaf in _named(tree).items()}
+    return write_bytes(path, safetensors.numpy.save(arrays, metadata={"notes": json.dumps(notes)}))
+
+
+def notes_of(path: pathlib.Path) -> dict[str, Any]:
+    """The notes of a checkpoint.
+
+    Raises:
+        FitkitError: `E_DATA`, the file is missing or damaged.
+    """
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            return dict(json.loads(file.metadata()["notes"]))
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise FitkitError("E_DATA", f"the checkpoint {path} cannot be read ({error}); remove it to start anew") from error
+
+
+def restore(path: pathlib.Path, like: T) -> T:
+    """The tree of a checkpoint, in the structure of `like`.
+
+    Raises:
+        FitkitError: `E_DATA`, the file is missing, damaged, or holds other arrays.
+    """
+    try:
+        stored = safetensors.numpy.load_file(path)
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise FitkitError("E_DATA", f"the checkpoint {path} cannot be read ({error}); remove it to start anew") from error
+    wanted = _named(like)
+    if {name: (leaf.shape, leaf.dtype) for name, leaf in wanted.items()} != {
+            name: (leaf.shape, leaf.dtype) for name, leaf in stored.items()}:
+        raise FitkitError("E_DATA", f"the checkpoint {path} is of another network; remove it, or give the fields it was made with")
+    return jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(stored[name]) for name in wanted])
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
