@@ -17,6 +17,7 @@ from fitkit.models import generator as texture
 from fitkit.models.blaze import parameter_shapes, with_parameters
 
 TINY = texture.GeneratorConfig(size=16, latent=8, mapping=2, widest=6, budget=32, narrowest=4)
+synthesize = jax.jit(texture.synthesize, static_argnames="config")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_enlarging_is_bilinear(rng):
 
 def test_truncation_goes_to_the_mean_style(tiny):
     z = jax.random.normal(jax.random.key(5), (TINY.latent,))
-    style = partial(texture.mapping, tiny, z, config=TINY)
+    style = partial(jax.jit(texture.mapping, static_argnames="config"), tiny, z, config=TINY)
     mean = tiny["style_mean"]
     np.testing.assert_allclose(style(truncation=0.0), mean, atol=1e-6)
     np.testing.assert_allclose(style(truncation=0.25) - mean, 0.25 * (style() - mean), atol=1e-6)
@@ -84,12 +85,12 @@ def test_truncation_goes_to_the_mean_style(tiny):
 
 def test_maps_are_the_same_every_time_and_differ_between_styles_and_noises(tiny):
     w_plus = jax.random.normal(jax.random.key(6), (TINY.layers, TINY.latent))
-    draw = jax.jit(lambda parameters, w: texture.synthesize(parameters, w, config=TINY))
+    draw = partial(synthesize, config=TINY)
     first = draw(tiny, w_plus)
     assert first.shape == (16, 16, 3) and bool(jnp.all((first >= 0) & (first <= 1)))
     np.testing.assert_array_equal(first, draw(tiny, w_plus))
     noise = [1.0 - values for values in texture.fixed_noise(TINY)]
-    for other in (draw(tiny, w_plus + 0.5), texture.synthesize(tiny, w_plus, config=TINY, noise=noise)):
+    for other in (draw(tiny, w_plus + 0.5), synthesize(tiny, w_plus, config=TINY, noise=noise)):
         assert float(jnp.abs(first - other).max()) > 1e-3
 
 
@@ -100,7 +101,7 @@ def test_every_layer_of_styles_counts_and_its_gradient_is_true(tiny):
 
     @jax.jit
     def cost(w):
-        return jnp.sum((texture.synthesize(tiny, w, config=TINY) - goal) ** 2)
+        return jnp.sum((synthesize(tiny, w, config=TINY) - goal) ** 2)
 
     gradient = jax.jit(jax.grad(cost))(w_plus)
     assert bool(jnp.all(jnp.abs(gradient).max(axis=1) > 1e-5))
@@ -114,8 +115,8 @@ def test_a_grown_network_begins_with_the_maps_it_had(tiny):
     grown = texture.grown_parameters(jax.random.key(1), tiny, grown_config)
     assert {name: value.shape for name, value in grown.items()} == parameter_shapes(texture.Generator(grown_config))
     w = jax.random.normal(jax.random.key(2), (TINY.latent,))
-    before = texture.synthesize(tiny, jnp.broadcast_to(w, (TINY.layers, TINY.latent)), config=TINY)
-    after = texture.synthesize(grown, jnp.broadcast_to(w, (grown_config.layers, TINY.latent)), config=grown_config)
+    before = synthesize(tiny, jnp.broadcast_to(w, (TINY.layers, TINY.latent)), config=TINY)
+    after = synthesize(grown, jnp.broadcast_to(w, (grown_config.layers, TINY.latent)), config=grown_config)
     coded = linear_to_srgb(before)
     wanted = jax.nn.sigmoid(texture.doubled(jnp.log(coded / (1 - coded))[None])[0])
     np.testing.assert_allclose(linear_to_srgb(after), wanted, atol=2e-5)
@@ -124,7 +125,7 @@ def test_a_grown_network_begins_with_the_maps_it_had(tiny):
 def test_half_precision_is_near_the_whole(tiny):
     w_plus = jax.random.normal(jax.random.key(6), (TINY.layers, TINY.latent))
     half = dataclasses.replace(TINY, half=True)
-    made, wanted = (texture.synthesize(tiny, w_plus, config=config) for config in (half, TINY))
+    made, wanted = (synthesize(tiny, w_plus, config=config) for config in (half, TINY))
     np.testing.assert_allclose(made, wanted, atol=0.05)
     assert float(jnp.abs(made - wanted).max()) > 0
 

@@ -1,6 +1,5 @@
 """Training the texture generator: each term against explicit gradients, the adaptive rule, resuming bit by bit, learning."""
 
-import dataclasses
 import json
 
 import jax
@@ -16,7 +15,8 @@ from fitkit.recipes.train.augment import MOST, TARGET, adapted, augment, surenes
 from fitkit.recipes.train.texture_game import Game
 from fitkit.recipes.train.texture_generator import Stage, TextureTraining, latents_of, read_stages, reduced, train
 
-TINY = Game(generator=GeneratorConfig(size=8, latent=8, mapping=1, widest=6, budget=32, narrowest=4), penalty_every=3, path_every=0)
+TINY = Game(generator=GeneratorConfig(size=8, latent=8, mapping=1, widest=6, budget=32, narrowest=4), penalty_every=3, path_every=0,
+            average=20.0)
 
 
 def test_gradient_penalty_is_the_squared_gradient(rng):
@@ -170,8 +170,7 @@ def trained_distance(training, maps):
 
 @pytest.mark.parametrize("steps", [60, pytest.param(1500, marks=pytest.mark.slow)])
 def test_training_brings_samples_to_the_maps(tmp_path, steps):
-    game = dataclasses.replace(TINY, average=20.0)
-    start, maps = toy_run(tmp_path / "start", stages=("8:warm:1", "8:game:1"), game=game)
-    learned, _ = toy_run(tmp_path / "learned", stages=(f"8:warm:{steps}", f"8:game:{steps}"), game=game)
+    start, maps = toy_run(tmp_path / "start", stages=("8:warm:1", "8:game:1"))
+    learned, _ = toy_run(tmp_path / "learned", stages=(f"8:warm:{steps}", f"8:game:{steps}"))
     before, after = trained_distance(start, maps), trained_distance(learned, maps)
     assert after < (0.7 if steps < 1000 else 0.4) * before
