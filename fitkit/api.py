@@ -148,7 +148,7 @@ def fit_faces(
         size: side of the square crop the fit works on, pixels; even, at least 64.
         focal: focal length, photo pixels; without it EXIF's, or else estimated within bounds.
         intrinsics: known calibration matrix K [3, 3], photo pixels; square pixels, no skew. Rules over `focal`.
-        seed: kept with the result; the recipes of today draw nothing at random.
+        seed: of everything that the recipe draws at random; kept with the result.
         detector: "mediapipe" or "face-alignment".
         largest: stop after the largest face.
         **fields: other values for fields of the recipe.
@@ -167,7 +167,7 @@ def fit_faces(
     for number, face in enumerate(faces[:1] if largest else faces, start=1):
         begun = time.perf_counter()
         observation, back = observe(job.model, image, face, lens, job.size)
-        solution = jax.block_until_ready(job.recipe.function(job.model, observation, job.config))
+        solution = jax.block_until_ready(job.recipe.function(job.model, observation, job.config, **job.random()))
         timings = {"read": read - started, "detect": found - read, "fit": time.perf_counter() - begun}
         results.append(result_of(job.model, image, lens, observation, back, solution, timings=timings, **job.settings(),
                                  face=number if len(faces) > 1 and not largest else None))
@@ -186,6 +186,10 @@ class _Job:
     size: int
     seed: int
     detector: str
+
+    def random(self) -> dict[str, int]:
+        """What a recipe that draws at random is given besides."""
+        return {"seed": self.seed} if self.recipe.seeded else {}
 
     def settings(self) -> dict[str, Any]:
         """What a result says of how it was made."""
@@ -279,9 +283,9 @@ def _solve(group: list[_Waiting], size: int, together: bool, job: _Job) -> list[
     filled = [face.observation for face in group] + ([] if together else [group[-1].observation] * (size - len(group)))
     observations = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
     if together:
-        stacked = job.recipe.person(job.model, observations, job.config)
+        stacked = job.recipe.person(job.model, observations, job.config, **job.random())
     else:
-        stacked = job.recipe.batch(job.model, observations, jnp.arange(size) < len(group), job.config)
+        stacked = job.recipe.batch(job.model, observations, jnp.arange(size) < len(group), job.config, **job.random())
     stacked = jax.block_until_ready(stacked)
     return [jax.tree.map(lambda leaf, index=index: leaf[index], stacked) for index in range(len(group))]
 

@@ -25,6 +25,13 @@ def safe_normalize(x: Float[Array, "..."], *, axis: int = -1) -> Float[Array, ".
     return jnp.where(usable, x / jnp.sqrt(jnp.where(usable, squared, 1.0)), 0.0)
 
 
+def safe_norm(x: Float[Array, "..."], *, axis: int = -1) -> Float[Array, "..."]:
+    """Lengths along `axis`; the gradient of a zero vector's is zero, never NaN."""
+    squared = jnp.sum(x * x, axis=axis)
+    usable = squared > SHORTEST
+    return jnp.where(usable, jnp.sqrt(jnp.where(usable, squared, 1.0)), 0.0)
+
+
 def normalize_planes(xyz: Sequence[Float[Array, " N"]]) -> list[Float[Array, " N"]]:
     """`safe_normalize` of vectors given as three arrays, one per coordinate; no sum over an axis, which is slow on CPU."""
     x, y, z = xyz

@@ -19,12 +19,13 @@ from fitkit import camera as cameras
 from fitkit import pose as poses
 from fitkit.correspondence import contour_choice, correspond, ibug_points
 from fitkit.errors import FitkitError
-from fitkit.images import Photo, read_image, working_crop
+from fitkit.images import Photo, linear_to_srgb, quantize, read_image, working_crop
 from fitkit.landmarks import Landmarks
 from fitkit.morphable import points_on, shape
 from fitkit.recipes.state import FaceState, FocalPrior, Observation, Solution
 from fitkit.results import FitResult
 from fitkit.types import MorphableModel, SurfacePoints
+from fitkit.unwrapping import painted
 from fitkit.verdict import judge
 
 CROP_MARGIN = 1.55           # side of the crop over the longer side of the 68 points' box
@@ -137,7 +138,13 @@ def result_of(
     return FitResult(
         model=model, parameters=state.face, camera=camera, photo=image, status=status, reason=reason, losses=losses,
         focal_source=lens.source, landmarks_detected=detected.astype(np.float32), landmarks_fitted=fitted.astype(np.float32),
-        landmarks_mesh=np.asarray(mesh_points), warnings=image.warnings, detail=solution.detail, **settings)
+        landmarks_mesh=np.asarray(mesh_points), warnings=image.warnings, detail=solution.detail,
+        skin=None if solution.texture is None else _encoded_skin(model, state, solution.texture), **settings)
+
+
+def _encoded_skin(model: MorphableModel, state: FaceState, texture: Float[jax.Array, "s s 3"]) -> np.ndarray:
+    """A recipe's own texture as a result keeps it: full size, uint8 sRGB."""
+    return quantize(np.asarray(linear_to_srgb(painted(model, state.face.albedo, texture))), np.uint8)
 
 
 @jax.jit

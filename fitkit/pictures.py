@@ -161,15 +161,18 @@ def is_grey(photo: np.ndarray) -> bool:
     return bool(np.mean(few.max(-1) - few.min(-1)) < GREY_SPREAD)
 
 
-def make_albedo(model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray) -> np.ndarray:
+def make_albedo(
+    model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, *, skin: np.ndarray | None = None
+) -> np.ndarray:
     """The albedo map alone: sRGB in [0, 1], `[1024, 1024, 3]`; arguments as in `make`."""
     window, layers = _photo_layers(model, face, camera)
     depth = assemble([np.asarray(tile.depth) for tile in layers])
-    return _albedo(model, face, camera, photo, window, depth)
+    return _albedo(model, face, camera, photo, window, depth, skin)
 
 
 def make(
-    model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, *, relief: Relief | None = None
+    model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, *, relief: Relief | None = None,
+    skin: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """All pictures of one fitted face.
 
@@ -179,6 +182,7 @@ def make(
         camera: of the photo, in its pixels.
         photo: `[H, W, 3]` sRGB in [0, 1].
         relief: fine geometry; all but the albedo map shows it.
+        skin: albedo map `[1024, 1024, 3]`, sRGB in [0, 1], of a recipe that has one of its own; else the linear model is shown.
 
     Returns:
         overlay [H, W, 3], comparison, albedo [1024, 1024, 3] (sRGB in [0, 1]), normals [H, W, 3] (view frame, in [-1, 1]),
@@ -187,7 +191,8 @@ def make(
     window, layers = _photo_layers(model, face, camera)
     coarse = assemble([np.asarray(tile.depth) for tile in layers])
     layers = [emboss(tile, relief, window_camera(camera, place)) for tile, place in zip(layers, tiles(window), strict=True)]
-    lights = [lit(tile, tile.albedo, face.light) for tile in layers]
+    lights = [lit(tile, tile.albedo, face.light) if skin is None else lit_texture(tile, jnp.asarray(skin), face.light)
+              for tile in layers]
     colour = assemble([np.asarray(tile) for tile in lights])
     opacity, depth, normals = (assemble([np.asarray(getattr(tile, name)) for tile in layers])
                                for name in ("face", "depth", "normals"))
@@ -195,7 +200,7 @@ def make(
         colour = np.repeat(colour.mean(-1, keepdims=True), 3, -1)
     colour, opacity, place = halve(colour, opacity, window)
     overlay = paste(photo.copy(), colour, place, opacity=opacity)
-    albedo = _albedo(model, face, camera, photo, window, coarse)
+    albedo = _albedo(model, face, camera, photo, window, coarse, skin)
     return {
         "overlay": overlay, "albedo": albedo,
         "comparison": comparison_sheet(photo, overlay, albedo, model, face, camera, relief),
@@ -211,7 +216,8 @@ def _photo_layers(model: MorphableModel, face: FaceParameters, camera: Camera) -
 
 
 def _albedo(
-    model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, window: Window, depth: np.ndarray
+    model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, window: Window, depth: np.ndarray,
+    skin: np.ndarray | None,
 ) -> np.ndarray:
     # read from a window of one size: a smaller one is continued to the right and below, a larger one is reduced
     square = Window(corner=window.corner, side=UNWRAPPED, scale=window.scale * max(1.0, window.side / UNWRAPPED))
@@ -223,4 +229,5 @@ def _albedo(
     border = jnp.stack([-corner, jnp.array([width, height]) - corner]) / square.scale
     return np.asarray(complete_albedo(
         jnp.asarray(cut(photo, square)), jnp.asarray(seen), border, model, face, window_camera(camera, square),
-        face_region(model, parts=PHOTO_PARTS), jnp.asarray(is_grey(photo)), jnp.asarray(square.scale < 1)))
+        face_region(model, parts=PHOTO_PARTS), jnp.asarray(is_grey(photo)), jnp.asarray(square.scale < 1),
+        paint=None if skin is None else srgb_to_linear(jnp.asarray(skin))))

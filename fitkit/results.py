@@ -13,6 +13,10 @@ and of a recipe that refines the geometry (then normals.png and depth.npy are of
     mesh_detailed.glb     the head subdivided and displaced, expression applied, metres
     displacement.png      displacement along the normals in UV, 16 bits; fit.json says how many millimetres a step is
 
+and of a recipe with a texture of its own, such as `ganfit` (albedo.png is then that texture with the photo's detail):
+
+    skin.png              the recipe's UV albedo, sRGB
+
 A folder is written beside its place and renamed into it, so it is complete or absent. `load` gives the same result back,
 bit for bit; it reads JSON, safetensors and PNG, none of which can carry code.
 """
@@ -44,6 +48,7 @@ from fitkit.types import Camera, Detail, FaceParameters, Mesh, MorphableModel
 
 OUTPUTS = ("params", "mesh", "pictures", "all")
 DETAIL = "detail.safetensors"
+SKIN = "skin.png"
 _POINTS = ("landmarks_detected", "landmarks_fitted", "landmarks_mesh")
 _LARGEST_FILE = 256 * 2**20      # bytes; nothing that a fit writes comes near
 
@@ -72,6 +77,7 @@ class FitResult:
     landmarks_mesh: np.ndarray                 # [68, 3] mm, head frame, the frame of mesh.obj
     warnings: tuple[str, ...] = ()
     detail: Detail | None = None               # per pixel of the working crop; of a recipe that refines the geometry
+    skin: np.ndarray | None = None             # UV albedo [S, S, 3], uint8 sRGB, of a recipe with a texture of its own
     albedo_map: np.ndarray | None = None       # uint8 sRGB [S, S, 3] read from disk; ask `texture` for it
 
     def mesh(self) -> Mesh:
@@ -87,7 +93,8 @@ class FitResult:
         Raises:
             FitkitError: E_RESULT where the result was loaded and its photo has gone.
         """
-        return pictures.make(self.model, self.parameters, self.camera, self._photo_pixels(), relief=self.relief)
+        return pictures.make(self.model, self.parameters, self.camera, self._photo_pixels(), relief=self.relief,
+                             skin=self._skin())
 
     @cached_property
     def relief(self) -> Relief | None:
@@ -102,7 +109,7 @@ class FitResult:
         if "pictures" in self.__dict__:
             albedo = self.pictures["albedo"]
         else:   # alone it costs a fraction of all the pictures
-            albedo = pictures.make_albedo(self.model, self.parameters, self.camera, self.photo.pixels)
+            albedo = pictures.make_albedo(self.model, self.parameters, self.camera, self.photo.pixels, skin=self._skin())
         return (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
 
     def render(
@@ -150,6 +157,8 @@ class FitResult:
             arrays = safetensors.numpy.save(_arrays(self))
             if "params" in chosen:
                 files.write_bytes(new / "params.safetensors", arrays)
+                if self.skin is not None:
+                    images.write_image(new / SKIN, self.skin)
                 if self.detail is not None:
                     files.write_bytes(new / DETAIL, safetensors.numpy.save(_named(self.detail)))
             written = sorted(path.name for path in new.iterdir())
@@ -159,6 +168,9 @@ class FitResult:
             text = record.compose(self, head_digest(self.model), sums, written)
             files.write_bytes(new / record.NAME, text.encode())
         return folder
+
+    def _skin(self) -> np.ndarray | None:
+        return None if self.skin is None else self.skin.astype(np.float32) / 255
 
     def _photo_pixels(self) -> np.ndarray:
         if self.photo.pixels.size:
@@ -203,7 +215,8 @@ def load(folder: str | Path, *, load_head: Callable[[str], MorphableModel]) -> F
     except (KeyError, ValueError) as error:
         raise record.damaged(folder, f"params.safetensors does not fit the head: {error}") from error
     return FitResult(
-        model=model, parameters=parameters, camera=camera, albedo_map=_read_albedo(folder, facts.files),
+        model=model, parameters=parameters, camera=camera, albedo_map=_read_map(folder, "albedo.png", facts.files),
+        skin=_read_map(folder, SKIN, facts.files),
         detail=_read_detail(folder, facts), **points, **facts.rest
     )
 
@@ -280,11 +293,11 @@ def _read_arrays(folder: Path, digest: str, *, name: str = "params.safetensors")
         raise record.damaged(folder, f"{name}: {error}") from error
 
 
-def _read_albedo(folder: Path, written: Sequence[str]) -> np.ndarray | None:
-    if "albedo.png" not in written:
+def _read_map(folder: Path, name: str, written: Sequence[str]) -> np.ndarray | None:
+    if name not in written:
         return None
     try:
-        pixels = images.read_image(folder / "albedo.png").pixels
+        pixels = images.read_image(folder / name).pixels
     except FitkitError as error:
         raise record.damaged(folder, error.message) from error
     return (pixels * 255 + 0.5).astype(np.uint8)

@@ -82,7 +82,7 @@ shade_planes.defvjp(_shade_forward, _shade_backward)
 
 
 def phong(albedo: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], view_direction: Float[Array, "*n 3"],
-          light_direction: Float[Array, "3"], *, ambient: ArrayLike = 0.3, diffuse: ArrayLike = 0.7,
+          light_direction: Float[Array, "*#n 3"], *, ambient: ArrayLike = 0.3, diffuse: ArrayLike = 0.7,
           specular: ArrayLike = 0.1, shininess: ArrayLike = 10.0) -> Float[Array, "*n 3"]:
     """Phong's reflection of one distant white light (Phong 1975), linear RGB.
 
@@ -90,7 +90,7 @@ def phong(albedo: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], view_dire
         albedo: linear RGB; colours the ambient and the diffuse part, not the highlight.
         normals: unit normals.
         view_direction: unit directions from the surface to the viewer, or one for all.
-        light_direction: unit direction from the surface to the light.
+        light_direction: unit directions from the surface to the light, or one for all.
         ambient: intensity of the light from everywhere, a number or one per channel.
         diffuse: intensity of the Lambertian part.
         specular: intensity of the highlight.
@@ -107,14 +107,15 @@ def phong(albedo: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], view_dire
 
 def light_from_direction(direction: Float[Array, "3"], *, ambient: ArrayLike = 0.4,
                          strength: ArrayLike = 0.6) -> Float[Array, "9 3"]:
-    """Nine SH coefficients per channel of ambient light plus one distant white light, the cosine lobe up to its second band.
+    """Nine SH coefficients per channel of ambient light plus one distant light, the cosine lobe up to its second band.
 
-    A white surface facing the light comes out near `ambient + strength` (the three-band lobe is exact to 7 %).
+    A white surface facing the light comes out near `ambient + strength` (the three-band lobe is exact to 7 %); each is one number
+    or one per channel.
     """
     direction = safe_normalize(jnp.asarray(direction))
     lobe = jnp.asarray([jnp.pi] + [2 * jnp.pi / 3] * 3 + [jnp.pi / 4] * 5, direction.dtype)   # clamped cosine, per band
-    everywhere = jnp.zeros(9, direction.dtype).at[0].set(ambient / _C0)
-    return jnp.broadcast_to((everywhere + strength * lobe * sh_basis(direction))[:, None], (9, 3))
+    everywhere = jnp.zeros((9, 3), direction.dtype).at[0].set(jnp.asarray(ambient) / _C0)
+    return everywhere + (lobe * sh_basis(direction))[:, None] * jnp.broadcast_to(jnp.asarray(strength), (1, 3))
 
 
 def _basis(x: Float[Array, "..."], y: Float[Array, "..."], z: Float[Array, "..."], bands: int) -> list[Float[Array, "..."]]:

@@ -23,7 +23,8 @@ MIRRORED = 3.0            # mm: texels that mirror each other on the mean head d
 
 def complete_albedo(
     photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], border: Float[Array, "2 2"], model: MorphableModel,
-    face: FaceParameters, camera: Camera, region: Float[Array, " V"], grey: Bool[Array, ""], doubled: Bool[Array, ""],
+    face: FaceParameters, camera: Camera, region: Float[Array, " V"], grey: Bool[Array, ""], doubled: Bool[Array, ""], *,
+    paint: Float[Array, "1024 1024 3"] | None = None,
 ) -> Float[Array, "1024 1024 3"]:
     """Albedo map, sRGB in [0, 1].
 
@@ -37,11 +38,25 @@ def complete_albedo(
         region: per vertex, how much of the photo to take, in [0, 1].
         grey: the photo is black and white: brightness is taken from it, colour from the model.
         doubled: the window shows every pixel of the photo twice as wide and high; it is smoothed.
+        paint: an albedo map to lay the photo's detail over, linear RGB; without it the head's linear model.
     """
     layout = _layout(model)
     texels = _texels(model, face, camera, region, layout)
+    if paint is not None:
+        texels = texels.at[..., 6:9].set(paint)
     seen, trust = _look_up(photo, depth, border, texels, camera, doubled)
     return albedo_map(texels, layout, seen, trust, grey)
+
+
+def painted(model: MorphableModel, albedo: Float[Array, " A"], skin: Float[Array, "s s 3"]) -> Float[Array, "1024 1024 3"]:
+    """An albedo map of any size brought to full size, linear RGB in [0, 1]; what is not skin in the linear model's colours.
+
+    Vertices of eyes and teeth stand closer together than the texels of a small map.
+    """
+    texels = kept_fragments(model, TEXTURE)
+    own = values_of_fragments(texels, model.triangles, model_albedo(model, albedo))
+    is_skin = (model.part == model.part_names.index("skin"))[jnp.maximum(texels.triangle, 0)] | (texels.triangle < 0)
+    return jnp.clip(jnp.where(is_skin[..., None], jax.image.resize(skin, own.shape, "cubic"), own), 0.0, 1.0)
 
 
 _layouts: list[tuple[Array, Layout]] = []      # of the heads last used, by their texture coordinates

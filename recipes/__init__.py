@@ -8,13 +8,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from jaxtyping import Array, Bool
-
-from fitkit.recipes import inverse_rendering, landmarks
+from fitkit.recipes import ganfit, inverse_rendering, landmarks
+from fitkit.recipes.ganfit import GanfitConfig
 from fitkit.recipes.inverse_rendering import InverseRenderingConfig
 from fitkit.recipes.landmarks import LandmarkConfig
-from fitkit.recipes.state import Observation, Solution
-from fitkit.types import MorphableModel
+from fitkit.recipes.state import Solution
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,11 +20,12 @@ class Recipe:
     """One way to fit a face."""
 
     config: type[Any]                                                      # frozen dataclass of documented fields
-    function: Callable[[MorphableModel, Observation, Any], Solution]       # one face
-    batch: Callable[[MorphableModel, Observation, Bool[Array, " B"], Any], Solution]       # stacked faces; those True are fitted
-    person: Callable[[MorphableModel, Observation, Any], Solution]         # stacked photos of one person
+    function: Callable[..., Solution]      # (model, observation, config) of one face
+    batch: Callable[..., Solution]         # (model, observations, active, config) of stacked faces; active ones are fitted
+    person: Callable[..., Solution]        # (model, observations, config) of stacked photos of one person
     summary: str
     paper: str
+    seeded: bool = False                   # the three draw at random and take `seed`
 
 
 RECIPES: dict[str, Recipe] = {
@@ -35,6 +34,10 @@ RECIPES: dict[str, Recipe] = {
         person=inverse_rendering.solve_person,
         summary="shape, expression, albedo, light and pose from the photo's colours and points; wrinkles from its shading",
         paper="Guo et al. 2018, Section V"),
+    "ganfit": Recipe(
+        config=GanfitConfig, function=ganfit.solve, batch=ganfit.solve_batch, person=ganfit.solve_person,
+        summary="a likeness: texture from a generator, shape and texture by an identity network; a quarter of a minute",
+        paper="Gecer et al. 2019 (GANFIT), Sections 3 and 4.1", seeded=True),
     "landmarks": Recipe(
         config=LandmarkConfig, function=landmarks.solve, batch=landmarks.solve_batch, person=landmarks.solve_person,
         summary="pose, shape and expression from the detected points alone; fastest, no colours",

@@ -61,6 +61,7 @@ class Solution:
     state: FaceState
     losses: dict[str, Float[Array, ""]]    # by the term's name
     detail: Detail | None = None           # of the recipes that look at single pixels
+    texture: Float[Array, "T T 3"] | None = None       # albedo map, linear RGB, of the recipes that have one of their own
 
 
 def sizes(state: FaceState) -> tuple[int, int, int, int, int]:

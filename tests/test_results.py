@@ -25,14 +25,14 @@ MODEL = tiny_head()
 MADE = ("overlay", "comparison", "normals")
 
 
-def stand_in_pictures(model, parameters, camera, photo, *, relief=None):
+def stand_in_pictures(model, parameters, camera, photo, *, relief=None, skin=None):
     """In place of pictures.make, which has tests of its own and needs a real head and seconds of compilation."""
     random = np.random.default_rng(1)
     small = {name: random.random((8, 8, 3), np.float32) for name in MADE}
     return small | {"albedo": stand_in_albedo(), "depth": random.random(photo.shape[:2], np.float32)}
 
 
-def stand_in_albedo(*_):
+def stand_in_albedo(*_, **__):
     return np.random.default_rng(4).random((32, 32, 3), np.float32)
 
 

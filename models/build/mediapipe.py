@@ -14,6 +14,7 @@ import pathlib
 import re
 import struct
 import zipfile
+from typing import Any
 
 import numpy as np
 from flax import nnx
@@ -33,7 +34,7 @@ SHA256 = {
     MESH: "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
     MESH_V2: "bc5ee5de06d8c3a5465c3155227615b164480a52105a2b3df5748250ab4d914f",
 }
-FLOATS = {0: np.dtype("<f4"), 1: np.dtype("<f2")}      # tensor types of the schema
+FLOATS: dict[int, np.dtype[Any]] = {0: np.dtype("<f4"), 1: np.dtype("<f2")}      # tensor types of the schema
 
 
 def read_member(wheel: pathlib.Path, name: str) -> bytes:
@@ -164,7 +165,8 @@ def mesh_v2_parameters(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray
 
     A tensor that several layers were folded into carries all their names; the first says whose it is, the number of axes what.
     """
-    parts, slopes = {}, {}
+    parts: dict[tuple[str, bool], np.ndarray] = {}
+    slopes: dict[int, np.ndarray] = {}
     for name, value in constants.items():
         first = name.partition(";")[0]
         if slope := re.search(r"PreLU_(\d+)/", first):
@@ -184,9 +186,9 @@ def mesh_v2_parameters(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray
                   f"{place}.kernel": parts[f"blaze_block_{index}/conv1", True][:, 0, 0].T,
                   f"{place}.bias": parts[f"blaze_block_{index}/conv1", False],
                   f"{place}.inner_slope": slopes[within], f"{place}.slope": slopes[after]}
-    for place, layer in (("squeeze", "conv_head"), ("output", "conv_landmarks")):
-        kernel = parts[layer, True]
-        found |= {f"{place}.kernel": kernel.reshape(len(kernel), -1).T, f"{place}.bias": parts[layer, False]}
+    for place, source in (("squeeze", "conv_head"), ("output", "conv_landmarks")):
+        kernel = parts[source, True]
+        found |= {f"{place}.kernel": kernel.reshape(len(kernel), -1).T, f"{place}.bias": parts[source, False]}
     return found
 
 

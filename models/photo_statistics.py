@@ -1,0 +1,54 @@
+"""How people stand before cameras, and in what light: Gaussians fitted to photos, and random draws from them.
+
+Table: `weights/photo_statistics.safetensors`, made by `python -m tests.photo_statistics`; the card beside it tells from what.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from jaxtyping import Array, Float
+
+from fitkit.models.blaze import WEIGHTS
+
+PATH = WEIGHTS / "photo_statistics.safetensors"
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gaussian:
+    """A normal distribution; `factor @ factor.T` is its covariance."""
+
+    mean: Float[Array, " n"]
+    factor: Float[Array, "n n"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PhotoStatistics:
+    """Cameras (yaw and pitch in degrees, log distance in mm) and lights (spherical harmonics `[9, 3]`, row by row)."""
+
+    camera: Gaussian
+    light: Gaussian
+
+
+@functools.cache
+def load_photo_statistics() -> PhotoStatistics:
+    """The shipped table, read once."""
+    table = safetensors.numpy.load_file(PATH)
+    return PhotoStatistics(**{name: _gaussian(table[f"{name}_mean"], table[f"{name}_covariance"]) for name in ("camera", "light")})
+
+
+def draw(key: Array, gaussian: Gaussian) -> Float[Array, " n"]:
+    """One random vector."""
+    return gaussian.mean + gaussian.factor @ jax.random.normal(key, gaussian.mean.shape)
+
+
+def _gaussian(mean: np.ndarray, covariance: np.ndarray) -> Gaussian:
+    # of few faces the covariance has zero eigenvalues, which Cholesky does not take
+    values, vectors = np.linalg.eigh(covariance.astype(np.float64))
+    factor = vectors * np.sqrt(np.maximum(values, 0.0))
+    return Gaussian(mean=jnp.asarray(mean), factor=jnp.asarray(factor, jnp.float32))
