@@ -41,6 +41,7 @@ OUTLINES = (((17, 18, 19, 20, 21), 8.0), ((22, 23, 24, 25, 26), 8.0), ((36, 37, 
             ((42, 43, 44, 45, 46, 47, 42), 4.0), ((48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 48), 4.0),
             ((31, 32, 33, 34, 35), 4.0))
 FADE = 4.0                     # mm over which skin comes to count beyond that
+CROP_FADE = 8.0                # the same from the crop's border
 LEAST_FACING = (0.2, 0.45)     # cosines of normal and line of sight between which a pixel comes to count fully
 LEAST_COLOUR = 0.03            # sRGB; in the dark a gain says nothing
 LEAST_MASK = 0.05              # a pixel that counts less is left out
@@ -152,6 +153,12 @@ def blur(planes: Float[Array, "*n S S"], deviation: Float[Array, ""]) -> Float[A
     return kernel @ planes @ kernel
 
 
+def fade(size: int, scale: Float[Array, ""]) -> Float[Array, "S S"]:
+    """From 0 at the crop's border to 1 further in: a forehead that the crop cuts off keeps no edge there."""
+    inwards = jnp.minimum(jnp.arange(size), jnp.arange(size)[::-1]) / (CROP_FADE * scale)
+    return jnp.clip(jnp.minimum(inwards[:, None], inwards), 0.0, 1.0)
+
+
 def relight(surface: Surface, light: Float[Array, "9 3"], photo: Float[Array, "S S 3"]) -> Float[Array, "9 3"]:
     """The light refitted to the skin seen, shape and albedo held: reweighted ridge regression, linear colours.
 
@@ -188,7 +195,8 @@ def compare(surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], co
     mix = colour_mix(photo)
     light = relight(surface, state.face.light, photo)
     rendered = render(surface, light, mix, surface.slopes)
-    skin_seen = jnp.where(usable & (jnp.min(rendered, 0) > LEAST_COLOUR), surface.mask, 0.0)
+    skin_seen = surface.mask * fade(photo.shape[0], state.pose.scale)
+    skin_seen = jnp.where(usable & (jnp.min(rendered, 0) > LEAST_COLOUR), skin_seen, 0.0)
     # colours relative to the face's own, so that dark skin folds as deep as light skin
     level = jnp.sum(skin_seen * jnp.mean(target, 0)) / jnp.maximum(jnp.sum(skin_seen), 1.0)
     target, rendered = (plane / jnp.maximum(level, LEAST_COLOUR) for plane in (target, rendered))

@@ -153,6 +153,14 @@ def test_detail_is_consistent():
     assert inside.mean() > 0.15 and not (inside & ~seen).any()
 
 
+def test_skin_at_the_crops_border_counts_for_nothing():
+    """Two pixels to the millimetre: a forehead that is cut off comes to count over 8 mm."""
+    found = np.asarray(refinement.fade(64, jnp.float32(2.0)))
+    distance = np.abs(np.arange(64) - 31.5)
+    expected = [[np.clip((31.5 - max(x, y)) / 16, 0, 1) for x in distance] for y in distance]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_a_wrong_light_moves_skin_little():
     """An error of the light is refitted, what is left of it taken up by the gain; it becomes no displacement."""
     case = wrinkled(2, 128)
