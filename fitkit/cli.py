@@ -26,6 +26,7 @@ from fitkit.options import (
     Bench,
     Command,
     Doctor,
+    EvalAblation,
     EvalFolder,
     EvalSynthetic,
     Fit,
@@ -212,6 +213,10 @@ def _dispatch(options: Command, fields: dict[str, Any], speech: Report) -> int:
         from fitkit.eval_folder import run_eval_folder
 
         return run_eval_folder(options, speech)
+    if isinstance(options, EvalAblation):
+        from fitkit.evaluating import run_ablation
+
+        return run_ablation(options, speech)
     if isinstance(options, Bench):
         from fitkit.bench import run_bench
 

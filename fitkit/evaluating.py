@@ -1,4 +1,7 @@
-"""`fitkit eval synthetic`: reads the options, runs the measurement, prints its table, writes its files. Work: `evaluation`."""
+"""`fitkit eval synthetic` and `eval ablation`: read the options, run the measurement, print its table, write its files.
+
+The work is done in `evaluation`.
+"""
 
 import dataclasses
 import json
@@ -7,7 +10,7 @@ from typing import Any
 
 from fitkit import configuration, device, files, report
 from fitkit.errors import FitkitError
-from fitkit.options import EvalSynthetic
+from fitkit.options import EvalAblation, EvalSynthetic
 from fitkit.report import Report
 
 
@@ -45,6 +48,43 @@ def run_synthetic(options: EvalSynthetic, speech: Report) -> int:
         title = f"{options.split} split, {len(plan.seeds)} subjects, recipe {options.recipe}, head {options.head}"
         files.write_bytes(options.page, page.compose(title, text, rows))
     return 0
+
+
+def run_ablation(options: EvalAblation, speech: Report) -> int:
+    """Fit photos with one term left out at a time, print the table, and return the exit status.
+
+    Raises:
+        FitkitError: E_USAGE, E_FIELD, E_DATA (no such judge), E_OUTPUT, E_NOFILE.
+    """
+    if not options.photo:
+        raise FitkitError("E_USAGE", "no photo was named; write for example fitkit eval ablation photos/ --sheet ablation.png")
+    device.select_device(options.general.device)
+    device.keep_compiled_programs()
+    from fitkit import images
+    from fitkit.evaluation import ablation
+    from fitkit.models.identity import load_identity
+
+    for name in options.variants:
+        configuration.check_choice(name, ablation.VARIANTS, code="E_USAGE", what="variant")
+    variants = options.variants or tuple(ablation.VARIANTS)
+    judge, fields = load_identity(name=options.judge), configuration.parse_assignments(options.set)
+    photos = images.find_photos(options.photo)
+    failed: list[str] = []
+
+    def fail(error: FitkitError, name: str) -> None:
+        failed.append(name)
+        speech.error(error.code, error.message)
+
+    with report.progress(speech, len(photos) * len(variants)) as (_, turn):
+        found, windows = ablation.run(photos, judge, fields, variants=variants, turn=turn, fail=fail)
+    if found:
+        print(ablation.table(found))
+    if options.sheet and found:
+        images.write_image(options.sheet, ablation.sheet(found, windows))
+    if options.json:
+        kept = [{key: value for key, value in dataclasses.asdict(each).items() if key != "picture"} for each in found]
+        files.write_bytes(options.json, json.dumps({"judge": options.judge, "fields": fields, "fits": kept}, indent=1).encode())
+    return 1 if failed else 0
 
 
 def _choices(options: EvalSynthetic) -> dict[str, Any]:

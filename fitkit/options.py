@@ -233,6 +233,33 @@ class EvalFolder:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalAblation:
+    """Leave one term of recipe ganfit out at a time, fit your photos, and see what each brings (GANFIT, Fig. 5).
+
+    Likeness is the cosine between photo and rendering by an identity network. The one the fit uses judges itself too kindly: import
+    another with `fitkit assets import identity` and name it with --judge.
+
+    Examples:
+      fitkit eval ablation photos/ --sheet ablation.png
+      fitkit eval ablation photos/ --judge arcface --variants "all terms" "linear texture" inverse_rendering
+    """
+
+    photo: Annotated[Positional[tuple[str, ...]], arg(metavar="PHOTO...", help_behavior_hint="")] = ()
+    """Photos, or directories of photos; the largest face of each is fitted."""
+    judge: Annotated[str, arg(metavar="NAME")] = "embedded"
+    """Identity network that measures the likeness."""
+    variants: Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="")] = ()
+    """Which variants, by the names of the table. Without it: all of them, which takes minutes for each photo."""
+    set: Annotated[Words, arg(metavar="FIELD=VALUE")] = ()
+    """Another value for a field of recipe ganfit, in all variants. (repeatable)"""
+    sheet: Annotated[str | None, arg(metavar="FILE.png", help_behavior_hint="")] = None
+    """Write a picture with a row for each photo: the photo, then the variants."""
+    json: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Write every fit's measures to this file."""
+    general: OmitArgPrefixes[General] = General()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Bench:
     """Measure how fast fitkit is on this machine, beside DEODR where it is installed, and print a table.
 
@@ -280,8 +307,9 @@ class AssetsImport:
     general: OmitArgPrefixes[General] = General()
 
 
-Command = Fit | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | Bench | AssetsImport
+Command = Fit | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation | Bench | AssetsImport
 # a name of two words is a command of a group
 COMMANDS: dict[str, type[Command]] = {
     "fit": Fit, "unwrap": Unwrap, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes,
-    "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "bench": Bench, "assets import": AssetsImport}
+    "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval ablation": EvalAblation, "bench": Bench,
+    "assets import": AssetsImport}
