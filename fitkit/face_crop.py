@@ -85,4 +85,4 @@ def samples_for(points: Float[np.ndarray, "5 2"]) -> int:
     """Samples along a side that `align` needs so that no pixel of the image is skipped; at most 16."""
     spread = np.asarray(points, np.float64)
     extent = math.sqrt(float(((spread - spread.mean(0)) ** 2).sum() / ((TEMPLATE - TEMPLATE.mean(0)) ** 2).sum()))
-    return min(max(math.ceil(extent), 1), 16)
+    return min(max(math.ceil(extent - 0.05), 1), 16)
