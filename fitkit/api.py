@@ -83,16 +83,17 @@ def fit(photo: PhotoLike, **options: Any) -> FitResult: ...
 
 
 @overload
-def fit(photo: Sequence[PhotoLike], *, same_person: bool, **options: Any) -> list[FitResult | FitkitError]: ...
+def fit(photo: Sequence[PhotoLike], *, same_person: bool = True, **options: Any) -> list[FitResult | FitkitError]: ...
 
 
-def fit(photo: PhotoLike | Sequence[PhotoLike], *, same_person: bool = False, **options: Any) -> Any:
+def fit(photo: PhotoLike | Sequence[PhotoLike], *, same_person: bool | None = None, **options: Any) -> Any:
     """Fit a 3D face to the largest face of a photo, or one person to several photos.
 
     Args:
-        photo: an image file, or an array `[height, width, 3]`: uint8, or floats in [0, 1] (sRGB); with `same_person` a list.
-        same_person: the photos show one person, who has one identity and one albedo in all of them; expression, pose, light
-            and lens are each photo's own. Each number of photos compiles once.
+        photo: an image file, or an array `[height, width, 3]`: uint8, or floats in [0, 1] (sRGB); or a list of them that show one
+            person, who has one identity and one albedo in all of them; expression, pose, light and lens are each photo's own. Each
+            number of photos compiles once.
+        same_person: True for a list says the same aloud; False is refused there: different people are for `fit_batch`.
         **options: as in `fit_faces`; of several photos, as in `fit_batch`.
 
     Returns:
@@ -106,9 +107,9 @@ def fit(photo: PhotoLike | Sequence[PhotoLike], *, same_person: bool = False, **
         if same_person:
             raise FitkitError("E_USAGE", "same_person=True is for a list of photos; give one, or leave it out")
         return fit_faces(photo, largest=True, **options)[0]
-    if not same_person:
-        raise FitkitError("E_USAGE", "fit takes one photo, or several of one person with same_person=True; for photos of different "
-                          "people there is fit_batch")
+    if same_person is False:
+        raise FitkitError("E_USAGE", "fit takes one photo, or several of one person; for photos of different people there is "
+                          "fit_batch")
     return _fit_several(photo, together=True, **options)
 
 

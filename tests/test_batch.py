@@ -91,10 +91,10 @@ def test_photos_that_cannot_be_fitted_are_entries_of_their_own():
 def test_several_photos_of_one_person():
     photo = fitkit.fit(ASTRONAUT, recipe="landmarks").photo.pixels
     first, lost, second = fitkit.fit([ASTRONAUT, np.zeros((80, 80, 3), np.float32), np.ascontiguousarray(photo[:, 40:])],
-                                     recipe="landmarks", same_person=True)
+                                     recipe="landmarks")
     assert isinstance(lost, FitkitError) and first.status == second.status == "converged"
     np.testing.assert_array_equal(first.parameters.identity, second.parameters.identity)
-    for wrong in ({"photo": [ASTRONAUT]}, {"photo": ASTRONAUT, "same_person": True}):
+    for wrong in ({"photo": [ASTRONAUT], "same_person": False}, {"photo": ASTRONAUT, "same_person": True}):
         with pytest.raises(FitkitError) as error:
             fitkit.fit(**wrong)
         assert error.value.code == "E_USAGE"

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 
 from fitkit import pose as poses
 from fitkit import subdivision
-from fitkit.correspondence import contour_choice, correspond
+from fitkit.correspondence import contour_choice, correspond, expected_bias
 from fitkit.geometry import rotation_from_euler, safe_normalize, vertex_normals
 from fitkit.images import linear_to_srgb
 from fitkit.models.heads import makehuman
@@ -233,14 +233,14 @@ def measure(case: Case, detail: Detail) -> Row:
 
 
 def fitted(case: Case, seed: int) -> Solution:
-    """Stages 1 and 2 on a case, from noisy points and a lens known to a tenth."""
+    """Stages 1 and 2 on a case, from points as the detector sees them, with noise, and a lens known to a tenth."""
     model, state, size = case.model, case.state, len(case.photo)
     random = np.random.default_rng(seed)
     pixels = poses.project_view(state.pose, poses.turn(state.pose, shape(model, state.face.identity, state.face.expression)))
     centre = jnp.mean(points_on(model.landmarks, model.triangles, pixels)[27:36], 0)
     jaw = points_on(contour_choice(model, pixels, centre), model.triangles, pixels)
     ibug = jnp.concatenate([jaw, points_on(model.landmarks, model.triangles, pixels)[17:]])
-    dense = points_on(model.dense, model.triangles, pixels)
+    dense = points_on(model.dense, model.triangles, pixels) + expected_bias(state.pose, model.dense_bias)
     ibug, dense = (points + jnp.asarray(random.normal(0, 0.002 * size, points.shape), jnp.float32) for points in (ibug, dense))
     focal = FocalPrior(mean=state.pose.log_focal + float(random.normal(0, 0.1)), deviation=jnp.float32(0.15), room=jnp.float32(0.5))
     seen = Observation(crop=jnp.asarray(case.photo), seen=correspond(model, dense, ibug), ibug=ibug, focal=focal,
