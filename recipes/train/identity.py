@@ -68,11 +68,11 @@ class Schedule:
     views: int = 8
     batch: int = 64
     apart: int = 400
-    steps: int = 1550
+    steps: int = 1650
     rate: float = 2e-3
     margin: float = 0.35
     scale: float = 30.0
-    weight_margin: float = 0.3
+    weight_margin: float = 0.1
     weight_maps: float = 0.5
     weight_vector: float = 4.0
     weight_relation: float = 2.0
