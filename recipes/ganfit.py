@@ -71,7 +71,7 @@ class GanfitConfig:
     weight_shape: float = 0.5
     weight_light: float = 0.01
     weight_style: float = 0.0
-    iterations: int = 100
+    iterations: int = 150
     rate: float = 0.01
     expression_deviation: float = 0.5
 
