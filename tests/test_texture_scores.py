@@ -22,7 +22,7 @@ def test_sliced_wasserstein_is_zero_for_the_same_maps_and_grows_with_a_shift(rng
     near, far = distance(other, maps), distance(other + 1.0, maps)
     assert 0 < near[16] < far[16] and abs(near[32] - far[32]) < 1e-4    # brightness is in the coarsest level alone
     blurred = np.repeat(np.repeat(other.reshape(20, 16, 2, 16, 2, 3).mean(axis=(2, 4)), 2, axis=1), 2, axis=2)
-    assert distance(blurred, maps)[32] > 2 * near[32]
+    assert distance(blurred, maps)[32] > 1.3 * near[32]
 
 
 def test_errors_by_hand():
@@ -31,8 +31,9 @@ def test_errors_by_hand():
     covered = np.ones((4, 4), bool)
     found = scores.errors(np.zeros_like(wanted), wanted, covered)
     assert found["L1"] == 0.25 and np.isclose(found["gradient"], 0.5 / 3 / 2) and found["sharpness"] == 0
-    covered[:, 2:] = False
-    assert scores.errors(np.zeros_like(wanted) + wanted, wanted + 0.1, covered)["L1"] > 0.09
+    covered[:, 3:] = False
+    found = scores.errors(np.zeros_like(wanted), wanted, covered)       # the column outside the layout does not count
+    assert np.isclose(found["L1"], 0.5 / 3) and np.isclose(found["gradient"], 0.25 / 2)
 
 
 def test_principal_components_give_back_what_they_span(rng):

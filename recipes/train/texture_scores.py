@@ -6,7 +6,6 @@ samples, each with its nearest training map, ways between two latents, and the p
 """
 
 import dataclasses
-import functools
 import json
 import pathlib
 
@@ -96,30 +95,37 @@ def _laplacian(images: Float[np.ndarray, "N s s 3"]) -> dict[int, Float[np.ndarr
         images = coarse
 
 
-@functools.partial(jax.jit, static_argnames=("config", "space", "steps"))
 def project(parameters: Parameters, wanted: Float[Array, "N s s 3"], covered: Float[Array, "s s 1"], *, config: GeneratorConfig,
             space: str, steps: int) -> Float[Array, "N s s 3"]:
-    """Maps nearest to the wanted ones: min |G(p) - I_uv|, p in Z, W or W+ (Gecer et al. 2019, Section 3.1), by Adam."""
-    network, count = with_parameters(Generator(config), parameters), len(wanted)
-    shape = (count, config.layers, config.latent) if space == "W+" else (count, config.latent)
-    begin = jnp.zeros(shape) + (parameters["style_mean"] if space != "Z" else 0.1)
+    """Maps nearest to the wanted ones: min |G(p) - I_uv|, p in Z, W or W+ (Gecer et al. 2019, Section 3.1), by Adam.
 
-    def draw(p: Array) -> Array:
-        w = network.map(p) if space == "Z" else p
-        return network(w if space == "W+" else jnp.broadcast_to(w[:, None], (count, config.layers, config.latent)),
-                       fixed_noise(config))
-
-    def cost(p: Array) -> Array:
-        return count * jnp.sum(jnp.abs(draw(p) - wanted) * covered) / (3 * count * jnp.sum(covered))
-
+    The loop is Python's: on CPU, XLA runs convolutions inside a loop of its own on one thread.
+    """
+    count = len(wanted)
+    p = jnp.zeros((count, config.layers, config.latent) if space == "W+" else (count, config.latent))
+    p = p + (parameters["style_mean"] if space != "Z" else 0.1)
     rule = optax.adam(optax.cosine_decay_schedule(0.05, steps))
 
-    def move(_: Array, carry: tuple[Array, optax.OptState]) -> tuple[Array, optax.OptState]:
-        p, memory = carry
-        change, memory = rule.update(jax.grad(cost)(p), memory)
-        return p + change, memory
+    def draw(parameters: Parameters, p: Array) -> Array:
+        network = with_parameters(Generator(config), parameters)
+        w = network.map(p) if space == "Z" else p
+        w = w if space == "W+" else jnp.broadcast_to(w[:, None], (count, config.layers, config.latent))
+        return network(w, fixed_noise(config))
 
-    return draw(jax.lax.fori_loop(0, steps, move, (begin, rule.init(begin)))[0])
+    @jax.jit
+    def move(parameters: Parameters, p: Array, memory: optax.OptState) -> tuple[Array, optax.OptState, Array]:
+        def cost(p: Array) -> tuple[Array, Array]:
+            made = draw(parameters, p)
+            return jnp.sum(jnp.abs(made - wanted) * covered) / (3 * jnp.sum(covered)), made
+
+        (_, made), gradient = jax.value_and_grad(cost, has_aux=True)(p)
+        change, memory = rule.update(gradient, memory)
+        return p + change, memory, made
+
+    memory = rule.init(p)
+    for _ in range(steps + 1):      # the last move's maps are those of `steps` moves
+        p, memory, made = move(parameters, p, memory)
+    return made
 
 
 def principal(training: Float[np.ndarray, "N s s 3"], wanted: Float[np.ndarray, "M s s 3"], covered: np.ndarray, *, count: int,
