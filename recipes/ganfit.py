@@ -54,7 +54,6 @@ class GanfitConfig:
         weight_landmark: of the points, Eq. 11, pixels of the crop (paper: 0.001).
         weight_shape: of the mean squared identity coefficients and expression weights in deviations (paper: 0.05).
         weight_light: of the mean squared change of the light (paper: 0.01).
-        weight_style: of the mean squared distance of the styles from the mean style, in deviations of styles.
         iterations: steps of Adam.
         rate: learning rate (paper: 0.01).
         expression_deviation: of the second rendering's expression, in deviations of each weight (paper: 0.5).
@@ -70,7 +69,6 @@ class GanfitConfig:
     weight_landmark: float = 0.1
     weight_shape: float = 0.5
     weight_light: float = 0.01
-    weight_style: float = 0.0
     iterations: int = 150
     rate: float = 0.01
     expression_deviation: float = 0.5
@@ -127,7 +125,6 @@ def terms(
         "shape": jnp.mean(jnp.square(likeness.identity - model.identity_mean), 1)
         + jnp.mean(jnp.square(likeness.expression / scale), 1),
         "light": jnp.mean(jnp.square(likeness.light - first.light), (1, 2)),
-        "style": jnp.mean(jnp.square(likeness.texture - first.texture), tuple(range(1, likeness.texture.ndim))),
     }
 
 
