@@ -52,8 +52,11 @@ class GanfitConfig:
         weight_content: of the feature maps, Eq. 9 (paper: 50.0).
         weight_pixel: of the colours, Eq. 10 (paper: 1.0).
         weight_landmark: of the points, Eq. 11, pixels of the crop (paper: 0.001).
-        weight_shape: of the mean squared identity coefficients and expression weights in deviations (paper: 0.05).
+        weight_shape: of the mean squared change of the identity coefficients from stage 1's, which heeded their prior, and of the
+            expression weights, in deviations (paper: 0.05, of both from zero).
         weight_light: of the mean squared change of the light (paper: 0.01).
+        weight_style: of the mean squared distance of the texture's styles from the mean style, or of the linear coefficients from
+            stage 1's: what the photo does not show is then as it mostly is (not in the paper).
         iterations: steps of Adam.
         rate: learning rate (paper: 0.01).
         expression_deviation: of the second rendering's expression, in deviations of each weight (paper: 0.5).
@@ -69,6 +72,7 @@ class GanfitConfig:
     weight_landmark: float = 0.1
     weight_shape: float = 0.5
     weight_light: float = 0.01
+    weight_style: float = 4.0
     iterations: int = 150
     rate: float = 0.01
     expression_deviation: float = 0.5
@@ -122,9 +126,10 @@ def terms(
         "content": jax.vmap(losses.content)([each[:count] for each in maps], target.maps),
         "pixel": jax.vmap(losses.pixel)(rendering, target.photo, target.weight * mask),
         "landmark": point_error,
-        "shape": jnp.mean(jnp.square(likeness.identity - model.identity_mean), 1)
+        "shape": jnp.mean(jnp.square(likeness.identity - first.identity), 1)
         + jnp.mean(jnp.square(likeness.expression / scale), 1),
         "light": jnp.mean(jnp.square(likeness.light - first.light), (1, 2)),
+        "style": jnp.mean(jnp.square(likeness.texture - first.texture), tuple(range(1, likeness.texture.ndim))),
     }
 
 

@@ -177,11 +177,11 @@ def test_shape_and_texture_of_a_person_are_the_mean_of_the_photos(head, rng):
 
 def test_energy_is_the_weighted_sum():
     config = GanfitConfig(weight_identity=2.0, weight_second=3.0, weight_content=5.0, weight_pixel=7.0, weight_landmark=11.0,
-                          weight_shape=13.0, weight_light=17.0)
-    names = ("identity", "second", "content", "pixel", "landmark", "shape", "light")
+                          weight_shape=13.0, weight_light=17.0, weight_style=19.0)
+    names = ("identity", "second", "content", "pixel", "landmark", "shape", "light", "style")
     numbers = {name: value for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
     found = {name: jnp.asarray([1.0, 10.0**-k]) for k, name in enumerate(names)}
-    expected = [58.0, sum(w * 10.0**-k for k, w in enumerate((2, 3, 5, 7, 11, 13, 17)))]
+    expected = [77.0, sum(w * 10.0**-k for k, w in enumerate((2, 3, 5, 7, 11, 13, 17, 19)))]
     np.testing.assert_allclose(ganfit.energy(found, numbers), expected, rtol=1e-6)
 
 
