@@ -55,8 +55,8 @@ class GanfitConfig:
         weight_shape: of the mean squared change of the identity coefficients from stage 1's, which heeded their prior, and of the
             expression weights, in deviations (paper: 0.05, of both from zero).
         weight_light: of the mean squared change of the light (paper: 0.01).
-        weight_style: of the mean squared distance of the texture's styles from the mean style, or of the linear coefficients from
-            stage 1's: what the photo does not show is then as it mostly is (not in the paper).
+        weight_style: of the mean squared distance of the generator's styles from the mean style: what the photo does not show is
+            then as it mostly is (not in the paper).
         iterations: steps of Adam.
         rate: learning rate (paper: 0.01).
         expression_deviation: of the second rendering's expression, in deviations of each weight (paper: 0.5).
@@ -120,6 +120,7 @@ def terms(
     embedding, maps = activations(networks.identity, jnp.concatenate([crop, second]))
     count = len(crop)
     scale = model.expression_scale
+    generated = networks.skin.config is not None
     return {
         "identity": jax.vmap(losses.identity)(embedding[:count], target.embedding),
         "second": jax.vmap(losses.identity)(embedding[count:], target.embedding),
@@ -129,7 +130,7 @@ def terms(
         "shape": jnp.mean(jnp.square(likeness.identity - first.identity), 1)
         + jnp.mean(jnp.square(likeness.expression / scale), 1),
         "light": jnp.mean(jnp.square(likeness.light - first.light), (1, 2)),
-        "style": jnp.mean(jnp.square(likeness.texture - first.texture), tuple(range(1, likeness.texture.ndim))),
+        "style": jnp.mean(jnp.square(likeness.texture - first.texture), (1, 2)) if generated else jnp.zeros(count),
     }
 
 
