@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from safetensors import numpy as safetensors
 
 from fitkit.errors import FitkitError
+from fitkit.models.convolution import shifted_products
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -96,12 +97,8 @@ class BlazeBlock(nnx.Module):
 
 
 def depthwise(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"], *, stride: int) -> Float[Array, "b u v c"]:
-    """Depthwise 3x3 convolution as nine shifted products: XLA fuses them, its grouped convolution on CPU is many times slower."""
-    before = 1 if stride == 1 else 0
-    padded = jnp.pad(x, ((0, 0), (before, 1), (before, 1), (0, 0)))
-    height, width = x.shape[1], x.shape[2]
-    shifted = [padded[:, i:i + height:stride, j:j + width:stride] * kernel[i, j] for i in range(3) for j in range(3)]
-    return sum(shifted[1:], start=shifted[0])
+    """Depthwise 3x3 convolution, padded as TensorFlow pads an even extent."""
+    return shifted_products(x, kernel, stride=stride, padding=(1 if stride == 1 else 0, 1))
 
 
 def parameter_shapes(module: nnx.Module) -> dict[str, tuple[int, ...]]:

@@ -101,11 +101,15 @@ def _finish(y: Array, shift: nnx.Param | None, norm: nnx.BatchNorm | None) -> Ar
     return y if shift is None else y + shift[...]
 
 
-def shifted_products(x: Float[Array, "b h w c"], kernel: Float[Array, "s s c"], *, stride: int, padding: int,
+def shifted_products(x: Float[Array, "b h w c"], kernel: Float[Array, "s s c"], *, stride: int, padding: int | tuple[int, int],
                      ) -> Float[Array, "b u v c"]:
-    """Depthwise convolution as a sum of shifted products: XLA fuses them; its grouped convolution on CPU is many times slower."""
+    """Depthwise convolution as a sum of shifted products: XLA fuses them; its grouped convolution on CPU is many times slower.
+
+    `padding`: rows and columns of zeros on each side, or before and behind.
+    """
     size = kernel.shape[0]
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    around = (padding, padding) if isinstance(padding, int) else padding
+    x = jnp.pad(x, ((0, 0), around, around, (0, 0)))
     height, width = ((extent - size) // stride + 1 for extent in x.shape[1:3])
     parts = [x[:, i:i + stride * (height - 1) + 1:stride, j:j + stride * (width - 1) + 1:stride] * kernel[i, j]
              for i in range(size) for j in range(size)]

@@ -28,6 +28,7 @@ from fitkit.images import srgb_to_linear
 from fitkit.models.blaze import WEIGHTS, parameter_shapes, with_parameters
 
 Parameters = dict[str, Array]
+HEAD = "makehuman"              # whose UV the maps lie in
 SLOW = 0.01                     # learning rate of the mapping, relative to the rest (Karras et al. 2019)
 SLOPE, GAIN = 0.2, 2.0**0.5     # of the leaky rectifier
 

@@ -18,9 +18,10 @@ from jaxtyping import Array, Bool, Float
 
 from fitkit import losses, solvers
 from fitkit import pose as poses
+from fitkit.errors import FitkitError
 from fitkit.face_crop import align, five_points
 from fitkit.geometry import rotation_from_euler, safe_norm
-from fitkit.models.generator import load_generator
+from fitkit.models.generator import HEAD, load_generator
 from fitkit.models.identity import Identity, activations, load_identity
 from fitkit.models.photo_statistics import PhotoStatistics, load_photo_statistics
 from fitkit.models.photo_statistics import draw as random_of
@@ -36,6 +37,7 @@ from fitkit.types import MorphableModel
 
 SECOND_SIDE = 128        # pixels of the second rendering: a little above what the network looks at
 SECOND_FIELD = 205.0     # mm across it, at the head's origin
+NEAREST = 400.0          # mm, least distance of its camera
 OVERSAMPLING = 2         # samples along a side of each pixel of the network's crop
 
 
@@ -110,12 +112,10 @@ def terms(
 
     `deviation` is that of the second rendering's expression.
     """
-    textures = jax.vmap(lambda each: ganfit_face.albedo_map(each, networks.skin))(likeness)
-
     def pictures(key: Array, likeness: Likeness, setting: Setting, target: Target, texture: Array | None) -> tuple[Array, ...]:
         return _pictures(key, model, networks.photos, deviation, likeness, setting, target, texture)
 
-    keys = jax.random.split(key, len(likeness.identity))
+    keys, textures = jax.random.split(key, len(likeness.identity)), ganfit_face.albedo_maps(likeness, networks.skin)
     rendering, mask, crop, second, point_error = solvers.over_faces(pictures, keys, likeness, setting, target, textures)
     embedding, maps = activations(networks.identity, jnp.concatenate([crop, second]))
     count = len(crop)
@@ -162,7 +162,7 @@ def _second(
     expression = deviation * model.expression_scale * jax.random.normal(face, model.expression_scale.shape)
     expression = jnp.clip(expression, model.expression_lower, model.expression_upper)
     yaw, pitch, log_distance = random_of(ways, photos.camera)
-    distance = jnp.maximum(jnp.exp(log_distance), 400.0)
+    distance = jnp.maximum(jnp.exp(log_distance), NEAREST)
     pose = Pose(rotation=rotation_from_euler(jnp.deg2rad(yaw), jnp.deg2rad(pitch), 0.0), centre=jnp.zeros(2), perspective=True,
                 log_scale=jnp.log(SECOND_SIDE / SECOND_FIELD), log_focal=jnp.log(distance * SECOND_SIDE / SECOND_FIELD),
                 principal=jnp.full(2, SECOND_SIDE / 2))
@@ -201,7 +201,7 @@ def _targets(
 @partial(jax.jit, static_argnames=("harmonics",))
 def _fit(
     model: MorphableModel, modes: FittingModes, networks: Networks, observations: Observation, started: FaceState,
-    active: Bool[Array, " B"], numbers: dict[str, Array], together: Bool[Array, ""], seed: Array, *, harmonics: bool,
+    numbers: dict[str, Array], together: Bool[Array, ""], seed: Array, *, harmonics: bool,
 ) -> Solution:
     """Adam on stacked faces: of different people, or `together` of one, whose shape and texture are the mean of all (Eq. 13).
 
@@ -212,15 +212,17 @@ def _fit(
     optimizer = optax.adam(numbers["rate"])
     key_of = partial(jax.random.fold_in, jax.random.key(seed))
 
-    def total(key: Array, likeness: Likeness) -> tuple[Array, dict[str, Array]]:
-        found = terms(key, model, networks, likeness, first, setting, target, deviation=numbers["expression_deviation"])
-        each = energy(found, numbers)
+    def found_at(key: Array, likeness: Likeness) -> dict[str, Array]:
+        return terms(key, model, networks, likeness, first, setting, target, deviation=numbers["expression_deviation"])
+
+    def total(key: Array, likeness: Likeness) -> Float[Array, ""]:
+        each = energy(found_at(key, likeness), numbers)
         # a face without a number takes no part: its gradient would be none either
-        return jnp.sum(jnp.where(jnp.isfinite(each) & active, each, 0.0)), found
+        return jnp.sum(jnp.where(jnp.isfinite(each), each, 0.0))
 
     def step(index: Array, carry: tuple[Likeness, optax.OptState]) -> tuple[Likeness, optax.OptState]:
         likeness, memory = carry
-        gradient, _ = jax.grad(total, argnums=1, has_aux=True)(key_of(index), likeness)
+        gradient = jax.grad(total, argnums=1)(key_of(index), likeness)
         gradient = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0.0), gradient)
         move, memory = optimizer.update(gradient, memory, likeness)
         likeness = inside(model, optax.apply_updates(likeness, move))
@@ -228,10 +230,8 @@ def _fit(
         return jax.tree.map(lambda shared, own: jnp.where(together, shared, own), joint, likeness), memory
 
     likeness, _ = jax.lax.fori_loop(1, numbers["iterations"] + 1, step, (first, optimizer.init(first)))
-    _, found = total(key_of(0), likeness)
-    linear = networks.skin.config is None
-    state = jax.vmap(partial(ganfit_face.settled, linear=linear))(likeness, setting)
-    textures = jax.vmap(lambda each: ganfit_face.albedo_map(each, networks.skin))(likeness)
+    found, textures = found_at(key_of(0), likeness), ganfit_face.albedo_maps(likeness, networks.skin)
+    state = jax.vmap(partial(ganfit_face.settled, linear=textures is None))(likeness, setting)
     return Solution(state=state, losses={"total": energy(found, numbers), **found}, texture=textures)
 
 
@@ -254,9 +254,12 @@ def of_one_person(likeness: Likeness) -> Likeness:
     return dataclasses.replace(likeness, identity=mean(likeness.identity), texture=mean(likeness.texture))
 
 
-def _networks(config: GanfitConfig) -> Networks:
+def _networks(model: MorphableModel, config: GanfitConfig) -> Networks:
     skin = Skin(parameters=None, config=None)
     if config.texture == "gan":
+        if model.name != HEAD:
+            raise FitkitError("E_HEAD", f"the texture generator paints the UV layout of head {HEAD}, not that of {model.name}; fit "
+                              "this head with --set texture=linear (in Python texture='linear')")
         parameters, plan = load_generator()
         skin = Skin(parameters=parameters, config=plan)
     return Networks(skin=skin, identity=load_identity(name=config.network), photos=load_photo_statistics())
@@ -271,23 +274,29 @@ def solve(model: MorphableModel, observation: Observation, config: GanfitConfig,
 def solve_batch(
     model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: GanfitConfig, *, seed: int = 0
 ) -> Solution:
-    """Recipe `ganfit` on stacked faces of different people; solutions stacked."""
-    started = model_fitting.solve_batch(model, observations, active, ModelFittingConfig())
-    return _solve(model, observations, started.state, active, config, seed, together=False)
+    """Recipe `ganfit` on stacked faces of different people, the active ones first; solutions stacked."""
+    networks = _networks(model, config)
+    started = model_fitting.solve_batch(model, observations, active, ModelFittingConfig()).state
+    # what only fills the stack would cost as much as a face
+    count, size = int(active.sum()), len(active)
+    faces, states_of_faces = jax.tree.map(lambda leaf: leaf[:count], (observations, started))
+    solution = _solve(model, networks, faces, states_of_faces, config, seed, together=False)
+    last = jnp.minimum(jnp.arange(size), count - 1)
+    return jax.tree.map(lambda leaf: leaf[last], solution)
 
 
 def solve_person(model: MorphableModel, observations: Observation, config: GanfitConfig, *, seed: int = 0) -> Solution:
     """Recipe `ganfit` on stacked photos of one person; solutions stacked, shape and texture the same in all."""
-    started = model_fitting.solve_person(model, observations, ModelFittingConfig())
-    everyone = jnp.ones(observations.principal.shape[0], bool)
-    return _solve(model, observations, started.state, everyone, config, seed, together=True)
+    networks = _networks(model, config)
+    started = model_fitting.solve_person(model, observations, ModelFittingConfig()).state
+    return _solve(model, networks, observations, started, config, seed, together=True)
 
 
 def _solve(
-    model: MorphableModel, observations: Observation, started: FaceState, active: Bool[Array, " B"], config: GanfitConfig,
-    seed: int, *, together: bool,
+    model: MorphableModel, networks: Networks, observations: Observation, started: FaceState, config: GanfitConfig, seed: int, *,
+    together: bool,
 ) -> Solution:
     modes = model_fitting.fitting_modes(model, states.point_count(observations))
     numbers = {name: jnp.asarray(value) for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
-    return _fit(model, modes, _networks(config), observations, started, active, numbers, jnp.asarray(together), jnp.asarray(seed),
+    return _fit(model, modes, networks, observations, started, numbers, jnp.asarray(together), jnp.asarray(seed),
                 harmonics=config.light == "harmonics")

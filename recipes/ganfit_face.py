@@ -6,6 +6,7 @@ mouth's inside from the linear albedo, whose vertices are closer together than t
 """
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -116,11 +117,11 @@ def settled(likeness: Likeness, setting: Setting, *, linear: bool) -> FaceState:
     return FaceState(face=face, pose=pose_of(likeness, setting))
 
 
-def albedo_map(likeness: Likeness, skin: Skin) -> Float[Array, "s s 3"] | None:
-    """The texture, linear RGB (Eq. 5); None of the linear model."""
+def albedo_maps(likeness: Likeness, skin: Skin) -> Float[Array, "B s s 3"] | None:
+    """The textures of stacked faces, linear RGB (Eq. 5); None of the linear model."""
     if skin.parameters is None or skin.config is None:
         return None
-    return synthesize(skin.parameters, likeness.texture, config=skin.config)
+    return jax.vmap(partial(synthesize, skin.parameters, config=skin.config))(likeness.texture)
 
 
 def draw(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,11 +15,10 @@ from fitkit.errors import FitkitError
 from fitkit.evaluation import ablation, likeness
 from fitkit.images import Photo
 from fitkit.recipes import landmarks
+from fitkit.recipes.ganfit import GanfitConfig
 from fitkit.results import FitResult
-from tests.test_ganfit import a_state, small_identity
-from tests.tiny_photo import skinned_head
-
-ROOT = pathlib.Path(__file__).parents[1]
+from tests.tiny_networks import small_identity
+from tests.tiny_photo import a_state, skinned_head
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +94,6 @@ def test_ablation_refuses_what_it_cannot_do(arguments, says, capsys):
 
 
 def test_every_weight_of_the_recipe_that_the_paper_leaves_out_is_a_variant():
-    from fitkit.recipes.ganfit import GanfitConfig
-
     named = {name for recipe, changed in ablation.VARIANTS.values() if recipe == "ganfit" for name in changed}
     fields = {field.name for field in dataclasses.fields(GanfitConfig)}
     assert named <= fields

@@ -9,12 +9,10 @@ import pytest
 
 from fitkit import losses
 from fitkit import pose as poses
-from fitkit.geometry import rotation_from_euler, safe_normalize
+from fitkit.errors import FitkitError
+from fitkit.geometry import safe_normalize
 from fitkit.models import photo_statistics
-from fitkit.models.blaze import parameter_shapes
 from fitkit.models.generator import GeneratorConfig, initial_parameters
-from fitkit.models.identity import Identity
-from fitkit.models.mobilefacenet import MobileFaceNet, MobileFaceNetPlan
 from fitkit.recipes import ganfit, ganfit_face
 from fitkit.recipes import state as states
 from fitkit.recipes.ganfit import GanfitConfig
@@ -23,16 +21,8 @@ from fitkit.render import render_color
 from fitkit.shading import light_from_direction, sh_basis, sh_irradiance
 from fitkit.types import FaceParameters
 from tests.photo_statistics import statistics
-from tests.tiny_head import tiny_parameters
-from tests.tiny_photo import SIZE, observe, skinned_head, stacked
-
-
-def small_identity():
-    plan = MobileFaceNetPlan(stem=8, blocks=((12, 8, 2), (12, 12, 2), (16, 16, 2)), embedding=16)
-    random = np.random.default_rng(3)
-    shapes = parameter_shapes(MobileFaceNet(plan))
-    return Identity(parameters={name: jnp.asarray(random.normal(size=shape) * 0.3, jnp.float32) for name, shape in shapes.items()},
-                    plan=plan, name="small")
+from tests.tiny_networks import small_identity
+from tests.tiny_photo import SIZE, a_state, observe, skinned_head, stacked
 
 
 @pytest.fixture
@@ -40,6 +30,7 @@ def networks(monkeypatch):
     """Small networks in place of the shipped ones."""
     config = GeneratorConfig(size=16, latent=8, mapping=1, widest=8, budget=64, narrowest=8)
     parameters = initial_parameters(jax.random.key(0), config)
+    monkeypatch.setattr(ganfit, "HEAD", "tiny")
     monkeypatch.setattr(ganfit, "load_generator", lambda: (parameters, config))
     monkeypatch.setattr(ganfit, "load_identity", lambda name: small_identity())
 
@@ -47,14 +38,6 @@ def networks(monkeypatch):
 @pytest.fixture(scope="module")
 def head():
     return skinned_head()
-
-
-def a_state(head, *, seed=0, turned=(0.3, -0.1, 0.2)):
-    face = tiny_parameters(head, seed=seed)
-    light = light_from_direction(jnp.array([0.4, 0.5, 0.8]), ambient=jnp.array([0.3, 0.25, 0.2]), strength=0.8)
-    pose = poses.Pose(rotation=rotation_from_euler(*turned), centre=jnp.array([3.0, -2.0]), log_scale=jnp.log(0.25),
-                      log_focal=jnp.log(200.0), principal=jnp.array([30.0, 33.0]))
-    return states.FaceState(face=dataclasses.replace(face, light=light), pose=pose)
 
 
 def test_identity_loss_is_one_minus_the_cosine(rng):
@@ -208,6 +191,20 @@ def test_statistics_count_each_face_and_its_mirror_image(rng):
     both = basis @ table["light_mean"].reshape(9, 3)
     np.testing.assert_allclose(both[0], both[1], atol=1e-5)
     np.testing.assert_allclose(both[0], (basis @ light.mean(0)).mean(0), atol=1e-5)
+
+
+def test_what_only_fills_a_stack_is_not_fitted(head, networks, monkeypatch):
+    faces = [observe(head, 0.3)[0], observe(head, -0.2)[0]]
+    fitted = []
+    monkeypatch.setattr(ganfit, "_solve", lambda model, networks, faces, *rest, **_: fitted.append(faces) or faces.principal)
+    padded = ganfit.solve_batch(head, stacked([*faces, faces[1], faces[1]]), jnp.arange(4) < 2, GanfitConfig())
+    assert len(fitted[0].principal) == 2 and padded.shape == (4, 2)
+
+
+def test_the_generator_paints_no_other_head(head, networks, monkeypatch):
+    monkeypatch.setattr(ganfit, "HEAD", "makehuman")
+    with pytest.raises(FitkitError, match="E_HEAD.*not that of tiny.*texture=linear"):
+        ganfit.solve(head, observe(head, 0.3)[0], GanfitConfig())
 
 
 def solve(head, observations, **fields):

@@ -1,4 +1,4 @@
-"""A small photo of the small head: what a recipe is given of it, and its true vertices."""
+"""A small photo of the small head: what a recipe is given of it, its true vertices, and a state."""
 
 import dataclasses
 import functools
@@ -15,6 +15,7 @@ from fitkit.morphable import albedo as model_albedo
 from fitkit.recipes import landmarks
 from fitkit.recipes import state as states
 from fitkit.render import render_color
+from fitkit.shading import light_from_direction
 from tests.tiny_head import tiny_head, tiny_parameters
 
 SIZE = 64
@@ -49,3 +50,12 @@ def observe(head, yaw, *, noise=0.0, seed=0):
     lens = states.FocalPrior(mean=pose.log_focal, deviation=jnp.asarray(0.1), room=jnp.asarray(0.0))
     return states.Observation(crop=linear_to_srgb(image), seen=correspond(head, points, ibug, contour_weight=0.0), ibug=ibug,
                               focal=lens, principal=pose.principal), vertices
+
+
+def a_state(head, *, seed=0, turned=(0.3, -0.1, 0.2)):
+    """The tiny person before a pinhole, in the light of a lamp."""
+    face = tiny_parameters(head, seed=seed)
+    light = light_from_direction(jnp.array([0.4, 0.5, 0.8]), ambient=jnp.array([0.3, 0.25, 0.2]), strength=0.8)
+    pose = poses.Pose(rotation=rotation_from_euler(*turned), centre=jnp.array([3.0, -2.0]), log_scale=jnp.log(0.25),
+                      log_focal=jnp.log(200.0), principal=jnp.array([30.0, 33.0]))
+    return states.FaceState(face=dataclasses.replace(face, light=light), pose=pose)

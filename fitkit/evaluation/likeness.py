@@ -5,8 +5,6 @@
 The rendering is the fit's own texture, light and camera on a plain ground: nothing of the photo stands beside the head.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,4 +82,4 @@ def _crop(picture: np.ndarray, points: np.ndarray) -> Float[Array, "112 112 3"]:
     return _aligned(jnp.asarray(picture), five, samples=samples_for(np.asarray(five)))
 
 
-_aligned = jax.jit(partial(align, margin=0), static_argnames=("samples",))
+_aligned = jax.jit(align, static_argnames=("samples",))

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fitkit.recipes.synthesize.canvas import SKIN_ROWS
+
 TARGET = 0.6        # of the statistic: how often the discriminator is sure of real maps
 FULL = 20_000       # maps in which the probability could go from 0 to 1
 MOST = 0.8          # probability, at most: beyond it changes leak into what is generated
 MEMORY = 0.75       # of the running statistic, per step
-SKIN_ROWS = 0.8885  # of the layout: as in `recipes/synthesize/canvas.py`
 
 
 def augment(key: Array, images: Float[Array, "b h w 3"], probability: Float[Array, ""]) -> Float[Array, "b h w 3"]:
