@@ -100,12 +100,24 @@ def expected_bias(pose: Pose, table: Float[Array, "5 N 2"]) -> Float[Array, "N 2
     `table` is `MorphableModel.dense_bias`. It turns with the head's roll, is linear between its yaws and constant beyond them.
     """
     up = safe_normalize(pose.rotation[:2, 1])
-    forward = pose.rotation[:, 2]
+    x, y = jnp.moveaxis(_at_yaw(pose, table), -1, 0)
+    return pose.scale * jnp.stack([x * up[1] + y * up[0], x * up[0] - y * up[1]], -1)
+
+
+def precision(pose: Pose, table: Float[Array, " 5"]) -> Float[Array, ""]:
+    """What the dense points of this pose count beside those of a face that looks at the camera: inverse variance.
+
+    `table` is `MorphableModel.dense_deviation`, read as `expected_bias` reads its own.
+    """
+    return jnp.square(table[2] / _at_yaw(pose, table))
+
+
+def _at_yaw(pose: Pose, table: Float[Array, "5 *n"]) -> Float[Array, "*n"]:
+    up, forward = safe_normalize(pose.rotation[:2, 1]), pose.rotation[:, 2]
     yaw = jnp.arctan2(forward[0] * up[1] - forward[1] * up[0], forward[2])      # as if the roll were undone
     place = jnp.clip(yaw / BIAS_YAW + 2.0, 0.0, 4.0)
     row = jnp.clip(jnp.floor(place).astype(int), 0, 3)
-    x, y = jnp.moveaxis(table[row] * (row + 1.0 - place) + table[row + 1] * (place - row), -1, 0)
-    return pose.scale * jnp.stack([x * up[1] + y * up[0], x * up[0] - y * up[1]], -1)
+    return table[row] * (row + 1.0 - place) + table[row + 1] * (place - row)
 
 
 def contour_choice(

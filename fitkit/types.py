@@ -60,6 +60,7 @@ class MorphableModel:
     dense: SurfacePoints                   # the 468 MediaPipe points
     dense_weight: Float[Array, " 468"]     # 0 where a MediaPipe point has no sound place on this head
     dense_bias: Float[Array, "5 468 2"]    # mm, upright view frame: where the detector sees them, from their place; 5 yaws
+    dense_deviation: Float[Array, " 5"]    # mm, same yaws: how far from there it sees them, from person to person
     identity_mean: Float[Array, " I"]      # of real people, standard deviations: the prior is |identity - identity_mean|^2
     name: str = _static()
     expression_names: tuple[str, ...] = _static()

@@ -237,12 +237,12 @@ def _fit(
 
 def inside(model: MorphableModel, likeness: Likeness) -> Likeness:
     """The likeness with its coefficients in their boxes."""
-    bound = states.COEFFICIENT_BOUND
+    lower, upper = (model.identity_mean + sign * states.COEFFICIENT_BOUND for sign in (-1.0, 1.0))
     light = likeness.light
     if light.shape[-2:] == (3, 3):      # no lamp takes light away
         light = light.at[..., 1:, :].set(jnp.maximum(light[..., 1:, :], 0.0))
     return dataclasses.replace(
-        likeness, identity=jnp.clip(likeness.identity, -bound, bound), light=light,
+        likeness, identity=jnp.clip(likeness.identity, lower, upper), light=light,
         expression=jnp.clip(likeness.expression, model.expression_lower, model.expression_upper))
 
 

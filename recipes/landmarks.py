@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fitkit import losses, solvers
 from fitkit import pose as poses
-from fitkit.correspondence import CONTOUR, Correspondence, PointModes, expected_bias, furthest_out, places, point_modes
+from fitkit.correspondence import CONTOUR, Correspondence, PointModes, expected_bias, furthest_out, places, point_modes, precision
 from fitkit.geometry import vertex_normals
 from fitkit.initialize import STABLE, starting_pose
 from fitkit.morphable import points_on, shape
@@ -40,8 +40,8 @@ class LandmarkConfig:
     """
 
     perspective: bool = True
-    weight_landmark: float = 20.0
-    weight_prior: float = 5e-5
+    weight_landmark: float = 10.0
+    weight_prior: float = 2e-5
     robust_scale: float = 0.03
     iterations: int = 8
 
@@ -97,9 +97,9 @@ def freeze_points(
     view = poses.turn(state.pose, head_vertices(state, model))
     normals = points_on(seen.surface, model.triangles, vertex_normals(view, model.triangles))
     facing = jnp.clip((normals[:, 2] + FACING[0]) / (FACING[0] + FACING[1]), FACING_LEAST, 1.0)
-    inner = seen.points
+    inner, trust = seen.points, jnp.asarray(1.0)
     if inner.shape[0] == model.dense_bias.shape[1]:
-        inner = inner - expected_bias(state.pose, model.dense_bias)
+        inner, trust = inner - expected_bias(state.pose, model.dense_bias), precision(state.pose, model.dense_deviation)
     chosen, target, weight = modes.inner, inner, seen.weight * facing
     if modes.contour is not None:
         jaw = chosen_jaw(state, model, view, modes.contour)
@@ -108,7 +108,7 @@ def freeze_points(
         weight = jnp.concatenate([weight, seen.contour_weight])
     error = jnp.sum(jnp.square(projected(state, chosen) - target), -1) / jnp.square(side)
     robust = solvers.robust_weight(error, jnp.asarray(robust_scale))
-    return FrozenPoints(modes=chosen, target=target, weight=weight / jnp.sum(weight) * robust, side=side)
+    return FrozenPoints(modes=chosen, target=target, weight=weight / jnp.sum(weight) * robust * trust, side=side)
 
 
 def chosen_jaw(state: FaceState, model: MorphableModel, view: Float[Array, "V 3"], contour: PointModes) -> Int[Array, " 17"]:

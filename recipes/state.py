@@ -16,7 +16,7 @@ from fitkit.correspondence import Correspondence
 from fitkit.pose import Pose
 from fitkit.types import Detail, FaceParameters, MorphableModel
 
-COEFFICIENT_BOUND = 4.0    # standard deviations; a face that needs more is not what the model knows
+COEFFICIENT_BOUND = 4.0    # standard deviations from the mean of people; a face that needs more is not what the model knows
 PORTRAIT_LIGHT = (0.9, 0.1, 0.15)      # ambient, from above, from the front, in units of white ambient light
 SIDE_TINT = 0.3            # how much less the directional light may be coloured than the ambient
 SH_WHITE = 3.5449077       # sqrt(4 pi): the constant coefficient under which a white surface shows 1
@@ -105,7 +105,7 @@ def room(
     def side(sign: float, expression: Float[Array, " E"], lens: Float[Array, ""]) -> Float[Array, " n"]:
         albedo = sign * bound - face.albedo if appearance else jnp.zeros_like(face.albedo)
         return jnp.concatenate([
-            sign * COEFFICIENT_BOUND - face.identity, expression - face.expression, sign * free, lens[None],
+            sign * COEFFICIENT_BOUND + model.identity_mean - face.identity, expression - face.expression, sign * free, lens[None],
             albedo, sign * light])
 
     return side(-1.0, model.expression_lower, lens[0]), side(1.0, model.expression_upper, lens[1])
@@ -113,7 +113,7 @@ def room(
 
 def light_deviation(bands: int) -> Float[Array, " K"]:
     """Prior deviation of the coefficients of each band about `expected_light`, in units of white ambient light."""
-    return jnp.concatenate([jnp.full(2 * band + 1, value) for band, value in zip(range(bands), (0.06, 0.15, 0.08), strict=False)])
+    return jnp.concatenate([jnp.full(2 * band + 1, value) for band, value in zip(range(bands), (0.1, 0.25, 0.13), strict=False)])
 
 
 def expected_light() -> Float[Array, "9 3"]:

@@ -1,21 +1,24 @@
 """Measures what real people and the detector are like on the embedded head: `models/weights/makehuman_calibration.safetensors`.
 
-`python -m tests.calibration --truth ict:PATH --cache DIR [--seeds 0 20] [--out FILE]`. Two tables of `MorphableModel`:
-`identity_mean`, the mean coefficients of people, and `dense_bias`, where the detector sees each of its 468 points on them.
+`python -m tests.calibration --truth ict:PATH --cache DIR [--people 1000 1200] [--seeds 0 20] [--out FILE]`. Four tables:
+`identity_axes`, the modes along which people differ, in terms of the modes that the head was built with; `identity_mean`, their mean
+in those axes; `dense_bias` and `dense_deviation` of `MorphableModel`, where the detector sees its 468 points, and how steadily.
 
-Data: ICT-FaceKit people of seeds 0-19 (the develop split; never the test split) and their Mitsuba pictures, as `fitkit eval
-synthetic` makes and caches them. Each person's truth is laid on our head through the fixed table between the two topologies:
-tight along the normal, loose along the surface, under the prior. Eyelids and lips get no bias: their lines are sharp, and the
-detector sees them where they are.
+Data: the first two from people drawn from ICT-FaceKit's scans (seeds 1000-1199 and their mirror images: of neither split); the bias
+from the develop split, seeds 0-19, and their Mitsuba pictures, as `fitkit eval synthetic` makes and caches them. Each person's truth
+is laid on our head through the fixed table between the two topologies: tight along the normal, loose along the surface, under the
+prior. Eyelids and lips get no bias: their lines are sharp, and the detector sees them where they are.
 """
 
 import argparse
+import dataclasses
 import pathlib
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
+from rich.progress import track
 
 from fitkit import api, images
 from fitkit import camera as cameras
@@ -32,6 +35,8 @@ SPREAD = 0.7             # mm, of a place in the table
 WITNESSES = 1500.0       # how many independent places all vertices together count as
 SOUND = 0.5              # least weight of a place in the table
 SHARP = ("lips", "eyelids")      # regions without bias
+BROADER = 2.0            # variance of the prior over that of the people measured: others differ more
+UNLIKE = 0.1             # and so much of the built modes' own variance besides, for people unlike all of them
 VIEW = np.diag([1.0, -1.0, -1.0])
 MIRROR = np.array([-1.0, 1.0])
 
@@ -77,30 +82,68 @@ def miss(points: np.ndarray, places: np.ndarray, view: truth.View) -> np.ndarray
     return np.asarray(seen @ np.array([[up[1], up[0]], [-up[0], up[1]]]))
 
 
-def calibrate(model: MorphableModel, source: str, cache: pathlib.Path, seeds: range) -> dict[str, np.ndarray]:
-    """Both tables from the people of `seeds`."""
-    arrays, table, studio = ict_source.read(source), ict.registration(), scene.Studio()
-    skin = np.asarray(model.regions)[model.region_names.index("fit_skin")]
-    weight = np.asarray(table.to_ict_weight) * (skin > 0.05)
-    rows = np.flatnonzero(weight > SOUND)
-    corners = arrays.triangles[np.asarray(table.to_ict.triangle)[rows]]
-    inside = np.asarray(table.to_ict.barycentric)[rows]
+@dataclasses.dataclass(frozen=True, eq=False)
+class Registrar:
+    """Lays ICT people on our head."""
+
+    model: MorphableModel
+    arrays: ict_source.IctArrays
+    rows: np.ndarray            # our vertices that have a sound place on their head
+    corners: np.ndarray         # the places: vertices of their triangles
+    inside: np.ndarray          # and barycentric coordinates
+    weight: np.ndarray
+
+    @classmethod
+    def of(cls, model: MorphableModel, arrays: ict_source.IctArrays) -> "Registrar":
+        """For one pair of heads."""
+        table = ict.registration()
+        weight = np.asarray(table.to_ict_weight) * (_region(model, "fit_skin") > 0.05)
+        rows = np.flatnonzero(weight > SOUND)
+        corners = arrays.triangles[np.asarray(table.to_ict.triangle)[rows]]
+        return cls(model, arrays, rows, corners, np.asarray(table.to_ict.barycentric)[rows], weight[rows])
+
+    def lay(self, vertices: np.ndarray, *, neutral: bool) -> tuple[np.ndarray, np.ndarray]:
+        """`lay_on` for their vertices."""
+        normals = np.asarray(vertex_normals(jnp.asarray(vertices, jnp.float32), jnp.asarray(self.arrays.triangles)))
+        target, normal = (np.einsum("nc,ncd->nd", self.inside, values[self.corners]) for values in (vertices, normals))
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+        return lay_on(self.model, target, normal, self.weight, self.rows, neutral=neutral)
+
+
+def people(registrar: Registrar, seeds: range) -> dict[str, np.ndarray]:
+    """`identity_axes` and `identity_mean`: a normal distribution of identities as wide as people are, and then some."""
+    model = registrar.model
+    found = np.stack([registrar.lay(truth.person(registrar.arrays, seed).neutral, neutral=True)[0][: len(model.identity)]
+                      for seed in track(seeds, "people")])
+    found = np.concatenate([found, mirrored(model, found)])
+    root = np.linalg.cholesky(BROADER * np.cov(found.T) + UNLIKE * np.eye(found.shape[1]))
+    shape = root.T @ np.asarray(model.identity, float).reshape(len(root), -1)
+    order = np.linalg.eigh(shape @ shape.T)[1][:, ::-1]            # by variance, as the modes of a head are
+    axes = order.T @ root.T
+    return {"identity_axes": axes, "identity_mean": np.linalg.solve(axes.T, found.mean(0))}
+
+
+def mirrored(model: MorphableModel, coefficients: np.ndarray) -> np.ndarray:
+    """The coefficients [n, I] of the mirrored heads: least squares over the modes, which are not quite closed under mirroring."""
+    mean, modes = np.asarray(model.mean, float), np.asarray(model.identity, float)
+    heads = mean + np.tensordot(coefficients, modes, 1)
+    other = (heads[:, np.asarray(model.mirror)] * [-1, 1, 1] - mean).reshape(len(heads), -1)
+    flat = modes.reshape(len(modes), -1)
+    gram = flat @ flat.T
+    return np.asarray(np.linalg.solve(gram + 1e-6 * np.trace(gram) / len(gram) * np.eye(len(gram)), flat @ other.T).T)
+
+
+def detector(registrar: Registrar, cache: pathlib.Path, seeds: range) -> dict[str, np.ndarray]:
+    """`dense_bias` and `dense_deviation`: where the detector sees the points of `seeds`, from their places."""
+    model, arrays, studio = registrar.model, registrar.arrays, scene.Studio()
     dense = np.asarray(model.triangles)[np.asarray(model.dense.triangle)], np.asarray(model.dense.barycentric)
     middle = np.einsum("nc,ncd->nd", dense[1], np.asarray(model.mean)[dense[0]])
     other = np.linalg.norm(middle[:, None] * [-1, 1, 1] - middle, axis=-1).argmin(1)       # the point on the other side
     folder = synthetic.picture_folder(cache, arrays, studio)
-    means, misses = [], {yaw: [] for yaw in YAWS}      # type: ignore[var-annotated]
-    for seed in seeds:
+    misses: dict[int, list[np.ndarray]] = {yaw: [] for yaw in YAWS}
+    for seed in track(seeds, "pictures"):
         person = truth.person(arrays, seed)
-
-        def laid(vertices: np.ndarray, *, neutral: bool) -> tuple[np.ndarray, np.ndarray]:
-            normals = np.asarray(vertex_normals(jnp.asarray(vertices, jnp.float32), jnp.asarray(arrays.triangles)))
-            target, normal = (np.einsum("nc,ncd->nd", inside, values[corners]) for values in (vertices, normals))
-            normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-            return lay_on(model, target, normal, weight[rows], rows, neutral=neutral)
-
-        means.append(laid(person.neutral, neutral=True)[0][: len(model.identity)])
-        head = laid(person.vertices, neutral=False)[1]
+        head = registrar.lay(person.vertices, neutral=False)[1]
         places = np.einsum("nc,ncd->nd", dense[1], head[dense[0]])
         for yaw in YAWS:
             view = truth.view(seed, yaw, studio.width, studio.height)
@@ -109,16 +152,22 @@ def calibrate(model: MorphableModel, source: str, cache: pathlib.Path, seeds: ra
             if faces:
                 found = miss(faces[0].points, places, view)
                 misses[yaw].append(found if view.yaw >= 0 else found[other] * MIRROR)
-    bias = {yaw: np.mean(found, 0) for yaw, found in misses.items()}
-    bias[0] = (bias[0] + bias[0][other] * MIRROR) / 2
-    turned = [bias[60][other] * MIRROR, bias[30][other] * MIRROR, bias[0], bias[30], bias[60]]
-    return {"identity_mean": np.mean(means, 0, dtype=np.float32), "dense_bias": np.stack(turned).astype(np.float32)
-            * dull(model)[:, None]}
+    mean = {yaw: np.mean(found, 0) for yaw, found in misses.items()}
+    mean[0] = (mean[0] + mean[0][other] * MIRROR) / 2
+    turned = [mean[60][other] * MIRROR, mean[30][other] * MIRROR, mean[0], mean[30], mean[60]]
+    found = np.asarray(model.dense_weight) > 0
+    spread = {yaw: np.std(np.stack(seen)[:, found], axis=0, ddof=1) for yaw, seen in misses.items()}      # of each coordinate
+    deviation = np.sqrt([np.mean(np.square(spread[abs(yaw)])) for yaw in (-60, -30, 0, 30, 60)])
+    return {"dense_bias": np.stack(turned) * dull(model)[:, None], "dense_deviation": deviation}
+
+
+def _region(model: MorphableModel, name: str) -> np.ndarray:
+    return np.asarray(model.regions)[model.region_names.index(name)]
 
 
 def dull(model: MorphableModel) -> np.ndarray:
     """1 for the dense points that may be biased, 0 on lips and eyelids [468]."""
-    masks = [np.asarray(model.regions)[model.region_names.index(name)] for name in SHARP]
+    masks = [_region(model, name) for name in SHARP]
     sharp = np.max(masks, axis=0)[np.asarray(model.triangles)[np.asarray(model.dense.triangle)]].max(1) > 0.3
     return (~sharp).astype(np.float32)
 
@@ -128,11 +177,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--truth", required=True, help="ict:PATH")
     parser.add_argument("--cache", type=pathlib.Path, required=True, help="of `fitkit eval synthetic`")
-    parser.add_argument("--seeds", type=int, nargs=2, default=(0, 20))
+    parser.add_argument("--people", type=int, nargs=2, default=(1000, 1200), help="seeds of the people who make the prior")
+    parser.add_argument("--seeds", type=int, nargs=2, default=(0, 20), help="of the people whose pictures show the detector's bias")
     parser.add_argument("--out", type=pathlib.Path, default=makehuman.CALIBRATION)
     options = parser.parse_args()
-    tables = calibrate(api.load_head("makehuman"), options.truth.removeprefix("ict:"), options.cache, range(*options.seeds))
-    safetensors.numpy.save_file(tables, options.out)
+    registrar = Registrar.of(makehuman.load(calibrated=False), ict_source.read(options.truth.removeprefix("ict:")))
+    tables = people(registrar, range(*options.people))
+    tables |= detector(registrar, options.cache, range(*options.seeds))
+    safetensors.numpy.save_file({name: values.astype(np.float32) for name, values in tables.items()}, options.out)
     for name, values in tables.items():
         print(f"{name}: rms {np.sqrt(np.mean(np.square(values))):.3f}, largest {np.abs(values).max():.2f}")
 

@@ -91,7 +91,7 @@ def tiny_head(*, rings: int = 9, sectors: int = 16, identity: int = 6, albedo: i
         contour=_points(17, 5, faces=front, seed=2),
         dense=_points(468, faces=front, seed=3),
         dense_weight=jnp.ones(468),
-        dense_bias=jnp.zeros((5, 468, 2)),
+        dense_bias=jnp.zeros((5, 468, 2)), dense_deviation=jnp.ones(5),
         identity_mean=jnp.zeros(identity),
         name="tiny",
         expression_names=ARKIT_NAMES,

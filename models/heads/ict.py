@@ -127,7 +127,8 @@ def load(path: str | pathlib.Path, *, face_only: bool = False) -> MorphableModel
         "mean": ict.neutral[:count], "identity": ict.identity[:, :count], "expression": ict.expression[:, :count],
         "albedo_mean": colours[:count, 0], "albedo": colours[:count, 1:].transpose(1, 0, 2), "uv": uv,
         "regions": masks[:count].T, "dense_weight": own.dense_weight, **_expression_tables(own, names),
-        "dense_bias": np.zeros_like(own.dense_bias), "identity_mean": np.zeros(len(ict.identity)),
+        "dense_bias": np.zeros_like(own.dense_bias), "dense_deviation": own.dense_deviation,
+        "identity_mean": np.zeros(len(ict.identity)),
     }
     whole: dict[str, Any] = {"triangles": triangles, "uv_triangles": uv_triangles, "part": _parts(triangles),
                              "mirror": _mirror(ict.neutral[:count])}

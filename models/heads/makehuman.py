@@ -22,16 +22,17 @@ ARRAYS = (
     "mean", "identity", "expression", "albedo_mean", "albedo", "expression_lower", "expression_upper", "expression_scale",
     "triangles", "uv", "uv_triangles", "part", "regions", "mirror", "dense_weight",
 )
-CALIBRATED = ("dense_bias", "identity_mean")
 POINTS = ("landmarks", "contour", "dense")
 NAMES = ("expression_names", "region_names", "part_names")
 
 
-def load(*, subdivide: bool = False) -> MorphableModel:
+def load(*, subdivide: bool = False, calibrated: bool = True) -> MorphableModel:
     """The embedded head.
 
     Args:
         subdivide: split every triangle into four, with all bases, tables and masks.
+        calibrated: identity along the axes and about the mean of measured people, and the detector's bias; False for the modes it
+            was built with, and none.
 
     Raises:
         FitkitError: `E_DATA` where the weights are missing or damaged.
@@ -45,8 +46,14 @@ def load(*, subdivide: bool = False) -> MorphableModel:
         )
         for name in POINTS
     }
-    tensors |= calibration(CALIBRATION)
-    arrays: dict[str, Any] = {name: _array(tensors[name]) for name in (*ARRAYS, *CALIBRATED)}
+    arrays: dict[str, Any] = {name: _array(tensors[name]) for name in ARRAYS}
+    measured = calibration(CALIBRATION) if calibrated else None
+    if measured is not None:
+        arrays["identity"] = jnp.tensordot(measured["identity_axes"], arrays["identity"], axes=1, precision="highest")
+    points_count, modes = len(arrays["dense_weight"]), len(arrays["identity"])
+    arrays["identity_mean"] = jnp.zeros(modes) if measured is None else jnp.asarray(measured["identity_mean"])
+    arrays["dense_bias"] = jnp.zeros((5, points_count, 2)) if measured is None else jnp.asarray(measured["dense_bias"])
+    arrays["dense_deviation"] = jnp.ones(5) if measured is None else jnp.asarray(measured["dense_deviation"])
     model = MorphableModel(name="makehuman", **arrays, **points, **names)
     return subdivision.subdivide(model) if subdivide else model
 
@@ -65,10 +72,15 @@ def read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]
 
 
 def calibration(path: pathlib.Path) -> dict[str, Any]:
-    """What real people and the detector are like on this head: `dense_bias` and `identity_mean` of `MorphableModel`."""
+    """What real people and the detector are like on this head.
+
+    `identity_axes [I, I]`: modes along which people differ, each a sum of the modes the head was built with; `identity_mean [I]`: of
+    people, along those; `dense_bias` and `dense_deviation` of `MorphableModel`.
+    """
     try:
-        return dict(safetensors.numpy.load_file(path))
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        tables = safetensors.numpy.load_file(path)
+        return {name: tables[name] for name in ("identity_axes", "identity_mean", "dense_bias", "dense_deviation")}
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
         raise FitkitError("E_DATA", f"the head's calibration {path} cannot be read ({error}); install fitkit again to restore it"
                           ) from error
 
