@@ -41,7 +41,7 @@ class LandmarkConfig:
 
     perspective: bool = True
     weight_landmark: float = 10.0
-    weight_prior: float = 2e-5
+    weight_prior: float = 3e-5
     robust_scale: float = 0.03
     iterations: int = 8
 

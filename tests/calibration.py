@@ -35,8 +35,8 @@ SPREAD = 0.7             # mm, of a place in the table
 WITNESSES = 1500.0       # how many independent places all vertices together count as
 SOUND = 0.5              # least weight of a place in the table
 SHARP = ("lips", "eyelids")      # regions without bias
-BROADER = 2.0            # variance of the prior over that of the people measured: others differ more
-UNLIKE = 0.1             # and so much of the built modes' own variance besides, for people unlike all of them
+BROADER = 3.0            # variance of the prior over that of the people measured: others differ more
+UNLIKE = 0.25            # and so much of the built modes' own variance besides, for people unlike all of them
 VIEW = np.diag([1.0, -1.0, -1.0])
 MIRROR = np.array([-1.0, 1.0])
 
