@@ -72,7 +72,7 @@ class GanfitConfig:
     weight_content: float = 50.0
     weight_pixel: float = 4.0
     weight_landmark: float = 0.1
-    weight_shape: float = 0.5
+    weight_shape: float = 0.2
     weight_light: float = 0.01
     weight_style: float = 4.0
     iterations: int = 150

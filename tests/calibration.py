@@ -1,11 +1,11 @@
 """Measures what real people and the detector are like on the embedded head: `models/weights/makehuman_calibration.safetensors`.
 
 `python -m tests.calibration --truth ict:PATH --cache DIR [--people 1000 1200] [--seeds 0 20] [--out FILE]`. Four tables:
-`identity_axes`, the modes along which people differ, in terms of the modes that the head was built with; `identity_mean`, their mean
-in those axes; `dense_bias` and `dense_deviation` of `MorphableModel`, where the detector sees its 468 points, and how steadily.
+`identity_axes`, the modes along which people differ, in terms of those the head was built with; `identity_mean`, their mean along
+them; `dense_bias` and `dense_deviation` of `MorphableModel`, where the detector sees its 468 points, and how steadily.
 
-Data: the first two from people drawn from ICT-FaceKit's scans (seeds 1000-1199 and their mirror images: of neither split); the bias
-from the develop split, seeds 0-19, and their Mitsuba pictures, as `fitkit eval synthetic` makes and caches them. Each person's truth
+Data: the first two from people drawn from ICT-FaceKit's model of scans (seeds 1000-1199 and their mirror images, of neither split);
+the others from the develop split, seeds 0-19, and their Mitsuba pictures, as `fitkit eval synthetic` makes them. Each person's truth
 is laid on our head through the fixed table between the two topologies: tight along the normal, loose along the surface, under the
 prior. Eyelids and lips get no bias: their lines are sharp, and the detector sees them where they are.
 """

@@ -190,7 +190,8 @@ def measure(seeds: Iterable[int], wheel_path: str | None) -> dict[str, list[Regi
     ict = ict_reader.load_ict()
     shipped = load_shipped()
     start = start_of(ict, shipped)
-    heads = {"mean head": (dataclasses.replace(shipped, modes=shipped.modes[:0], centre=shipped.centre[:0]), 1.0), "shipped": (shipped, SHIPPED_STRENGTH)}
+    mean = dataclasses.replace(shipped, modes=shipped.modes[:0], centre=shipped.centre[:0])
+    heads = {"mean head": (mean, 1.0), "shipped": (shipped, SHIPPED_STRENGTH)}
     if wheel_path:
         heads["raw morphs"] = (load_raw(wheel_path, shipped), RAW_STRENGTH)
     table: dict[str, list[Registered]] = {name: [] for name in heads}
@@ -198,8 +199,8 @@ def measure(seeds: Iterable[int], wheel_path: str | None) -> dict[str, list[Regi
         target = ict_reader.subject_vertices(ict, seed)[: ict_reader.NARROW_FACE].astype(np.float64)
         for name, (head, strength) in heads.items():
             table[name].append(register(head, target, strength=strength, start=start))
-        print(seed, *(f"{name} {rows[-1].distance:.3f}" for name, rows in table.items()), f"rms {rms(table['shipped'][-1], shipped):.2f}",
-              flush=True)
+        distances = (f"{name} {rows[-1].distance:.3f}" for name, rows in table.items())
+        print(seed, *distances, f"rms {rms(table['shipped'][-1], shipped):.2f}", flush=True)
     return table
 
 

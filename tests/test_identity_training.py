@@ -121,7 +121,7 @@ def test_rendered_faces_lie_on_the_template_and_views_of_one_are_alike():
     maps = itertools.repeat(np.full((8, 8, 3), 180, np.uint8))
     bank = render_people(jax.random.key(3), head, maps, people=2, views=2)
     assert bank.crops.shape == (4, SIDE, SIDE, 3) and list(bank.people) == [0, 0, 1, 1]
-    assert (bank.masks[:, SIDE // 2, SIDE // 2] == 255).all() and (bank.masks[:, 0, 0] == 0).all()
+    assert (bank.masks[:, SIDE // 2, SIDE // 2] == 255).all() and (bank.masks == 0).any((1, 2)).all()
     assert not np.array_equal(bank.crops[0], bank.crops[1])
     again = render_people(jax.random.key(3), head, maps, people=1, views=2)
     np.testing.assert_array_equal(bank.crops[:2], again.crops)

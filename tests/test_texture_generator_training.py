@@ -1,12 +1,13 @@
 """Training the texture generator: each term against explicit gradients, the adaptive rule, resuming bit by bit, learning."""
 
+import dataclasses
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import safetensors.numpy
+from PIL import Image
 
 from fitkit.errors import FitkitError
 from fitkit.models.generator import GeneratorConfig, load_generator
@@ -114,10 +115,21 @@ def toy_run(out, **fields):
     rng = np.random.default_rng(1)
     shade = np.linspace(40, 200, 8)[:, None, None] * np.ones((1, 8, 3))
     maps = np.stack([shade[:: (-1) ** i] + rng.normal(0, 6, (8, 8, 3)) for i in range(24)]).clip(0, 255).astype(np.uint8)
-    out.mkdir(parents=True)
-    (out / "maps.safetensors").write_bytes(safetensors.numpy.save({"maps": maps}))
-    given = {"stages": ("8:warm:2", "8:game:6"), "batch": 4, "pairs": 2, "checkpoint_every": 3, "sheet_every": 100, "game": TINY}
+    folder = out.with_name(f"maps of {out.name}")
+    folder.mkdir(parents=True)
+    for index, each in enumerate(maps):
+        Image.fromarray(each).save(folder / f"{index:02d}.png")
+    given = {"maps": folder, "stages": ("8:warm:2", "8:game:6"), "batch": 4, "pairs": 2, "checkpoint_every": 3, "sheet_every": 100,
+             "game": TINY}
     return TextureTraining(out=out, **(given | fields)), maps
+
+
+def test_maps_are_kept_and_made_anew_where_they_are_of_something_else(tmp_path):
+    training, maps = toy_run(tmp_path / "run")
+    np.testing.assert_array_equal(texture_generator.training_maps(training), maps)
+    (training.maps / "00.png").unlink()
+    np.testing.assert_array_equal(texture_generator.training_maps(training), maps)         # kept
+    np.testing.assert_array_equal(texture_generator.training_maps(dataclasses.replace(training, seed=1)), maps[1:])
 
 
 def test_a_stopped_run_goes_on_bit_by_bit(tmp_path, monkeypatch):

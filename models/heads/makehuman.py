@@ -22,6 +22,7 @@ ARRAYS = (
     "mean", "identity", "expression", "albedo_mean", "albedo", "expression_lower", "expression_upper", "expression_scale",
     "triangles", "uv", "uv_triangles", "part", "regions", "mirror", "dense_weight",
 )
+CALIBRATED = ("identity_axes", "identity_mean", "dense_bias", "dense_deviation")
 POINTS = ("landmarks", "contour", "dense")
 NAMES = ("expression_names", "region_names", "part_names")
 
@@ -74,12 +75,12 @@ def read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]
 def calibration(path: pathlib.Path) -> dict[str, Any]:
     """What real people and the detector are like on this head.
 
-    `identity_axes [I, I]`: modes along which people differ, each a sum of the modes the head was built with; `identity_mean [I]`: of
-    people, along those; `dense_bias` and `dense_deviation` of `MorphableModel`.
+    `identity_axes [I, I]`: modes along which people differ, as sums of the modes the head was built with; `identity_mean [I]`:
+    their mean, along those; `dense_bias` and `dense_deviation` of `MorphableModel`.
     """
     try:
         tables = safetensors.numpy.load_file(path)
-        return {name: tables[name] for name in ("identity_axes", "identity_mean", "dense_bias", "dense_deviation")}
+        return {name: tables[name] for name in CALIBRATED}
     except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
         raise FitkitError("E_DATA", f"the head's calibration {path} cannot be read ({error}); install fitkit again to restore it"
                           ) from error

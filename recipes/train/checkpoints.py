@@ -1,4 +1,5 @@
-"""Checkpoints of a training run: any tree of arrays, with what the run must know to go on, in one safetensors file.
+"""Checkpoints of a training run: any tree of arrays, with what the run must know to go on, in one safetensors file; and training
+data that is made once.
 
 Arrays come back with the bits and types they had, so that a run that was stopped goes on as if it had not been. Written as temp
 file and rename; a killed run leaves the last whole checkpoint.
@@ -6,6 +7,7 @@ file and rename; a killed run leaves the last whole checkpoint.
 
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -57,6 +59,20 @@ def restore(path: pathlib.Path, like: T) -> T:
             name: (leaf.shape, leaf.dtype) for name, leaf in stored.items()}:
         raise FitkitError("E_DATA", f"the checkpoint {path} is of another network; remove it, or give the fields it was made with")
     return jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(stored[name]) for name in wanted])
+
+
+def kept(path: pathlib.Path, made_of: dict[str, Any], make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays that a file keeps: made, and made anew where the file's are of something else than `made_of` (JSON-able).
+
+    Raises:
+        FitkitError: `E_OUTPUT`, the file cannot be written; and what `make` raises.
+    """
+    made_of = json.loads(json.dumps(made_of))
+    if path.is_file() and notes_of(path) == made_of:
+        return safetensors.numpy.load_file(path)
+    arrays = make()
+    write_bytes(path, safetensors.numpy.save(arrays, metadata={"notes": json.dumps(made_of)}))
+    return arrays
 
 
 def _named(tree: Any) -> dict[str, Any]:

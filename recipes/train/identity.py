@@ -222,20 +222,22 @@ def draw(bank: Bank, step: int, schedule: Schedule) -> Batch:
 
 def make_bank(work: pathlib.Path, photos: str, skins: str, schedule: Schedule, *, without: tuple[str, ...]) -> Bank:
     """The banks of pictures, made once and kept in the work folder."""
-    path = work / "bank.npz"
-    if not path.is_file():
-        work.mkdir(parents=True, exist_ok=True)
+    made_of = {"photos": photos, "skins": skins, "people": schedule.people, "views": schedule.views, "seed": schedule.seed,
+               "without": without}
+
+    def make() -> dict[str, np.ndarray]:
         maps = textures(skins, size=128, count=schedule.people, seed=schedule.seed + 5)
         key, head = jax.random.key(schedule.seed + 1), makehuman.load()
         rendered = render_people(key, head, maps, people=schedule.people, views=schedule.views)
         faces, _ = photo_crops(photos, without=without)
         backgrounds = photo_patches(jax.random.key(schedule.seed + 2), photos)
-        np.savez(path, **rendered._asdict(), photos=faces, backgrounds=backgrounds)
-    with np.load(path, allow_pickle=False) as stored:
-        faces = stored["photos"]
-        watched = np.arange(len(faces)) % 8 == 4
-        return Bank(Renderings(stored["crops"], stored["masks"], stored["people"]), faces[~watched], faces[watched],
-                    stored["backgrounds"])
+        return {**rendered._asdict(), "photos": faces, "backgrounds": backgrounds}
+
+    stored = checkpoints.kept(work / "bank.safetensors", made_of, make)
+    faces = stored["photos"]
+    watched = np.arange(len(faces)) % 8 == 4
+    return Bank(Renderings(stored["crops"], stored["masks"], stored["people"]), faces[~watched], faces[watched],
+                stored["backgrounds"])
 
 
 def watch(learner: Learner, graph: Any, teacher: Identity, photos: np.ndarray, plan: IResNetPlan) -> float:

@@ -98,21 +98,20 @@ def training_maps(training: TextureTraining) -> UInt8[np.ndarray, "N s s 3"]:
         FitkitError: `E_USAGE`, neither skins nor maps are named; and as `textures.textures` and `textures.read_maps`.
     """
     size = max(stage.size for stage in read_stages(training))
-    path = training.out / "maps.safetensors"
-    if path.is_file():
-        stored = safetensors.numpy.load_file(path)["maps"]
-        if stored.shape[1] == size:
-            return stored
-    made: list[np.ndarray] = []
-    if training.skins is not None:
-        made += textures.textures(training.skins, size=size, count=training.count, seed=training.seed)
-    if training.maps is not None:
-        made += textures.read_maps(training.maps, size=size)
-    if not made:
-        raise FitkitError("E_USAGE", "there is nothing to train on; name --skins FOLDER, --maps FOLDER or both")
-    whole = np.stack(made)
-    write_bytes(path, safetensors.numpy.save({"maps": whole}))
-    return whole
+    made_of = {"size": size, "count": training.count, "seed": training.seed, "skins": str(training.skins),
+               "maps": str(training.maps)}
+
+    def make() -> dict[str, np.ndarray]:
+        made: list[np.ndarray] = []
+        if training.skins is not None:
+            made += textures.textures(training.skins, size=size, count=training.count, seed=training.seed)
+        if training.maps is not None:
+            made += textures.read_maps(training.maps, size=size)
+        if not made:
+            raise FitkitError("E_USAGE", "there is nothing to train on; name --skins FOLDER, --maps FOLDER or both")
+        return {"maps": np.stack(made)}
+
+    return checkpoints.kept(training.out / "maps.safetensors", made_of, make)["maps"]
 
 
 def reduced(maps: UInt8[np.ndarray, "N s s 3"], *, size: int) -> UInt8[np.ndarray, "N t t 3"]:
