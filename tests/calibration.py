@@ -5,7 +5,7 @@
 them; `dense_bias` and `dense_deviation` of `MorphableModel`, where the detector sees its 468 points, and how steadily.
 
 Data: the first two from people drawn from ICT-FaceKit's model of scans (seeds 1000-1199 and their mirror images, of neither split);
-the others from the develop split, seeds 0-19, and their Mitsuba pictures, as `fitkit eval synthetic` makes them. Each person's truth
+the others from the develop split, seeds 0-19, and their Mitsuba pictures, as `fitkit eval synthetic` makes them. Their truth
 is laid on our head through the fixed table between the two topologies: tight along the normal, loose along the surface, under the
 prior. Eyelids and lips get no bias: their lines are sharp, and the detector sees them where they are.
 """

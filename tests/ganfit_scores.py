@@ -1,6 +1,6 @@
 """How good GANFIT's likenesses are on the test photos, by an identity network that had no part in the fit.
 
-    PYTHONPATH=. python tests/ganfit_scores.py --judge mobileface [--network NAME] [--photos FOLDER] [--set FIELD=VALUE ...]
+    python -m tests.ganfit_scores --judge mobileface [--network NAME] [--photos FOLDER] [--set FIELD=VALUE ...]
 
 Prints, for every photo, the cosine of photo and rendering by recipe `ganfit` and by stage 1 of `inverse_rendering`; for the people
 who are in several photos, whether a rendering is nearer to another photo of the same person than to any of somebody else; and

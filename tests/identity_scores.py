@@ -1,6 +1,6 @@
 """How well identity networks tell people apart: area under the ROC of same and different pairs, on photos and on renderings.
 
-    PYTHONPATH=. python tests/identity_scores.py [NAME ...]
+    python -m tests.identity_scores [NAME ...]
 
 Prints both for the embedded network and for those named ("mobileface", a file). The photos are those of `assets/photos`, which
 nothing is trained on; the renderings are of other people, drawn with other seeds, in textures made of the two skins held out.
