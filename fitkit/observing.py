@@ -134,7 +134,7 @@ def result_of(
     camera = cameras.rescale(poses.to_camera(state.pose), scale, offset)
     fitted = np.asarray(pixels) * scale + offset
     detected = np.asarray(observation.ibug) * scale + offset
-    status, reason = judge(state.face, fitted, detected, losses, width, height)
+    status, reason = judge(state.face, fitted, detected, losses, width, height, identity_mean=np.asarray(model.identity_mean))
     return FitResult(
         model=model, parameters=state.face, camera=camera, photo=image, status=status, reason=reason, losses=losses,
         focal_source=lens.source, landmarks_detected=detected.astype(np.float32), landmarks_fitted=fitted.astype(np.float32),

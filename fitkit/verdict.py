@@ -33,9 +33,9 @@ def landmark_error(fitted: Float[np.ndarray, "68 2"], detected: Float[np.ndarray
 
 def judge(
     face: FaceParameters, fitted: Float[np.ndarray, "68 2"], detected: Float[np.ndarray, "68 2"], losses: dict[str, float],
-    width: int, height: int,
+    width: int, height: int, *, identity_mean: Float[np.ndarray, " I"],
 ) -> tuple[str, str]:
-    """Status and reason of a fit; points in photo pixels."""
+    """Status and reason of a fit; points in photo pixels. `identity_mean` is the head's: the solver's bounds lie about it."""
     numbers = [np.asarray(x) for x in (face.identity, face.expression, face.albedo, face.light, fitted)]
     if not all(np.isfinite(x).all() for x in numbers):
         return "doubtful", "the fit diverged: its coefficients are not finite"
@@ -50,7 +50,7 @@ def judge(
     outside = np.mean((fitted < 0).any(-1) | (fitted > [width, height]).any(-1))
     if outside > FACE_OUTSIDE:
         return "doubtful", f"{100 * outside:.0f} % of the face lies outside the photo"
-    bound = int((np.abs(numbers[0]) > AT_BOUND).sum() + (np.abs(numbers[2]) > AT_BOUND).sum())
+    bound = int((np.abs(numbers[0] - identity_mean) > AT_BOUND).sum() + (np.abs(numbers[2]) > AT_BOUND).sum())
     if bound > MOST_AT_BOUND:
         return "doubtful", f"{bound} coefficients stand at their bounds: the face is not one the model knows"
     colour = losses.get("photo_consistency", 0.0)

@@ -1,14 +1,20 @@
 """The detector's expected bias on the head: turned with it, between its yaws, and what is shipped of it."""
 
+import dataclasses
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import fitkit
-from fitkit.correspondence import BIAS_YAW, expected_bias
+from fitkit import pose as poses
+from fitkit.correspondence import BIAS_YAW, correspond, expected_bias, precision
+from fitkit.morphable import points_on, shape
 from fitkit.pose import Pose
+from fitkit.recipes import landmarks
+from tests.tiny_photo import a_state, observe, skinned_head
 
 
 def pose(yaw: float, roll: float, scale: float = 2.0) -> Pose:
@@ -33,6 +39,31 @@ def test_bias_is_linear_between_yaws_and_turns_with_the_roll(yaw, share, roll):
     assert pytest.approx(math.radians(30)) == BIAS_YAW
 
 
+@pytest.mark.parametrize("roll", [0.0, -120.0])
+@pytest.mark.parametrize(("yaw", "deviation"), [(0, 1.5), (30, 2.0), (-45, 4.5), (45, 2.5), (80, 3.0)])
+def test_points_count_by_the_inverse_variance_of_their_yaw(yaw, deviation, roll):
+    table = jnp.array([6.0, 3.0, 1.5, 2.0, 3.0])
+    assert precision(pose(yaw, roll), table) == pytest.approx((1.5 / deviation) ** 2, rel=1e-4)
+    slope = jax.grad(lambda turn: precision(dataclasses.replace(pose(0, 0), rotation=turn), table))(jnp.eye(3))
+    assert jnp.isfinite(slope).all()
+
+
+def test_turned_heads_points_weigh_less_and_given_points_do_not():
+    head = skinned_head()
+    wary = dataclasses.replace(head, dense_deviation=jnp.array([4.0, 2.0, 1.0, 2.0, 4.0]))
+    observation, _ = observe(head, 0.9)
+    state = a_state(head, turned=(0.9, 0.0, 0.0))
+    for count, share in ((468, float(precision(state.pose, wary.dense_deviation))), (68, 1.0)):
+        points = jnp.asarray(observation.ibug) if count == 68 else poses.project_view(
+            state.pose, poses.turn(state.pose, points_on(head.dense, head.triangles, shape(head, state.face.identity,
+                                                                                          state.face.expression))))
+        seen = correspond(head, points, observation.ibug)
+        modes = landmarks.landmark_modes(head, count)
+        plain, less = (landmarks.freeze_points(state, model, seen, modes, 0.03, jnp.asarray(64.0)) for model in (head, wary))
+        np.testing.assert_allclose(less.weight, share * plain.weight, rtol=1e-5)
+    assert float(precision(state.pose, wary.dense_deviation)) == pytest.approx((1 / (2 + 2 * (math.degrees(0.9) - 30) / 30)) ** 2, rel=1e-3)
+
+
 def test_the_shipped_tables_are_symmetric_and_leave_lips_and_lids_alone():
     model = fitkit.load_head("makehuman")
     bias, triangles = np.asarray(model.dense_bias), np.asarray(model.triangles)
@@ -45,3 +76,6 @@ def test_the_shipped_tables_are_symmetric_and_leave_lips_and_lids_alone():
         assert (mask > 0.3).any() and not bias[:, mask > 0.3].any(), name
     assert 1.0 < np.linalg.norm(bias[2], axis=-1).mean() < 4.0 and np.abs(bias).max() < 20      # millimetres
     assert 0.2 < np.sqrt(np.mean(np.square(model.identity_mean))) < 1.0
+    steady = np.asarray(model.dense_deviation)
+    np.testing.assert_allclose(steady, steady[::-1], rtol=1e-6)
+    assert 1.0 < steady[2] < steady[1] < steady[0] < 5.0                                       # millimetres

@@ -141,6 +141,10 @@ def test_coefficients_stay_in_their_boxes_and_no_lamp_takes_light_away(head):
     wild = jax.tree.map(lambda leaf: leaf - 9.0, likeness)
     held = ganfit.inside(head, wild)
     assert float(held.identity.min()) == -states.COEFFICIENT_BOUND
+    about = dataclasses.replace(head, identity_mean=head.identity_mean + 0.5)
+    np.testing.assert_allclose(ganfit.inside(about, wild).identity, 0.5 - states.COEFFICIENT_BOUND)
+    below = states.room(a_state(head), about, observe(head, 0.3)[0].focal, appearance=True)[0][:len(head.identity)]
+    np.testing.assert_allclose(below, 0.5 - states.COEFFICIENT_BOUND - a_state(head).face.identity, atol=1e-6)
     assert float(held.expression.min()) == 0.0 and float(held.light[1:].min()) == 0.0
     np.testing.assert_array_equal(held.light[0], wild.light[0])
     harmonics = dataclasses.replace(wild, light=jnp.full((9, 3), -1.0))

@@ -157,6 +157,28 @@ def test_missing_weights_are_told_in_one_sentence(tmp_path):
         makehuman.read(tmp_path / "makehuman.safetensors")
 
 
+def test_missing_or_incomplete_calibration_is_told_in_one_sentence(tmp_path):
+    with pytest.raises(FitkitError, match="E_DATA.*calibration.*install fitkit again"):
+        makehuman.calibration(tmp_path / "none.safetensors")
+    safetensors.numpy.save_file({"dense_bias": np.zeros(3, np.float32)}, tmp_path / "part.safetensors")
+    with pytest.raises(FitkitError, match="E_DATA.*identity_axes"):
+        makehuman.calibration(tmp_path / "part.safetensors")
+
+
+def test_people_run_along_the_axes_and_are_what_the_built_modes_made_them(head):
+    """The same head from coefficients of either kind; axes are ordered by variance and uncorrelated over the head."""
+    built, tables = makehuman.load(calibrated=False), makehuman.calibration(makehuman.CALIBRATION)
+    found = np.random.default_rng(4).normal(size=len(head.identity)).astype(np.float32)
+    old = np.einsum("i,ij->j", found, tables["identity_axes"])
+    np.testing.assert_allclose(np.tensordot(found, head.identity, 1), np.tensordot(old, built.identity, 1), atol=2e-3)
+    flat = np.asarray(head.identity, float).reshape(len(head.identity), -1)
+    gram = flat @ flat.T
+    variance = np.diag(gram)
+    assert (np.diff(variance) <= 1e-3 * variance[0]).all()
+    assert np.abs(gram - np.diag(variance)).max() < 1e-3 * variance[0]
+    assert not built.identity_mean.any() and not built.dense_bias.any() and (built.dense_deviation == 1).all()
+
+
 def test_frame_is_millimetres_between_the_ears(head):
     mean = np.asarray(head.mean)
     low, high = mean[vertices_of(head, "skin")].min(axis=0), mean[vertices_of(head, "skin")].max(axis=0)

@@ -21,8 +21,9 @@ def points():
     return found
 
 
-def verdict(face=FACE, fitted=None, detected=None, losses=GOOD):
-    return judge(face, points() if fitted is None else fitted, points() if detected is None else detected, losses, WIDTH, HEIGHT)
+def verdict(face=FACE, fitted=None, detected=None, losses=GOOD, mean=0.0):
+    return judge(face, points() if fitted is None else fitted, points() if detected is None else detected, losses, WIDTH, HEIGHT,
+                 identity_mean=np.full(20, mean))
 
 
 def test_a_good_fit_is_believed():
@@ -56,3 +57,11 @@ def test_the_unit_of_a_turned_head_does_not_vanish():
     turned = points()
     turned[45] = turned[36]
     assert landmark_error(turned + [7, 0], turned) == pytest.approx(7 / (np.ptp(turned[:, 1]) / 2))
+
+
+def test_coefficients_at_their_bounds_are_counted_about_the_mean_of_people():
+    at_bound = dataclasses.replace(FACE, identity=jnp.zeros(20).at[:4].set(4.0))
+    status, reason = verdict(face=at_bound)
+    assert status == "doubtful" and "4 coefficients stand at their bounds" in reason
+    assert verdict(face=at_bound, mean=2.0)[0] == "converged"
+    assert "20 coefficients" in verdict(mean=4.0)[1]
