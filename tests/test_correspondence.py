@@ -61,7 +61,8 @@ def test_turned_heads_points_weigh_less_and_given_points_do_not():
         modes = landmarks.landmark_modes(head, count)
         plain, less = (landmarks.freeze_points(state, model, seen, modes, 0.03, jnp.asarray(64.0)) for model in (head, wary))
         np.testing.assert_allclose(less.weight, share * plain.weight, rtol=1e-5)
-    assert float(precision(state.pose, wary.dense_deviation)) == pytest.approx((1 / (2 + 2 * (math.degrees(0.9) - 30) / 30)) ** 2, rel=1e-3)
+    deviation = 2 + 2 * (math.degrees(0.9) - 30) / 30
+    assert float(precision(state.pose, wary.dense_deviation)) == pytest.approx(deviation ** -2, rel=1e-3)
 
 
 def test_the_shipped_tables_are_symmetric_and_leave_lips_and_lids_alone():
