@@ -121,9 +121,10 @@ def fit_batch(photos: Sequence[PhotoLike], **options: Any) -> list[FitResult | F
 
     Args:
         photos: as in `fit`, each of a person of its own.
-        **options: `recipe`, `head`, `size`, `focal`, `seed`, `detector` and fields of the recipe as in `fit_faces`, the same for
-            all photos; `landmarks` as there, but a list with one entry for each photo; `at_once`: faces in one program, by default
-            8 on a CPU (where they take turns) and 32 elsewhere (where they are computed together).
+        **options: `recipe`, `head`, `size`, `focal`, `seed`, `detector`, `progress` (of the faces of one program) and fields of
+            the recipe as in `fit_faces`, the same for all photos; `landmarks` as there, but a list with one entry for each photo;
+            `at_once`: faces in one program, by default 8 on a CPU (where they take turns) and 32 elsewhere (where they are
+            computed together).
 
     Returns:
         one entry for each photo, in order: its result, or the `FitkitError` that says why there is none.
@@ -137,7 +138,7 @@ def fit_batch(photos: Sequence[PhotoLike], **options: Any) -> list[FitResult | F
 def fit_faces(
     photo: PhotoLike, *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: PhotoLike | None = None,
     size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, seed: int = 0, detector: str = "mediapipe",
-    largest: bool = False, **fields: Any,
+    largest: bool = False, progress: Callable[[float], None] | None = None, **fields: Any,
 ) -> list[FitResult]:
     """Fit a 3D face to every face of a photo, largest first.
 
@@ -152,12 +153,13 @@ def fit_faces(
         seed: of everything that the recipe draws at random; kept with the result.
         detector: "mediapipe" or "face-alignment".
         largest: stop after the largest face.
+        progress: is told the share of a face's fit that is done, in [0, 1], by recipes that take longer than a second or two.
         **fields: other values for fields of the recipe.
 
     Raises:
         FitkitError: one sentence saying what is wrong and what mends it.
     """
-    job = _set_up(recipe, head, size, seed, detector, fields)
+    job = _set_up(recipe, head, size, seed, detector, progress, fields)
     started = time.perf_counter()
     image = photo_of(photo)
     lens = lens_of(image, focal, intrinsics)
@@ -168,7 +170,7 @@ def fit_faces(
     for number, face in enumerate(faces[:1] if largest else faces, start=1):
         begun = time.perf_counter()
         observation, back = observe(job.model, image, face, lens, job.size)
-        solution = jax.block_until_ready(job.recipe.function(job.model, observation, job.config, **job.random()))
+        solution = jax.block_until_ready(job.recipe.function(job.model, observation, job.config, **job.besides()))
         timings = {"read": read - started, "detect": found - read, "fit": time.perf_counter() - begun}
         results.append(result_of(job.model, image, lens, observation, back, solution, timings=timings, **job.settings(),
                                  face=number if len(faces) > 1 and not largest else None))
@@ -187,10 +189,11 @@ class _Job:
     size: int
     seed: int
     detector: str
+    progress: Callable[[float], None] | None
 
-    def random(self) -> dict[str, int]:
-        """What a recipe that draws at random is given besides."""
-        return {"seed": self.seed} if self.recipe.seeded else {}
+    def besides(self) -> dict[str, Any]:
+        """What the recipe takes besides the head, what is seen and its fields."""
+        return {name: getattr(self, name) for name in self.recipe.takes}
 
     def settings(self) -> dict[str, Any]:
         """What a result says of how it was made."""
@@ -198,14 +201,16 @@ class _Job:
                 "size": self.size}
 
 
-def _set_up(recipe: str, head: str, size: int, seed: int, detector: str, fields: dict[str, Any]) -> _Job:
+def _set_up(
+    recipe: str, head: str, size: int, seed: int, detector: str, progress: Callable[[float], None] | None, fields: dict[str, Any]
+) -> _Job:
     keep_compiled_programs()
     chosen = RECIPES[check_choice(recipe, RECIPES, code="E_RECIPE", what="recipe")]
     config = chosen.config(**check_fields(chosen.config, fields))
     if size < 64 or size % 2:
         raise FitkitError("E_USAGE", f"size must be an even number of at least 64 pixels, not {size}")
     head = _from_anywhere(head)
-    return _Job(recipe, chosen, config, head, load_head(head), size, seed, detector)
+    return _Job(recipe, chosen, config, head, load_head(head), size, seed, detector, progress)
 
 
 def _points(image: Photo, landmarks: PhotoLike | None, job: _Job) -> list[Landmarks]:
@@ -229,13 +234,13 @@ class _Waiting:
 def _fit_several(
     photos: Sequence[PhotoLike], *, together: bool, recipe: str = "inverse_rendering", head: str = "makehuman",
     landmarks: Sequence[PhotoLike] | None = None, size: int = 224, focal: float | None = None, seed: int = 0,
-    detector: str = "mediapipe", at_once: int | None = None, **fields: Any,
+    detector: str = "mediapipe", at_once: int | None = None, progress: Callable[[float], None] | None = None, **fields: Any,
 ) -> list[FitResult | FitkitError]:
     if landmarks is not None and len(landmarks) != len(photos):
         raise FitkitError("E_USAGE", f"there are {len(photos)} photos and {len(landmarks)} sets of landmarks; give one for each")
     if at_once is not None and at_once < 1:
         raise FitkitError("E_USAGE", f"at_once must be 1 or more faces, not {at_once}")
-    job = _set_up(recipe, head, size, seed, detector, fields)
+    job = _set_up(recipe, head, size, seed, detector, progress, fields)
     results: list[Any] = [None] * len(photos)
 
     def faces() -> Iterator[_Waiting]:
@@ -284,9 +289,9 @@ def _solve(group: list[_Waiting], size: int, together: bool, job: _Job) -> list[
     filled = [face.observation for face in group] + ([] if together else [group[-1].observation] * (size - len(group)))
     observations = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
     if together:
-        stacked = job.recipe.person(job.model, observations, job.config, **job.random())
+        stacked = job.recipe.person(job.model, observations, job.config, **job.besides())
     else:
-        stacked = job.recipe.batch(job.model, observations, jnp.arange(size) < len(group), job.config, **job.random())
+        stacked = job.recipe.batch(job.model, observations, jnp.arange(size) < len(group), job.config, **job.besides())
     stacked = jax.block_until_ready(stacked)
     return [jax.tree.map(lambda leaf, index=index: leaf[index], stacked) for index in range(len(group))]
 

@@ -98,7 +98,7 @@ def _run(jobs: Sequence[Job], outcomes: list[Outcome], speech: Report) -> bool:
             for job in jobs:
                 turn(job.photo.name)
                 with _one_bad_photo(job, done, written):
-                    write = _fit_photo(job, done, voice)
+                    write = _fit_photo(job, done, voice, partial(turn, job.photo.name))
                     written.result()      # photos are reported in order, and two at most are in memory
                     written = writer.submit(write)
                 turn(None)
@@ -115,7 +115,6 @@ def _run_person(jobs: Sequence[Job], outcomes: list[Outcome], speech: Report) ->
         def done(outcome: Outcome) -> None:
             outcomes.append(outcome)
             voice.outcome(outcome)
-            turn(None)
 
         try:
             settled = [_kept(job) or (_planned(job) if job.dry_run else None) for job in jobs]
@@ -123,19 +122,21 @@ def _run_person(jobs: Sequence[Job], outcomes: list[Outcome], speech: Report) ->
                 list(map(done, filter(None, settled)))
                 return False
             turn(jobs[0].photo.name)
-            _fit_person(jobs, done, voice)
+            _fit_person(jobs, done, voice, lambda share: turn(jobs[0].photo.name, share * len(jobs)))
         except KeyboardInterrupt:
             return True
     return False
 
 
-def _fit_person(jobs: Sequence[Job], done: Callable[[Outcome], None], speech: Report) -> None:
-    """Fit one person to the photos of all jobs and write what came of each, telling `done`."""
+def _fit_person(
+    jobs: Sequence[Job], done: Callable[[Outcome], None], speech: Report, progress: Callable[[float], None]
+) -> None:
+    """Fit one person to the photos of all jobs, telling `progress`, and write what came of each, telling `done`."""
     started = time.perf_counter()
     arguments = dict(jobs[0].arguments)
     if "landmarks" in arguments:
         arguments["landmarks"] = [(job.arguments | _points(job))["landmarks"] for job in jobs]
-    results = fitkit.fit([job.photo for job in jobs], same_person=True, **arguments)
+    results = fitkit.fit([job.photo for job in jobs], same_person=True, progress=progress, **arguments)
     share = (time.perf_counter() - started) / len(jobs)
     for job, result in zip(jobs, results, strict=True):
         with _one_bad_photo(job, done):
@@ -160,14 +161,16 @@ def _one_bad_photo(job: Job, done: Callable[[Outcome], None], before: Future[Non
         done(report.failure(error, str(job.photo), seconds=time.perf_counter() - started))
 
 
-def _fit_photo(job: Job, done: Callable[[Outcome], None], speech: Report) -> Callable[[], None]:
-    """Fit one photo; what is left to do is to call what comes back, which writes and tells `done`."""
+def _fit_photo(
+    job: Job, done: Callable[[Outcome], None], speech: Report, progress: Callable[[float], None]
+) -> Callable[[], None]:
+    """Fit one photo, telling `progress`; what is left to do is to call what comes back, which writes and tells `done`."""
     started = time.perf_counter()
     if (kept := _kept(job)) is not None:
         return partial(done, kept)
     if job.dry_run:
         return partial(done, _planned(job))
-    arguments = job.arguments | _points(job)
+    arguments = job.arguments | _points(job) | {"progress": progress}
     results = fitkit.fit_faces(job.photo, **arguments) if job.every_face else [fitkit.fit(job.photo, **arguments)]
     return partial(_write, job, results, (time.perf_counter() - started) / len(results), done, speech)
 

@@ -71,11 +71,11 @@ def progress(report: Report, total: int) -> Iterator[tuple[Report, Any]]:
     """One progress line with the time left, on a terminal; nothing elsewhere.
 
     Yields:
-        the report to speak through while the line is up, and a function to call with a photo's name when its turn comes
-        (with None when it is done).
+        the report to speak through while the line is up, and a function to call with a photo's name when its turn comes (and
+        with the share of it that is done, where that is known), with None when it is done.
     """
     if report.level == 0 or not sys.stderr.isatty():
-        yield report, lambda name: None
+        yield report, lambda name, share=0.0: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -85,10 +85,13 @@ def progress(report: Report, total: int) -> Iterator[tuple[Report, Any]]:
                TextColumn("left"), TimeRemainingColumn())
     # rich would send a redirected standard output to the terminal: both streams stay as they are
     with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
-        task = bar.add_task("", total=total)
+        task, done = bar.add_task("", total=total), 0
 
-        def turn(name: str | None) -> None:
-            bar.update(task, advance=1) if name is None else bar.update(task, description=name)
+        def turn(name: str | None, share: float = 0.0) -> None:
+            nonlocal done
+            if name is None:
+                done += 1
+            bar.update(task, completed=done + share, description=name)
 
         yield dataclasses.replace(report, console=console), turn
 

@@ -25,7 +25,7 @@ class Recipe:
     person: Callable[..., Solution]        # (model, observations, config) of stacked photos of one person
     summary: str
     paper: str
-    seeded: bool = False                   # the three draw at random and take `seed`
+    takes: tuple[str, ...] = ()            # what the three take besides: `seed` of what is drawn, `progress` to be told
 
 
 RECIPES: dict[str, Recipe] = {
@@ -37,7 +37,7 @@ RECIPES: dict[str, Recipe] = {
     "ganfit": Recipe(
         config=GanfitConfig, function=ganfit.solve, batch=ganfit.solve_batch, person=ganfit.solve_person,
         summary="a likeness: texture from a generator, shape and texture by an identity network; some twenty seconds",
-        paper="Gecer et al. 2019 (GANFIT), Sections 3 and 4.1", seeded=True),
+        paper="Gecer et al. 2019 (GANFIT), Sections 3 and 4.1", takes=("seed", "progress")),
     "landmarks": Recipe(
         config=LandmarkConfig, function=landmarks.solve, batch=landmarks.solve_batch, person=landmarks.solve_person,
         summary="pose, shape and expression from the detected points alone; fastest, no colours",

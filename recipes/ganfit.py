@@ -4,42 +4,36 @@
 
 by Adam, all coordinates at once. Starts from stage 1 of `inverse_rendering`, whose first stage is the paper's (points alone). The
 second rendering (Eq. 7) shows the same person with another expression, camera and light, drawn anew in each step. What is moved and
-drawn is in `ganfit_face.py`; networks come from `models/`.
+drawn is in `ganfit_face.py`, the terms in `ganfit_energy.py`; networks come from `models/`.
 """
 
 import dataclasses
 import operator
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from fitkit import losses, solvers
-from fitkit import pose as poses
 from fitkit.errors import FitkitError
-from fitkit.face_crop import align, five_points
-from fitkit.geometry import rotation_from_euler, safe_norm
+from fitkit.geometry import safe_normalize
 from fitkit.models.generator import HEAD, load_generator
-from fitkit.models.identity import Identity, activations, load_identity
-from fitkit.models.photo_statistics import PhotoStatistics, load_photo_statistics
-from fitkit.models.photo_statistics import draw as random_of
-from fitkit.morphable import points_on, shape
-from fitkit.pose import Pose
-from fitkit.recipes import ganfit_face, landmarks, model_fitting
+from fitkit.models.identity import load_identity
+from fitkit.models.photo_statistics import load_photo_statistics
+from fitkit.recipes import ganfit_energy, ganfit_face, model_fitting
 from fitkit.recipes import state as states
+from fitkit.recipes.ganfit_energy import Networks, Target
 from fitkit.recipes.ganfit_face import Likeness, Setting, Skin
-from fitkit.recipes.landmarks import FrozenPoints
 from fitkit.recipes.model_fitting import FittingModes, ModelFittingConfig
 from fitkit.recipes.state import FaceState, Observation, Solution
 from fitkit.types import MorphableModel
 
-SECOND_SIDE = 128        # pixels of the second rendering: a little above what the network looks at
-SECOND_FIELD = 205.0     # mm across it, at the head's origin
-NEAREST = 400.0          # mm, least distance of its camera
-OVERSAMPLING = 2         # samples along a side of each pixel of the network's crop
+REPORTED = 10            # steps between two words on how far the fit is
+
+Progress = Callable[[float], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,8 +49,9 @@ class GanfitConfig:
         weight_content: of the feature maps, Eq. 9 (paper: 50.0).
         weight_pixel: of the colours, Eq. 10 (paper: 1.0).
         weight_landmark: of the points, Eq. 11, pixels of the crop (paper: 0.001).
-        weight_shape: of the mean squared change of the identity coefficients from stage 1's, which heeded their prior, and of the
-            expression weights, in deviations (paper: 0.05, of both from zero).
+        weight_shape: of the mean squared change of the identity coefficients from stage 1's, which heeded their prior (paper: 0.05,
+            from zero).
+        weight_expression: of the mean squared expression weights, in deviations (paper: 0.05).
         weight_light: of the mean squared change of the light (paper: 0.01).
         weight_style: of the mean squared distance of the generator's styles from the mean style: what the photo does not show is
             then as it mostly is (not in the paper).
@@ -73,7 +68,8 @@ class GanfitConfig:
     weight_content: float = 50.0
     weight_pixel: float = 4.0
     weight_landmark: float = 0.1
-    weight_shape: float = 0.2
+    weight_shape: float = 10.0
+    weight_expression: float = 0.2
     weight_light: float = 0.01
     weight_style: float = 4.0
     iterations: int = 150
@@ -83,157 +79,65 @@ class GanfitConfig:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Target:
-    """What one photo asks for."""
+class Task:
+    """What stacked faces are fitted to, and where they begin."""
 
-    photo: Float[Array, "S S 3"]                       # sRGB, 0 outside the photo
-    weight: Float[Array, "S S"]                        # of its pixels: how far they are face skin or eyes in the starting pose
-    five: Float[Array, "5 2"]                          # eyes, nose, corners of the mouth: pixels of the crop
-    mix: Float[Array, "3 3"]                           # of a rendering's colours: none, or their mean for a grey photo
-    points: FrozenPoints
-    embedding: Float[Array, " d"]
-    maps: tuple[Float[Array, "h w c"], ...]
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Networks:
-    """Everything learned that the fit looks through."""
-
-    skin: Skin
-    identity: Identity
-    photos: PhotoStatistics
-
-
-def terms(
-    key: Array, model: MorphableModel, networks: Networks, likeness: Likeness, first: Likeness, setting: Setting, target: Target, *,
-    deviation: Float[Array, ""],
-) -> dict[str, Float[Array, " B"]]:
-    """The unweighted terms of Eq. 12 of stacked faces; the arguments from `likeness` to `target` are stacked.
-
-    `deviation` is that of the second rendering's expression.
-    """
-    def pictures(key: Array, likeness: Likeness, setting: Setting, target: Target, texture: Array | None) -> tuple[Array, ...]:
-        return _pictures(key, model, networks.photos, deviation, likeness, setting, target, texture)
-
-    keys, textures = jax.random.split(key, len(likeness.identity)), ganfit_face.albedo_maps(likeness, networks.skin)
-    rendering, mask, crop, second, point_error = solvers.over_faces(pictures, keys, likeness, setting, target, textures)
-    embedding, maps = activations(networks.identity, jnp.concatenate([crop, second]))
-    count = len(crop)
-    scale = model.expression_scale
-    generated = networks.skin.config is not None
-    return {
-        "identity": jax.vmap(losses.identity)(embedding[:count], target.embedding),
-        "second": jax.vmap(losses.identity)(embedding[count:], target.embedding),
-        "content": jax.vmap(losses.content)([each[:count] for each in maps], target.maps),
-        "pixel": jax.vmap(losses.pixel)(rendering, target.photo, target.weight * mask),
-        "landmark": point_error,
-        "shape": jnp.mean(jnp.square(likeness.identity - first.identity), 1)
-        + jnp.mean(jnp.square(likeness.expression / scale), 1),
-        "light": jnp.mean(jnp.square(likeness.light - first.light), (1, 2)),
-        "style": jnp.mean(jnp.square(likeness.texture - first.texture), (1, 2)) if generated else jnp.zeros(count),
-    }
-
-
-def _pictures(
-    key: Array, model: MorphableModel, photos: PhotoStatistics, deviation: Float[Array, ""], likeness: Likeness, setting: Setting,
-    target: Target, texture: Float[Array, "s s 3"] | None,
-) -> tuple[Array, ...]:
-    """Both renderings of one face: the first whole with its mask, the crops of both, and how far its points are off."""
-    state = ganfit_face.settled(likeness, setting, linear=texture is None)
-    vertices = shape(model, likeness.identity, likeness.expression)
-    rendering, mask = ganfit_face.draw(model, vertices, texture, state.face.albedo, poses.to_camera(state.pose), likeness.light,
-                                       side=target.photo.shape[0])
-    grounds, keys = jax.random.split(key)
-    ground = jax.random.uniform(grounds, (2, 1, 1, 1))           # no likeness may lean on what stands behind the head
-    rendering = rendering @ target.mix.T
-    crop = align(jnp.where(mask[..., None], rendering, ground[0]), target.five, samples=OVERSAMPLING)
-    second = _second(keys, model, photos, deviation, likeness, state, texture, ground[1]) @ target.mix.T
-    off = safe_norm(landmarks.projected(state, target.points.modes) - target.points.target)
-    weight = target.points.weight
-    return rendering, mask, crop, second, jnp.sum(weight * off) / jnp.maximum(jnp.sum(weight), 1e-6)
-
-
-def _second(
-    key: Array, model: MorphableModel, photos: PhotoStatistics, deviation: Float[Array, ""], likeness: Likeness, state: FaceState,
-    texture: Float[Array, "s s 3"] | None, ground: Float[Array, "1 1 1"],
-) -> Float[Array, "112 112 3"]:
-    """The crop of Eq. 7: the person with a random expression, before a random camera, in a random light."""
-    ways, glow, face = jax.random.split(key, 3)
-    expression = deviation * model.expression_scale * jax.random.normal(face, model.expression_scale.shape)
-    expression = jnp.clip(expression, model.expression_lower, model.expression_upper)
-    yaw, pitch, log_distance = random_of(ways, photos.camera)
-    distance = jnp.maximum(jnp.exp(log_distance), NEAREST)
-    pose = Pose(rotation=rotation_from_euler(jnp.deg2rad(yaw), jnp.deg2rad(pitch), 0.0), centre=jnp.zeros(2), perspective=True,
-                log_scale=jnp.log(SECOND_SIDE / SECOND_FIELD), log_focal=jnp.log(distance * SECOND_SIDE / SECOND_FIELD),
-                principal=jnp.full(2, SECOND_SIDE / 2))
-    vertices = shape(model, likeness.identity, expression)
-    light = random_of(glow, photos.light).reshape(9, 3)
-    picture, mask = ganfit_face.draw(model, vertices, texture, state.face.albedo, poses.to_camera(pose), light, side=SECOND_SIDE)
-    points = points_on(model.landmarks, model.triangles, vertices)
-    five = five_points(poses.project_view(pose, poses.turn(pose, points)))
-    return align(jnp.where(mask[..., None], picture, ground), five, samples=OVERSAMPLING)
-
-
-def energy(found: dict[str, Float[Array, " B"]], numbers: dict[str, Array]) -> Float[Array, " B"]:
-    """Eq. 12."""
-    return sum((numbers[f"weight_{name}"] * value for name, value in found.items()), jnp.zeros(()))
-
-
-def _targets(
-    model: MorphableModel, modes: FittingModes, identity: Identity, started: FaceState, observations: Observation
-) -> Target:
-    """What stacked photos ask for, seen from their starting states."""
-    config = ModelFittingConfig()
-
-    def one(state: FaceState, observation: Observation) -> tuple[Any, ...]:
-        photo = jnp.nan_to_num(observation.crop)
-        view = model_fitting.freeze_view(observation, state, model, modes, config)
-        column, row = view.pixels.position.astype(int)
-        weight = jnp.zeros(photo.shape[:2]).at[row, column].add(view.pixels.weight, mode="drop")
-        five = five_points(observation.ibug)
-        return photo, weight, five, view.pixels.mix, view.points, align(photo, five, samples=OVERSAMPLING)
-
-    photo, weight, five, mix, points, crops = solvers.over_faces(one, started, observations)
-    embedding, maps = activations(identity, crops)
-    return Target(photo=photo, weight=weight, five=five, mix=mix, points=points, embedding=embedding, maps=maps)
+    first: Likeness
+    setting: Setting
+    target: Target
+    together: Bool[Array, ""]          # photos of one person, whose shape and texture are the mean of all (Eq. 13)
+    numbers: dict[str, Array]          # the fields of the recipe that are: another value of one compiles nothing anew
+    seed: Array
 
 
 @partial(jax.jit, static_argnames=("harmonics",))
-def _fit(
+def _begin(
     model: MorphableModel, modes: FittingModes, networks: Networks, observations: Observation, started: FaceState,
     numbers: dict[str, Array], together: Bool[Array, ""], seed: Array, *, harmonics: bool,
-) -> Solution:
-    """Adam on stacked faces: of different people, or `together` of one, whose shape and texture are the mean of all (Eq. 13).
-
-    `numbers` are the fields of the recipe that are; another value of one, or another seed, compiles nothing anew.
-    """
+) -> Task:
     first, setting = jax.vmap(partial(ganfit_face.begin, skin=networks.skin, harmonics=harmonics))(started)
-    target = _targets(model, modes, networks.identity, started, observations)
-    optimizer = optax.adam(numbers["rate"])
-    key_of = partial(jax.random.fold_in, jax.random.key(seed))
+    target = ganfit_energy.targets(model, modes, networks.identity, started, observations)
+    # of one person, every rendering is to be like all photos: their mean is nearer to the person than any one of them
+    target = dataclasses.replace(target, embedding=jnp.where(together, pooled(target.embedding), target.embedding))
+    return Task(first=first, setting=setting, target=target, together=together, numbers=numbers, seed=seed)
 
-    def found_at(key: Array, likeness: Likeness) -> dict[str, Array]:
-        return terms(key, model, networks, likeness, first, setting, target, deviation=numbers["expression_deviation"])
 
-    def total(key: Array, likeness: Likeness) -> Float[Array, ""]:
-        each = energy(found_at(key, likeness), numbers)
+def _found_at(model: MorphableModel, networks: Networks, task: Task, index: Int[Array, ""] | int, likeness: Likeness
+              ) -> dict[str, Float[Array, " B"]]:
+    key = jax.random.fold_in(jax.random.key(task.seed), index)
+    return ganfit_energy.terms(key, model, networks, likeness, task.first, task.setting, task.target,
+                 deviation=task.numbers["expression_deviation"])
+
+
+@jax.jit
+def _advance(
+    model: MorphableModel, networks: Networks, task: Task, likeness: Likeness, memory: optax.OptState, steps: Int[Array, " 2"]
+) -> tuple[Likeness, optax.OptState]:
+    """Adam from the first of `steps` to before the second."""
+    optimizer = optax.adam(task.numbers["rate"])
+
+    def total(likeness: Likeness, index: Array) -> Float[Array, ""]:
+        each = ganfit_energy.energy(_found_at(model, networks, task, index, likeness), task.numbers)
         # a face without a number takes no part: its gradient would be none either
         return jnp.sum(jnp.where(jnp.isfinite(each), each, 0.0))
 
     def step(index: Array, carry: tuple[Likeness, optax.OptState]) -> tuple[Likeness, optax.OptState]:
         likeness, memory = carry
-        gradient = jax.grad(total, argnums=1)(key_of(index), likeness)
+        gradient = jax.grad(total)(likeness, index)
         gradient = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0.0), gradient)
         move, memory = optimizer.update(gradient, memory, likeness)
         likeness = inside(model, optax.apply_updates(likeness, move))
         joint = of_one_person(likeness)
-        return jax.tree.map(lambda shared, own: jnp.where(together, shared, own), joint, likeness), memory
+        return jax.tree.map(lambda shared, own: jnp.where(task.together, shared, own), joint, likeness), memory
 
-    likeness, _ = jax.lax.fori_loop(1, numbers["iterations"] + 1, step, (first, optimizer.init(first)))
-    found, textures = found_at(key_of(0), likeness), ganfit_face.albedo_maps(likeness, networks.skin)
-    state = jax.vmap(partial(ganfit_face.settled, linear=textures is None))(likeness, setting)
-    return Solution(state=state, losses={"total": energy(found, numbers), **found}, texture=textures)
+    return jax.lax.fori_loop(steps[0], steps[1], step, (likeness, memory))
+
+
+@jax.jit
+def _finish(model: MorphableModel, networks: Networks, task: Task, likeness: Likeness) -> Solution:
+    found, textures = _found_at(model, networks, task, 0, likeness), ganfit_face.albedo_maps(likeness, networks.skin)
+    state = jax.vmap(partial(ganfit_face.settled, linear=textures is None))(likeness, task.setting)
+    return Solution(state=state, losses={"total": ganfit_energy.energy(found, task.numbers), **found}, texture=textures)
 
 
 def inside(model: MorphableModel, likeness: Likeness) -> Likeness:
@@ -255,6 +159,11 @@ def of_one_person(likeness: Likeness) -> Likeness:
     return dataclasses.replace(likeness, identity=mean(likeness.identity), texture=mean(likeness.texture))
 
 
+def pooled(embeddings: Float[Array, "B d"]) -> Float[Array, "B d"]:
+    """The unit vector along the mean of all, for each."""
+    return jnp.broadcast_to(safe_normalize(jnp.mean(embeddings, 0)), embeddings.shape)
+
+
 def _networks(model: MorphableModel, config: GanfitConfig) -> Networks:
     skin = Skin(parameters=None, config=None)
     if config.texture == "gan":
@@ -266,14 +175,18 @@ def _networks(model: MorphableModel, config: GanfitConfig) -> Networks:
     return Networks(skin=skin, identity=load_identity(name=config.network), photos=load_photo_statistics())
 
 
-def solve(model: MorphableModel, observation: Observation, config: GanfitConfig, *, seed: int = 0) -> Solution:
-    """Recipe `ganfit` on one face; `seed` is of the second renderings."""
+def solve(
+    model: MorphableModel, observation: Observation, config: GanfitConfig, *, seed: int = 0, progress: Progress | None = None
+) -> Solution:
+    """Recipe `ganfit` on one face; `seed` is of the second renderings, `progress` hears the share that is done."""
     stacked = jax.tree.map(lambda leaf: leaf[None], observation)
-    return jax.tree.map(lambda leaf: leaf[0], solve_batch(model, stacked, jnp.ones(1, bool), config, seed=seed))
+    found = solve_batch(model, stacked, jnp.ones(1, bool), config, seed=seed, progress=progress)
+    return jax.tree.map(lambda leaf: leaf[0], found)
 
 
 def solve_batch(
-    model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: GanfitConfig, *, seed: int = 0
+    model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: GanfitConfig, *, seed: int = 0,
+    progress: Progress | None = None,
 ) -> Solution:
     """Recipe `ganfit` on stacked faces of different people, the active ones first; solutions stacked."""
     networks = _networks(model, config)
@@ -281,27 +194,43 @@ def solve_batch(
     # what only fills the stack would cost as much as a face; a single face keeps a CPU's cores busy, and is compiled already
     count, size = int(active.sum()), len(active)
     at_once = 1 if jax.default_backend() == "cpu" else count
-    parts = [slice(first, min(first + at_once, count)) for first in range(0, count, at_once)]
     solutions = []
-    for part in parts:
+    for first in range(0, count, at_once):
+        part = slice(first, min(first + at_once, count))
         some, begun = jax.tree.map(operator.itemgetter(part), (observations, started))
-        solutions.append(_solve(model, networks, some, begun, config, seed, together=False))
+
+        def share(done: float, part: slice = part) -> None:
+            if progress is not None:
+                progress((part.start + done * (part.stop - part.start)) / count)
+
+        solutions.append(_solve(model, networks, some, begun, config, seed, share, together=False))
     last = jnp.minimum(jnp.arange(size), count - 1)
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[last], *solutions)
 
 
-def solve_person(model: MorphableModel, observations: Observation, config: GanfitConfig, *, seed: int = 0) -> Solution:
+def solve_person(
+    model: MorphableModel, observations: Observation, config: GanfitConfig, *, seed: int = 0, progress: Progress | None = None
+) -> Solution:
     """Recipe `ganfit` on stacked photos of one person; solutions stacked, shape and texture the same in all."""
     networks = _networks(model, config)
     started = model_fitting.solve_person(model, observations, ModelFittingConfig()).state
-    return _solve(model, networks, observations, started, config, seed, together=True)
+    return _solve(model, networks, observations, started, config, seed, progress, together=True)
 
 
 def _solve(
-    model: MorphableModel, networks: Networks, observations: Observation, started: FaceState, config: GanfitConfig, seed: int, *,
-    together: bool,
+    model: MorphableModel, networks: Networks, observations: Observation, started: FaceState, config: GanfitConfig, seed: int,
+    progress: Progress | None, *, together: bool,
 ) -> Solution:
     modes = model_fitting.fitting_modes(model, states.point_count(observations))
     numbers = {name: jnp.asarray(value) for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
-    return _fit(model, modes, networks, observations, started, numbers, jnp.asarray(together), jnp.asarray(seed),
-                harmonics=config.light == "harmonics")
+    task = _begin(model, modes, networks, observations, started, numbers, jnp.asarray(together), jnp.asarray(seed),
+                  harmonics=config.light == "harmonics")
+    likeness, memory = task.first, optax.adam(config.rate).init(task.first)
+    for begin in range(0, config.iterations, REPORTED):
+        end = min(begin + REPORTED, config.iterations)
+        # the first step's number is 1: 0 is that of the losses at the end
+        likeness, memory = jax.block_until_ready(
+            _advance(model, networks, task, likeness, memory, jnp.array([begin + 1, end + 1])))
+        if progress is not None:
+            progress(end / config.iterations)
+    return _finish(model, networks, task, likeness)

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import rich.progress
 
 import fitkit
 from fitkit import cli, images, report
@@ -171,6 +172,16 @@ def test_a_terminal_gets_one_progress_line_and_results_stay_apart(calls, capsys,
     out, err = capsys.readouterr()
     assert [json.loads(line)["photo"] for line in out.splitlines()] == ["p0.jpg", "p1.jpg"]
     assert "p0.jpg" in err and "2/2" in err and "left" in err
+
+
+def test_the_progress_line_moves_within_a_photo(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    seen = []
+    monkeypatch.setattr(rich.progress.Progress, "update", lambda self, task, **changes: seen.append(changes["completed"]))
+    with report.progress(report.Report(), 2) as (_, turn):
+        turn("a.jpg"), turn("a.jpg", 0.4), turn(None), turn("b.jpg"), turn("b.jpg", 0.5), turn(None)
+    assert seen == [0, 0.4, 1, 1, 1.5, 2]
 
 
 def test_verbose_says_timings_and_quiet_says_nothing(calls, capsys):

@@ -13,7 +13,7 @@ from fitkit.errors import FitkitError
 from fitkit.geometry import safe_normalize
 from fitkit.models import photo_statistics
 from fitkit.models.generator import GeneratorConfig, initial_parameters
-from fitkit.recipes import ganfit, ganfit_face
+from fitkit.recipes import ganfit, ganfit_energy, ganfit_face
 from fitkit.recipes import state as states
 from fitkit.recipes.ganfit import GanfitConfig
 from fitkit.recipes.ganfit_face import Skin
@@ -164,12 +164,12 @@ def test_shape_and_texture_of_a_person_are_the_mean_of_the_photos(head, rng):
 
 def test_energy_is_the_weighted_sum():
     config = GanfitConfig(weight_identity=2.0, weight_second=3.0, weight_content=5.0, weight_pixel=7.0, weight_landmark=11.0,
-                          weight_shape=13.0, weight_light=17.0, weight_style=19.0)
-    names = ("identity", "second", "content", "pixel", "landmark", "shape", "light", "style")
+                          weight_shape=13.0, weight_expression=17.0, weight_light=19.0, weight_style=23.0)
+    names = ("identity", "second", "content", "pixel", "landmark", "shape", "expression", "light", "style")
     numbers = {name: value for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
     found = {name: jnp.asarray([1.0, 10.0**-k]) for k, name in enumerate(names)}
-    expected = [77.0, sum(w * 10.0**-k for k, w in enumerate((2, 3, 5, 7, 11, 13, 17, 19)))]
-    np.testing.assert_allclose(ganfit.energy(found, numbers), expected, rtol=1e-6)
+    expected = [100.0, sum(w * 10.0**-k for k, w in enumerate((2, 3, 5, 7, 11, 13, 17, 19, 23)))]
+    np.testing.assert_allclose(ganfit_energy.energy(found, numbers), expected, rtol=1e-6)
 
 
 def test_random_cameras_and_lights_are_like_those_of_photos():
@@ -230,6 +230,24 @@ def test_a_fit_lowers_its_energy_and_repeats_to_the_bit(head, networks):
     again = solve(head, observations, iterations=12)
     for first, second in zip(jax.tree.leaves(found), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_progress_is_told_and_changes_nothing(head, networks, monkeypatch):
+    faces, heard = stacked([observe(head, 0.3)[0], observe(head, -0.2)[0]]), []
+    active, config = jnp.ones(2, bool), GanfitConfig(iterations=5)
+    quiet = ganfit.solve_batch(head, faces, active, config)
+    monkeypatch.setattr(ganfit, "REPORTED", 2)
+    loud = ganfit.solve_batch(head, faces, active, config, progress=heard.append)
+    for first, second in zip(jax.tree.leaves(quiet), jax.tree.leaves(loud), strict=True):
+        np.testing.assert_array_equal(first, second)
+    one_by_one = [0.2, 0.4, 0.5, 0.7, 0.9, 1.0]
+    assert heard == pytest.approx(one_by_one if jax.default_backend() == "cpu" else [0.4, 0.8, 1.0])
+
+
+def test_one_person_is_to_be_like_the_mean_of_the_photos(rng):
+    embeddings = rng.normal(size=(3, 8)).astype(np.float32)
+    mean = embeddings.astype(float).mean(0)
+    np.testing.assert_allclose(ganfit.pooled(jnp.asarray(embeddings)), np.tile(mean / np.linalg.norm(mean), (3, 1)), atol=1e-6)
 
 
 def test_a_face_does_not_depend_on_those_beside_it(head, networks):

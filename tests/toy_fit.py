@@ -66,7 +66,8 @@ def calls(monkeypatch, tmp_path):
     """The public functions replaced by ones that note how they were called; photos are small text files."""
     noted: list[dict] = []
 
-    def fit(photo, **arguments):
+    def fit(photo, *, progress=lambda share: None, **arguments):
+        progress(0.5)
         noted.append({"photo": Path(photo).name} | arguments)
         text = Path(photo).read_text() if Path(photo).exists() else "missing"
         if text == "missing":

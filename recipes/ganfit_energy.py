@@ -1,0 +1,152 @@
+"""The energy of recipe `ganfit`: the terms of GANFIT (Gecer et al. 2019), Eqs. 7-12, of stacked faces.
+
+    likeness -> texture, both renderings -> crops -> identity network -> terms, weighted and summed
+
+`targets` looks once at the photos; `terms` at what is moved, in every step. Knows no optimizer; `ganfit.py` moves, `ganfit_face.py`
+draws.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fitkit import losses, solvers
+from fitkit import pose as poses
+from fitkit.face_crop import align, five_points
+from fitkit.geometry import rotation_from_euler, safe_norm
+from fitkit.models.identity import Identity, activations
+from fitkit.models.photo_statistics import PhotoStatistics
+from fitkit.models.photo_statistics import draw as random_of
+from fitkit.morphable import points_on, shape
+from fitkit.pose import Pose
+from fitkit.recipes import ganfit_face, landmarks, model_fitting
+from fitkit.recipes.ganfit_face import Likeness, Setting, Skin
+from fitkit.recipes.landmarks import FrozenPoints
+from fitkit.recipes.model_fitting import FittingModes, ModelFittingConfig
+from fitkit.recipes.state import FaceState, Observation
+from fitkit.types import MorphableModel
+
+SECOND_SIDE = 128        # pixels of the second rendering: a little above what the network looks at
+SECOND_FIELD = 205.0     # mm across it, at the head's origin
+NEAREST = 400.0          # mm, least distance of its camera
+OVERSAMPLING = 2         # samples along a side of each pixel of the network's crop
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Target:
+    """What one photo asks for."""
+
+    photo: Float[Array, "S S 3"]                       # sRGB, 0 outside the photo
+    weight: Float[Array, "S S"]                        # of its pixels: how far they are face skin or eyes in the starting pose
+    five: Float[Array, "5 2"]                          # eyes, nose, corners of the mouth: pixels of the crop
+    mix: Float[Array, "3 3"]                           # of a rendering's colours: none, or their mean for a grey photo
+    points: FrozenPoints
+    embedding: Float[Array, " d"]
+    maps: tuple[Float[Array, "h w c"], ...]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Networks:
+    """Everything learned that the fit looks through."""
+
+    skin: Skin
+    identity: Identity
+    photos: PhotoStatistics
+
+
+def terms(
+    key: Array, model: MorphableModel, networks: Networks, likeness: Likeness, first: Likeness, setting: Setting, target: Target, *,
+    deviation: Float[Array, ""],
+) -> dict[str, Float[Array, " B"]]:
+    """The unweighted terms of Eq. 12 of stacked faces; the arguments from `likeness` to `target` are stacked.
+
+    `deviation` is that of the second rendering's expression.
+    """
+    def pictures(key: Array, likeness: Likeness, setting: Setting, target: Target, texture: Array | None) -> tuple[Array, ...]:
+        return _pictures(key, model, networks.photos, deviation, likeness, setting, target, texture)
+
+    keys, textures = jax.random.split(key, len(likeness.identity)), ganfit_face.albedo_maps(likeness, networks.skin)
+    rendering, mask, crop, second, point_error = solvers.over_faces(pictures, keys, likeness, setting, target, textures)
+    embedding, maps = activations(networks.identity, jnp.concatenate([crop, second]))
+    count = len(crop)
+    generated = networks.skin.config is not None
+    return {
+        "identity": jax.vmap(losses.identity)(embedding[:count], target.embedding),
+        "second": jax.vmap(losses.identity)(embedding[count:], target.embedding),
+        "content": jax.vmap(losses.content)([each[:count] for each in maps], target.maps),
+        "pixel": jax.vmap(losses.pixel)(rendering, target.photo, target.weight * mask),
+        "landmark": point_error,
+        "shape": jnp.mean(jnp.square(likeness.identity - first.identity), 1),
+        "expression": jnp.mean(jnp.square(likeness.expression / model.expression_scale), 1),
+        "light": jnp.mean(jnp.square(likeness.light - first.light), (1, 2)),
+        "style": jnp.mean(jnp.square(likeness.texture - first.texture), (1, 2)) if generated else jnp.zeros(count),
+    }
+
+
+def _pictures(
+    key: Array, model: MorphableModel, photos: PhotoStatistics, deviation: Float[Array, ""], likeness: Likeness, setting: Setting,
+    target: Target, texture: Float[Array, "s s 3"] | None,
+) -> tuple[Array, ...]:
+    """Both renderings of one face: the first whole with its mask, the crops of both, and how far its points are off."""
+    state = ganfit_face.settled(likeness, setting, linear=texture is None)
+    vertices = shape(model, likeness.identity, likeness.expression)
+    rendering, mask = ganfit_face.draw(model, vertices, texture, state.face.albedo, poses.to_camera(state.pose), likeness.light,
+                                       side=target.photo.shape[0])
+    grounds, keys = jax.random.split(key)
+    ground = jax.random.uniform(grounds, (2, 1, 1, 1))           # no likeness may lean on what stands behind the head
+    rendering = rendering @ target.mix.T
+    crop = align(jnp.where(mask[..., None], rendering, ground[0]), target.five, samples=OVERSAMPLING)
+    second = _second(keys, model, photos, deviation, likeness, state, texture, ground[1]) @ target.mix.T
+    off = safe_norm(landmarks.projected(state, target.points.modes) - target.points.target)
+    weight = target.points.weight
+    return rendering, mask, crop, second, jnp.sum(weight * off) / jnp.maximum(jnp.sum(weight), 1e-6)
+
+
+def _second(
+    key: Array, model: MorphableModel, photos: PhotoStatistics, deviation: Float[Array, ""], likeness: Likeness, state: FaceState,
+    texture: Float[Array, "s s 3"] | None, ground: Float[Array, "1 1 1"],
+) -> Float[Array, "112 112 3"]:
+    """The crop of Eq. 7: the person with a random expression, before a random camera, in a random light."""
+    ways, glow, face = jax.random.split(key, 3)
+    expression = deviation * model.expression_scale * jax.random.normal(face, model.expression_scale.shape)
+    expression = jnp.clip(expression, model.expression_lower, model.expression_upper)
+    yaw, pitch, log_distance = random_of(ways, photos.camera)
+    distance = jnp.maximum(jnp.exp(log_distance), NEAREST)
+    pose = Pose(rotation=rotation_from_euler(jnp.deg2rad(yaw), jnp.deg2rad(pitch), 0.0), centre=jnp.zeros(2), perspective=True,
+                log_scale=jnp.log(SECOND_SIDE / SECOND_FIELD), log_focal=jnp.log(distance * SECOND_SIDE / SECOND_FIELD),
+                principal=jnp.full(2, SECOND_SIDE / 2))
+    vertices = shape(model, likeness.identity, expression)
+    light = random_of(glow, photos.light).reshape(9, 3)
+    picture, mask = ganfit_face.draw(model, vertices, texture, state.face.albedo, poses.to_camera(pose), light, side=SECOND_SIDE)
+    points = points_on(model.landmarks, model.triangles, vertices)
+    five = five_points(poses.project_view(pose, poses.turn(pose, points)))
+    return align(jnp.where(mask[..., None], picture, ground), five, samples=OVERSAMPLING)
+
+
+def energy(found: dict[str, Float[Array, " B"]], numbers: dict[str, Array]) -> Float[Array, " B"]:
+    """Eq. 12."""
+    return sum((numbers[f"weight_{name}"] * value for name, value in found.items()), jnp.zeros(()))
+
+
+def targets(
+    model: MorphableModel, modes: FittingModes, identity: Identity, started: FaceState, observations: Observation
+) -> Target:
+    """What stacked photos ask for, seen from their starting states."""
+    config = ModelFittingConfig()
+
+    def one(state: FaceState, observation: Observation) -> tuple[Any, ...]:
+        photo = jnp.nan_to_num(observation.crop)
+        view = model_fitting.freeze_view(observation, state, model, modes, config)
+        column, row = view.pixels.position.astype(int)
+        weight = jnp.zeros(photo.shape[:2]).at[row, column].add(view.pixels.weight, mode="drop")
+        five = five_points(observation.ibug)
+        return photo, weight, five, view.pixels.mix, view.points, align(photo, five, samples=OVERSAMPLING)
+
+    photo, weight, five, mix, points, crops = solvers.over_faces(one, started, observations)
+    embedding, maps = activations(identity, crops)
+    return Target(photo=photo, weight=weight, five=five, mix=mix, points=points, embedding=embedding, maps=maps)
