@@ -124,12 +124,17 @@ def toy_run(out, **fields):
     return TextureTraining(out=out, **(given | fields)), maps
 
 
-def test_maps_are_kept_and_made_anew_where_they_are_of_something_else(tmp_path):
+def test_maps_are_kept_and_made_anew_where_they_are_of_something_else(tmp_path, monkeypatch):
     training, maps = toy_run(tmp_path / "run")
     np.testing.assert_array_equal(texture_generator.training_maps(training), maps)
-    (training.maps / "00.png").unlink()
-    np.testing.assert_array_equal(texture_generator.training_maps(training), maps)         # kept
-    np.testing.assert_array_equal(texture_generator.training_maps(dataclasses.replace(training, seed=1)), maps[1:])
+    moved = dataclasses.replace(training, maps=training.maps.rename(tmp_path / "elsewhere"))
+    with monkeypatch.context() as patched:
+        patched.setattr(texture_generator.textures, "read_maps", None)
+        np.testing.assert_array_equal(texture_generator.training_maps(moved), maps)         # kept
+    (moved.maps / "00.png").rename(moved.maps / "99.png")
+    np.testing.assert_array_equal(texture_generator.training_maps(moved), np.roll(maps, -1, 0))
+    (moved.maps / "99.png").unlink()
+    np.testing.assert_array_equal(texture_generator.training_maps(moved), maps[1:])
 
 
 def test_a_stopped_run_goes_on_bit_by_bit(tmp_path, monkeypatch):

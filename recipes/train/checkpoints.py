@@ -5,6 +5,7 @@ Arrays come back with the bits and types they had, so that a run that was stoppe
 file and rename; a killed run leaves the last whole checkpoint.
 """
 
+import hashlib
 import json
 import pathlib
 from collections.abc import Callable
@@ -73,6 +74,17 @@ def kept(path: pathlib.Path, made_of: dict[str, Any], make: Callable[[], dict[st
     arrays = make()
     write_bytes(path, safetensors.numpy.save(arrays, metadata={"notes": json.dumps(made_of)}))
     return arrays
+
+
+def contents(folder: str | pathlib.Path | None) -> str | None:
+    """A digest of the names and bytes of the files in a folder: what data made of them is made of."""
+    if folder is None:
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(path for path in pathlib.Path(folder).rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _named(tree: Any) -> dict[str, Any]:

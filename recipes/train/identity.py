@@ -222,8 +222,8 @@ def draw(bank: Bank, step: int, schedule: Schedule) -> Batch:
 
 def make_bank(work: pathlib.Path, photos: str, skins: str, schedule: Schedule, *, without: tuple[str, ...]) -> Bank:
     """The banks of pictures, made once and kept in the work folder."""
-    made_of = {"photos": photos, "skins": skins, "people": schedule.people, "views": schedule.views, "seed": schedule.seed,
-               "without": without}
+    made_of = {"photos": checkpoints.contents(photos), "skins": checkpoints.contents(skins), "people": schedule.people,
+               "views": schedule.views, "seed": schedule.seed, "without": without}
 
     def make() -> dict[str, np.ndarray]:
         maps = textures(skins, size=128, count=schedule.people, seed=schedule.seed + 5)

@@ -98,8 +98,8 @@ def training_maps(training: TextureTraining) -> UInt8[np.ndarray, "N s s 3"]:
         FitkitError: `E_USAGE`, neither skins nor maps are named; and as `textures.textures` and `textures.read_maps`.
     """
     size = max(stage.size for stage in read_stages(training))
-    made_of = {"size": size, "count": training.count, "seed": training.seed, "skins": str(training.skins),
-               "maps": str(training.maps)}
+    made_of = {"size": size, "count": training.count, "seed": training.seed, "skins": checkpoints.contents(training.skins),
+               "maps": checkpoints.contents(training.maps)}
 
     def make() -> dict[str, np.ndarray]:
         made: list[np.ndarray] = []
