@@ -156,7 +156,7 @@ class Recipes:
       fitkit recipes inverse_rendering
     """
 
-    recipe: Annotated[Positional[str], arg(metavar="RECIPE", help_behavior_hint="")] = ""
+    recipe: Annotated[Positional[str], arg(metavar="[RECIPE]", help_behavior_hint="")] = ""
     """The recipe to explain."""
     general: OmitArgPrefixes[General] = General()
 
@@ -251,7 +251,7 @@ class EvalAblation:
     variants: Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="")] = ()
     """Which variants, by the names of the table. Without it: all of them, which takes minutes for each photo."""
     set: Annotated[Words, arg(metavar="FIELD=VALUE")] = ()
-    """Another value for a field of recipe ganfit, in all variants. (repeatable)"""
+    """Another value for a field of recipe ganfit, in all variants."""
     sheet: Annotated[str | None, arg(metavar="FILE.png", help_behavior_hint="")] = None
     """Write a picture with a row for each photo: the photo, then the variants."""
     json: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="")] = None

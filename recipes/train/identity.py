@@ -285,7 +285,9 @@ def train(bank: Bank, teacher: Identity, schedule: Schedule, *, work: pathlib.Pa
 
 def main(*, photos: str, skins: str, work: str, out: str, teacher: str = "mobileface", without: tuple[str, ...] = (),
          schedule: Schedule = Schedule()) -> None:  # noqa: B008
-    """Train the embedded identity network.
+    """Train the embedded identity network on renderings and photos, by a teacher that `fitkit assets import identity` took.
+
+    Pictures are made once and kept in the work folder, with checkpoints and a log; a run that was stopped goes on bit by bit.
 
     Args:
         photos: folder of photos with faces.
@@ -302,4 +304,4 @@ def main(*, photos: str, skins: str, work: str, out: str, teacher: str = "mobile
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, prog=f"python -m {__spec__.name}")

@@ -277,7 +277,7 @@ def main() -> None:
     import tyro
 
     keep_compiled_programs()
-    print(train(tyro.cli(TextureTraining, description=__doc__)))
+    print(train(tyro.cli(TextureTraining, prog=f"python -m {__spec__.name}", description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ def main() -> None:
     """Command line."""
     import tyro
 
-    print(json.dumps(score(tyro.cli(TextureScores, description=__doc__)), indent=1))
+    print(json.dumps(score(tyro.cli(TextureScores, prog=f"python -m {__spec__.name}", description=__doc__)), indent=1))
 
 
 if __name__ == "__main__":
