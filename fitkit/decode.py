@@ -119,7 +119,7 @@ def _deep_grey(image: Image.Image, notes: list[str]) -> np.ndarray:
     values = np.asarray(image).astype(np.float64)
     if image.mode != "F":
         values /= 65535
-    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+    if not (np.isfinite(values).all() and np.min(values) >= 0 and np.max(values) <= 1):
         notes.append("values outside the range of white and black were clipped")
     return np.clip(np.nan_to_num(values), 0, 1)[..., None]
 

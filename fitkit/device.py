@@ -48,10 +48,11 @@ def keep_compiled_programs() -> Path | None:
     import jax
     import platformdirs
 
-    chosen: Any = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    config: Any = jax.config        # mypy sees its options in some versions of jax only
+    chosen = config.jax_compilation_cache_dir
     if chosen:
         return Path(chosen)
-    if os.environ.get("FITKIT_NO_CACHE") or not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
+    if os.environ.get("FITKIT_NO_CACHE") or not config.jax_enable_compilation_cache:
         return None
     folder = Path(platformdirs.user_cache_dir("fitkit", appauthor=False)) / "jax"
     try:

@@ -49,7 +49,7 @@ def _from_array(pixels: np.ndarray) -> Photo:
         raise FitkitError("E_NOTIMAGE", f"a photo array is [height, width, 3] of uint8 or of floats in [0, 1], not "
                           f"{pixels.dtype} {list(pixels.shape)}")
     floats = pixels.astype(np.float32) / (255.0 if pixels.dtype == np.uint8 else 1.0)
-    if not (np.isfinite(floats).all() and floats.min() >= 0 and floats.max() <= 1):
+    if not (np.isfinite(floats).all() and np.min(floats) >= 0 and np.max(floats) <= 1):
         raise FitkitError("E_NOTIMAGE", "a photo array of floats holds values outside [0, 1]; divide it by its white level")
     digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
     return Photo(pixels=floats, path="array", sha256=digest, exif_focal=None, warnings=())

@@ -126,7 +126,7 @@ def tied(problem: Problem, shared: Bool[np.ndarray, " n"], faces: int) -> Proble
     places = np.empty((faces, shared.size), np.int32)      # of each photo's coordinates in the joint tangent: shared ones first
     places[:, shared] = np.arange(shared.sum())
     places[:, ~shared] = shared.sum() + np.arange(faces * own).reshape(faces, own)
-    size = int(places.max(initial=-1)) + 1
+    size = int(np.max(places, initial=-1)) + 1
 
     def linearize(data: Any, frozen: Any, state: Any) -> LinearSystem:
         each: LinearSystem = over_faces(problem.linearize, data, frozen, state)

@@ -245,7 +245,7 @@ def _hairs(rng: np.random.Generator, ground: Canvas, person: Person, skin: Float
     cap = hair.scalp(rng, ground, density=rng.uniform(0.1, 0.95), receding=0.0 if person.female else rng.uniform(0, 1) ** 2)
     skin = _over(skin, cap, colour)
     if not person.female:
-        growth = rng.choice([rng.uniform(0.0, 0.12), rng.uniform(0.12, 0.4), rng.uniform(0.5, 0.95)], p=[0.5, 0.32, 0.18])
+        growth = float(rng.choice([rng.uniform(0.0, 0.12), rng.uniform(0.12, 0.4), rng.uniform(0.5, 0.95)], p=[0.5, 0.32, 0.18]))
         skin = _over(skin, hair.beard(rng, ground, growth=growth), colour)
     return _over(skin, brow * rng.uniform(0.7, 0.95), colour * rng.uniform(0.5, 1.0))
 
