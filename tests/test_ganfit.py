@@ -277,10 +277,11 @@ def test_photos_of_one_person_share_shape_and_texture(head, networks):
     assert isinstance(found.state.face, FaceParameters)
 
 
-def test_the_linear_model_takes_the_place_of_the_generator(head, networks):
+@pytest.mark.parametrize("light", ["harmonics", "phong"])
+def test_the_linear_model_takes_the_place_of_the_generator(head, networks, light):
     observations = stacked([observe(head, 0.1)[0]])
-    found = solve(head, observations, iterations=8, texture="linear", light="harmonics")
-    start = solve(head, observations, iterations=0, texture="linear", light="harmonics")
+    found = solve(head, observations, iterations=8, texture="linear", light=light)
+    start = solve(head, observations, iterations=0, texture="linear", light=light)
     assert found.texture is None
     assert float(found.losses["total"][0]) < float(start.losses["total"][0])
     assert float(jnp.abs(found.state.face.albedo - start.state.face.albedo).max()) > 0.01
