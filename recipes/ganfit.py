@@ -72,7 +72,7 @@ class GanfitConfig:
     weight_expression: float = 0.2
     weight_light: float = 0.01
     weight_style: float = 4.0
-    iterations: int = 150
+    iterations: int = 200
     rate: float = 0.01
     expression_deviation: float = 0.5
 
