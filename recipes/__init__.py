@@ -36,7 +36,7 @@ RECIPES: dict[str, Recipe] = {
         paper="Guo et al. 2018, Section V"),
     "ganfit": Recipe(
         config=GanfitConfig, function=ganfit.solve, batch=ganfit.solve_batch, person=ganfit.solve_person,
-        summary="a likeness: texture from a generator, shape and texture by an identity network; some half a minute",
+        summary="a likeness: texture from a generator, shape and texture by an identity network; some twenty seconds",
         paper="Gecer et al. 2019 (GANFIT), Sections 3 and 4.1", takes=("seed", "progress")),
     "landmarks": Recipe(
         config=LandmarkConfig, function=landmarks.solve, batch=landmarks.solve_batch, person=landmarks.solve_person,

@@ -42,7 +42,8 @@ class GanfitConfig:
 
     Attributes:
         texture: `gan`, or `linear` for the head's own albedo model (GANFIT, Fig. 5).
-        light: `harmonics` of three bands, which results keep too, or `phong`, a lamp and ambient light as in the paper.
+        light: `phong`, a lamp and ambient light as in the paper, or `harmonics` of three bands: nearer to the photo, but its
+            colours and those of the texture take each other's place.
         network: identity network; `embedded`, or a name that `fitkit assets import identity` gave.
         weight_identity: of the likeness of photo and rendering, Eq. 8 (paper: 2.0).
         weight_second: of the likeness of photo and second rendering (paper: 2.0).
@@ -61,18 +62,18 @@ class GanfitConfig:
     """
 
     texture: Literal["gan", "linear"] = "gan"
-    light: Literal["harmonics", "phong"] = "harmonics"
+    light: Literal["phong", "harmonics"] = "phong"
     network: str = "embedded"
     weight_identity: float = 1.0
     weight_second: float = 1.0
     weight_content: float = 50.0
     weight_pixel: float = 4.0
     weight_landmark: float = 0.1
-    weight_shape: float = 30.0
+    weight_shape: float = 10.0
     weight_expression: float = 0.2
     weight_light: float = 0.01
     weight_style: float = 4.0
-    iterations: int = 200
+    iterations: int = 150
     rate: float = 0.01
     expression_deviation: float = 0.5
 
