@@ -110,7 +110,7 @@ def _run(jobs: Sequence[Job], outcomes: list[Outcome], speech: Report) -> bool:
 
 def _run_person(jobs: Sequence[Job], outcomes: list[Outcome], speech: Report) -> bool:
     """Fit one person to the photos of all jobs, adding to `outcomes`; True where the keyboard stopped it."""
-    with report.progress(speech, len(jobs)) as (voice, turn):
+    with report.progress(speech, 1) as (voice, turn):      # all photos are one fit
 
         def done(outcome: Outcome) -> None:
             outcomes.append(outcome)
@@ -122,7 +122,8 @@ def _run_person(jobs: Sequence[Job], outcomes: list[Outcome], speech: Report) ->
                 list(map(done, filter(None, settled)))
                 return False
             turn(jobs[0].photo.name)
-            _fit_person(jobs, done, voice, lambda share: turn(jobs[0].photo.name, share * len(jobs)))
+            _fit_person(jobs, done, voice, partial(turn, jobs[0].photo.name))
+            turn(None)
         except KeyboardInterrupt:
             return True
     return False

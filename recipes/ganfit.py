@@ -103,11 +103,12 @@ def _begin(
     return Task(first=first, setting=setting, target=target, together=together, numbers=numbers, seed=seed)
 
 
-def _found_at(model: MorphableModel, networks: Networks, task: Task, index: Int[Array, ""] | int, likeness: Likeness
-              ) -> dict[str, Float[Array, " B"]]:
+def _found_at(
+    model: MorphableModel, networks: Networks, task: Task, index: Int[Array, ""] | int, likeness: Likeness
+) -> dict[str, Float[Array, " B"]]:
     key = jax.random.fold_in(jax.random.key(task.seed), index)
     return ganfit_energy.terms(key, model, networks, likeness, task.first, task.setting, task.target,
-                 deviation=task.numbers["expression_deviation"])
+                               deviation=task.numbers["expression_deviation"])
 
 
 @jax.jit
