@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
@@ -108,3 +109,10 @@ def test_a_recipe_is_one_frozen_dataclass_and_one_function(name):
     assert set(field_notes(recipe.config)) == fields, "the docstring's Attributes and the fields differ"
     taken = fields & set(inspect.signature(fitkit.fit_faces).parameters)
     assert not taken, f"fields {taken} could not be set: `fitkit.fit_faces` has arguments of these names"
+
+
+def test_no_test_hides_another_of_its_name():
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        names = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        assert len(names) == len(set(names)), f"{path.name}: {sorted({name for name in names if names.count(name) > 1})}"
