@@ -1,6 +1,7 @@
 """`fitkit bench`: the scenes it draws, the lines it measures, the table and the file it writes. No time is judged."""
 
 import dataclasses
+import itertools
 import json
 import re
 
@@ -92,8 +93,10 @@ def test_unusable_options_are_one_sentence(arguments, sentence, capsys):
 
 def test_measurements_take_turns():
     order = []
-    ours, theirs = bench.alternate(lambda: order.append("ours"), lambda: order.append("theirs"), rounds=2)
-    assert order == ["ours", "theirs"] * 3 and len(ours) == len(theirs) == 2
+    ours, theirs = bench.alternate(lambda: order.append("ours"), lambda: order.append("theirs"), rounds=bench.TURN + 2)
+    turns = [(name, len(list(runs))) for name, runs in itertools.groupby(order)]
+    assert turns == [(name, runs) for runs in (1, bench.TURN, 2) for name in ("ours", "theirs")]
+    assert len(ours) == len(theirs) == bench.TURN + 2
     assert bench.alternate(lambda: None, None, rounds=1)[1] == []
 
 
