@@ -1,17 +1,19 @@
 """Measures what real people and the detector are like on the embedded head: `models/weights/makehuman_calibration.safetensors`.
 
-`python -m tests.calibration --truth ict:PATH --cache DIR [--people 1000 1200] [--seeds 0 20] [--out FILE]`. Four tables:
+`python -m tests.calibration --truth ict:PATH --cache DIR [--people 1000 1200] [--seeds 0 20] [--out FILE]`. Its tables:
 `identity_axes`, the modes along which people differ, in terms of those the head was built with; `identity_mean`, their mean along
-them; `dense_bias` and `dense_deviation` of `MorphableModel`, where the detector sees its 468 points, and how steadily.
+them; places of the 68 and the 468 points on the head, moved to where the detector sees them on a face that looks at the camera;
+`dense_bias` and `dense_deviation` of `MorphableModel`, where it sees the 468 from there as the head turns, and how steadily.
 
 Data: the first two from people drawn from ICT-FaceKit's model of scans (seeds 1000-1199 and their mirror images, of neither split);
 the others from the develop split, seeds 0-19, and their Mitsuba pictures, as `fitkit eval synthetic` makes them. Their truth
 is laid on our head through the fixed table between the two topologies: tight along the normal, loose along the surface, under the
-prior. Eyelids and lips get no bias: their lines are sharp, and the detector sees them where they are.
+prior. Points of eyelids and lips stay, and get no bias: their lines are sharp, and the detector sees them where they are.
 """
 
 import argparse
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -23,11 +25,12 @@ from rich.progress import track
 from fitkit import api, images
 from fitkit import camera as cameras
 from fitkit.alignment import align_points
+from fitkit.correspondence import CONTOUR, ibug_points
 from fitkit.evaluation import scene, synthetic, truth
 from fitkit.geometry import vertex_normals
 from fitkit.models import ict_source
 from fitkit.models.heads import ict, makehuman
-from fitkit.types import MorphableModel
+from fitkit.types import MorphableModel, SurfacePoints
 
 YAWS = (0, 30, 60)
 LOOSE = 0.05             # weight of the distance along the surface beside that along the normal
@@ -133,32 +136,70 @@ def mirrored(model: MorphableModel, coefficients: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.solve(gram + 1e-6 * np.trace(gram) / len(gram) * np.eye(len(gram)), flat @ other.T).T)
 
 
-def detector(registrar: Registrar, cache: pathlib.Path, seeds: range) -> dict[str, np.ndarray]:
-    """`dense_bias` and `dense_deviation`: where the detector sees the points of `seeds`, from their places."""
-    model, arrays, studio = registrar.model, registrar.arrays, scene.Studio()
-    dense = np.asarray(model.triangles)[np.asarray(model.dense.triangle)], np.asarray(model.dense.barycentric)
-    middle = np.einsum("nc,ncd->nd", dense[1], np.asarray(model.mean)[dense[0]])
-    other = np.linalg.norm(middle[:, None] * [-1, 1, 1] - middle, axis=-1).argmin(1)       # the point on the other side
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sight:
+    """A picture of a person whose head is known, and the points detected in it."""
+
+    head: np.ndarray            # [V, 3] ours, laid on the person, mm
+    view: truth.View
+    points: np.ndarray          # [468, 2] pixels
+
+
+def sights(registrar: Registrar, cache: pathlib.Path, seeds: range) -> list[Sight]:
+    """The pictures of `seeds` in which a face is found."""
+    arrays, studio = registrar.arrays, scene.Studio()
     folder = synthetic.picture_folder(cache, arrays, studio)
-    misses: dict[int, list[np.ndarray]] = {yaw: [] for yaw in YAWS}
+    result = []
     for seed in track(seeds, "pictures"):
         person = truth.person(arrays, seed)
         head = registrar.lay(person.vertices, neutral=False)[1]
-        places = np.einsum("nc,ncd->nd", dense[1], head[dense[0]])
         for yaw in YAWS:
             view = truth.view(seed, yaw, studio.width, studio.height)
             picture = images.read_image(synthetic.ensure_picture(arrays, person, view, studio, folder)).pixels
             faces: Any = api._detector("mediapipe")(picture)
             if faces:
-                found = miss(faces[0].points, places, view)
-                misses[yaw].append(found if view.yaw >= 0 else found[other] * MIRROR)
+                result.append(Sight(head, view, faces[0].points))
+    return result
+
+
+def detector(model: MorphableModel, seen: list[Sight]) -> dict[str, np.ndarray]:
+    """`dense_bias` and `dense_deviation`: where the detector sees the points of a head, from their places."""
+    triangles = np.asarray(model.triangles)[np.asarray(model.dense.triangle)]
+    places = functools.partial(np.einsum, "nc,ncd->nd", np.asarray(model.dense.barycentric))
+    middle = places(np.asarray(model.mean)[triangles])
+    other = np.linalg.norm(middle[:, None] * [-1, 1, 1] - middle, axis=-1).argmin(1)       # the point on the other side
+    misses: dict[int, list[np.ndarray]] = {yaw: [] for yaw in YAWS}
+    for sight in seen:
+        found = miss(sight.points, places(sight.head[triangles]), sight.view)
+        misses[abs(round(sight.view.yaw))].append(found if sight.view.yaw >= 0 else found[other] * MIRROR)
     mean = {yaw: np.mean(found, 0) for yaw, found in misses.items()}
     mean[0] = (mean[0] + mean[0][other] * MIRROR) / 2
     turned = [mean[60][other] * MIRROR, mean[30][other] * MIRROR, mean[0], mean[30], mean[60]]
     found = np.asarray(model.dense_weight) > 0
-    spread = {yaw: np.std(np.stack(seen)[:, found], axis=0, ddof=1) for yaw, seen in misses.items()}      # of each coordinate
+    spread = {yaw: np.std(np.stack(each)[:, found], axis=0, ddof=1) for yaw, each in misses.items()}      # of each coordinate
     deviation = np.sqrt([np.mean(np.square(spread[abs(yaw)])) for yaw in (-60, -30, 0, 30, 60)])
     return {"dense_bias": np.stack(turned) * dull(model)[:, None], "dense_deviation": deviation}
+
+
+def moved(model: MorphableModel, points: SurfacePoints, shift: np.ndarray) -> SurfacePoints:
+    """Points of the skin, moved `shift` [n, 2] mm to the right and up as the mean head is seen from the front.
+
+    Where that leads off the head the point stays.
+    """
+    vertices = np.asarray(model.mean, float)
+    faces = np.flatnonzero(np.asarray(model.part) == model.part_names.index("skin"))
+    corners = vertices[np.asarray(model.triangles)[faces]]                                        # [F, 3, 3]
+    start = np.einsum("nc,ncd->nd", np.asarray(points.barycentric), vertices[np.asarray(model.triangles)[points.triangle]])
+    triangle, share = np.array(points.triangle), np.array(points.barycentric)
+    for index in np.flatnonzero(np.abs(shift).max(1) > 0):
+        x, y = np.moveaxis(corners[:, :, :2] - (start[index, :2] + shift[index]), 2, 0)
+        doubled = np.roll(x, -1, 1) * np.roll(y, -2, 1) - np.roll(y, -1, 1) * np.roll(x, -2, 1)   # areas opposite each corner
+        under = np.flatnonzero((doubled >= 0).all(1) & (doubled.sum(1) > 0))                      # seen, and holds the point
+        if len(under):
+            shares = doubled[under] / doubled[under].sum(1, keepdims=True)
+            best = np.abs((shares * corners[under, :, 2]).sum(1) - start[index, 2]).argmin()
+            triangle[index], share[index] = faces[under[best]], shares[best]
+    return SurfacePoints(triangle=jnp.asarray(triangle), barycentric=jnp.asarray(share, jnp.float32))
 
 
 def _region(model: MorphableModel, name: str) -> np.ndarray:
@@ -181,10 +222,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs=2, default=(0, 20), help="of the people whose pictures show the detector's bias")
     parser.add_argument("--out", type=pathlib.Path, default=makehuman.CALIBRATION)
     options = parser.parse_args()
-    registrar = Registrar.of(makehuman.load(calibrated=False), ict_source.read(options.truth.removeprefix("ict:")))
+    model = makehuman.load(calibrated=False)
+    registrar = Registrar.of(model, ict_source.read(options.truth.removeprefix("ict:")))
     tables = people(registrar, range(*options.people))
-    tables |= detector(registrar, options.cache, range(*options.seeds))
-    safetensors.numpy.save_file({name: values.astype(np.float32) for name, values in tables.items()}, options.out)
+    seen = sights(registrar, options.cache, range(*options.seeds))
+    shift = detector(model, seen)["dense_bias"][2]
+    inner = ibug_points(shift) * (np.arange(68) >= CONTOUR)[:, None]      # the jaw is where the head ends, no place on it
+    points = {"dense": moved(model, model.dense, shift), "landmarks": moved(model, model.landmarks, inner)}
+    tables |= detector(dataclasses.replace(model, **points), seen)
+    tables = {name: values.astype(np.float32) for name, values in tables.items()}
+    for name, places in points.items():
+        tables |= {f"{name}_triangle": np.asarray(places.triangle), f"{name}_barycentric": np.asarray(places.barycentric)}
+    safetensors.numpy.save_file(tables, options.out)
     for name, values in tables.items():
         print(f"{name}: rms {np.sqrt(np.mean(np.square(values))):.3f}, largest {np.abs(values).max():.2f}")
 

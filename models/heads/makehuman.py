@@ -22,8 +22,10 @@ ARRAYS = (
     "mean", "identity", "expression", "albedo_mean", "albedo", "expression_lower", "expression_upper", "expression_scale",
     "triangles", "uv", "uv_triangles", "part", "regions", "mirror", "dense_weight",
 )
-CALIBRATED = ("identity_axes", "identity_mean", "dense_bias", "dense_deviation")
 POINTS = ("landmarks", "contour", "dense")
+MOVED = ("landmarks", "dense")      # points whose places on the head are measured, not built
+CALIBRATED = ("identity_axes", "identity_mean", "dense_bias", "dense_deviation", *(
+    f"{name}_{kind}" for name in MOVED for kind in ("triangle", "barycentric")))
 NAMES = ("expression_names", "region_names", "part_names")
 
 
@@ -32,14 +34,16 @@ def load(*, subdivide: bool = False, calibrated: bool = True) -> MorphableModel:
 
     Args:
         subdivide: split every triangle into four, with all bases, tables and masks.
-        calibrated: identity along the axes and about the mean of measured people, and the detector's bias; False for the modes it
-            was built with, and none.
+        calibrated: identity along the axes and about the mean of measured people, points where the detector sees them, and its
+            bias; False for the modes and points it was built with, and none.
 
     Raises:
         FitkitError: `E_DATA` where the weights are missing or damaged.
     """
     tensors, stored = read(WEIGHTS)
     names: dict[str, Any] = dict(stored)
+    measured = calibration(CALIBRATION) if calibrated else {}
+    tensors |= {name: measured[name] for name in measured if name in tensors}
     points: dict[str, Any] = {
         name: SurfacePoints(
             triangle=jnp.asarray(tensors[f"{name}_triangle"], jnp.int32),
@@ -48,13 +52,11 @@ def load(*, subdivide: bool = False, calibrated: bool = True) -> MorphableModel:
         for name in POINTS
     }
     arrays: dict[str, Any] = {name: _array(tensors[name]) for name in ARRAYS}
-    measured = calibration(CALIBRATION) if calibrated else None
-    if measured is not None:
+    if measured:
         arrays["identity"] = jnp.tensordot(measured["identity_axes"], arrays["identity"], axes=1, precision="highest")
-    points_count, modes = len(arrays["dense_weight"]), len(arrays["identity"])
-    arrays["identity_mean"] = jnp.zeros(modes) if measured is None else jnp.asarray(measured["identity_mean"])
-    arrays["dense_bias"] = jnp.zeros((5, points_count, 2)) if measured is None else jnp.asarray(measured["dense_bias"])
-    arrays["dense_deviation"] = jnp.ones(5) if measured is None else jnp.asarray(measured["dense_deviation"])
+    count, modes = len(arrays["dense_weight"]), len(arrays["identity"])
+    uncalibrated = {"identity_mean": jnp.zeros(modes), "dense_bias": jnp.zeros((5, count, 2)), "dense_deviation": jnp.ones(5)}
+    arrays |= {name: jnp.asarray(measured.get(name, value)) for name, value in uncalibrated.items()}
     model = MorphableModel(name="makehuman", **arrays, **points, **names)
     return subdivision.subdivide(model) if subdivide else model
 
@@ -76,7 +78,7 @@ def calibration(path: pathlib.Path) -> dict[str, Any]:
     """What real people and the detector are like on this head.
 
     `identity_axes [I, I]`: modes along which people differ, as sums of the modes the head was built with; `identity_mean [I]`:
-    their mean, along those; `dense_bias` and `dense_deviation` of `MorphableModel`.
+    their mean, along those; `landmarks`, `dense`, `dense_bias` and `dense_deviation` of `MorphableModel`.
     """
     try:
         tables = safetensors.numpy.load_file(path)
