@@ -50,6 +50,7 @@ LIGHT_STEPS = 3                # of that, reweighted
 LIGHT_SCALE = 0.1              # colour difference, linear, at which a pixel then counts for a quarter
 LIGHT_RIDGE = 2e-3             # pull to the light of stage 1, relative to the mean diagonal
 GAIN = (0.3, 3.0)              # bounds of the smooth gain
+JUDGED = 8.0                   # mm; reach of the gain by which pixels are judged: a shorter one takes the rims of glasses for skin
 NEIGHBOURHOOD = 2.5            # mm; deviation of the Gaussian over which a disagreement is judged
 DEPARTURE = 0.4                # of the smooth gain from its mean, as a logarithm, at which a pixel counts for a quarter
 HUE = 0.07                     # the same of its hue alone, which shading hardly changes: a fringe is as bright as skin, not as red
@@ -75,9 +76,9 @@ class GeometryRefinementConfig:
     """
 
     weight_displacement: float = 1e-4
-    weight_laplacian: float = 0.01
+    weight_laplacian: float = 0.007
     refinement_scale: float = 0.2
-    refinement_reach: float = 8.0
+    refinement_reach: float = 5.0
     refinement_noise: float = 0.04
     refinement_steps: int = 6
     refinement_products: int = 30
@@ -201,10 +202,13 @@ def compare(surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], co
     level = jnp.sum(skin_seen * jnp.mean(target, 0)) / jnp.maximum(jnp.sum(skin_seen), 1.0)
     target, rendered = (plane / jnp.maximum(level, LEAST_COLOUR) for plane in (target, rendered))
 
-    def judge(_: int, judged: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def smooth_gain(mask: Float[Array, "S S"], reach: float) -> Float[Array, "3 S S"]:
+        seen, expected = (blur(plane * mask, reach * state.pose.scale) for plane in (target, rendered))
+        return jnp.clip((seen + 1e-3) / (expected + 1e-3), *GAIN)
+
+    def judge(_: int, judged: tuple[Array, Array]) -> tuple[Array, Array]:
         mask = judged[0]
-        seen, expected = (blur(plane * mask, config.refinement_reach * state.pose.scale) for plane in (target, rendered))
-        gain = jnp.clip((seen + 1e-3) / (expected + 1e-3), *GAIN)
+        gain = smooth_gain(mask, JUDGED)
         error = jnp.mean(jnp.square(gain * rendered - target), 0)
         # over a neighbourhood: hair and beards disagree on both sides of every strand, a fold on its slopes only
         around = blur(jnp.stack([error * skin_seen, skin_seen]), NEIGHBOURHOOD * state.pose.scale)
@@ -215,10 +219,11 @@ def compare(surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], co
         mask = (skin_seen * solvers.robust_weight(disagreement, jnp.asarray(config.refinement_scale))
                 * solvers.robust_weight(jnp.mean(jnp.square(departure), 0), jnp.asarray(DEPARTURE))
                 * solvers.robust_weight(jnp.mean(jnp.square(hue), 0), jnp.asarray(HUE)))
-        return mask, gain, error
+        return mask, error
 
     # the second time without what the first shows to be no skin
-    mask, gain, error = jax.lax.fori_loop(0, 2, judge, (skin_seen, jnp.ones_like(target), jnp.zeros_like(skin_seen)))
+    mask, error = jax.lax.fori_loop(0, 2, judge, (skin_seen, jnp.zeros_like(skin_seen)))
+    gain = smooth_gain(mask, config.refinement_reach)
     # where hair begins, its edge and shadow are left out with it
     around = blur(jnp.stack([mask, skin_seen]), BORDER * state.pose.scale)
     mask = mask * jnp.clip((around[0] / jnp.maximum(around[1], 1e-3) - BELIEVED[0]) / (BELIEVED[1] - BELIEVED[0]), 0.0, 1.0)

@@ -183,7 +183,7 @@ def test_wrinkles_of_known_depth():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fit", "least", "most"), [(False, 0.4, 0.05), (True, 0.35, 0.11)], ids=["true", "fitted"])
+@pytest.mark.parametrize(("fit", "least", "most"), [(False, 0.4, 0.05), (True, 0.4, 0.09)], ids=["true", "fitted"])
 def test_wrinkles_under_twenty_lights(fit, least, most):
     """What stage 1 leaves wrong of shape, skin and light is taken for relief by stage 2: after it flat skin is less flat."""
     removed, correlation, flat = wrinkles.summary(wrinkles.table(range(20), fit=fit))
