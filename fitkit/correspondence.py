@@ -73,6 +73,13 @@ def places(model: MorphableModel, count: int) -> SurfacePoints:
     return jax.tree.map(lambda table: table[CONTOUR:], model.landmarks) if count == 68 else model.dense
 
 
+@cache
+def lid_pairs(count: int) -> Int[np.ndarray, "4 2"]:
+    """Of a detection of 468 or 68 points, the upper and the lower lid's opposite each other, as indices into `places`."""
+    pairs = np.array([[37, 41], [38, 40], [43, 47], [44, 46]])
+    return pairs - CONTOUR if count == 68 else _dense_to_ibug()[pairs].argmax(-1)
+
+
 def correspond(
     model: MorphableModel, points: Float[Array, "N 2"], ibug: Float[Array, "68 2"], *, contour_weight: float = 0.5
 ) -> Correspondence:

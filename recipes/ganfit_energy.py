@@ -102,8 +102,8 @@ def _pictures(
     rendering = rendering @ target.mix.T
     crop = align(jnp.where(mask[..., None], rendering, ground[0]), target.five, samples=OVERSAMPLING)
     second = _second(keys, model, photos, deviation, likeness, state, texture, ground[1]) @ target.mix.T
-    off = safe_norm(landmarks.projected(state, target.points.modes) - target.points.target)
-    weight = target.points.weight
+    points, weight = target.points, target.points.weight
+    off = safe_norm(landmarks.with_openings(points, landmarks.projected(state, points.modes) - points.target))
     return rendering, mask, crop, second, jnp.sum(weight * off) / jnp.maximum(jnp.sum(weight), 1e-6)
 
 

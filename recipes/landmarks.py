@@ -1,8 +1,8 @@
 """Recipe `landmarks`: pose, identity and expression from detected points alone, in milliseconds.
 
 A closed-form pose, then Levenberg-Marquardt on `w_l E_lan + w_r E_reg` (Guo 2018, Eqs. 7 and 8). Of 468 points the head's
-`dense_bias` is taken away; of 68 the jaw points slide along the head as it turns (Zhu et al. 2015). The prior is centred on the
-head's `identity_mean`. `inverse_rendering` starts from its result.
+`dense_bias` is taken away; of 68 the jaw points slide along the head as it turns (Zhu et al. 2015). How far the eyes are open counts
+besides. The prior is centred on the head's `identity_mean`. `inverse_rendering` starts from its result.
 """
 
 import dataclasses
@@ -14,7 +14,17 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fitkit import losses, solvers
 from fitkit import pose as poses
-from fitkit.correspondence import CONTOUR, Correspondence, PointModes, expected_bias, furthest_out, places, point_modes, precision
+from fitkit.correspondence import (
+    CONTOUR,
+    Correspondence,
+    PointModes,
+    expected_bias,
+    furthest_out,
+    lid_pairs,
+    places,
+    point_modes,
+    precision,
+)
 from fitkit.geometry import vertex_normals
 from fitkit.initialize import STABLE, starting_pose
 from fitkit.morphable import points_on, shape
@@ -25,6 +35,7 @@ from fitkit.types import MorphableModel
 
 FACING = (0.1, 0.3)        # a point counts fully above the second cosine of its normal and the line of sight, not below -first
 FACING_LEAST = 0.05        # of its weight, so that a wrong pose can be left
+LIDS = 0.5                 # weight of how far the eyes are open, beside that of all points together: a look depends on it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,11 +60,15 @@ class LandmarkConfig:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrozenPoints:
-    """The points of one step: how they move with the head, where they were seen, what they count."""
+    """The points of one step: how they move with the head, where they were seen, what they count.
+
+    Behind the points come the openings of the eyes, from lid to lid, of which no step may lose sight among so many points.
+    """
 
     modes: PointModes                      # [L]
     target: Float[Array, "L 2"]            # pixels
-    weight: Float[Array, " L"]
+    lids: Int[Array, "P 2"]                # upper and lower point of each opening
+    weight: Float[Array, " L+P"]
     side: Float[Array, ""]                 # crop side, pixels
 
 
@@ -108,7 +123,10 @@ def freeze_points(
         weight = jnp.concatenate([weight, seen.contour_weight])
     error = jnp.sum(jnp.square(projected(state, chosen) - target), -1) / jnp.square(side)
     robust = solvers.robust_weight(error, jnp.asarray(robust_scale))
-    return FrozenPoints(modes=chosen, target=target, weight=weight / jnp.sum(weight) * robust * trust, side=side)
+    lids = lid_pairs(len(inner))
+    opening = LIDS / len(lids) * jnp.prod(facing[lids], 1)
+    return FrozenPoints(modes=chosen, target=target, lids=jnp.asarray(lids), side=side,
+                        weight=jnp.concatenate([weight / jnp.sum(weight) * robust, opening]) * trust)
 
 
 def chosen_jaw(state: FaceState, model: MorphableModel, view: Float[Array, "V 3"], contour: PointModes) -> Int[Array, " 17"]:
@@ -125,9 +143,15 @@ def projected(state: FaceState, modes: PointModes) -> Float[Array, "*n 2"]:
     return poses.project_view(state.pose, poses.turn(state.pose, point_places(state, modes)))
 
 
+def with_openings(points: FrozenPoints, values: Float[Array, "L *n"]) -> Float[Array, "L+P *n"]:
+    """Values per point, and behind them the differences from lower to upper lid: what `FrozenPoints.weight` weighs."""
+    return jnp.concatenate([values, values[points.lids[:, 0]] - values[points.lids[:, 1]]])
+
+
 def landmark_energy(state: FaceState, points: FrozenPoints) -> Float[Array, ""]:
-    """Weighted mean squared distance in crop sides (Guo 2018, Eq. 7)."""
-    return losses.landmark(projected(state, points.modes) / points.side, points.target / points.side, points.weight)
+    """Weighted mean squared distance in crop sides (Guo 2018, Eq. 7), and that of the eyes' openings."""
+    seen, target = (with_openings(points, each / points.side) for each in (projected(state, points.modes), points.target))
+    return losses.landmark(seen, target, points.weight)
 
 
 def landmark_system(state: FaceState, points: FrozenPoints) -> LinearSystem:
@@ -138,8 +162,8 @@ def landmark_system(state: FaceState, points: FrozenPoints) -> LinearSystem:
     to_head = by_point @ state.pose.rotation                                             # [L, 2, 3]
     by_shape = sum((to_head[..., i, None] * points.modes.basis[:, None, i] for i in range(3)), jnp.zeros(()))
     scale = jnp.sqrt(points.weight)[:, None] / points.side
-    residual = ((poses.project_view(state.pose, view) - points.target) * scale).ravel()
-    jacobian = (jnp.concatenate([by_shape, by_pose], -1) * scale[..., None]).reshape(residual.size, -1)
+    residual = (with_openings(points, poses.project_view(state.pose, view) - points.target) * scale).ravel()
+    jacobian = (with_openings(points, jnp.concatenate([by_shape, by_pose], -1)) * scale[..., None]).reshape(residual.size, -1)
     n, m = a + b + c, a + b + c + d + e
     matrix = jnp.zeros((m, m)).at[:n, :n].set(jacobian.T @ jacobian)
     gradient = jnp.zeros(m).at[:n].set(jacobian.T @ residual)

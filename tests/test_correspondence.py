@@ -10,7 +10,7 @@ import pytest
 
 import fitkit
 from fitkit import pose as poses
-from fitkit.correspondence import BIAS_YAW, correspond, expected_bias, precision
+from fitkit.correspondence import BIAS_YAW, correspond, expected_bias, lid_pairs, places, precision
 from fitkit.models.heads import makehuman
 from fitkit.morphable import points_on, shape
 from fitkit.pose import Pose
@@ -64,6 +64,27 @@ def test_turned_heads_points_weigh_less_and_given_points_do_not():
         np.testing.assert_allclose(less.weight, share * plain.weight, rtol=1e-5)
     deviation = 2 + 2 * (math.degrees(0.9) - 30) / 30
     assert float(precision(state.pose, wary.dense_deviation)) == pytest.approx(deviation ** -2, rel=1e-3)
+
+
+@pytest.mark.parametrize("count", [468, 68])
+def test_lids_are_told_apart_and_their_opening_counts(count):
+    """Upper over lower lid; eyes seen half as far open cost `LIDS` times the mean squared half opening, by hand."""
+    model = fitkit.load_head("makehuman")
+    surface, pairs = places(model, count), lid_pairs(count)
+    spots = np.asarray(points_on(surface, model.triangles, model.mean))
+    opening = spots[pairs[:, 0]] - spots[pairs[:, 1]]
+    assert (opening[:, 1] > 5).all() and (np.abs(opening[:, 0]) < 4).all() and (opening[:, 1] < 15).all()
+    flat = landmarks.FrozenPoints(
+        modes=landmarks.landmark_modes(model, count).inner, target=jnp.zeros((len(spots), 2)), lids=jnp.asarray(pairs),
+        weight=jnp.concatenate([jnp.zeros(len(spots)), jnp.full(len(pairs), landmarks.LIDS / len(pairs))]), side=jnp.float32(100.0))
+    state = a_state(model)
+    seen = landmarks.projected(state, flat.modes)
+    lower = jnp.asarray(pairs[:, 1])
+    half = seen.at[lower].set((seen[lower] + seen[jnp.asarray(pairs[:, 0])]) / 2)
+    apart = np.asarray(seen)[pairs[:, 0]] - np.asarray(seen)[pairs[:, 1]]
+    expected = landmarks.LIDS * np.mean(np.sum((apart / 2 / 100.0) ** 2, -1))
+    found = landmarks.landmark_energy(state, dataclasses.replace(flat, target=half))
+    assert float(found) == pytest.approx(expected, rel=1e-3)
 
 
 def test_points_lie_where_they_are_seen_from_the_front_and_lips_and_lids_where_they_were_built():

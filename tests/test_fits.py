@@ -42,6 +42,13 @@ def hand_error(result, face):
     return float(distance.mean() / verdict.outer_eye_distance(result.landmarks_detected))
 
 
+def openings(points):
+    """How far each eye is open, in its own widths: what makes a look."""
+    eyes = points[[[36, 37, 38, 39, 40, 41], [42, 43, 44, 45, 46, 47]]]
+    high = np.linalg.norm(eyes[:, [1, 2]] - eyes[:, [5, 4]], axis=-1).mean(1)
+    return high / np.linalg.norm(eyes[:, 3] - eyes[:, 0], axis=-1)
+
+
 def landmark_error(result):
     return verdict.landmark_error(result.landmarks_fitted, result.landmarks_detected)
 
@@ -101,7 +108,7 @@ def test_a_face_at_the_border_is_fitted_with_what_is_there():
 
 def test_every_photo_converges(assets, capsys):
     """The table of the 23 photos: distance to the detected points, and to those marked by eye, in outer-eye distances."""
-    rows, marked = [], {}
+    rows, marked, eyes = [], {}, []
     for path in sorted((assets / "photos").iterdir()):
         if path.suffix.lower() not in (".jpg", ".png"):
             continue
@@ -112,6 +119,7 @@ def test_every_photo_converges(assets, capsys):
             if face["photo"] == path.name and (region[0] < middle[0] < region[2]) and (region[1] < middle[1] < region[3]):
                 marked[path.name] = hand_error(result, face)
         rows.append((path.name, result.status, landmark_error(result)))
+        eyes.append([openings(points) for points in (result.landmarks_detected, result.landmarks_fitted)])
     with capsys.disabled():
         for name, status, error in rows:
             by_eye = f"{100 * marked[name]:.1f}" if name in marked else "-"
@@ -122,6 +130,8 @@ def test_every_photo_converges(assets, capsys):
     # the detector sees the jaw in the beard (Whitman), the fit does not follow it
     assert np.mean([row[2] for row in rows]) < 0.03 and max(row[2] for row in rows) < 0.06
     assert np.mean(list(marked.values())) < 0.05
+    detected, fitted = np.array(eyes).swapaxes(0, 1)
+    assert np.sqrt(np.mean((fitted - detected) ** 2)) < 0.03 and np.corrcoef(detected.ravel(), fitted.ravel())[0, 1] > 0.9
 
 
 @pytest.fixture(scope="module")
