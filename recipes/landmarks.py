@@ -1,8 +1,8 @@
 """Recipe `landmarks`: pose, identity and expression from detected points alone, in milliseconds.
 
 A closed-form pose, then Levenberg-Marquardt on `w_l E_lan + w_r E_reg` (Guo 2018, Eqs. 7 and 8). Of 468 points the head's
-`dense_bias` is taken away; of 68 the jaw points slide along the head as it turns (Zhu et al. 2015). How far the eyes are open counts
-besides. The prior is centred on the head's `identity_mean`. `inverse_rendering` starts from its result.
+`dense_bias` is taken away; of 68 the jaw points slide along the head as it turns (Zhu et al. 2015). How far the eyes are open
+counts besides. The prior is centred on the head's `identity_mean`. `inverse_rendering` starts from its result.
 """
 
 import dataclasses
