@@ -69,11 +69,11 @@ class GanfitConfig:
     weight_content: float = 50.0
     weight_pixel: float = 4.0
     weight_landmark: float = 0.1
-    weight_shape: float = 10.0
+    weight_shape: float = 100.0
     weight_expression: float = 0.2
     weight_light: float = 0.01
     weight_style: float = 4.0
-    iterations: int = 150
+    iterations: int = 300
     rate: float = 0.01
     expression_deviation: float = 0.5
 
