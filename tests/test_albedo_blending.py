@@ -96,7 +96,7 @@ def test_a_grey_photo_takes_its_hue_from_the_model(pixels):
 
 
 def test_the_region_is_exact_inside_and_continuous_at_its_border():
-    model, config = makehuman.load(), AlbedoBlendingConfig()
+    model, config = makehuman.load(calibrated=False), AlbedoBlendingConfig()      # points where the head was built
     share = np.asarray(model_share(model, config))
     mean, ibug = np.asarray(model.mean), np.einsum(
         "ij,ijd->id", model.landmarks.barycentric, np.asarray(model.mean)[np.asarray(model.triangles)[model.landmarks.triangle]])

@@ -280,7 +280,7 @@ def test_photos_of_one_person_share_shape_and_texture(head, networks):
 @pytest.mark.parametrize("light", ["harmonics", "phong"])
 def test_the_linear_model_takes_the_place_of_the_generator(head, networks, light):
     observations = stacked([observe(head, 0.1)[0]])
-    found = solve(head, observations, iterations=8, texture="linear", light=light)
+    found = solve(head, observations, iterations=30, texture="linear", light=light)
     start = solve(head, observations, iterations=0, texture="linear", light=light)
     assert found.texture is None
     assert float(found.losses["total"][0]) < float(start.losses["total"][0])

@@ -83,7 +83,7 @@ class Canvas:
 @functools.cache
 def canvas(*, size: int) -> Canvas:
     """The embedded head's layout at `size` texels a side."""
-    model = makehuman.load()
+    model = makehuman.load(calibrated=False)      # brows are drawn where the skins have theirs
     tensors, _ = makehuman.read(makehuman.WEIGHTS)
     triangle = np.asarray(texel_fragments(model, size=size).triangle)
     covered = triangle >= 0
