@@ -104,7 +104,8 @@ def _pictures(
     second = _second(keys, model, photos, deviation, likeness, state, texture, ground[1]) @ target.mix.T
     points, weight = target.points, target.points.weight
     off = safe_norm(landmarks.with_openings(points, landmarks.projected(state, points.modes) - points.target))
-    return rendering, mask, crop, second, jnp.sum(weight * off) / jnp.maximum(jnp.sum(weight), 1e-6)
+    # over the points' own weight: the openings of the eyes come on top
+    return rendering, mask, crop, second, jnp.sum(weight * off) / jnp.maximum(jnp.sum(weight[:len(points.target)]), 1e-6)
 
 
 def _second(
