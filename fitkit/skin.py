@@ -8,23 +8,18 @@ the fitted light. So the quotient is taken relative to the model and split:
     highlight the light's own colour on top of the skin's (dichromatic reflection, Shafer 1985): taken off
     hidden    texels the photo does not show, or shows through hair: the fine part of the mirrored texel, if that is seen
 
-Brows, eyes, lids and lips are the photo's in full. Departures from the model are natural logarithms of linear RGB: one number for
-brightness, three for hue. Takes what `unwrapping.py` reads off the photo; gives the albedo map.
+Brows, eyes, lids and lips are the photo's in full; what is above the hairline is made in `unseen.py`. Takes what `unwrapping.py`
+reads off the photo; gives the albedo map. Departures from the model are logarithms, see `texel_grid.py`.
 """
-
-import dataclasses
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from fitkit.images import linear_to_srgb
-from fitkit.types import Fragments
+from fitkit.texel_grid import LEAST_LIGHT, Layout, blurred, logarithm, mean_of_blocks, over_channels, spread, tone_of
+from fitkit.unseen import scalp_colours
 
-TEXTURE = 1024            # side of the map, texels
-COARSE = 128              # side on which broad changes are looked at
-LEAST_LIGHT = 0.08        # irradiance below which a division says nothing
 BROAD = 2.0               # coarse texels: standard deviation of what counts as broad
 WIDER = 6.0               # the same, where nothing nearer is seen
 STRANGE = (0.22, 0.9)     # departure of a neighbourhood at which it may be hair or shadow: on plain skin, where hair grows
@@ -33,22 +28,7 @@ SHARE = (0.35, 0.65)      # of the model in the fine part: plain skin, region `a
 GLINT = 0.04              # most that skin may be brighter than its surroundings
 CREASE = 0.4              # and the most that it may be darker: moles are, and folds still more
 TINT = 0.6                # how much of the fine part's hue is kept
-TONE_SCALE = 0.2          # departure from the whole face's at which a place counts for a quarter in it
 TONE = (-0.5, 0.05)       # bounds of the whole face's departure in brightness: highlights may not lighten it
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Layout:
-    """A head's texture layout: what every texel shows, and, on the coarse grid, where the head has what."""
-
-    texels: Fragments
-    eyes: Float[Array, "C C"]
-    brows: Float[Array, "C C"]
-    features: Float[Array, "C C"]       # eyes, lids, lips, nostrils, and the surroundings of the brows
-    beard: Float[Array, "C C"]          # where one grows
-    blend: Float[Array, "C C"]          # region `albedo_blend`
-    twin: Float[Array, "C C"]           # 1 where the texel mirrored left to right is the mirrored place of the head
 
 
 @jax.jit
@@ -67,58 +47,34 @@ def albedo_map(
     covered = layout.texels.triangle >= 0
     painted, irradiance = (jnp.moveaxis(texels[..., k:k + 3], -1, 0) for k in (6, 10))
     painted = jnp.clip(painted, 1e-3, 1.0)
+    scalp = scalp_colours(jnp.moveaxis(seen, -1, 0), trust, painted, irradiance, layout, grey)
     trust = jnp.clip((trust * texels[..., 9] - 0.1) / 0.25, 0.0, 1.0)
     trust = jnp.where(covered & (jnp.minimum(jnp.minimum(*irradiance[:2]), irradiance[2]) > LEAST_LIGHT), trust, 0.0)
     ratio = _ratio(jnp.moveaxis(seen, -1, 0), painted * jnp.maximum(irradiance, LEAST_LIGHT), grey)
-    tone = _tone(ratio, trust, 1.0 - jnp.maximum(layout.features, 0.7 * layout.beard))
-    eyes = _spread(layout.eyes)
+    tone = tone_of(ratio, trust, 1.0 - jnp.maximum(layout.features, 0.7 * layout.beard))
+    eyes = spread(layout.eyes)
     ratio = ratio / jnp.exp(tone[:1] + tone[1:])[:, None, None]
-    departure = _logarithm(_without_highlights(ratio, painted, jnp.where(grey, 0.0, 1.0 - eyes)))
+    departure = logarithm(_without_highlights(ratio, painted, jnp.where(grey, 0.0, 1.0 - eyes)))
     kept, sound = _believed(departure, trust, covered, layout)
-    trust = trust * _spread(sound)
+    trust = trust * spread(sound)
     broad, agreed = _broad(departure, trust, 1.0 - kept, layout)
     # highlights may not lighten the whole face; the fitted light is unsure of its colour
     whole = jnp.concatenate([jnp.clip(tone[:1], *TONE), 0.5 * tone[1:]])[:, None, None] * (1.0 - layout.eyes)
 
     bright = GLINT + 0.1 * kept + 0.15 * layout.features + 0.5 * (layout.brows + layout.eyes)
-    fine = _limited(departure - _spread(broad), _spread(bright), _spread(CREASE + 2.0 * kept), eyes)
+    fine = _limited(departure - spread(broad), spread(bright), spread(CREASE + 2.0 * kept), eyes)
     share = (SHARE[0] + (SHARE[1] - SHARE[0]) * layout.blend - 0.2 * layout.beard) * (1.0 - kept)
-    fine = fine * (trust * _spread(1.0 - share))
-    total = _spread(agreed + whole) + fine + fine[:, :, ::-1] * ((1.0 - trust) * _spread(layout.twin))
-    completed = linear_to_srgb(jnp.clip(painted * jnp.exp(total[:1] + total[1:]), 0.0, 1.0))
+    fine = fine * (trust * spread(1.0 - share))
+    total = spread(agreed + whole) + fine + fine[:, :, ::-1] * ((1.0 - trust) * spread(layout.twin))
+    hairy = spread(layout.scalp)
+    completed = linear_to_srgb(jnp.clip(painted * jnp.exp(total[:1] + total[1:]) * (1.0 - hairy) + scalp * hairy, 0.0, 1.0))
     return jnp.moveaxis(jnp.where(covered, completed, _beyond(completed, covered)), 0, -1)
-
-
-def _sum(planes: Float[Array, "3 *n"]) -> Float[Array, "*n"]:
-    """Over the channels; written out, since XLA's reduction over a leading axis keeps its neighbours from being vectorised."""
-    return planes[0] + planes[1] + planes[2]
 
 
 def _ratio(seen: Float[Array, "3 T T"], expected: Float[Array, "3 T T"], grey: Bool[Array, ""]) -> Float[Array, "3 T T"]:
     """Photo over rendering; of a black and white photo the brightness alone."""
     seen, expected = jnp.maximum(seen, 1e-4), jnp.maximum(expected, 1e-4)
-    return jnp.where(grey, _sum(seen) / _sum(expected), seen / expected)
-
-
-def _logarithm(ratio: Float[Array, "3 *n"]) -> Float[Array, "4 *n"]:
-    """Of the mean over the channels, and what each channel adds to that."""
-    mean = _sum(ratio) / 3.0
-    return jnp.concatenate([jnp.log(mean)[None], jnp.clip(jnp.log(ratio / mean), -1.0, 1.0)])
-
-
-def _tone(ratio: Float[Array, "3 T T"], trust: Float[Array, "T T"], plain: Float[Array, "C C"]) -> Float[Array, "4"]:
-    """The plain skin's departure as a whole in brightness and hue: robust means (Geman and McClure)."""
-    weight = _mean_of_blocks(trust)
-    values = _logarithm(jnp.maximum(_mean_of_blocks(ratio * trust) / jnp.maximum(weight, 1e-4), 1e-3)).reshape(4, -1)
-    weight = (weight * plain).ravel()
-
-    def average(weight: Float[Array, "4 N"]) -> Float[Array, "4 1"]:
-        return jnp.sum(values * weight, 1, keepdims=True) / jnp.maximum(jnp.sum(weight, 1, keepdims=True), 1e-3)
-
-    centre = average(jnp.broadcast_to(weight, values.shape))
-    for _ in range(6):
-        centre = average(weight / jnp.square(1.0 + jnp.square((values - centre) / TONE_SCALE)))
-    return jnp.where(jnp.sum(weight) > 1.0, centre[:, 0], 0.0)
+    return jnp.where(grey, over_channels(seen) / over_channels(expected), seen / expected)
 
 
 def _without_highlights(
@@ -129,10 +85,10 @@ def _without_highlights(
     What is taken never makes a texel darker than the face as a whole, ratio 1. `share` is how much of it to take.
     """
     inverse = 1.0 / painted
-    inverse = 3.0 * inverse / _sum(inverse)
+    inverse = 3.0 * inverse / over_channels(inverse)
     # against the columns (1, 1, 1) and `inverse`, whose mean is 1; a little is added so that grey paint gives no highlight
-    highlight = _sum((inverse - 1.0) * ratio) / (_sum(jnp.square(inverse - 1.0)) + 0.007)
-    excess = jnp.maximum(_sum(ratio) / 3.0 - 1.0, 0.0)
+    highlight = over_channels((inverse - 1.0) * ratio) / (over_channels(jnp.square(inverse - 1.0)) + 0.007)
+    excess = jnp.maximum(over_channels(ratio) / 3.0 - 1.0, 0.0)
     highlight = jnp.minimum(jnp.maximum(_smooth(highlight, width=5), 0.0), excess)
     return jnp.maximum(ratio - highlight * share * inverse, 0.02)
 
@@ -146,9 +102,9 @@ def _believed(
     A beard is rough where one can grow, on both halves of the face. A neighbourhood that departs as a whole elsewhere is
     something in front of the skin, or in its shadow.
     """
-    weight = _mean_of_blocks(trust)
-    values = jnp.concatenate([departure[:1], jnp.square(departure[:1]), _sum(jnp.square(departure[1:]))[None] / 3.0])
-    mean, square, tint = _mean_of_blocks(values * trust) / jnp.maximum(weight, 1e-4)
+    weight = mean_of_blocks(trust)
+    values = jnp.concatenate([departure[:1], jnp.square(departure[:1]), over_channels(jnp.square(departure[1:]))[None] / 3.0])
+    mean, square, tint = mean_of_blocks(values * trust) / jnp.maximum(weight, 1e-4)
     rough = jnp.maximum(square - jnp.square(mean), 0.0)
     mean, tint, rough, sure = blurred(jnp.stack([mean * weight, tint * weight, rough * weight, weight]), 1.4)
     mean, tint, rough = (value / jnp.maximum(sure, 1e-3) for value in (mean, tint, rough))
@@ -161,7 +117,7 @@ def _believed(
     strange = strange / jnp.square(STRANGE[0] + STRANGE[1] * kept)
     sound = jnp.clip((1.0 / jnp.square(1.0 + strange) - 0.15) / 0.3, 0.0, 1.0)
     # fade inwards from every border of what is seen
-    inner, area = blurred(jnp.stack([weight * sound, _mean_of_blocks(covered.astype(trust.dtype))]), 1.2)
+    inner, area = blurred(jnp.stack([weight * sound, mean_of_blocks(covered.astype(trust.dtype))]), 1.2)
     sound = sound * jnp.clip(1.6 * inner / jnp.maximum(area, 0.05) - 0.5, 0.0, 1.0)
     return kept, jnp.maximum(sound, jnp.where(layout.eyes > 0.5, 1.0, 0.0))
 
@@ -170,8 +126,8 @@ def _broad(
     departure: Float[Array, "4 T T"], trust: Float[Array, "T T"], plain: Float[Array, "C C"], layout: Layout
 ) -> tuple[Float[Array, "4 C C"], Float[Array, "4 C C"]]:
     """What departs broadly from the model on plain skin, and the part of it that is taken for skin: what both halves agree on."""
-    weight = _mean_of_blocks(trust)
-    values = _mean_of_blocks(departure * trust) / jnp.maximum(weight, 1e-4)
+    weight = mean_of_blocks(trust)
+    values = mean_of_blocks(departure * trust) / jnp.maximum(weight, 1e-4)
     weight = weight * plain / jnp.square(1.0 + jnp.square(values[0] / 0.25))
     known = [blurred(jnp.concatenate([values * weight, weight[None]]), width) for width in (BROAD, WIDER)]
     near, far = (each[:4] / jnp.maximum(each[4], 1e-4) for each in known)
@@ -200,9 +156,9 @@ def _limited(
 def _beyond(colours: Float[Array, "3 T T"], covered: Bool[Array, "T T"]) -> Float[Array, "3 T T"]:
     """Colours for the texels between the islands: those of the nearest island, so that no filter brings in black."""
     inside = covered.astype(colours.dtype)
-    known = _mean_of_blocks(jnp.concatenate([colours * inside, inside[None]]))
+    known = mean_of_blocks(jnp.concatenate([colours * inside, inside[None]]))
     known = blurred(known, 0.5) + 1e-3 * blurred(known, 3.0) + 1e-6 * blurred(known, 12.0)
-    return jnp.clip(_spread(known[:3] / jnp.maximum(known[3], 1e-9)), 0.0, 1.0)
+    return jnp.clip(spread(known[:3] / jnp.maximum(known[3], 1e-9)), 0.0, 1.0)
 
 
 def _step(value: Float[Array, "C C"], low: float, high: float) -> Float[Array, "C C"]:
@@ -215,31 +171,3 @@ def _smooth(values: Float[Array, "T T"], *, width: int) -> Float[Array, "T T"]:
     """Box mean over `width` texels a side."""
     rows = jax.lax.reduce_window(values, 0.0, jax.lax.add, (width, 1), (1, 1), "SAME")
     return jax.lax.reduce_window(rows, 0.0, jax.lax.add, (1, width), (1, 1), "SAME") / width**2
-
-
-def _mean_of_blocks(values: Float[Array, "*D T T"]) -> Float[Array, "*D C C"]:
-    """From texels to the coarse grid."""
-    side = TEXTURE // COARSE
-    return values.reshape(*values.shape[:-2], COARSE, side, COARSE, side).mean((-3, -1))
-
-
-def blurred(values: Float[Array, "*D C C"], deviation: float) -> Float[Array, "*D C C"]:
-    """Gaussian blur on the coarse grid; nothing comes in over the border."""
-    place = np.arange(COARSE)
-    kernel = np.exp(-0.5 * ((place[:, None] - place) / deviation) ** 2)
-    matrix = jnp.asarray(kernel / kernel[COARSE // 2].sum(), jnp.float32)
-    return matrix @ values @ matrix.T
-
-
-def _spread(values: Float[Array, "*D C C"]) -> Float[Array, "*D T T"]:
-    """From the coarse grid to texels, linear between centres."""
-    side = TEXTURE // COARSE
-    place = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5      # of a texel beside the centre of its coarse texel
-    for axis in (values.ndim - 2, values.ndim - 1):
-        count = values.shape[axis]
-        pieces = [jax.lax.slice_in_dim(values, start, stop, axis=axis) for start, stop in ((0, 1), (0, count - 1), (1, count),
-                                                                                        (count - 1, count))]
-        before, after = jnp.concatenate(pieces[:2], axis), jnp.concatenate(pieces[2:], axis)
-        steps = [values * (1.0 - abs(x)) + (before if x < 0 else after) * abs(x) for x in place.tolist()]
-        values = jnp.stack(steps, axis + 1).reshape(*values.shape[:axis], count * side, *values.shape[axis + 1:])
-    return values

@@ -14,9 +14,11 @@ from fitkit.images import srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
 from fitkit.morphable import shape
 from fitkit.shading import sh_irradiance
-from fitkit.skin import BROAD, COARSE, TEXTURE, Layout, albedo_map, blurred
+from fitkit.skin import BROAD, albedo_map
+from fitkit.texel_grid import COARSE, TEXTURE, Layout, blurred
 from fitkit.texture import kept_fragments, sample_pixels, values_at_texels, values_of_fragments, visible_weight
 from fitkit.types import Camera, FaceParameters, Fragments, MorphableModel
+from fitkit.unseen import tempered
 
 MIRRORED = 3.0            # mm: texels that mirror each other on the mean head do so to within this
 
@@ -49,14 +51,16 @@ def complete_albedo(
 
 
 def painted(model: MorphableModel, albedo: Float[Array, " A"], skin: Float[Array, "s s 3"]) -> Float[Array, "1024 1024 3"]:
-    """An albedo map of any size brought to full size, linear RGB in [0, 1]; what is not skin in the linear model's colours.
-
-    Vertices of eyes and teeth stand closer together than the texels of a small map.
+    """A generated albedo map of any size brought to full size and tempered, linear RGB in [0, 1]; what is not skin in the linear
+    model's colours: vertices of eyes and teeth stand closer together than the texels of a small map.
     """
-    texels = kept_fragments(model, TEXTURE)
-    own = values_of_fragments(texels, model.triangles, model_albedo(model, albedo))
-    is_skin = (model.part == model.part_names.index("skin"))[jnp.maximum(texels.triangle, 0)] | (texels.triangle < 0)
-    return jnp.clip(jnp.where(is_skin[..., None], jax.image.resize(skin, own.shape, "cubic"), own), 0.0, 1.0)
+    layout = _layout(model)
+    place = layout.texels.triangle
+    own = values_of_fragments(layout.texels, model.triangles, model_albedo(model, albedo))
+    paint = jax.image.resize(skin, own.shape, "cubic")
+    is_skin = (model.part == model.part_names.index("skin"))[jnp.maximum(place, 0)] & (place >= 0)
+    others = jnp.where((place >= 0)[..., None], own, paint)
+    return jnp.clip(jnp.where(is_skin[..., None], tempered(paint, own, layout), others), 0.0, 1.0)
 
 
 _layouts: list[tuple[Array, Layout]] = []      # of the heads last used, by their texture coordinates
@@ -79,15 +83,15 @@ def _make_layout(model: MorphableModel, texels: Fragments) -> Layout:
         return jnp.max(jnp.stack([jnp.zeros(len(model.mean)), *rows]), 0)
 
     columns = [named("eyes"), named("brows"), named("lips", "eyelids", "nostrils"), named("beard"), named("lips"),
-               named("albedo_blend"), model.mean[:, 0]]
+               named("albedo_blend"), named("scalp"), model.mean[:, 0]]
     coarse, there = values_at_texels(model, jnp.stack(columns, -1), size=COARSE)
-    eyes, brows, features, beard, lips, blend, side = jnp.moveaxis(coarse, -1, 0)
+    eyes, brows, features, beard, lips, blend, scalp, side = jnp.moveaxis(coarse, -1, 0)
     # brows seldom lie just where the model has them; what hangs between them is hair of the head
     near = jnp.clip(2.2 * blurred(brows, BROAD), 0.0, 1.0) * jnp.clip((jnp.abs(side) - 4.0) / 6.0, 0.0, 1.0)
     features = jnp.maximum(jnp.maximum(features, eyes), near)
     twin = there & there[:, ::-1] & (jnp.abs(side + side[:, ::-1]) < MIRRORED)
     return Layout(texels=texels, eyes=eyes, brows=brows, features=features,
-                  beard=beard * (1.0 - lips), blend=blend, twin=twin.astype(side.dtype))
+                  beard=beard * (1.0 - lips), blend=blend, scalp=scalp, twin=twin.astype(side.dtype))
 
 
 @jax.jit

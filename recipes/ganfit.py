@@ -54,6 +54,8 @@ class GanfitConfig:
             from zero).
         weight_expression: of the mean squared expression weights, in deviations (paper: 0.05).
         weight_light: of the mean squared change of the light (paper: 0.01).
+        weight_tint: of the mean squared change of the light's colours, brightness apart, from stage 1's: a coloured lamp and a
+            texture of the other hue make the same picture (not in the paper).
         weight_style: of the mean squared distance of the generator's styles from the mean style: what the photo does not show is
             then as it mostly is (not in the paper).
         iterations: steps of Adam.
@@ -72,6 +74,7 @@ class GanfitConfig:
     weight_shape: float = 100.0
     weight_expression: float = 0.2
     weight_light: float = 0.01
+    weight_tint: float = 3.0
     weight_style: float = 4.0
     iterations: int = 300
     rate: float = 0.01

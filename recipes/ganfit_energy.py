@@ -84,6 +84,7 @@ def terms(
         "shape": jnp.mean(jnp.square(likeness.identity - first.identity), 1),
         "expression": jnp.mean(jnp.square(likeness.expression / model.expression_scale), 1),
         "light": jnp.mean(jnp.square(likeness.light - first.light), (1, 2)),
+        "tint": jnp.mean(jnp.square(ganfit_face.tint(likeness.light) - ganfit_face.tint(first.light)), (1, 2)),
         "style": jnp.mean(jnp.square(likeness.texture - first.texture), (1, 2)) if generated else jnp.zeros(count),
     }
 

@@ -110,6 +110,12 @@ def harmonics_of(light: Float[Array, "..."]) -> Float[Array, "9 3"]:
     return light_from_direction(safe_normalize(light[0]), ambient=light[2], strength=light[1])
 
 
+def tint(light: Float[Array, "*B k 3"]) -> Float[Array, "*B j 3"]:
+    """What each channel of the light's colours departs from grey; a lamp's place has no colour."""
+    colours = light[..., 1:, :] if light.shape[-2] == 3 else light
+    return colours - jnp.mean(colours, -1, keepdims=True)
+
+
 def settled(likeness: Likeness, setting: Setting, *, linear: bool) -> FaceState:
     """The likeness as a state: its pose, and its light as harmonics; the albedo coefficients where it has any."""
     face = FaceParameters(identity=likeness.identity, expression=likeness.expression, light=harmonics_of(likeness.light),

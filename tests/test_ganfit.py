@@ -164,12 +164,20 @@ def test_shape_and_texture_of_a_person_are_the_mean_of_the_photos(head, rng):
 
 def test_energy_is_the_weighted_sum():
     config = GanfitConfig(weight_identity=2.0, weight_second=3.0, weight_content=5.0, weight_pixel=7.0, weight_landmark=11.0,
-                          weight_shape=13.0, weight_expression=17.0, weight_light=19.0, weight_style=23.0)
-    names = ("identity", "second", "content", "pixel", "landmark", "shape", "expression", "light", "style")
+                          weight_shape=13.0, weight_expression=17.0, weight_light=19.0, weight_tint=29.0, weight_style=23.0)
+    names = ("identity", "second", "content", "pixel", "landmark", "shape", "expression", "light", "tint", "style")
     numbers = {name: value for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
     found = {name: jnp.asarray([1.0, 10.0**-k]) for k, name in enumerate(names)}
-    expected = [100.0, sum(w * 10.0**-k for k, w in enumerate((2, 3, 5, 7, 11, 13, 17, 19, 23)))]
+    expected = [129.0, sum(w * 10.0**-k for k, w in enumerate((2, 3, 5, 7, 11, 13, 17, 19, 29, 23)))]
     np.testing.assert_allclose(ganfit_energy.energy(found, numbers), expected, rtol=1e-6)
+
+
+def test_tint_is_colour_without_brightness_or_place(rng):
+    lamp = jnp.asarray(rng.uniform(0.2, 1.0, (3, 3)), jnp.float32)
+    elsewhere = lamp.at[0].add(jnp.array([0.3, -0.2, 0.5])).at[1:].add(0.4)      # moved, and brighter in all channels
+    np.testing.assert_allclose(ganfit_face.tint(elsewhere), ganfit_face.tint(lamp), atol=1e-6)
+    assert float(jnp.abs(ganfit_face.tint(lamp.at[1, 2].add(0.3)) - ganfit_face.tint(lamp)).max()) > 0.1
+    assert ganfit_face.tint(jnp.ones((2, 9, 3))).shape == (2, 9, 3)
 
 
 def test_random_cameras_and_lights_are_like_those_of_photos():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fitkit.images import srgb_to_linear
-from fitkit.skin import COARSE, TEXTURE, Layout, albedo_map
+from fitkit.skin import albedo_map
+from fitkit.texel_grid import COARSE, TEXTURE, Layout
 from fitkit.types import Fragments
 
 PAINTED = np.array([0.22, 0.12, 0.08], np.float32)        # dark skin, linear RGB
@@ -26,7 +27,7 @@ def layout():
     texels = Fragments(triangle=jnp.where(margin, -1, 0), barycentric=jnp.zeros((TEXTURE, TEXTURE, 3)),
                        depth=jnp.ones((TEXTURE, TEXTURE)), overflow=jnp.zeros((), jnp.int32))
     return Layout(texels=texels, eyes=jnp.asarray(none), brows=jnp.asarray(brows), features=jnp.asarray(brows),
-                  beard=jnp.asarray(none), blend=jnp.asarray(none), twin=jnp.asarray(none + 1.0))
+                  beard=jnp.asarray(none), blend=jnp.asarray(none), scalp=jnp.asarray(none), twin=jnp.asarray(none + 1.0))
 
 
 def spot(row, column, radius):

@@ -1,0 +1,97 @@
+"""Colours where a photo tells little: the scalp, and the maps of a texture generator.
+
+    scalp_colours     what grows above the hairline, or does not: the photo's where it shows it, carried on to where it does not
+    tempered          a generated map without the broad tints that a fit to a likeness gave it where nothing held it
+
+Takes planes of texels as `skin.py` has them; used there and by `unwrapping.py`.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from fitkit.texel_grid import LEAST_LIGHT, Layout, blurred, logarithm, mean_of_blocks, over_channels, spread, tone_of
+
+SCALP_LIGHT = (0.7, 1.5)  # bounds of the scalp's irradiance over the face's, to which the light was fitted
+SCALP_REACH = 2.0         # coarse texels over which the colour of hair that is seen is carried on
+SCALP_SURE = 2.0          # coarse texels of scalp seen squarely that weigh as much as the model's own colour
+HAIRLINE = 4.0            # power of the scalp's mask: what is near its border says little of the hair
+GREY_HUE = 0.4            # share of the skin's hue in hair that a black and white photo shows
+STRANDS = 0.7             # most that strands depart from the hair about them
+TEMPERED = 1.5            # coarse texels: what is broad in a generated map
+ROOM = (0.08, 0.6)        # how far that may leave the brightness of the linear model: on plain skin, and more on features, beards
+HUE_ROOM = 0.03           # and its hue
+FINE_ROOM = 0.15          # how far what is fine may, on plain skin
+FINE_HUE = 0.4            # how much of its hue is kept
+
+
+def scalp_colours(
+    seen: Float[Array, "3 T T"], trust: Float[Array, "T T"], painted: Float[Array, "3 T T"], irradiance: Float[Array, "3 T T"],
+    layout: Layout, grey: Bool[Array, ""],
+) -> Float[Array, "3 T T"]:
+    """Colours of the scalp, linear RGB; the model's own where little of it is seen.
+
+    Args:
+        seen: the photo.
+        trust: how squarely it is seen, in [0, 1].
+        painted: the model's colours.
+        irradiance: fitted to the face, and here believed in its mean hue and, within bounds, in brightness.
+        layout: of the head.
+        grey: the photo is black and white.
+    """
+    trust = jnp.where(layout.texels.triangle >= 0, trust, 0.0)
+    own = logarithm(jnp.clip(seen / _scalp_light(trust, irradiance, layout), 2e-3, 1.0))
+    model = logarithm(painted)
+    own = jnp.where(grey, jnp.concatenate([own[:1], GREY_HUE * model[1:]]), own)
+    weight = trust * spread(layout.scalp)
+    known = mean_of_blocks(weight)
+    shown = mean_of_blocks(own * weight) / jnp.maximum(known, 1e-4)
+    behind = jnp.sqrt(known) * layout.scalp**HAIRLINE
+    usual = jnp.sum(mean_of_blocks(model) * layout.scalp, (1, 2)) / jnp.maximum(jnp.sum(layout.scalp), 1e-3)
+    mean = (jnp.sum(shown * behind, (1, 2)) + SCALP_SURE * usual) / (jnp.sum(behind) + SCALP_SURE)
+    near = blurred(jnp.concatenate([shown * known, known[None]]), SCALP_REACH)
+    sure = jnp.clip(3.0 * near[4], 0.0, 1.0)
+    broad = spread(sure * near[:4] / jnp.maximum(near[4], 1e-4) + (1.0 - sure) * mean[:, None, None])
+    clear = jnp.clip(weight / 0.3, 0.0, 1.0)
+    fine = jnp.clip(own - broad, -STRANDS, STRANDS) * clear
+    colour = broad + fine + fine[:, :, ::-1] * ((1.0 - clear) * spread(layout.twin))
+    return jnp.exp(colour[:1] + colour[1:])
+
+
+def _scalp_light(trust: Float[Array, "T T"], irradiance: Float[Array, "3 T T"], layout: Layout) -> Float[Array, "3 T T"]:
+    plain = mean_of_blocks(trust) * (1.0 - layout.features) * (1.0 - layout.scalp)
+    face = jnp.sum(mean_of_blocks(irradiance) * plain, (1, 2)) / jnp.maximum(jnp.sum(plain), 1e-3)
+    level = jnp.maximum(jnp.mean(face), LEAST_LIGHT)
+    light = face[:, None, None] * jnp.clip(over_channels(irradiance) / 3.0 / level, *SCALP_LIGHT)
+    return jnp.maximum(light, LEAST_LIGHT)
+
+
+@jax.jit
+def tempered(paint: Float[Array, "T T 3"], own: Float[Array, "T T 3"], layout: Layout) -> Float[Array, "T T 3"]:
+    """A generated map whose broad colours are nearly the linear model's, linear RGB.
+
+    A photo says little of skin under hair, in shadow or turned away, and an identity network still less; a generator's colours
+    wander there. The tone of the whole is kept, and so are features, beards and what is fine.
+
+    Args:
+        paint: the generated map.
+        own: the linear model's, fitted to the same photo.
+        layout: of the head.
+    """
+    covered = (layout.texels.triangle >= 0).astype(paint.dtype)
+    paint, own = (jnp.clip(jnp.moveaxis(each, -1, 0), 1e-3, 1.0) for each in (paint, own))
+    free = jnp.maximum(layout.features, layout.beard)
+    tone = tone_of(paint / own, covered, (1.0 - free) * (1.0 - layout.scalp))[:, None, None]
+    departure = logarithm(paint / own) - tone
+    known = blurred(mean_of_blocks(jnp.concatenate([departure * covered, covered[None]])), TEMPERED)
+    broad = known[:4] / jnp.maximum(known[4], 1e-3)
+    fine = departure - spread(broad)
+    broad = spread(jnp.concatenate([_within(broad[:1], ROOM[0] + ROOM[1] * free), _within(broad[1:], HUE_ROOM)]))
+    fine = jnp.concatenate([_within(fine[:1], spread(FINE_ROOM + free)), FINE_HUE * fine[1:]])
+    total = tone + broad + fine
+    return jnp.moveaxis(jnp.clip(own * jnp.exp(total[:1] + total[1:]), 0.0, 1.0), 0, -1)
+
+
+def _within(values: Float[Array, "..."], bound: Float[Array, "..."] | float) -> Float[Array, "..."]:
+    """Softly within `bound` of zero."""
+    return bound * jnp.tanh(values / bound)

@@ -1,0 +1,105 @@
+"""Colours where a photo tells little, on a layout made by hand: skin below, scalp above."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fitkit.texel_grid import COARSE, TEXTURE, Layout
+from fitkit.types import Fragments
+from fitkit.unseen import scalp_colours, tempered
+
+SKIN = np.array([0.45, 0.27, 0.19], np.float32)           # linear RGB
+HAIR = np.array([0.06, 0.035, 0.02], np.float32)
+HAIRLINE = 40                                             # coarse rows of scalp
+ROWS, COLUMNS = np.mgrid[:TEXTURE, :TEXTURE]
+NO, YES = jnp.asarray(False), jnp.asarray(True)
+
+
+@pytest.fixture(scope="module")
+def layout():
+    """Scalp over skin, everything covered; a brow in the lower half."""
+    none = np.zeros((COARSE, COARSE), np.float32)
+    scalp, brows = none.copy(), none.copy()
+    scalp[:HAIRLINE] = 1.0
+    brows[80:88, 30:60] = 1.0
+    texels = Fragments(triangle=jnp.zeros((TEXTURE, TEXTURE), jnp.int32), barycentric=jnp.zeros((TEXTURE, TEXTURE, 3)),
+                       depth=jnp.ones((TEXTURE, TEXTURE)), overflow=jnp.zeros((), jnp.int32))
+    parts = {name: jnp.asarray(none) for name in ("eyes", "beard", "blend")}
+    return Layout(texels=texels, brows=jnp.asarray(brows), features=jnp.asarray(brows), scalp=jnp.asarray(scalp),
+                  twin=jnp.asarray(none + 1.0), **parts)
+
+
+def planes(colour):
+    return jnp.asarray(np.broadcast_to(np.asarray(colour, np.float32)[:, None, None], (3, TEXTURE, TEXTURE)))
+
+
+def scalp_of(layout, seen, trust, *, light=1.0, grey=NO):
+    made = scalp_colours(jnp.asarray(seen, jnp.float32), jnp.asarray(trust, jnp.float32), planes(SKIN),
+                         planes([light] * 3), layout, grey)
+    assert np.isfinite(made).all()
+    return np.asarray(made)
+
+
+def test_hair_that_is_seen_is_carried_on_to_where_it_is_not(layout):
+    """The photo shows the lower half of the scalp, above the hairline, at light 2; nothing is said of the upper half."""
+    edge = HAIRLINE * 8
+    trust = (edge // 2 < ROWS).astype(np.float32)
+    seen = 2.0 * np.where(edge > ROWS, HAIR[:, None, None], SKIN[:, None, None])
+    made = scalp_of(layout, seen, trust, light=2.0)
+    np.testing.assert_allclose(made[:, edge * 3 // 4, 512], HAIR, rtol=0.03)
+    np.testing.assert_allclose(made[:, 20, 512], HAIR, rtol=0.15)
+
+
+def test_a_scalp_that_is_not_seen_is_the_models(layout):
+    made = scalp_of(layout, np.broadcast_to(HAIR[:, None, None], (3, TEXTURE, TEXTURE)), np.zeros((TEXTURE, TEXTURE)))
+    np.testing.assert_allclose(made, planes(SKIN), rtol=1e-4)
+
+
+def test_a_bald_scalp_is_skin(layout):
+    made = scalp_of(layout, planes(SKIN), np.ones((TEXTURE, TEXTURE)))
+    np.testing.assert_allclose(made, planes(SKIN), rtol=0.01)
+
+
+def test_strands_are_mirrored_to_the_hidden_side(layout):
+    strand = (np.abs(COLUMNS - 200) < 4) & (ROWS < HAIRLINE * 8)
+    seen = np.where(strand, 1.4 * HAIR[:, None, None], HAIR[:, None, None])
+    made = scalp_of(layout, seen, (COLUMNS < TEXTURE // 2).astype(np.float32)).mean(0)
+    twin = TEXTURE - 1 - 200
+    assert made[100, twin] > 1.2 * made[100, twin + 40]
+
+
+def test_hair_of_a_grey_photo_keeps_little_of_the_skins_hue(layout):
+    made = scalp_of(layout, planes([0.03] * 3), np.ones((TEXTURE, TEXTURE)), grey=YES)[:, 100, 512]
+    assert 1.0 < made[0] / made[2] < 0.7 * SKIN[0] / SKIN[2]
+    assert made.mean() == pytest.approx(0.03, rel=0.05)
+
+
+def images(colour):
+    return np.broadcast_to(np.asarray(colour, np.float32), (TEXTURE, TEXTURE, 3)).copy()
+
+
+def test_the_models_own_map_stays_and_so_does_the_tone_of_the_whole(layout):
+    own = jnp.asarray(images(SKIN))
+    np.testing.assert_allclose(tempered(own, own, layout), own, rtol=1e-3)
+    warm = own * jnp.array([0.8, 0.6, 0.5])
+    np.testing.assert_allclose(tempered(warm, own, layout), warm, rtol=0.02)
+
+
+def test_broad_tints_go_and_lines_stay(layout):
+    paint = images(SKIN)
+    patch = np.exp(-((np.hypot(ROWS - 700, COLUMNS - 500) / 100) ** 4))[..., None]
+    teal = paint * (1.0 - patch) + patch * np.array([0.1, 0.3, 0.35], np.float32)
+    made = np.asarray(tempered(jnp.asarray(teal), jnp.asarray(images(SKIN)), layout))[700, 500]
+    np.testing.assert_allclose(made / made.sum(), SKIN / SKIN.sum(), rtol=0.06)
+    assert 0.85 < made.sum() / SKIN.sum() < 1.1
+    line = paint.copy()
+    line[800:804] *= 0.9
+    made = np.asarray(tempered(jnp.asarray(line), jnp.asarray(images(SKIN)), layout))
+    assert made[802, 500].sum() / made[760, 500].sum() == pytest.approx(0.9, abs=0.03)
+
+
+def test_brows_stay_dark(layout):
+    paint = images(SKIN)
+    paint[650:690, 250:470] *= 0.4
+    made = np.asarray(tempered(jnp.asarray(paint), jnp.asarray(images(SKIN)), layout))
+    assert made[670, 360].sum() < 0.65 * SKIN.sum()
