@@ -19,10 +19,12 @@ HAIRLINE = 4.0            # power of the scalp's mask: what is near its border s
 GREY_HUE = 0.4            # share of the skin's hue in hair that a black and white photo shows
 STRANDS = 0.7             # most that strands depart from the hair about them
 TEMPERED = 1.5            # coarse texels: what is broad in a generated map
-ROOM = (0.08, 0.6)        # how far that may leave the brightness of the linear model: on plain skin, and more on features, beards
-HUE_ROOM = 0.03           # and its hue
-FINE_ROOM = 0.15          # how far what is fine may, on plain skin
-FINE_HUE = 0.4            # how much of its hue is kept
+BROAD_ROOM = 0.06         # how far that may leave the brightness of the linear model on plain skin
+FINE_ROOM = 0.12          # the same for what is fine
+FREE_ROOM = 0.6           # more of both on features and where a beard grows
+HUE_ROOM = 0.03           # how far the broad hue may
+FINE_HUE = 0.4            # how much of the fine hue is kept
+FRINGE = 8.0              # coarse texels that hair hangs into the face
 
 
 def scalp_colours(
@@ -71,7 +73,7 @@ def tempered(paint: Float[Array, "T T 3"], own: Float[Array, "T T 3"], layout: L
     """A generated map whose broad colours are nearly the linear model's, linear RGB.
 
     A photo says little of skin under hair, in shadow or turned away, and an identity network still less; a generator's colours
-    wander there. The tone of the whole is kept, and so are features, beards and what is fine.
+    wander there. The tone of the whole is kept, and so are features, beards and, away from the hairline, what is fine.
 
     Args:
         paint: the generated map.
@@ -86,9 +88,11 @@ def tempered(paint: Float[Array, "T T 3"], own: Float[Array, "T T 3"], layout: L
     known = blurred(mean_of_blocks(jnp.concatenate([departure * covered, covered[None]])), TEMPERED)
     broad = known[:4] / jnp.maximum(known[4], 1e-3)
     fine = departure - spread(broad)
-    broad = spread(jnp.concatenate([_within(broad[:1], ROOM[0] + ROOM[1] * free), _within(broad[1:], HUE_ROOM)]))
-    fine = jnp.concatenate([_within(fine[:1], spread(FINE_ROOM + free)), FINE_HUE * fine[1:]])
-    total = tone + broad + fine
+    room = FREE_ROOM * free
+    broad = jnp.concatenate([_within(broad[:1], BROAD_ROOM + room), _within(broad[1:], HUE_ROOM)])
+    fine = jnp.concatenate([_within(fine[:1], spread(FINE_ROOM + room)), FINE_HUE * fine[1:]])
+    bare = 1.0 - jnp.clip(2.5 * blurred(layout.scalp, FRINGE) - 0.05, 0.0, 1.0) * (1.0 - layout.features)
+    total = tone + spread(broad * bare) + fine * spread(bare)
     return jnp.moveaxis(jnp.clip(own * jnp.exp(total[:1] + total[1:]), 0.0, 1.0), 0, -1)
 
 
