@@ -31,6 +31,7 @@ class Layout:
     beard: Float[Array, "C C"]          # where one grows
     blend: Float[Array, "C C"]          # region `albedo_blend`
     scalp: Float[Array, "C C"]          # region `scalp`
+    held: Float[Array, "C C"]           # where photos mostly show skin squarely: the front of the face below the forehead
     twin: Float[Array, "C C"]           # 1 where the texel mirrored left to right is the mirrored place of the head
 
 

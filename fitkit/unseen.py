@@ -1,7 +1,7 @@
 """Colours where a photo tells little: the scalp, and the maps of a texture generator.
 
     scalp_colours     what grows above the hairline, or does not: the photo's where it shows it, carried on to where it does not
-    tempered          a generated map without the broad tints that a fit to a likeness gave it where nothing held it
+    tempered          a generated map, nearer to the linear model where no pixel held it
 
 Takes planes of texels as `skin.py` has them; used there and by `unwrapping.py`.
 """
@@ -19,12 +19,10 @@ HAIRLINE = 4.0            # power of the scalp's mask: what is near its border s
 GREY_HUE = 0.4            # share of the skin's hue in hair that a black and white photo shows
 STRANDS = 0.7             # most that strands depart from the hair about them
 TEMPERED = 1.5            # coarse texels: what is broad in a generated map
-BROAD_ROOM = 0.06         # how far that may leave the brightness of the linear model on plain skin
-FINE_ROOM = 0.12          # the same for what is fine
-FREE_ROOM = 0.6           # more of both on features and where a beard grows
-HUE_ROOM = 0.03           # how far the broad hue may
-FINE_HUE = 0.4            # how much of the fine hue is kept
-FRINGE = 8.0              # coarse texels that hair hangs into the face
+HUE_ROOM = 0.03           # how far its broad hue may leave the linear model's
+FINE_HUE = 0.4            # how much of its fine hue is kept
+ROOM = 0.06               # how far its broad brightness may leave the linear model's where no pixel holds it
+LOOSE_FINE = 0.2          # how much of its fine brightness is kept there
 
 
 def scalp_colours(
@@ -70,10 +68,10 @@ def _scalp_light(trust: Float[Array, "T T"], irradiance: Float[Array, "3 T T"], 
 
 @jax.jit
 def tempered(paint: Float[Array, "T T 3"], own: Float[Array, "T T 3"], layout: Layout) -> Float[Array, "T T 3"]:
-    """A generated map whose broad colours are nearly the linear model's, linear RGB.
+    """A generated map whose hue is nearly the linear model's, and its brightness too where no pixel held it, linear RGB.
 
-    A photo says little of skin under hair, in shadow or turned away, and an identity network still less; a generator's colours
-    wander there. The tone of the whole is kept, and so are features, beards and, away from the hairline, what is fine.
+    A fit to a likeness compares pixels of the face alone, and an identity network hardly knows hue: a generator's colours wander
+    where hair hangs into the face and where it turns away. The tone of the whole is kept.
 
     Args:
         paint: the generated map.
@@ -81,19 +79,19 @@ def tempered(paint: Float[Array, "T T 3"], own: Float[Array, "T T 3"], layout: L
         layout: of the head.
     """
     covered = (layout.texels.triangle >= 0).astype(paint.dtype)
-    paint, own = (jnp.clip(jnp.moveaxis(each, -1, 0), 1e-3, 1.0) for each in (paint, own))
-    free = jnp.maximum(layout.features, layout.beard)
-    tone = tone_of(paint / own, covered, (1.0 - free) * (1.0 - layout.scalp))[:, None, None]
-    departure = logarithm(paint / own) - tone
+    clipped, own = (jnp.clip(jnp.moveaxis(each, -1, 0), 1e-3, 1.0) for each in (paint, own))
+    plain = (1.0 - jnp.maximum(layout.features, layout.beard)) * layout.held
+    tone = tone_of(clipped / own, covered, plain)[:, None, None]
+    departure = logarithm(clipped / own) - tone
     known = blurred(mean_of_blocks(jnp.concatenate([departure * covered, covered[None]])), TEMPERED)
     broad = known[:4] / jnp.maximum(known[4], 1e-3)
     fine = departure - spread(broad)
-    room = FREE_ROOM * free
-    broad = jnp.concatenate([_within(broad[:1], BROAD_ROOM + room), _within(broad[1:], HUE_ROOM)])
-    fine = jnp.concatenate([_within(fine[:1], spread(FINE_ROOM + room)), FINE_HUE * fine[1:]])
-    bare = 1.0 - jnp.clip(2.5 * blurred(layout.scalp, FRINGE) - 0.05, 0.0, 1.0) * (1.0 - layout.features)
-    total = tone + spread(broad * bare) + fine * spread(bare)
-    return jnp.moveaxis(jnp.clip(own * jnp.exp(total[:1] + total[1:]), 0.0, 1.0), 0, -1)
+    held = jnp.maximum(layout.held, layout.features)
+    bright = held * broad[:1] + (1.0 - held) * _within(broad[:1], ROOM)
+    total = tone + spread(jnp.concatenate([bright, _within(broad[1:], HUE_ROOM)]))
+    total = total + jnp.concatenate([fine[:1] * spread(LOOSE_FINE + (1.0 - LOOSE_FINE) * held), FINE_HUE * fine[1:]])
+    made = jnp.moveaxis(jnp.clip(own * jnp.exp(total[:1] + total[1:]), 0.0, 1.0), 0, -1)
+    return jnp.where((layout.texels.triangle >= 0)[..., None], made, paint)
 
 
 def _within(values: Float[Array, "..."], bound: Float[Array, "..."] | float) -> Float[Array, "..."]:

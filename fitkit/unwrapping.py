@@ -20,6 +20,7 @@ from fitkit.texture import kept_fragments, sample_pixels, values_at_texels, valu
 from fitkit.types import Camera, FaceParameters, Fragments, MorphableModel
 from fitkit.unseen import tempered
 
+FRONT = (40.0, 60.0)      # degrees from the front about the vertical axis, at which the front of the face begins to end, and ends
 MIRRORED = 3.0            # mm: texels that mirror each other on the mean head do so to within this
 
 
@@ -82,16 +83,18 @@ def _make_layout(model: MorphableModel, texels: Fragments) -> Layout:
         rows = [model.regions[index] for index, name in enumerate(model.region_names) if name in names]
         return jnp.max(jnp.stack([jnp.zeros(len(model.mean)), *rows]), 0)
 
+    azimuth = jnp.degrees(jnp.arctan2(jnp.abs(model.mean[:, 0]), model.mean[:, 2]))
+    front = jnp.clip((FRONT[1] - azimuth) / (FRONT[1] - FRONT[0]), 0.0, 1.0)
     columns = [named("eyes"), named("brows"), named("lips", "eyelids", "nostrils"), named("beard"), named("lips"),
-               named("albedo_blend"), named("scalp"), model.mean[:, 0]]
+               named("albedo_blend"), named("scalp"), named("fit_skin") * (1.0 - named("forehead")) * front, model.mean[:, 0]]
     coarse, there = values_at_texels(model, jnp.stack(columns, -1), size=COARSE)
-    eyes, brows, features, beard, lips, blend, scalp, side = jnp.moveaxis(coarse, -1, 0)
+    eyes, brows, features, beard, lips, blend, scalp, held, side = jnp.moveaxis(coarse, -1, 0)
     # brows seldom lie just where the model has them; what hangs between them is hair of the head
     near = jnp.clip(2.2 * blurred(brows, BROAD), 0.0, 1.0) * jnp.clip((jnp.abs(side) - 4.0) / 6.0, 0.0, 1.0)
     features = jnp.maximum(jnp.maximum(features, eyes), near)
     twin = there & there[:, ::-1] & (jnp.abs(side + side[:, ::-1]) < MIRRORED)
     return Layout(texels=texels, eyes=eyes, brows=brows, features=features,
-                  beard=beard * (1.0 - lips), blend=blend, scalp=scalp, twin=twin.astype(side.dtype))
+                  beard=beard * (1.0 - lips), blend=blend, scalp=scalp, held=held, twin=twin.astype(side.dtype))
 
 
 @jax.jit

@@ -27,7 +27,8 @@ def layout():
     texels = Fragments(triangle=jnp.where(margin, -1, 0), barycentric=jnp.zeros((TEXTURE, TEXTURE, 3)),
                        depth=jnp.ones((TEXTURE, TEXTURE)), overflow=jnp.zeros((), jnp.int32))
     return Layout(texels=texels, eyes=jnp.asarray(none), brows=jnp.asarray(brows), features=jnp.asarray(brows),
-                  beard=jnp.asarray(none), blend=jnp.asarray(none), scalp=jnp.asarray(none), twin=jnp.asarray(none + 1.0))
+                  beard=jnp.asarray(none), blend=jnp.asarray(none), scalp=jnp.asarray(none), held=jnp.asarray(none),
+                  twin=jnp.asarray(none + 1.0))
 
 
 def spot(row, column, radius):
