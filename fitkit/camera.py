@@ -8,6 +8,7 @@ Weak perspective divides by the depth of the world origin (`translation[2]`) ins
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -21,11 +22,13 @@ VIEW = np.diag(np.array([1.0, -1.0, -1.0], np.float32))   # view frame <-> camer
 _NEAREST = 1e-3     # mm; a point this near to the camera plane, or behind it, is projected as if it were here
 
 
+@jax.jit
 def look(yaw: ArrayLike, pitch: ArrayLike, roll: ArrayLike) -> Float[Array, "3 3"]:
     """World -> camera rotation of a head turned by these angles (radians) in front of an upright camera."""
     return _flip_rows(rotation_from_euler(yaw, pitch, roll))
 
 
+@jax.jit
 def head_angles(camera: Camera) -> Float[Array, "3"]:
     """(yaw, pitch, roll) of the head in **degrees**: the inverse of `look`."""
     return jnp.rad2deg(euler_from_rotation(_flip_rows(camera.rotation)))
@@ -61,6 +64,7 @@ def intrinsics(camera: Camera) -> Float[Array, "3 3"]:
     return jnp.stack([camera.focal, zero, x, zero, camera.focal, y, zero, zero, one]).reshape(3, 3)
 
 
+@jax.jit
 def rescale(camera: Camera, scale: ArrayLike, offset: ArrayLike) -> Camera:
     """The camera of a resized or cropped image, where a point at pixel `p` moves to `scale * p + offset`.
 

@@ -142,9 +142,12 @@ def encode_heights(relief: Relief) -> tuple[np.ndarray, float]:
 def detailed_mesh(model: MorphableModel, face: FaceParameters, relief: Relief) -> FineMesh:
     """The fitted head, subdivided and displaced."""
     grid = _fine_grid(model)
-    vertices = grid.operator @ np.asarray(shape(model, face.identity, face.expression), np.float64)
+    vertices = grid.operator @ np.asarray(_shape(model, face.identity, face.expression), np.float64)
     displaced, normals = _displace(jnp.asarray(vertices, jnp.float32), grid.triangles, grid.place, grid.skin, relief.displacement)
     return FineMesh(np.asarray(displaced), np.asarray(normals), np.asarray(grid.triangles), grid.uv, grid.uv_triangles, grid.part)
+
+
+_shape = jax.jit(shape)
 
 
 class _FineGrid(NamedTuple):

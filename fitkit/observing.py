@@ -103,7 +103,7 @@ def observe(
     inside = ((rows > 0) & (rows < height))[:, None] & ((columns > 0) & (columns < width))
     small = ((ibug - offset) / scale).astype(np.float32)
     observation = Observation(
-        crop=jnp.where(jnp.asarray(inside)[..., None], crop, jnp.nan),
+        crop=jnp.asarray(np.where(inside[..., None], np.asarray(crop), np.float32(np.nan))),
         seen=correspond(model, jnp.asarray((face.points - offset) / scale, jnp.float32), jnp.asarray(small)),
         ibug=jnp.asarray(small),
         focal=FocalPrior(mean=jnp.float32(np.log(lens.focal / scale)), deviation=jnp.float32(lens.deviation),

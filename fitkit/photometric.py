@@ -14,6 +14,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -55,7 +56,8 @@ class SkinModes:
 def skin_modes(model: MorphableModel, mask: Float[Array, " F"]) -> SkinModes:
     """The tables of a head whose triangles count where `mask` > 0; outside jit, since their number follows from the values."""
     shape = jnp.concatenate([model.identity, model.expression])
-    return SkinModes(triangle=jnp.nonzero(mask > 0)[0], shape=shape.transpose(1, 2, 0), albedo=model.albedo.transpose(1, 2, 0))
+    triangle = jnp.asarray(np.flatnonzero(np.asarray(mask) > 0), jnp.int32)
+    return SkinModes(triangle=triangle, shape=shape.transpose(1, 2, 0), albedo=model.albedo.transpose(1, 2, 0))
 
 
 def freeze_pixels(

@@ -52,6 +52,7 @@ class Layers:
     depth: Float[Array, "S S"]          # camera z, mm; 0 where empty
 
 
+@partial(jax.jit, static_argnames=("parts",))
 def face_region(model: MorphableModel, *, parts: tuple[str, ...] = FACE_PARTS) -> Float[Array, " V"]:
     """Per vertex, how much it belongs to the face: soft skin regions, and the given parts within it."""
     rows = [index for index, name in enumerate(model.region_names) if name in FACE_REGIONS]
@@ -95,11 +96,16 @@ def lit_texture(
 
 def portrait_camera(model: MorphableModel, yaw: float, side: int) -> Camera:
     """A camera two metres in front of the head that shows all of it, the head turned by `yaw` degrees."""
-    top, bottom = float(model.mean[:, 1].max()), float(model.mean[:, 1].min())
+    height = np.asarray(model.mean)[:, 1]
+    top, bottom = float(height.max()), float(height.min())
+    # of the photo's camera's types, so that both share the compiled programs
     return Camera(
-        focal=jnp.asarray(2000.0 * side / (1.12 * (top - bottom))), principal=jnp.full(2, side / 2.0),
+        focal=jnp.float32(2000.0 * side / (1.12 * (top - bottom))), principal=jnp.full(2, side / 2.0, jnp.float32),
         rotation=cameras.look(np.radians(yaw), 0.0, 0.0), translation=jnp.array([0.0, (top + bottom) / 2, 2000.0]),
         perspective=True)
+
+
+_lamp = jax.jit(light_from_direction)
 
 
 @jax.jit
@@ -118,7 +124,7 @@ def emboss(layers: Layers, relief: Relief | None, camera: Camera) -> Layers:
 
 def bare_geometry(model: MorphableModel, vertices: Float[Array, "V 3"], yaw: float, relief: Relief | None) -> np.ndarray:
     """The head in grey under one soft light, on white."""
-    light = light_from_direction(jnp.array([0.45, 0.6, 0.65]), ambient=0.12, strength=0.95)
+    light = _lamp(jnp.array([0.45, 0.6, 0.65]), ambient=0.12, strength=0.95)
     camera = portrait_camera(model, yaw, TILE)
     layers = emboss(render_layers(model, vertices, jnp.full_like(vertices, GREY), camera, side=TILE), relief, camera)
     return _panel(lit(layers, layers.albedo, light), layers)
@@ -126,14 +132,14 @@ def bare_geometry(model: MorphableModel, vertices: Float[Array, "V 3"], yaw: flo
 
 def textured_head(model: MorphableModel, vertices: Float[Array, "V 3"], texture: np.ndarray, yaw: float) -> np.ndarray:
     """The head with an albedo map (sRGB) under one soft light, on white."""
-    light = light_from_direction(jnp.array([0.2, 0.4, 0.9]), ambient=0.45, strength=0.5)
+    light = _lamp(jnp.array([0.2, 0.4, 0.9]), ambient=0.45, strength=0.5)
     layers = render_layers(model, vertices, jnp.full_like(vertices, GREY), portrait_camera(model, yaw, TILE), side=TILE)
     return _panel(lit_texture(layers, jnp.asarray(texture), light), layers)
 
 
 def _panel(colour: Float[Array, "S S 3"] | np.ndarray, layers: Layers | None) -> np.ndarray:
     """A picture of the sheet, on white where there is no head."""
-    picture = np.asarray(colour) if layers is None else np.where(np.asarray(layers.depth > 0)[..., None], np.asarray(colour), 1.0)
+    picture = np.asarray(colour) if layers is None else np.where((np.asarray(layers.depth) > 0)[..., None], np.asarray(colour), 1.0)
     small = Image.fromarray((picture * 255 + 0.5).astype(np.uint8)).resize((PANEL, PANEL), Image.Resampling.LANCZOS)
     return np.asarray(small, np.float32) / 255
 
@@ -143,9 +149,8 @@ def comparison_sheet(
     relief: Relief | None,
 ) -> np.ndarray:
     """Two rows of three: photo, overlay, textured head; grey geometry, fine where known, from three sides. White background."""
-    vertices = shape(model, face.identity, face.expression)
-    pixels = np.asarray(cameras.project(camera, vertices)[0])
-    low, high = pixels.min(0), pixels.max(0)
+    vertices, _, pixels = _placed(model, face, camera)
+    low, high = np.asarray(pixels).min(0), np.asarray(pixels).max(0)
     extent = float((high - low).max()) * 1.15
     window = Window(corner=(low + high - extent) / 2, side=2 * PANEL, scale=extent / (2 * PANEL))
     seen = [_panel(cut(picture, window), None) for picture in (photo, overlay)]
@@ -210,9 +215,18 @@ def make(
 
 def _photo_layers(model: MorphableModel, face: FaceParameters, camera: Camera) -> tuple[Window, list[Layers]]:
     """What the photo's camera sees, tile by tile of a window."""
-    vertices, albedo = shape(model, face.identity, face.expression), model_albedo(model, face.albedo)
-    window = window_of(camera, vertices)
+    vertices, albedo, pixels = _placed(model, face, camera)
+    window = window_of(np.asarray(pixels))
     return window, [render_layers(model, vertices, albedo, window_camera(camera, tile), side=tile.side) for tile in tiles(window)]
+
+
+@jax.jit
+def _placed(
+    model: MorphableModel, face: FaceParameters, camera: Camera
+) -> tuple[Float[Array, "V 3"], Float[Array, "V 3"], Float[Array, "V 2"]]:
+    """Vertices of the fitted head, mm, their albedo, and the pixels where the camera sees them."""
+    vertices = shape(model, face.identity, face.expression)
+    return vertices, model_albedo(model, face.albedo), cameras.project(camera, vertices)[0]
 
 
 def _albedo(
@@ -225,9 +239,9 @@ def _albedo(
     within, places = places < window.side, np.minimum(places, window.side - 1)
     seen = np.where(within[:, None] & within, depth[places[:, None], places], 0.0).astype(np.float32)
     height, width = photo.shape[:2]
-    corner = jnp.asarray(square.corner, jnp.float32)
-    border = jnp.stack([-corner, jnp.array([width, height]) - corner]) / square.scale
+    corner = np.asarray(square.corner, np.float32)
+    border = np.stack([-corner, np.array([width, height], np.float32) - corner]) / np.float32(square.scale)
     return np.asarray(complete_albedo(
-        jnp.asarray(cut(photo, square)), jnp.asarray(seen), border, model, face, window_camera(camera, square),
+        jnp.asarray(cut(photo, square)), jnp.asarray(seen), jnp.asarray(border), model, face, window_camera(camera, square),
         face_region(model, parts=PHOTO_PARTS), jnp.asarray(is_grey(photo)), jnp.asarray(square.scale < 1),
         paint=None if skin is None else srgb_to_linear(jnp.asarray(skin))))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from fitkit import camera as cameras
 from fitkit.types import Camera
@@ -28,9 +28,8 @@ class Window:
     scale: float
 
 
-def window_of(camera: Camera, points: Float[Array, "N 3"]) -> Window:
-    """The square around projected points, with a margin; its side is a multiple of `TILE`."""
-    pixels = np.asarray(cameras.project(camera, points)[0])
+def window_of(pixels: Float[np.ndarray, "N 2"]) -> Window:
+    """The square around the pixels that a head's vertices project to, with a margin; its side is a multiple of `TILE`."""
     low, high = pixels.min(0), pixels.max(0)
     extent = max(float((high - low).max()) * 1.05, 16.0)
     scale = 0.5 if extent <= TILE else max(1.0, extent / (MOST_TILES * TILE))     # small faces: two samples a pixel

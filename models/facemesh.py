@@ -129,6 +129,8 @@ def square_of(points: Float[Array, "468 2"]) -> Float[Array, " 4"]:
     return jnp.concatenate([(low + high) / 2 @ turn, jnp.array([MARGIN * (high - low).max(), roll])])
 
 
+_squares_of = jax.jit(jax.vmap(square_of))
+
 # squares, points, face probability, motion, number of passes
 _Pass = tuple[Array, Array, Array, Array, Array]
 
@@ -198,7 +200,7 @@ def mesh_face(photo: Image.Image, detection: Detection) -> Landmarks | None:
     """The points of one detection, or None where the mesh does not confirm it."""
     window, square, origin, scale = cut_window(photo, detection)
     resting, *judgement = refine(load_facemesh(), window[None], square[None])
-    found = points_in_square(load_facemesh_v2(), window[None], jax.vmap(square_of)(resting))
+    found = points_in_square(load_facemesh_v2(), window[None], _squares_of(resting))
     points, probability, moved = (x[0] for x in jax.device_get((found, *judgement)))
     points = np.asarray(points * scale + origin, np.float32)
     if probability < FACE or moved > RESTLESS or astray(points, detection) > ASTRAY:

@@ -40,7 +40,7 @@ def detect_faces(photo: Image.Image, *, minimum_size: float = 32.0, minimum_scor
     """
     boxes, keypoints, scores = [], [], []
     for tile, offset, scale in _tiles(photo, minimum_size):
-        b, k, s = (np.asarray(x[0]) for x in detect_anchors(load_facedetector(), tile[None]))
+        b, k, s = (np.asarray(x)[0] for x in detect_anchors(load_facedetector(), tile[None]))
         keep = (s >= minimum_score) & _whole(b, offset, scale, photo.size)
         middle = ((b[:, :2] + b[:, 2:]) / 2 + offset) / scale
         keep &= ((middle > 0) & (middle < photo.size)).all(-1)

@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from fitkit import losses, photometric, solvers
@@ -94,13 +95,14 @@ def fitting_modes(model: MorphableModel, count: int) -> FittingModes:
 
 def skin_triangles(model: MorphableModel) -> Float[Array, " F"]:
     """How much each triangle counts in the energy, in [0, 1]: face skin, the forehead less, the eyeballs for colour and gaze."""
-    weight = model.regions[model.region_names.index(SKIN)]
+    regions, part = np.asarray(model.regions), np.asarray(model.part)
+    weight = regions[model.region_names.index(SKIN)]
     if FOREHEAD in model.region_names:
-        weight = weight * (1.0 - FOREHEAD_LESS * model.regions[model.region_names.index(FOREHEAD)])
-    skin = weight[model.triangles].mean(-1)
-    skin = jnp.where(model.part == model.part_names.index("skin"), jnp.where(skin > 0.05, skin, 0.0), 0.0)
+        weight = weight * (1.0 - FOREHEAD_LESS * regions[model.region_names.index(FOREHEAD)])
+    skin = np.asarray(jnp.mean(weight[np.asarray(model.triangles)], -1))
+    skin = np.where((part == model.part_names.index("skin")) & (skin > 0.05), skin, 0.0)
     eyes = [index for index, name in enumerate(model.part_names) if name.startswith("eye_")]
-    return jnp.where(jnp.isin(model.part, jnp.array(eyes, jnp.int32)), EYE_WEIGHT, skin)
+    return jnp.asarray(np.where(np.isin(part, eyes), EYE_WEIGHT, skin), jnp.float32)
 
 
 def freeze_view(

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fitkit.camera import project
 from fitkit.window import MOST_TILES, TILE, Window, assemble, cut, halve, paste, tiles, window_of
 from tests.tiny_head import tiny_camera
 
@@ -20,7 +21,7 @@ def square(extent):
 def test_a_window_is_made_of_tiles_and_holds_the_points(extent, side, scale):
     camera = tiny_camera(size=2000.0, focal=1000.0)
     distance = float(camera.translation[2])
-    window = window_of(camera, square(extent) * distance / 1000.0)
+    window = window_of(np.asarray(project(camera, square(extent) * distance / 1000.0)[0]))
     assert window.side == side and window.scale == pytest.approx(scale, rel=0.05)
     assert len(tiles(window)) == (side // TILE)**2 <= MOST_TILES**2
     assert side * window.scale >= extent * 1.04

@@ -9,6 +9,7 @@ import pathlib
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 import safetensors
 import safetensors.numpy
 
@@ -55,8 +56,8 @@ def load(*, subdivide: bool = False, calibrated: bool = True) -> MorphableModel:
     if measured:
         arrays["identity"] = jnp.tensordot(measured["identity_axes"], arrays["identity"], axes=1, precision="highest")
     count, modes = len(arrays["dense_weight"]), len(arrays["identity"])
-    uncalibrated = {"identity_mean": jnp.zeros(modes), "dense_bias": jnp.zeros((5, count, 2)), "dense_deviation": jnp.ones(5)}
-    arrays |= {name: jnp.asarray(measured.get(name, value)) for name, value in uncalibrated.items()}
+    uncalibrated = {"identity_mean": np.zeros(modes), "dense_bias": np.zeros((5, count, 2)), "dense_deviation": np.ones(5)}
+    arrays |= {name: _array(measured.get(name, value)) for name, value in uncalibrated.items()}
     model = MorphableModel(name="makehuman", **arrays, **points, **names)
     return subdivision.subdivide(model) if subdivide else model
 
@@ -89,4 +90,4 @@ def calibration(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _array(tensor: Any) -> Any:
-    return jnp.asarray(tensor, jnp.int32 if tensor.dtype.kind in "iu" else jnp.float32)
+    return jnp.asarray(np.asarray(tensor, np.int32 if tensor.dtype.kind in "iu" else np.float32))
