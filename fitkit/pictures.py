@@ -23,8 +23,9 @@ from fitkit.morphable import albedo as model_albedo
 from fitkit.morphable import shape
 from fitkit.photometric import GREY_SPREAD
 from fitkit.raster import interpolate, rasterize
+from fitkit.render import towards_opening
 from fitkit.shading import light_from_direction, shade_sh
-from fitkit.texture import sample
+from fitkit.texture import over_paint, sample
 from fitkit.types import Camera, FaceParameters, MorphableModel
 from fitkit.unwrapping import complete_albedo
 from fitkit.window import TILE, Window, assemble, cut, halve, paste, tiles, window_camera, window_of
@@ -48,6 +49,7 @@ class Layers:
     normals: Float[Array, "S S 3"]      # unit, view frame; 0 where empty
     albedo: Float[Array, "S S 3"]       # linear RGB
     uv: Float[Array, "S S 2"]
+    opening: Float[Array, "S S 3"]      # what is added to the normals for light, view frame: `render.towards_opening`
     face: Float[Array, "S S"]           # how much of the face region, in [0, 1]
     depth: Float[Array, "S S"]          # camera z, mm; 0 where empty
 
@@ -72,18 +74,19 @@ def render_layers(
     pixels, depth = cameras.project(camera, vertices)
     seen = rasterize(pixels, depth, model.triangles, height=side, width=side, perspective=camera.perspective)
     normals = cameras.to_view(camera, vertex_normals(vertices, model.triangles))
-    values = jnp.concatenate([normals, albedo, face_region(model)[:, None]], -1)
+    opening = cameras.to_view(camera, towards_opening(model))
+    values = jnp.concatenate([normals, albedo, opening, face_region(model)[:, None]], -1)
     picture = interpolate(seen, pixels, depth, model.triangles, values, perspective=camera.perspective)
     uv = interpolate(seen, pixels, depth, model.triangles, model.uv, value_triangles=model.uv_triangles,
                      perspective=camera.perspective)
-    return Layers(normals=safe_normalize(picture[..., :3]), albedo=picture[..., 3:6], uv=uv, face=picture[..., 6],
-                  depth=seen.depth)
+    return Layers(normals=safe_normalize(picture[..., :3]), albedo=over_paint(model, picture[..., 3:6], uv), uv=uv,
+                  opening=picture[..., 6:9], face=picture[..., 9], depth=seen.depth)
 
 
 @jax.jit
 def lit(layers: Layers, albedo: Float[Array, "S S 3"], light: Float[Array, "K 3"]) -> Float[Array, "S S 3"]:
     """The layers under a light, sRGB in [0, 1]."""
-    return jnp.clip(linear_to_srgb(shade_sh(albedo, layers.normals, light)), 0.0, 1.0)
+    return jnp.clip(linear_to_srgb(shade_sh(albedo, safe_normalize(layers.normals + layers.opening), light)), 0.0, 1.0)
 
 
 @jax.jit

@@ -15,6 +15,9 @@ from fitkit.shading import shade_planes, shade_sh
 from fitkit.texture import sample
 from fitkit.types import Camera, Fragments, MorphableModel
 
+INSIDE = ("teeth_upper", "teeth_lower", "tongue")       # parts that stand free inside the mouth
+TOWARDS_OPENING = 2.0                                   # how far their shading normals turn towards the lips
+
 
 def render_color(model: MorphableModel, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], camera: Camera,
                  light: Float[Array, "K 3"], *, height: int, width: int, capacity: int | None = None,
@@ -45,13 +48,24 @@ def render_textured(model: MorphableModel, vertices: Float[Array, "V 3"], textur
                     cull: bool = True) -> tuple[Float[Array, "H W 3"], Bool[Array, "H W"], Fragments]:
     """`render_color` with the albedo of a UV texture (linear RGB) in place of vertex colours."""
     fragments, pixels, depth = _seen(model, vertices, camera, height, width, capacity, cull)
-    normals = to_view(camera, vertex_normals(vertices, model.triangles))
+    normals = to_view(camera, vertex_normals(vertices, model.triangles) + towards_opening(model))
     picture = interpolate(fragments, pixels, depth, model.triangles, normals, perspective=camera.perspective)
     uv = interpolate(fragments, pixels, depth, model.triangles, model.uv, value_triangles=model.uv_triangles,
                      perspective=camera.perspective)
     mask = fragments.triangle >= 0
     color = shade_sh(sample(texture, uv), safe_normalize(picture), light)
     return jnp.where(mask[..., None], color, 0.0), mask, fragments
+
+
+def towards_opening(model: MorphableModel) -> Float[Array, "V 3"]:
+    """What pictures add to the unit normals before they shade, world frame: teeth and tongue are lit through the lips alone.
+
+    Without it the edges of the teeth, which look down, take the colour that a fitted light has where no skin was seen.
+    """
+    inside = [index for index, name in enumerate(model.part_names) if name in INSIDE]
+    of_triangle = jnp.isin(model.part, jnp.array(inside, jnp.int32)).astype(model.mean.dtype)
+    of_vertex = jnp.zeros(model.mean.shape[0]).at[model.triangles.ravel()].max(jnp.repeat(of_triangle, 3))
+    return of_vertex[:, None] * jnp.array([0.0, 0.0, TOWARDS_OPENING])
 
 
 def foreground_color(triangles: Int[Array, "F 3"], vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], camera: Camera,

@@ -93,6 +93,26 @@ def visible_weight(points: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], 
     return jnp.where(inside & (surface > 0.0) & (depth - surface < tolerance + pixel_size * slope), cosine**2, 0.0)
 
 
+def over_paint(model: MorphableModel, albedo: Float[Array, "*n 3"], uv: Float[Array, "*n 2"]) -> Float[Array, "*n 3"]:
+    """An albedo with the head's paint over it, at texture coordinates."""
+    if model.paint is None:
+        return albedo
+    rows, side = model.paint.shape[:2]
+    paint = sample_pixels(model.paint, jnp.stack([uv[..., 0] * side, rows - uv[..., 1] * side], axis=-1))
+    return albedo + paint[..., 3:] * (paint[..., :3] - albedo)
+
+
+def painted_texels(model: MorphableModel, albedo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
+    """An albedo map with the head's paint over it."""
+    if model.paint is None:
+        return albedo
+    size = albedo.shape[0]
+    rows = -(-model.paint.shape[0] * size // model.paint.shape[1])
+    places = (jnp.arange(size) + 0.5) / size
+    u, v = jnp.meshgrid(places, places[:rows][::-1])
+    return albedo.at[-rows:].set(over_paint(model, albedo[-rows:], jnp.stack([u, v], axis=-1)))
+
+
 def texel_fragments(model: MorphableModel, *, size: int) -> Fragments:
     """Which triangle each texel of a square texture lies on, and where in it; depth 1."""
     return _layout(model, size)[0]

@@ -62,6 +62,8 @@ class MorphableModel:
     dense_bias: Float[Array, "5 468 2"]    # mm, upright view frame: where the detector sees them, from their place; 5 yaws
     dense_deviation: Float[Array, " 5"]    # mm, same yaws: how far from there it sees them, from person to person
     identity_mean: Float[Array, " I"]      # of real people, standard deviations: the prior is |identity - identity_mean|^2
+    # linear RGB and opacity over the albedo, for pictures: the lowest R rows of a texture of side S; what is finer than vertices
+    paint: Float[Array, "R S 4"] | None = None
     name: str = _static()
     expression_names: tuple[str, ...] = _static()
     region_names: tuple[str, ...] = _static()

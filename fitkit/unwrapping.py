@@ -16,7 +16,7 @@ from fitkit.morphable import shape
 from fitkit.shading import sh_irradiance
 from fitkit.skin import BROAD, albedo_map
 from fitkit.texel_grid import COARSE, TEXTURE, Layout, blurred
-from fitkit.texture import kept_fragments, sample_pixels, values_at_texels, values_of_fragments, visible_weight
+from fitkit.texture import kept_fragments, painted_texels, sample_pixels, values_at_texels, values_of_fragments, visible_weight
 from fitkit.types import Camera, FaceParameters, Fragments, MorphableModel
 from fitkit.unseen import tempered
 
@@ -57,7 +57,7 @@ def painted(model: MorphableModel, albedo: Float[Array, " A"], skin: Float[Array
     """
     layout = _layout(model)
     place = layout.texels.triangle
-    own = values_of_fragments(layout.texels, model.triangles, model_albedo(model, albedo))
+    own = painted_texels(model, values_of_fragments(layout.texels, model.triangles, model_albedo(model, albedo)))
     paint = jax.image.resize(skin, own.shape, "cubic")
     is_skin = (model.part == model.part_names.index("skin"))[jnp.maximum(place, 0)] & (place >= 0)
     others = jnp.where((place >= 0)[..., None], own, paint)
@@ -86,13 +86,14 @@ def _make_layout(model: MorphableModel, texels: Fragments) -> Layout:
     azimuth = jnp.degrees(jnp.arctan2(jnp.abs(model.mean[:, 0]), model.mean[:, 2]))
     front = jnp.clip((FRONT[1] - azimuth) / (FRONT[1] - FRONT[0]), 0.0, 1.0)
     columns = [named("eyes"), named("brows"), named("lips", "eyelids", "nostrils"), named("beard"), named("lips"),
-               named("albedo_blend"), named("scalp"), named("fit_skin") * (1.0 - named("forehead")) * front, model.mean[:, 0]]
+               named("albedo_blend"), named("scalp"), named("fit_skin") * (1.0 - named("forehead")) * front, *model.mean.T]
     coarse, there = values_at_texels(model, jnp.stack(columns, -1), size=COARSE)
-    eyes, brows, features, beard, lips, blend, scalp, held, side = jnp.moveaxis(coarse, -1, 0)
+    eyes, brows, features, beard, lips, blend, scalp, held, side, *_ = jnp.moveaxis(coarse, -1, 0)
     # brows seldom lie just where the model has them; what hangs between them is hair of the head
     near = jnp.clip(2.2 * blurred(brows, BROAD), 0.0, 1.0) * jnp.clip((jnp.abs(side) - 4.0) / 6.0, 0.0, 1.0)
     features = jnp.maximum(jnp.maximum(features, eyes), near)
-    twin = there & there[:, ::-1] & (jnp.abs(side + side[:, ::-1]) < MIRRORED)
+    apart = jnp.abs(coarse[..., -3:] - coarse[:, ::-1, -3:] * jnp.array([-1.0, 1.0, 1.0]))
+    twin = there & there[:, ::-1] & jnp.all(apart < MIRRORED, -1)
     return Layout(texels=texels, eyes=eyes, brows=brows, features=features,
                   beard=beard * (1.0 - lips), blend=blend, scalp=scalp, held=held, twin=twin.astype(side.dtype))
 
@@ -106,7 +107,8 @@ def _texels(
     normals = vertex_normals(vertices, model.triangles)
     irradiance = sh_irradiance(cameras.to_view(camera, normals), face.light)
     values = [vertices, normals, model_albedo(model, face.albedo), region[:, None], irradiance]
-    return values_of_fragments(layout.texels, model.triangles, jnp.concatenate(values, -1))
+    texels = values_of_fragments(layout.texels, model.triangles, jnp.concatenate(values, -1))
+    return texels.at[..., 6:9].set(painted_texels(model, texels[..., 6:9]))
 
 
 @jax.jit

@@ -15,6 +15,7 @@ import safetensors.numpy
 
 from fitkit import subdivision
 from fitkit.errors import FitkitError
+from fitkit.models.heads import makehuman_teeth
 from fitkit.types import MorphableModel, SurfacePoints
 
 WEIGHTS = pathlib.Path(__file__).parents[1] / "weights" / "makehuman.safetensors"
@@ -52,7 +53,9 @@ def load(*, subdivide: bool = False, calibrated: bool = True) -> MorphableModel:
         )
         for name in POINTS
     }
-    arrays: dict[str, Any] = {name: _array(tensors[name]) for name in ARRAYS}
+    tensors["uv"], paint = makehuman_teeth.lay_out(
+        tensors["mean"], tensors["triangles"], tensors["uv"], tensors["uv_triangles"], tensors["part"], names["part_names"])
+    arrays: dict[str, Any] = {name: _array(tensors[name]) for name in ARRAYS} | {"paint": _array(paint)}
     if measured:
         arrays["identity"] = jnp.tensordot(measured["identity_axes"], arrays["identity"], axes=1, precision="highest")
     count, modes = len(arrays["dense_weight"]), len(arrays["identity"])
