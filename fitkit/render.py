@@ -64,8 +64,8 @@ def towards_opening(model: MorphableModel) -> Float[Array, "V 3"]:
     """
     inside = [index for index, name in enumerate(model.part_names) if name in INSIDE]
     of_triangle = jnp.isin(model.part, jnp.array(inside, jnp.int32)).astype(model.mean.dtype)
-    of_vertex = jnp.zeros(model.mean.shape[0]).at[model.triangles.ravel()].max(jnp.repeat(of_triangle, 3))
-    return of_vertex[:, None] * jnp.array([0.0, 0.0, TOWARDS_OPENING])
+    forward = jnp.zeros(model.mean.shape[0]).at[model.triangles.ravel()].max(jnp.repeat(of_triangle, 3)) * TOWARDS_OPENING
+    return jnp.zeros_like(model.mean).at[:, 2].set(forward)
 
 
 def foreground_color(triangles: Int[Array, "F 3"], vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], camera: Camera,

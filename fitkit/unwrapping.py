@@ -92,7 +92,7 @@ def _make_layout(model: MorphableModel, texels: Fragments) -> Layout:
     # brows seldom lie just where the model has them; what hangs between them is hair of the head
     near = jnp.clip(2.2 * blurred(brows, BROAD), 0.0, 1.0) * jnp.clip((jnp.abs(side) - 4.0) / 6.0, 0.0, 1.0)
     features = jnp.maximum(jnp.maximum(features, eyes), near)
-    apart = jnp.abs(coarse[..., -3:] - coarse[:, ::-1, -3:] * jnp.array([-1.0, 1.0, 1.0]))
+    apart = jnp.abs(coarse[..., -3:] - coarse[:, ::-1, -3:] * jnp.array([[[-1.0, 1.0, 1.0]]]))
     twin = there & there[:, ::-1] & jnp.all(apart < MIRRORED, -1)
     return Layout(texels=texels, eyes=eyes, brows=brows, features=features,
                   beard=beard * (1.0 - lips), blend=blend, scalp=scalp, held=held, twin=twin.astype(side.dtype))
