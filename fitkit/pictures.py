@@ -130,7 +130,8 @@ def bare_geometry(model: MorphableModel, vertices: Float[Array, "V 3"], yaw: flo
     light = _lamp(jnp.array([0.45, 0.6, 0.65]), ambient=0.12, strength=0.95)
     camera = portrait_camera(model, yaw, TILE)
     layers = emboss(render_layers(model, vertices, jnp.full_like(vertices, GREY), camera, side=TILE), relief, camera)
-    return _panel(lit(layers, layers.albedo, light), layers)
+    unpainted = dataclasses.replace(layers, opening=jnp.zeros_like(layers.opening))
+    return _panel(lit(unpainted, jnp.full_like(layers.albedo, GREY), light), layers)
 
 
 def textured_head(model: MorphableModel, vertices: Float[Array, "V 3"], texture: np.ndarray, yaw: float) -> np.ndarray:

@@ -75,6 +75,8 @@ def test_pictures_show_the_paint_on_the_teeth_alone(head):
     inside = np.abs(np.asarray(with_paint.opening)).max(-1) > 0
     assert changed.sum() > 20 and not (changed & ~inside).any()
     np.testing.assert_array_equal(with_paint.normals, without.normals)
+    grey = pictures.bare_geometry(head, smile, 0.0, None)
+    assert np.ptp(grey, axis=-1).max() < 0.01                           # the geometry alone is shown without paint
 
 
 def test_an_albedo_map_shows_what_pictures_show(head):
