@@ -136,7 +136,7 @@ def bare_geometry(model: MorphableModel, vertices: Float[Array, "V 3"], yaw: flo
 
 def textured_head(model: MorphableModel, vertices: Float[Array, "V 3"], texture: np.ndarray, yaw: float) -> np.ndarray:
     """The head with an albedo map (sRGB) under one soft light, on white."""
-    light = _lamp(jnp.array([0.2, 0.4, 0.9]), ambient=0.45, strength=0.5)
+    light = _lamp(jnp.array([0.2, 0.4, 0.9]), ambient=0.6, strength=0.75)
     layers = render_layers(model, vertices, jnp.full_like(vertices, GREY), portrait_camera(model, yaw, TILE), side=TILE)
     return _panel(lit_texture(layers, jnp.asarray(texture), light), layers)
 
