@@ -28,7 +28,7 @@ from fitkit.shading import light_from_direction, shade_sh
 from fitkit.texture import over_paint, sample
 from fitkit.types import Camera, FaceParameters, MorphableModel
 from fitkit.unwrapping import complete_albedo
-from fitkit.window import TILE, Window, assemble, cut, halve, paste, tiles, window_camera, window_of
+from fitkit.window import TILE, Window, assemble, cut, halve, on_photo, paste, tiles, window_camera, window_of
 
 PANEL = 384                                             # side of one picture of the sheet
 UNWRAPPED = 1024                                        # side of the window that the albedo map is read from
@@ -157,7 +157,8 @@ def comparison_sheet(
     low, high = np.asarray(pixels).min(0), np.asarray(pixels).max(0)
     extent = float((high - low).max()) * 1.15
     window = Window(corner=(low + high - extent) / 2, side=2 * PANEL, scale=extent / (2 * PANEL))
-    seen = [_panel(cut(picture, window), None) for picture in (photo, overlay)]
+    there = on_photo(window, *photo.shape[:2])[..., None]
+    seen = [_panel(np.where(there, cut(picture, window), 1.0), None) for picture in (photo, overlay)]
     grey = [bare_geometry(model, vertices, yaw, relief) for yaw in SHEET_YAWS]
     top = [*seen, textured_head(model, vertices, albedo, 20.0)]
     return np.concatenate([np.concatenate(top, 1), np.concatenate(grey, 1)], 0).astype(np.float32)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from fitkit import camera as cameras
 from fitkit.types import Camera
@@ -67,6 +67,13 @@ def cut(photo: Float[np.ndarray, "H W C"], window: Window) -> Float[np.ndarray, 
             columns = np.clip(np.floor(x + window.corner[0]).astype(int), 0, width - 1)
             total += photo[rows[:, None], columns]
     return total / np.float32(count**2) if count > 1 else total
+
+
+def on_photo(window: Window, height: int, width: int) -> Bool[np.ndarray, "S S"]:
+    """Which of a window's pixels lie on a photo of this size."""
+    places = (np.arange(window.side) + 0.5) * window.scale
+    y, x = places + window.corner[1], places + window.corner[0]
+    return ((y >= 0) & (y < height))[:, None] & ((x >= 0) & (x < width))
 
 
 def paste(

@@ -9,7 +9,7 @@ import pytest
 from fitkit import pictures, unwrapping
 from fitkit.models.heads import makehuman, makehuman_teeth
 from fitkit.render import towards_opening
-from fitkit.skin import COARSE
+from fitkit.texel_grid import COARSE
 from fitkit.texture import kept_fragments, over_paint, painted_texels
 from tests.tiny_head import tiny_head
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fitkit.camera import project
-from fitkit.window import MOST_TILES, TILE, Window, assemble, cut, halve, paste, tiles, window_of
+from fitkit.window import MOST_TILES, TILE, Window, assemble, cut, halve, on_photo, paste, tiles, window_of
 from tests.tiny_head import tiny_camera
 
 
@@ -61,3 +61,9 @@ def test_halving_takes_colour_from_what_covers():
     assert window.side == 2 and window.scale == 1.0
     np.testing.assert_allclose(halved[0, 0], 0.8)
     np.testing.assert_allclose(opacity, [[0.25, 0], [0, 0]])
+
+
+def test_pixels_of_a_window_lie_on_the_photo_or_beyond():
+    inside = on_photo(Window(corner=np.array([-4.0, 6.0]), side=TILE, scale=2.0), 10, 20)
+    assert inside.sum() == 2 * 10                     # two rows of two pixels each, ten columns of them
+    assert inside[:2, 2:12].all()
