@@ -1,7 +1,7 @@
 """`fitkit unwrap`: fits photos and writes their completed UV albedo maps, one PNG for each face, to train a texture generator on.
 
-Visible skin comes from the photo, hidden skin from the mirrored side, the rest from the model (`unwrapping.py`, `skin.py`). The fit
-is `fitkit.fit`; what reads the maps is `recipes/train/texture_generator.py --maps`.
+Visible skin and the hair of the scalp come from the photo, hidden skin from the mirrored side, the rest from the model
+(`unwrapping.py`, `skin.py`). The fit is `fitkit.fit`; what reads the maps is `recipes/train/texture_generator.py --maps`.
 """
 
 import time
