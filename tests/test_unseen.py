@@ -59,6 +59,16 @@ def test_a_bald_scalp_is_skin(layout):
     np.testing.assert_allclose(made, planes(SKIN), rtol=0.01)
 
 
+@pytest.mark.parametrize(("colour", "carried"), [([0.9, 0.9, 0.85], 0.9), ([0.32, 0.24, 0.18], 0.4)])
+def test_white_hair_is_carried_on_and_a_shine_is_not(layout, colour, carried):
+    """Both are brighter than dark skin; the lower half of the scalp shows them."""
+    skin = 0.3 * SKIN
+    seen, trust = planes(colour), (ROWS > HAIRLINE * 4).astype(np.float32)
+    made = scalp_colours(seen, jnp.asarray(trust), planes(skin), planes([1.0] * 3), layout, NO)
+    share = np.log(np.asarray(made)[:, 20, 512].mean() / skin.mean()) / np.log(np.mean(colour) / skin.mean())
+    assert share == pytest.approx(carried, abs=0.12)
+
+
 def test_strands_are_mirrored_to_the_hidden_side(layout):
     strand = (np.abs(COLUMNS - 200) < 4) & (ROWS < HAIRLINE * 8)
     seen = np.where(strand, 1.4 * HAIR[:, None, None], HAIR[:, None, None])
