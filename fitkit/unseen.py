@@ -19,6 +19,8 @@ HAIRLINE = 4.0            # power of the scalp's mask: what is near its border s
 BRIGHTER = 0.4            # how far what is brighter than skin is believed where it is not seen, unless it is white hair:
 WHITE = (0.25, 0.5)       # linear brightness at which hair begins to be, and is
 GREY_HUE = 0.4            # share of the skin's hue in hair that a black and white photo shows
+BARE = (0.6, 0.25)        # departure of brightness, and of hue, from the skin's at which it is hair more than skin
+BARE_SKIN = 0.8           # share of the model's colours in what is skin
 STRANDS = 0.7             # most that strands depart from the hair about them
 TEMPERED = 1.5            # coarse texels: what is broad in a generated map
 HUE_ROOM = 0.03           # how far its broad hue may leave the linear model's
@@ -44,7 +46,11 @@ def scalp_colours(
     trust = jnp.where(layout.texels.triangle >= 0, trust, 0.0)
     own = logarithm(jnp.clip(seen / _scalp_light(trust, irradiance, layout), 2e-3, 1.0))
     model = logarithm(painted)
-    own = jnp.where(grey, jnp.concatenate([own[:1], GREY_HUE * model[1:]]), own)
+    apart = own - model
+    strange = jnp.square(apart[:1] / BARE[0]) + jnp.where(grey, 0.0, over_channels(jnp.square(apart[1:] / BARE[1])))
+    bare = jnp.exp(-strange)
+    own = jnp.where(grey, jnp.concatenate([own[:1], model[1:] * (GREY_HUE + (1.0 - GREY_HUE) * bare)]), own)
+    own = own + BARE_SKIN * bare * (model - own)      # as below the hairline, what is broadly brighter is mostly light
     weight = trust * spread(layout.scalp)
     known = mean_of_blocks(weight)
     shown = mean_of_blocks(own * weight) / jnp.maximum(known, 1e-4)
