@@ -44,28 +44,42 @@ def scalp_colours(
         grey: the photo is black and white.
     """
     trust = jnp.where(layout.texels.triangle >= 0, trust, 0.0)
-    own = logarithm(jnp.clip(seen / _scalp_light(trust, irradiance, layout), 2e-3, 1.0))
     model = logarithm(painted)
-    apart = own - model
-    strange = jnp.square(apart[:1] / BARE[0]) + jnp.where(grey, 0.0, over_channels(jnp.square(apart[1:] / BARE[1])))
-    bare = jnp.exp(-strange)
-    own = jnp.where(grey, jnp.concatenate([own[:1], model[1:] * (GREY_HUE + (1.0 - GREY_HUE) * bare)]), own)
-    own = own + BARE_SKIN * bare * (model - own)      # as below the hairline, what is broadly brighter is mostly light
+    own = _hair_or_skin(logarithm(jnp.clip(seen / _scalp_light(trust, irradiance, layout), 2e-3, 1.0)), model, grey)
     weight = trust * spread(layout.scalp)
     known = mean_of_blocks(weight)
     shown = mean_of_blocks(own * weight) / jnp.maximum(known, 1e-4)
-    behind = jnp.sqrt(known) * layout.scalp**HAIRLINE
-    usual = jnp.sum(mean_of_blocks(model) * layout.scalp, (1, 2)) / jnp.maximum(jnp.sum(layout.scalp), 1e-3)
-    change = jnp.sum((shown - usual[:, None, None]) * behind, (1, 2)) / (jnp.sum(behind) + SCALP_SURE)
-    white = jnp.clip((jnp.exp(usual[0] + change[0]) - WHITE[0]) / (WHITE[1] - WHITE[0]), 0.0, 1.0)
-    mean = usual + change * jnp.where(change[0] > 0.0, jnp.maximum(BRIGHTER, white), 1.0)      # a bald head shines
     near = blurred(jnp.concatenate([shown * known, known[None]]), SCALP_REACH)
     sure = jnp.clip(3.0 * near[4], 0.0, 1.0)
+    mean = _usual_colour(shown, known, mean_of_blocks(model), layout)
     broad = spread(sure * near[:4] / jnp.maximum(near[4], 1e-4) + (1.0 - sure) * mean[:, None, None])
     clear = jnp.clip(weight / 0.3, 0.0, 1.0)
     fine = jnp.clip(own - broad, -STRANDS, STRANDS) * clear
     colour = broad + fine + fine[:, :, ::-1] * ((1.0 - clear) * spread(layout.twin))
     return jnp.exp(colour[:1] + colour[1:])
+
+
+def _hair_or_skin(own: Float[Array, "4 T T"], model: Float[Array, "4 T T"], grey: Bool[Array, ""]) -> Float[Array, "4 T T"]:
+    """Logarithms of what a photo shows of the scalp, those that are like the model's skin nearer to it.
+
+    As below the hairline, what is broadly brighter there is mostly light. A black and white photo has its hue from the model.
+    """
+    apart = own - model
+    strange = jnp.square(apart[:1] / BARE[0]) + jnp.where(grey, 0.0, over_channels(jnp.square(apart[1:] / BARE[1])))
+    bare = jnp.exp(-strange)
+    own = jnp.where(grey, jnp.concatenate([own[:1], model[1:] * (GREY_HUE + (1.0 - GREY_HUE) * bare)]), own)
+    return own + BARE_SKIN * bare * (model - own)
+
+
+def _usual_colour(
+    shown: Float[Array, "4 C C"], known: Float[Array, "C C"], model: Float[Array, "4 C C"], layout: Layout
+) -> Float[Array, "4"]:
+    """Logarithms of the scalp's mean colour, from what is shown of it behind the hairline."""
+    behind = jnp.sqrt(known) * layout.scalp**HAIRLINE
+    usual = jnp.sum(model * layout.scalp, (1, 2)) / jnp.maximum(jnp.sum(layout.scalp), 1e-3)
+    change = jnp.sum((shown - usual[:, None, None]) * behind, (1, 2)) / (jnp.sum(behind) + SCALP_SURE)
+    white = jnp.clip((jnp.exp(usual[0] + change[0]) - WHITE[0]) / (WHITE[1] - WHITE[0]), 0.0, 1.0)
+    return usual + change * jnp.where(change[0] > 0.0, jnp.maximum(BRIGHTER, white), 1.0)      # a bald head shines
 
 
 def _scalp_light(trust: Float[Array, "T T"], irradiance: Float[Array, "3 T T"], layout: Layout) -> Float[Array, "3 T T"]:
