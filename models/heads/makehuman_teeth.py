@@ -66,7 +66,7 @@ def lay_out(
         uv[corner[lines], 0] = (MIDLINE + SCALE * along[:, None]) / SIDE
         uv[corner[lines], 1] = height / SIDE
         columns = np.arange(SIDE)[np.abs(np.arange(SIDE) + 0.5 - MIDLINE) < SCALE * np.abs(along).max() + MARGIN]
-        low, high = height.min() - MARGIN, height.max() + MARGIN
+        low, high = float(np.min(height)) - MARGIN, float(np.max(height)) + MARGIN
         rows = np.arange(ROWS)[np.abs(ROWS - np.arange(ROWS) - 0.5 - (low + high) / 2) < (high - low) / 2]
         place = (columns + 0.5 - MIDLINE) / SCALE, up * (ROWS - rows[:, None] - 0.5 - edge) / SCALE
         paint[np.ix_(rows, columns)] = np.concatenate([painted(*place, name), np.ones((len(rows), len(columns), 1))], axis=-1)
