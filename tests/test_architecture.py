@@ -19,7 +19,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "metrics": ("surface", "alignment", "metrics", "depth_error"),
     "render": ("render", "repose"),
     "losses": ("losses", "solvers", "photometric"),
-    "results": ("results", "record", "export", "detail", "skin", "unwrapping", "window", "pictures", "verdict"),
+    "results": ("results", "record", "export", "detail", "texel_grid", "unseen", "skin", "unwrapping", "window", "pictures", "verdict"),
     "models": ("models",),
     "recipes": ("recipes",),
     "api": ("observing", "api"),
