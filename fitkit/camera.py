@@ -22,6 +22,8 @@ VIEW = np.diag(np.array([1.0, -1.0, -1.0], np.float32))   # view frame <-> camer
 _NEAREST = 1e-3     # mm; a point this near to the camera plane, or behind it, is projected as if it were here
 
 
+# `look`, `head_angles` and `rescale` are called once a picture from outside any loop: one program each, in place of one for every
+# operation in them, which a first run would compile
 @jax.jit
 def look(yaw: ArrayLike, pitch: ArrayLike, roll: ArrayLike) -> Float[Array, "3 3"]:
     """World -> camera rotation of a head turned by these angles (radians) in front of an upright camera."""

@@ -147,7 +147,7 @@ def detailed_mesh(model: MorphableModel, face: FaceParameters, relief: Relief) -
     return FineMesh(np.asarray(displaced), np.asarray(normals), np.asarray(grid.triangles), grid.uv, grid.uv_triangles, grid.part)
 
 
-_shape = jax.jit(shape)
+_shape = jax.jit(shape)      # one program in place of one for each operation, which a first run would compile
 
 
 class _FineGrid(NamedTuple):

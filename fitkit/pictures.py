@@ -108,7 +108,7 @@ def portrait_camera(model: MorphableModel, yaw: float, side: int) -> Camera:
         perspective=True)
 
 
-_lamp = jax.jit(light_from_direction)
+_lamp = jax.jit(light_from_direction)      # one program in place of one for each operation, which a first run would compile
 
 
 @jax.jit

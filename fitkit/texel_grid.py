@@ -87,4 +87,3 @@ def spread(values: Float[Array, "*D C C"]) -> Float[Array, "*D T T"]:
         steps = [values * (1.0 - abs(x)) + (before if x < 0 else after) * abs(x) for x in place.tolist()]
         values = jnp.stack(steps, axis + 1).reshape(*values.shape[:axis], count * side, *values.shape[axis + 1:])
     return values
-

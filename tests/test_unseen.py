@@ -69,6 +69,12 @@ def test_white_hair_is_carried_on_and_a_shine_is_not(layout, colour, carried):
     assert share == pytest.approx(carried, abs=0.12)
 
 
+def test_bare_skin_in_bright_light_is_the_models_nearly(layout):
+    """As on a high forehead: no bright band above the hairline."""
+    made = scalp_of(layout, planes(1.25 * SKIN), np.ones((TEXTURE, TEXTURE)))
+    np.testing.assert_allclose(made / planes(SKIN), 1.0, atol=0.1)
+
+
 def test_strands_are_mirrored_to_the_hidden_side(layout):
     strand = (np.abs(COLUMNS - 200) < 4) & (ROWS < HAIRLINE * 8)
     seen = np.where(strand, 1.4 * HAIR[:, None, None], HAIR[:, None, None])
