@@ -6,10 +6,10 @@ over one displacement along the depth for every pixel of face skin, by Gauss-New
 (Chartrand and Yin 2008). Depth is in pixels; colours are sRGB, relative to the mean of the face; all three terms are sums over the
 pixels. Matrix-free: a step is solved by conjugate gradients on stencils.
 
-What is not a wrinkle is kept out in four ways. The light is refitted to the skin, shape and albedo held. The smooth part of what
+What is not a wrinkle is kept out in five ways. The light is refitted to the skin, shape and albedo held. The smooth part of what
 is then unexplained (stage 1's albedo is smooth, the light has 27 numbers) is taken up by a smooth gain before colours are
 compared; a pixel that disagrees more than a fold could (hair, glasses, the edge of a shadow, a highlight) counts little; brows,
-lips, nostrils and the rims of the eyes are left out.
+lips, nostrils, the ridge of the nose and the rims of the eyes are left out; and of what is found, lines are kept (`fold`).
 """
 
 import dataclasses
@@ -35,11 +35,12 @@ from fitkit.recipes.state import FaceState
 from fitkit.shading import irradiance_planes, sh_basis
 from fitkit.types import Detail, MorphableModel
 
+CREASED = "forehead"           # region where lines cross, and stage 1 has little to misplace
 KEPT, LEFT_OUT = "face_skin", ("brows", "lips", "nostrils")      # regions of the head
-# lines of the 68 points about which hair, lashes, lips and nostrils are no folds, and how far on either side, mm
+# lines of the 68 points about which hair, lashes, lips, nostrils and the ridge of the nose are no folds, and how far about, mm
 OUTLINES = (((17, 18, 19, 20, 21), 8.0), ((22, 23, 24, 25, 26), 8.0), ((36, 37, 38, 39, 40, 41, 36), 4.0),
             ((42, 43, 44, 45, 46, 47, 42), 4.0), ((48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 48), 4.0),
-            ((31, 32, 33, 34, 35), 4.0))
+            ((31, 32, 33, 34, 35), 4.0), ((27, 28, 29, 30, 33), 5.0))
 FADE = 4.0                     # mm over which skin comes to count beyond that
 CROP_FADE = 8.0                # the same from the crop's border
 LEAST_FACING = (0.2, 0.45)     # cosines of normal and line of sight between which a pixel comes to count fully
@@ -56,6 +57,8 @@ DEPARTURE = 0.4                # of the smooth gain from its mean, as a logarith
 HUE = 0.07                     # the same of its hue alone, which shading hardly changes: a fringe is as bright as skin, not as red
 BORDER = 4.0                   # mm; deviation of the Gaussian over which a pixel's surroundings are asked
 BELIEVED = (0.5, 0.85)         # share of skin in them between which a pixel comes to count fully
+FOLD_FINEST, FOLD_ABOUT = 0.5, 5.0      # mm; deviations of the Gaussians over which slopes are taken, and compared
+FOLD_SLOPE = 0.05              # rms slope at which what slopes one way is believed by half
 SQRT_TURN = 2.5066283          # sqrt(2 pi)
 PIXEL = 0.42                   # mm; of a crop of 512 pixels a side. Weights hold at this size and change with it as lengths do
 SOFTENING = (0.3, 0.02)        # of the absolute value, pixels: at the first step and at the last
@@ -76,12 +79,12 @@ class GeometryRefinementConfig:
     """
 
     weight_displacement: float = 1e-4
-    weight_laplacian: float = 0.007
+    weight_laplacian: float = 0.005
     refinement_scale: float = 0.2
     refinement_reach: float = 5.0
     refinement_noise: float = 0.04
     refinement_steps: int = 6
-    refinement_products: int = 30
+    refinement_products: int = 45
 
 
 class Surface(NamedTuple):
@@ -91,6 +94,7 @@ class Surface(NamedTuple):
     slopes: Float[Array, "2 S S"]        # of its smooth normals: the facets of the mesh are no folds
     albedo: Float[Array, "3 S S"]        # linear RGB
     mask: Float[Array, "S S"]            # how much a pixel is face skin seen squarely, in [0, 1]
+    creased: Float[Array, "S S"]         # how much of the region `CREASED`
     sight: Float[Array, "2 S S"]
 
 
@@ -121,13 +125,19 @@ def skin(model: MorphableModel) -> Float[Array, " V"]:
     return kept * jnp.clip(beyond / FADE, 0.0, 1.0)
 
 
+def creased(model: MorphableModel) -> Float[Array, " V"]:
+    """Per vertex, how much it is skin that folds across itself, so that what is found there need not be a line."""
+    names = model.region_names
+    return model.regions[names.index(CREASED)] if CREASED in names else jnp.zeros(model.mean.shape[0])
+
+
 def see(model: MorphableModel, state: FaceState, *, size: int) -> Surface:
     """Rasterize the fitted head."""
     view = poses.turn(state.pose, shape(model, state.face.identity, state.face.expression))
     pixels, depth = poses.project_view(state.pose, view), poses.depth_view(state.pose, view)
     seen = rasterize(pixels, depth, model.triangles, height=size, width=size, perspective=state.pose.perspective)
     values = jnp.concatenate([vertex_normals(view, model.triangles), model_albedo(model, state.face.albedo),
-                              skin(model)[:, None]], -1)
+                              jnp.stack([skin(model), creased(model)], -1)], -1)
     picture = jnp.moveaxis(interpolate(seen, pixels, depth, model.triangles, values, perspective=state.pose.perspective), -1, 0)
     normals = picture[:3] / jnp.sqrt(jnp.sum(jnp.square(picture[:3]), 0) + 1e-12)
     lines = depths.sight(poses.to_camera(state.pose), height=size, width=size)
@@ -136,7 +146,7 @@ def see(model: MorphableModel, state: FaceState, *, size: int) -> Surface:
     squarely = jnp.clip((facing - LEAST_FACING[0]) / (LEAST_FACING[1] - LEAST_FACING[0]), 0.0, 1.0)
     part = jnp.where(seen.triangle >= 0, model.part[seen.triangle], -1) == model.part_names.index("skin")
     mask = jnp.where(part, squarely * picture[6], 0.0)
-    return Surface(seen.depth, jnp.where(seen.triangle >= 0, slopes, 0.0), jnp.clip(picture[3:6], 0.0, 1.0), mask, lines)
+    return Surface(seen.depth, jnp.where(seen.triangle >= 0, slopes, 0.0), jnp.clip(picture[3:6], 0.0, 1.0), mask, picture[7], lines)
 
 
 def render(surface: Surface, light: Float[Array, "K 3"], mix: Float[Array, "3 3"], slopes: Float[Array, "2 S S"]
@@ -284,6 +294,24 @@ def step(
     return jnp.where(jnp.all(jnp.isfinite(solved)), solved, displacement)
 
 
+def fold(displacement: Float[Array, "S S"], scale: Float[Array, ""]) -> Float[Array, "S S"]:
+    """How far a displacement, pixels, is a fold and no lump, in [0, 1].
+
+    A fold is a line: about it all slopes point across. Where stage 1 has a nose or a cheek a little beside its place, its shading
+    comes out as lumps, which slope every way. The structure tensor tells them apart (Weickert 1999): its coherence, times how steep it is.
+
+    Args:
+        displacement: of every pixel, pixels.
+        scale: pixels per mm.
+    """
+    across, down = depths.differences(blur(displacement, FOLD_FINEST * scale))
+    xx, xy, yy = blur(jnp.stack([across * across, across * down, down * down]), FOLD_ABOUT * scale)
+    steep = xx + yy
+    coherence = (jnp.square(xx - yy) + 4.0 * jnp.square(xy)) / (jnp.square(steep) + 1e-12)
+    strength = jnp.square(steep * coherence)
+    return strength / (strength + FOLD_SLOPE**4)
+
+
 @partial(jax.jit, static_argnames=("config",))
 def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], *, config: GeometryRefinementConfig) -> Detail:
     """Refine the surface of a fitted face.
@@ -303,6 +331,7 @@ def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"]
         return step(surface, shown, mask, displacement, first * shrink ** index, config)
 
     pixels = jax.lax.fori_loop(0, config.refinement_steps, body, jnp.zeros_like(mask))
+    pixels = pixels * jnp.maximum(fold(pixels, state.pose.scale), surface.creased)
     camera = poses.to_camera(state.pose)
     scale = depths.pixels_per_mm(surface.depth, camera)
     displacement = jnp.where(scale > 0, pixels / jnp.where(scale > 0, scale, 1.0), 0.0)

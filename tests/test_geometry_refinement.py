@@ -28,7 +28,7 @@ def small_problem():
 
     mask = plane(low=0.3, high=1.0).at[2, 3].set(0.0).at[0].set(0.0)
     surface = Surface(depth=plane(low=500, high=501), slopes=plane(2, low=-0.4, high=0.4), albedo=plane(3, low=0.2, high=0.6),
-                      mask=mask, sight=plane(2, low=-0.1, high=0.1))
+                      mask=mask, creased=jnp.zeros_like(mask), sight=plane(2, low=-0.1, high=0.1))
     light = jnp.asarray(np.vstack([[3.0, 2.8, 2.6], random.normal(0, 0.4, (8, 3))]), jnp.float32)
     mix = jnp.asarray([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], jnp.float32)
     gain = plane(3, low=0.9, high=1.3)
@@ -153,6 +153,28 @@ def test_detail_is_consistent():
     assert inside.mean() > 0.15 and not (inside & ~seen).any()
 
 
+def test_lines_are_folds_and_lumps_are_none():
+    """A groove 3 mm wide and a lump as high and as wide, two pixels to the millimetre; nothing at all has finite gradients."""
+    size, scale = 128, jnp.float32(2.0)
+    across, down = np.meshgrid(np.arange(size) - 63.5, np.arange(size) - 63.5)
+    turned = across * np.cos(0.5) + down * np.sin(0.5)
+    groove, lump = np.exp(-0.5 * (turned / 3) ** 2), np.exp(-0.5 * (across**2 + down**2) / 9)
+    at_groove, at_lump = (np.asarray(refinement.fold(jnp.asarray(each, jnp.float32), scale)) for each in (groove, lump))
+    assert at_groove[60:68, 60:68].min() > 0.9
+    assert at_lump[60:68, 60:68].max() < 0.1
+    assert np.asarray(refinement.fold(jnp.asarray(0.02 * groove, jnp.float32), scale)).max() < 0.1       # as flat as skin is
+    nothing, gradient = jax.value_and_grad(lambda d: jnp.sum(refinement.fold(d, scale)))(jnp.zeros((size, size)))
+    assert float(nothing) == 0.0 and np.isfinite(gradient).all()
+
+
+def test_lines_cross_on_the_forehead_alone():
+    """What is found there is kept whole."""
+    model = wrinkled(2, 128).model
+    names, kept = model.region_names, np.asarray(refinement.creased(model))
+    assert kept[np.asarray(model.regions[names.index("cheeks")]) > 0.5].max() < 0.5
+    assert kept[np.asarray(model.regions[names.index("forehead")]) > 0.9].min() > 0.9
+
+
 def test_skin_at_the_crops_border_counts_for_nothing():
     """Two pixels to the millimetre: a forehead that is cut off comes to count over 8 mm."""
     found = np.asarray(refinement.fade(64, jnp.float32(2.0)))
@@ -183,8 +205,8 @@ def test_wrinkles_of_known_depth():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fit", "least", "most"), [(False, 0.4, 0.05), (True, 0.4, 0.09)], ids=["true", "fitted"])
+@pytest.mark.parametrize(("fit", "least", "most"), [(False, 0.4, 0.05), (True, 0.4, 0.05)], ids=["true", "fitted"])
 def test_wrinkles_under_twenty_lights(fit, least, most):
-    """What stage 1 leaves wrong of shape, skin and light is taken for relief by stage 2: after it flat skin is less flat."""
+    """From the truth, and after a real stage 1, whose errors of shape, skin and light must not be taken for relief."""
     removed, correlation, flat = wrinkles.summary(wrinkles.table(range(20), fit=fit))
     assert removed > least and correlation > 0.7 and flat < most
