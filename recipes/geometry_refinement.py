@@ -146,7 +146,8 @@ def see(model: MorphableModel, state: FaceState, *, size: int) -> Surface:
     squarely = jnp.clip((facing - LEAST_FACING[0]) / (LEAST_FACING[1] - LEAST_FACING[0]), 0.0, 1.0)
     part = jnp.where(seen.triangle >= 0, model.part[seen.triangle], -1) == model.part_names.index("skin")
     mask = jnp.where(part, squarely * picture[6], 0.0)
-    return Surface(seen.depth, jnp.where(seen.triangle >= 0, slopes, 0.0), jnp.clip(picture[3:6], 0.0, 1.0), mask, picture[7], lines)
+    return Surface(depth=seen.depth, slopes=jnp.where(seen.triangle >= 0, slopes, 0.0), albedo=jnp.clip(picture[3:6], 0.0, 1.0),
+                   mask=mask, creased=picture[7], sight=lines)
 
 
 def render(surface: Surface, light: Float[Array, "K 3"], mix: Float[Array, "3 3"], slopes: Float[Array, "2 S S"]
@@ -298,7 +299,8 @@ def fold(displacement: Float[Array, "S S"], scale: Float[Array, ""]) -> Float[Ar
     """How far a displacement, pixels, is a fold and no lump, in [0, 1].
 
     A fold is a line: about it all slopes point across. Where stage 1 has a nose or a cheek a little beside its place, its shading
-    comes out as lumps, which slope every way. The structure tensor tells them apart (Weickert 1999): its coherence, times how steep it is.
+    comes out as lumps, which slope every way. The structure tensor tells them apart (Weickert 1999): its coherence, times how
+    steep it is.
 
     Args:
         displacement: of every pixel, pixels.
