@@ -19,7 +19,6 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from fitkit.errors import FitkitError
-from fitkit.geometry import safe_normalize
 from fitkit.models.generator import HEAD, load_generator
 from fitkit.models.identity import load_identity
 from fitkit.models.photo_statistics import load_photo_statistics
@@ -100,9 +99,7 @@ def _begin(
     numbers: dict[str, Array], together: Bool[Array, ""], seed: Array, *, harmonics: bool,
 ) -> Task:
     first, setting = jax.vmap(partial(ganfit_face.begin, skin=networks.skin, harmonics=harmonics))(started)
-    target = ganfit_energy.targets(model, modes, networks.identity, started, observations)
-    # of one person, every rendering is to be like all photos: their mean is nearer to the person than any one of them
-    target = dataclasses.replace(target, embedding=jnp.where(together, pooled(target.embedding), target.embedding))
+    target = ganfit_energy.targets(model, modes, started, observations)
     return Task(first=first, setting=setting, target=target, together=together, numbers=numbers, seed=seed)
 
 
@@ -111,7 +108,7 @@ def _found_at(
 ) -> dict[str, Float[Array, " B"]]:
     key = jax.random.fold_in(jax.random.key(task.seed), index)
     return ganfit_energy.terms(key, model, networks, likeness, task.first, task.setting, task.target,
-                               deviation=task.numbers["expression_deviation"])
+                               together=task.together, deviation=task.numbers["expression_deviation"])
 
 
 @jax.jit
@@ -162,11 +159,6 @@ def of_one_person(likeness: Likeness) -> Likeness:
         return jnp.broadcast_to(jnp.mean(stack, 0, keepdims=True), stack.shape)
 
     return dataclasses.replace(likeness, identity=mean(likeness.identity), texture=mean(likeness.texture))
-
-
-def pooled(embeddings: Float[Array, "B d"]) -> Float[Array, "B d"]:
-    """The unit vector along the mean of all, for each."""
-    return jnp.broadcast_to(safe_normalize(jnp.mean(embeddings, 0)), embeddings.shape)
 
 
 def _networks(model: MorphableModel, config: GanfitConfig) -> Networks:

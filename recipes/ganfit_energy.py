@@ -11,12 +11,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from fitkit import losses, solvers
 from fitkit import pose as poses
 from fitkit.face_crop import align, five_points
-from fitkit.geometry import rotation_from_euler, safe_norm
+from fitkit.geometry import rotation_from_euler, safe_norm, safe_normalize
 from fitkit.models.identity import Identity, activations
 from fitkit.models.photo_statistics import PhotoStatistics
 from fitkit.models.photo_statistics import draw as random_of
@@ -33,6 +33,7 @@ SECOND_SIDE = 128        # pixels of the second rendering: a little above what t
 SECOND_FIELD = 205.0     # mm across it, at the head's origin
 NEAREST = 400.0          # mm, least distance of its camera
 OVERSAMPLING = 2         # samples along a side of each pixel of the network's crop
+BESIDE, CLOSER = 0.04, 0.05      # deviations of a crop's place, over the extent of its five points, and of its logarithmic size
 
 
 @jax.tree_util.register_dataclass
@@ -45,8 +46,6 @@ class Target:
     five: Float[Array, "5 2"]                          # eyes, nose, corners of the mouth: pixels of the crop
     mix: Float[Array, "3 3"]                           # of a rendering's colours: none, or their mean for a grey photo
     points: FrozenPoints
-    embedding: Float[Array, " d"]
-    maps: tuple[Float[Array, "h w c"], ...]
 
 
 @jax.tree_util.register_dataclass
@@ -61,24 +60,36 @@ class Networks:
 
 def terms(
     key: Array, model: MorphableModel, networks: Networks, likeness: Likeness, first: Likeness, setting: Setting, target: Target, *,
-    deviation: Float[Array, ""],
+    together: Bool[Array, ""], deviation: Float[Array, ""],
 ) -> dict[str, Float[Array, " B"]]:
-    """The unweighted terms of Eq. 12 of stacked faces; the arguments from `likeness` to `target` are stacked.
+    """The unweighted terms of Eq. 12 of stacked faces.
 
-    `deviation` is that of the second rendering's expression.
+    Args:
+        key: of all that is drawn.
+        model: the head.
+        networks: what the fit looks through.
+        likeness: what is moved; this and the next three stacked.
+        first: where it began.
+        setting: what is not moved.
+        target: what the photos ask for.
+        together: the photos are of one person: every rendering is to be like all of them, since their mean is nearer to the
+            person than any one.
+        deviation: of the second rendering's expression.
     """
     def pictures(key: Array, likeness: Likeness, setting: Setting, target: Target, texture: Array | None) -> tuple[Array, ...]:
         return _pictures(key, model, networks.photos, deviation, likeness, setting, target, texture)
 
     keys, textures = jax.random.split(key, len(likeness.identity)), ganfit_face.albedo_maps(likeness, networks.skin)
-    rendering, mask, crop, second, point_error = solvers.over_faces(pictures, keys, likeness, setting, target, textures)
+    rendering, mask, crop, wanted, second, point_error = solvers.over_faces(pictures, keys, likeness, setting, target, textures)
     embedding, maps = activations(networks.identity, jnp.concatenate([crop, second]))
+    person, wanted_maps = activations(networks.identity, wanted)
+    person = jnp.where(together, pooled(person), person)
     count = len(crop)
     generated = networks.skin.config is not None
     return {
-        "identity": jax.vmap(losses.identity)(embedding[:count], target.embedding),
-        "second": jax.vmap(losses.identity)(embedding[count:], target.embedding),
-        "content": jax.vmap(losses.content)([each[:count] for each in maps], target.maps),
+        "identity": jax.vmap(losses.identity)(embedding[:count], person),
+        "second": jax.vmap(losses.identity)(embedding[count:], person),
+        "content": jax.vmap(losses.content)([each[:count] for each in maps], wanted_maps),
         "pixel": jax.vmap(losses.pixel)(rendering, target.photo, target.weight * mask),
         "landmark": point_error,
         "shape": jnp.mean(jnp.square(likeness.identity - first.identity), 1),
@@ -93,20 +104,41 @@ def _pictures(
     key: Array, model: MorphableModel, photos: PhotoStatistics, deviation: Float[Array, ""], likeness: Likeness, setting: Setting,
     target: Target, texture: Float[Array, "s s 3"] | None,
 ) -> tuple[Array, ...]:
-    """Both renderings of one face: the first whole with its mask, the crops of both, and how far its points are off."""
+    """The rendering of one face with its mask; crops of it, the photo and the second rendering; how far its points are off."""
     state = ganfit_face.settled(likeness, setting, linear=texture is None)
     vertices = shape(model, likeness.identity, likeness.expression)
     rendering, mask = ganfit_face.draw(model, vertices, texture, state.face.albedo, poses.to_camera(state.pose), likeness.light,
                                        side=target.photo.shape[0])
-    grounds, keys = jax.random.split(key)
+    grounds, looks, keys = jax.random.split(key, 3)
     ground = jax.random.uniform(grounds, (2, 1, 1, 1))           # no likeness may lean on what stands behind the head
     rendering = rendering @ target.mix.T
-    crop = align(jnp.where(mask[..., None], rendering, ground[0]), target.five, samples=OVERSAMPLING)
+    crop, wanted = _glimpse(looks, target.five, [jnp.where(mask[..., None], rendering, ground[0]), target.photo])
     second = _second(keys, model, photos, deviation, likeness, state, texture, ground[1]) @ target.mix.T
     points, weight = target.points, target.points.weight
     off = safe_norm(landmarks.with_openings(points, landmarks.projected(state, points.modes) - points.target))
     # over the points' own weight: the openings of the eyes come on top
-    return rendering, mask, crop, second, jnp.sum(weight * off) / jnp.maximum(jnp.sum(weight[:len(points.target)]), 1e-6)
+    off = jnp.sum(weight * off) / jnp.maximum(jnp.sum(weight[:len(points.target)]), 1e-6)
+    return rendering, mask, crop, wanted, second, off
+
+
+def _glimpse(key: Array, five: Float[Array, "5 2"], pictures: list[Float[Array, "S S 3"]]) -> list[Float[Array, "112 112 3"]]:
+    """The same crop of all pictures, drawn anew: a little beside, larger or smaller, mirrored or not.
+
+    A rendering made for one crop pleases the network and no other: what stays alike in many crops is the person.
+    """
+    beside, closer, mirror = jax.random.split(key, 3)
+    middle = jnp.mean(five, 0)
+    extent = jnp.sqrt(jnp.mean(jnp.sum(jnp.square(five - middle), 1)) + 1e-12)
+    place = middle + BESIDE * extent * jax.random.normal(beside, (2,))
+    five = place + (five - middle) * jnp.exp(CLOSER * jax.random.normal(closer))
+    crops = [align(picture, five, samples=OVERSAMPLING) for picture in pictures]
+    mirrored = jax.random.bernoulli(mirror)
+    return [jnp.where(mirrored, crop[:, ::-1], crop) for crop in crops]
+
+
+def pooled(embeddings: Float[Array, "B d"]) -> Float[Array, "B d"]:
+    """The unit vector along the mean of all, for each."""
+    return jnp.broadcast_to(safe_normalize(jnp.mean(embeddings, 0)), embeddings.shape)
 
 
 def _second(
@@ -135,9 +167,7 @@ def energy(found: dict[str, Float[Array, " B"]], numbers: dict[str, Array]) -> F
     return sum((numbers[f"weight_{name}"] * value for name, value in found.items()), jnp.zeros(()))
 
 
-def targets(
-    model: MorphableModel, modes: FittingModes, identity: Identity, started: FaceState, observations: Observation
-) -> Target:
+def targets(model: MorphableModel, modes: FittingModes, started: FaceState, observations: Observation) -> Target:
     """What stacked photos ask for, seen from their starting states."""
     config = ModelFittingConfig()
 
@@ -146,9 +176,7 @@ def targets(
         view = model_fitting.freeze_view(observation, state, model, modes, config)
         column, row = view.pixels.position.astype(int)
         weight = jnp.zeros(photo.shape[:2]).at[row, column].add(view.pixels.weight, mode="drop")
-        five = five_points(observation.ibug)
-        return photo, weight, five, view.pixels.mix, view.points, align(photo, five, samples=OVERSAMPLING)
+        return photo, weight, five_points(observation.ibug), view.pixels.mix, view.points
 
-    photo, weight, five, mix, points, crops = solvers.over_faces(one, started, observations)
-    embedding, maps = activations(identity, crops)
-    return Target(photo=photo, weight=weight, five=five, mix=mix, points=points, embedding=embedding, maps=maps)
+    photo, weight, five, mix, points = solvers.over_faces(one, started, observations)
+    return Target(photo=photo, weight=weight, five=five, mix=mix, points=points)

@@ -255,7 +255,23 @@ def test_progress_is_told_and_changes_nothing(head, networks, monkeypatch):
 def test_one_person_is_to_be_like_the_mean_of_the_photos(rng):
     embeddings = rng.normal(size=(3, 8)).astype(np.float32)
     mean = embeddings.astype(float).mean(0)
-    np.testing.assert_allclose(ganfit.pooled(jnp.asarray(embeddings)), np.tile(mean / np.linalg.norm(mean), (3, 1)), atol=1e-6)
+    found = ganfit_energy.pooled(jnp.asarray(embeddings))
+    np.testing.assert_allclose(found, np.tile(mean / np.linalg.norm(mean), (3, 1)), atol=1e-6)
+
+
+def test_a_glimpse_is_the_same_crop_of_all_pictures(rng):
+    """Place, size and side change from key to key; the crops of one key show the same, and stay near the five points."""
+    picture = jnp.asarray(rng.uniform(size=(64, 64, 1)), jnp.float32) * jnp.ones(3)
+    across = jnp.broadcast_to(jnp.linspace(0.0, 1.0, 64)[None, :, None], (64, 64, 3))
+    five = jnp.array([[22.0, 26.0], [42.0, 26.0], [32.0, 36.0], [24.0, 46.0], [40.0, 46.0]])
+    middles, mirrored = [], []
+    for seed in range(40):
+        first, second, ramp = ganfit_energy._glimpse(jax.random.key(seed), five, [picture, 1.0 - picture, across])
+        np.testing.assert_allclose(first, 1.0 - second, atol=1e-5)
+        middles.append(float(ramp[56, 56, 0]))
+        mirrored.append(float(ramp[56, -1, 0]) < float(ramp[56, 0, 0]))
+    assert 10 < sum(mirrored) < 30 and 0.005 < np.std(middles) < 0.03
+    assert np.mean(middles) == pytest.approx(31.5 / 63, abs=0.02)
 
 
 def test_a_face_does_not_depend_on_those_beside_it(head, networks):
