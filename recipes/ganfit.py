@@ -3,8 +3,9 @@
     E(p) = l_id L_id + l_id2 L_id^ + l_con L_con + l_pix L_pix + l_lan L_lan + Reg(p_s, p_e, p_l)          (Eq. 12)
 
 by Adam, all coordinates at once. Starts from stage 1 of `inverse_rendering`, whose first stage is the paper's (points alone). The
-second rendering (Eq. 7) shows the same person with another expression, camera and light, drawn anew in each step. What is moved and
-drawn is in `ganfit_face.py`, the terms in `ganfit_energy.py`; networks come from `models/`.
+second rendering (Eq. 7) shows the same person with another expression, camera and light, drawn anew in each step, and so is the
+crop in which the network sees photo and rendering (not in the paper). What is moved and drawn is in `ganfit_face.py`, the terms in
+`ganfit_energy.py`; networks come from `models/`.
 """
 
 import dataclasses
@@ -175,7 +176,7 @@ def _networks(model: MorphableModel, config: GanfitConfig) -> Networks:
 def solve(
     model: MorphableModel, observation: Observation, config: GanfitConfig, *, seed: int = 0, progress: Progress | None = None
 ) -> Solution:
-    """Recipe `ganfit` on one face; `seed` is of the second renderings, `progress` hears the share that is done."""
+    """Recipe `ganfit` on one face; `seed` is of all that is drawn, `progress` hears the share that is done."""
     stacked = jax.tree.map(lambda leaf: leaf[None], observation)
     found = solve_batch(model, stacked, jnp.ones(1, bool), config, seed=seed, progress=progress)
     return jax.tree.map(lambda leaf: leaf[0], found)
