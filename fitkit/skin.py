@@ -9,7 +9,7 @@ the fitted light. So the quotient is taken relative to the model and split:
     hidden    texels the photo does not show, or shows through hair: the fine part of the mirrored texel, if that is seen
 
 Brows, eyes, lids and lips are the photo's in full; what is above the hairline is made in `unseen.py`. Takes what `unwrapping.py`
-reads off the photo; gives the albedo map. Departures from the model are logarithms, see `texel_grid.py`.
+reads off the photo; gives the albedo map. Departures from the model are those of `quotient.py`.
 """
 
 import jax
@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from fitkit.images import linear_to_srgb
-from fitkit.texel_grid import LEAST_LIGHT, Layout, blurred, logarithm, mean_of_blocks, over_channels, spread, tone_of
+from fitkit.quotient import departure, trusted
+from fitkit.texel_grid import Layout, blurred, mean_of_blocks, over_channels, spread
 from fitkit.unseen import scalp_colours
 
 BROAD = 2.0               # coarse texels: standard deviation of what counts as broad
@@ -25,6 +26,7 @@ WIDER = 6.0               # the same, where nothing nearer is seen
 STRANGE = (0.22, 0.9)     # departure of a neighbourhood at which it may be hair or shadow: on plain skin, where hair grows
 ROUGH = (0.16, 0.3)       # deviation of brightness within a coarse texel at which a beard begins, and is one
 SHARE = (0.35, 0.65)      # of the model in the fine part: plain skin, region `albedo_blend` (Guo 2018, Section V-C)
+MADE_SHARE = (0.15, 0.3)  # the same of a generated map, whose fine part is that of other people
 GLINT = 0.04              # most that skin may be brighter than its surroundings
 CREASE = 0.4              # and the most that it may be darker: moles are, and folds still more
 TINT = 0.6                # how much of the fine part's hue is kept
@@ -34,6 +36,7 @@ TONE = (-0.5, 0.05)       # bounds of the whole face's departure in brightness: 
 @jax.jit
 def albedo_map(
     texels: Float[Array, "T T 13"], layout: Layout, seen: Float[Array, "T T 3"], trust: Float[Array, "T T"], grey: Bool[Array, ""],
+    *, share: tuple[float, float] = SHARE,
 ) -> Float[Array, "T T 3"]:
     """The map, sRGB in [0, 1].
 
@@ -43,58 +46,33 @@ def albedo_map(
         seen: the photo, linear RGB.
         trust: how squarely it is seen, in [0, 1].
         grey: the photo is black and white.
+        share: of the model in the fine part, on plain skin and in region `albedo_blend`.
     """
     covered = layout.texels.triangle >= 0
     painted, irradiance = (jnp.moveaxis(texels[..., k:k + 3], -1, 0) for k in (6, 10))
     painted = jnp.clip(painted, 1e-3, 1.0)
     scalp = scalp_colours(jnp.moveaxis(seen, -1, 0), trust, painted, irradiance, layout, grey)
-    trust = jnp.clip((trust * texels[..., 9] - 0.1) / 0.25, 0.0, 1.0)
-    trust = jnp.where(covered & (jnp.minimum(jnp.minimum(*irradiance[:2]), irradiance[2]) > LEAST_LIGHT), trust, 0.0)
-    ratio = _ratio(jnp.moveaxis(seen, -1, 0), painted * jnp.maximum(irradiance, LEAST_LIGHT), grey)
-    tone = tone_of(ratio, trust, 1.0 - jnp.maximum(layout.features, 0.7 * layout.beard))
+    trust = trusted(texels, layout, trust)
+    apart, tone = departure(jnp.moveaxis(seen, -1, 0), painted, irradiance, trust, layout, grey)
     eyes = spread(layout.eyes)
-    ratio = ratio / jnp.exp(tone[:1] + tone[1:])[:, None, None]
-    departure = logarithm(_without_highlights(ratio, painted, jnp.where(grey, 0.0, 1.0 - eyes)))
-    kept, sound = _believed(departure, trust, covered, layout)
+    kept, sound = _believed(apart, trust, covered, layout)
     trust = trust * spread(sound)
-    broad, agreed = _broad(departure, trust, 1.0 - kept, layout)
+    broad, agreed = _broad(apart, trust, 1.0 - kept, layout)
     # highlights may not lighten the whole face; the fitted light is unsure of its colour
     whole = jnp.concatenate([jnp.clip(tone[:1], *TONE), 0.5 * tone[1:]])[:, None, None] * (1.0 - layout.eyes)
 
     bright = GLINT + 0.1 * kept + 0.15 * layout.features + 0.5 * (layout.brows + layout.eyes)
-    fine = _limited(departure - spread(broad), spread(bright), spread(CREASE + 2.0 * kept), eyes)
-    share = (SHARE[0] + (SHARE[1] - SHARE[0]) * layout.blend - 0.2 * layout.beard) * (1.0 - kept)
-    fine = fine * (trust * spread(1.0 - share))
+    fine = _limited(apart - spread(broad), spread(bright), spread(CREASE + 2.0 * kept), eyes)
+    modelled = jnp.maximum(share[0] + (share[1] - share[0]) * layout.blend - 0.2 * layout.beard, 0.0) * (1.0 - kept)
+    fine = fine * (trust * spread(1.0 - modelled))
     total = spread(agreed + whole) + fine + fine[:, :, ::-1] * ((1.0 - trust) * spread(layout.twin))
     hairy = spread(layout.scalp)
     completed = linear_to_srgb(jnp.clip(painted * jnp.exp(total[:1] + total[1:]) * (1.0 - hairy) + scalp * hairy, 0.0, 1.0))
     return jnp.moveaxis(jnp.where(covered, completed, _beyond(completed, covered)), 0, -1)
 
 
-def _ratio(seen: Float[Array, "3 T T"], expected: Float[Array, "3 T T"], grey: Bool[Array, ""]) -> Float[Array, "3 T T"]:
-    """Photo over rendering; of a black and white photo the brightness alone."""
-    seen, expected = jnp.maximum(seen, 1e-4), jnp.maximum(expected, 1e-4)
-    return jnp.where(grey, over_channels(seen) / over_channels(expected), seen / expected)
-
-
-def _without_highlights(
-    ratio: Float[Array, "3 T T"], painted: Float[Array, "3 T T"], share: Float[Array, "T T"]
-) -> Float[Array, "3 T T"]:
-    """Take the light's colour off where it lies on the skin's: ratio = diffuse + highlight / painted, in least squares.
-
-    What is taken never makes a texel darker than the face as a whole, ratio 1. `share` is how much of it to take.
-    """
-    inverse = 1.0 / painted
-    inverse = 3.0 * inverse / over_channels(inverse)
-    # against the columns (1, 1, 1) and `inverse`, whose mean is 1; a little is added so that grey paint gives no highlight
-    highlight = over_channels((inverse - 1.0) * ratio) / (over_channels(jnp.square(inverse - 1.0)) + 0.007)
-    excess = jnp.maximum(over_channels(ratio) / 3.0 - 1.0, 0.0)
-    highlight = jnp.minimum(jnp.maximum(_smooth(highlight, width=5), 0.0), excess)
-    return jnp.maximum(ratio - highlight * share * inverse, 0.02)
-
-
 def _believed(
-    departure: Float[Array, "4 T T"], trust: Float[Array, "T T"], covered: Bool[Array, "T T"],
+    apart: Float[Array, "4 T T"], trust: Float[Array, "T T"], covered: Bool[Array, "T T"],
     layout: Layout,
 ) -> tuple[Float[Array, "C C"], Float[Array, "C C"]]:
     """Where the photo is to be kept in full, and how far it shows skin at all: not hair, glasses or a shadow.
@@ -103,7 +81,7 @@ def _believed(
     something in front of the skin, or in its shadow.
     """
     weight = mean_of_blocks(trust)
-    values = jnp.concatenate([departure[:1], jnp.square(departure[:1]), over_channels(jnp.square(departure[1:]))[None] / 3.0])
+    values = jnp.concatenate([apart[:1], jnp.square(apart[:1]), over_channels(jnp.square(apart[1:]))[None] / 3.0])
     mean, square, tint = mean_of_blocks(values * trust) / jnp.maximum(weight, 1e-4)
     rough = jnp.maximum(square - jnp.square(mean), 0.0)
     mean, tint, rough, sure = blurred(jnp.stack([mean * weight, tint * weight, rough * weight, weight]), 1.4)
@@ -123,11 +101,11 @@ def _believed(
 
 
 def _broad(
-    departure: Float[Array, "4 T T"], trust: Float[Array, "T T"], plain: Float[Array, "C C"], layout: Layout
+    apart: Float[Array, "4 T T"], trust: Float[Array, "T T"], plain: Float[Array, "C C"], layout: Layout
 ) -> tuple[Float[Array, "4 C C"], Float[Array, "4 C C"]]:
     """What departs broadly from the model on plain skin, and the part of it that is taken for skin: what both halves agree on."""
     weight = mean_of_blocks(trust)
-    values = mean_of_blocks(departure * trust) / jnp.maximum(weight, 1e-4)
+    values = mean_of_blocks(apart * trust) / jnp.maximum(weight, 1e-4)
     weight = weight * plain / jnp.square(1.0 + jnp.square(values[0] / 0.25))
     known = [blurred(jnp.concatenate([values * weight, weight[None]]), width) for width in (BROAD, WIDER)]
     near, far = (each[:4] / jnp.maximum(each[4], 1e-4) for each in known)
@@ -165,9 +143,3 @@ def _step(value: Float[Array, "C C"], low: float, high: float) -> Float[Array, "
     """Smooth step from 0 at `low` to 1 at `high`."""
     t = jnp.clip((value - low) / (high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
-
-
-def _smooth(values: Float[Array, "T T"], *, width: int) -> Float[Array, "T T"]:
-    """Box mean over `width` texels a side."""
-    rows = jax.lax.reduce_window(values, 0.0, jax.lax.add, (width, 1), (1, 1), "SAME")
-    return jax.lax.reduce_window(rows, 0.0, jax.lax.add, (1, width), (1, 1), "SAME") / width**2

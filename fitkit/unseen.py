@@ -2,6 +2,7 @@
 
     scalp_colours     what grows above the hairline, or does not: the photo's where it shows it, carried on to where it does not
     tempered          a generated map, nearer to the linear model where no pixel held it
+    borne_out         the same, nearer to the linear model where the photo does not show what was generated
 
 Takes planes of texels as `skin.py` has them; used there and by `unwrapping.py`.
 """
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from fitkit.quotient import departure, trusted
 from fitkit.texel_grid import LEAST_LIGHT, Layout, blurred, logarithm, mean_of_blocks, over_channels, spread, tone_of
 
 SCALP_LIGHT = (0.7, 1.5)  # bounds of the scalp's irradiance over the face's, to which the light was fitted
@@ -27,6 +29,7 @@ HUE_ROOM = 0.03           # how far its broad hue may leave the linear model's
 FINE_HUE = 0.4            # how much of its fine hue is kept
 ROOM = 0.06               # how far its broad brightness may leave the linear model's where no pixel holds it
 LOOSE_FINE = 0.2          # how much of its fine brightness is kept there
+BORNE_OUT = 0.5           # coarse texels over which it is compared with the photo
 
 
 def scalp_colours(
@@ -116,6 +119,43 @@ def tempered(paint: Float[Array, "T T 3"], own: Float[Array, "T T 3"], layout: L
     total = total + jnp.concatenate([fine[:1] * spread(LOOSE_FINE + (1.0 - LOOSE_FINE) * held), FINE_HUE * fine[1:]])
     made = jnp.moveaxis(jnp.clip(own * jnp.exp(total[:1] + total[1:]), 0.0, 1.0), 0, -1)
     return jnp.where((layout.texels.triangle >= 0)[..., None], made, paint)
+
+
+@jax.jit
+def borne_out(
+    paint: Float[Array, "T T 3"], texels: Float[Array, "T T 13"], layout: Layout, seen: Float[Array, "T T 3"],
+    trust: Float[Array, "T T"], grey: Bool[Array, ""],
+) -> Float[Array, "T T 3"]:
+    """A generated map that is brighter or darker than the linear model only as far as the photo is, too, linear RGB.
+
+    A generator that is led by an identity network paints patches that please the network and that nobody has. The photo alone is
+    no better a judge, since its departures are mostly the light's error: what both show is skin. Where a texel is hidden its
+    mirrored one is asked, and where that is, too, the generator is held within `ROOM`. Eyes are left alone.
+
+    Args:
+        paint: the generated map, linear RGB.
+        texels: as in `skin.albedo_map`, with the linear model's colours.
+        layout: of the head.
+        seen: the photo, linear RGB.
+        trust: how squarely it is seen, in [0, 1].
+        grey: the photo is black and white.
+    """
+    made, own, irradiance = (jnp.moveaxis(each, -1, 0) for each in (paint, texels[..., 6:9], texels[..., 10:]))
+    made, own = jnp.clip(made, 1e-3, 1.0), jnp.clip(own, 1e-3, 1.0)
+    covered = (layout.texels.triangle >= 0).astype(paint.dtype)
+    trust = trusted(texels, layout, trust)
+    shown = departure(jnp.moveaxis(seen, -1, 0), own, irradiance, trust, layout, grey)[0][0]
+    plain = 1.0 - jnp.maximum(layout.features, 0.7 * layout.beard)
+    generated = logarithm(made / own)[0] - tone_of(made / own, trust, plain)[0]
+    known = blurred(mean_of_blocks(jnp.stack([shown * trust, trust, generated * covered, covered])), BORNE_OUT)
+    shown, generated = (known[k] / jnp.maximum(known[k + 1], 1e-4) for k in (0, 2))
+    sure = jnp.clip(4.0 * known[1], 0.0, 1.0)
+    other = sure[:, ::-1] * layout.twin * (1.0 - sure)
+    shown = shown * sure + shown[:, ::-1] * other
+    allowed = jnp.clip(generated, jnp.minimum(shown, 0.0), jnp.maximum(shown, 0.0))
+    hidden = 1.0 - sure - other
+    change = (1.0 - layout.eyes) * ((sure + other) * allowed + hidden * _within(generated, ROOM) - generated)
+    return jnp.moveaxis(jnp.clip(made * jnp.exp(spread(change)), 0.0, 1.0), 0, -1)
 
 
 def _within(values: Float[Array, "..."], bound: Float[Array, "..."] | float) -> Float[Array, "..."]:

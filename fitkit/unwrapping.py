@@ -14,11 +14,11 @@ from fitkit.images import srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
 from fitkit.morphable import shape
 from fitkit.shading import sh_irradiance
-from fitkit.skin import BROAD, albedo_map
+from fitkit.skin import BROAD, MADE_SHARE, albedo_map
 from fitkit.texel_grid import COARSE, TEXTURE, Layout, blurred
 from fitkit.texture import kept_fragments, painted_texels, sample_pixels, values_at_texels, values_of_fragments, visible_weight
 from fitkit.types import Camera, FaceParameters, Fragments, MorphableModel
-from fitkit.unseen import tempered
+from fitkit.unseen import borne_out, tempered
 
 FRONT = (40.0, 60.0)      # degrees from the front about the vertical axis, at which the front of the face begins to end, and ends
 MIRRORED = 3.0            # mm: texels that mirror each other on the mean head do so to within this
@@ -41,14 +41,15 @@ def complete_albedo(
         region: per vertex, how much of the photo to take, in [0, 1].
         grey: the photo is black and white: brightness is taken from it, colour from the model.
         doubled: the window shows every pixel of the photo twice as wide and high; it is smoothed.
-        paint: an albedo map to lay the photo's detail over, linear RGB; without it the head's linear model.
+        paint: a generated map to lay the photo's detail over, linear RGB; without it the head's linear model.
     """
     layout = _layout(model)
     texels = _texels(model, face, camera, region, layout)
-    if paint is not None:
-        texels = texels.at[..., 6:9].set(paint)
     seen, trust = _look_up(photo, depth, border, texels, camera, doubled)
-    return albedo_map(texels, layout, seen, trust, grey)
+    if paint is None:
+        return albedo_map(texels, layout, seen, trust, grey)
+    texels = texels.at[..., 6:9].set(borne_out(paint, texels, layout, seen, trust, grey))
+    return albedo_map(texels, layout, seen, trust, grey, share=MADE_SHARE)
 
 
 def painted(model: MorphableModel, albedo: Float[Array, " A"], skin: Float[Array, "s s 3"]) -> Float[Array, "1024 1024 3"]:

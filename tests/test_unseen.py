@@ -6,7 +6,7 @@ import pytest
 
 from fitkit.texel_grid import COARSE, TEXTURE, Layout
 from fitkit.types import Fragments
-from fitkit.unseen import scalp_colours, tempered
+from fitkit.unseen import ROOM, borne_out, scalp_colours, tempered
 
 SKIN = np.array([0.45, 0.27, 0.19], np.float32)           # linear RGB
 HAIR = np.array([0.06, 0.035, 0.02], np.float32)
@@ -127,3 +127,37 @@ def test_brows_stay_dark(layout):
     paint[500:540, 250:470] *= 0.4
     made = np.asarray(tempered(jnp.asarray(paint), jnp.asarray(images(SKIN)), layout))
     assert made[520, 360].sum() < 0.5 * SKIN.sum()
+
+
+def brightness_of(paint, layout, *, photo, trust):
+    """What `borne_out` leaves of a generated map over even skin in light 2: logarithm of its brightness over the skin's."""
+    texels = np.zeros((TEXTURE, TEXTURE, 13), np.float32)
+    texels[..., 6:9], texels[..., 9], texels[..., 10:] = SKIN, 1.0, 2.0
+    made = np.asarray(borne_out(jnp.asarray(paint, jnp.float32), jnp.asarray(texels), layout, jnp.asarray(2.0 * photo, jnp.float32),
+                                jnp.asarray(trust, jnp.float32), NO))
+    assert np.isfinite(made).all()
+    return np.log(made.mean(-1) / SKIN.mean())
+
+
+@pytest.mark.parametrize(("generated", "shown", "left"), [
+    (0.7, 1.0, 1.0),        # a dark patch of the generator's own
+    (0.7, 0.7, 0.7),        # one that the photo shows, too
+    (0.7, 0.85, 0.85),      # and one that is half as dark there
+    (0.7, 1.3, 1.0),        # the photo says the opposite
+    (1.0, 0.7, 1.0),        # a shadow in the photo
+])
+def test_of_what_is_generated_the_photo_bears_out_the_lesser(layout, generated, shown, left):
+    patch = spot(800, 300)
+    paint, photo = (images(SKIN) * (1.0 + (level - 1.0) * patch) for level in (generated, shown))
+    made = brightness_of(paint, layout, photo=photo, trust=np.ones((TEXTURE, TEXTURE)))
+    assert made[800, 300] == pytest.approx(np.log(left), abs=0.02)
+    assert made[800, 700] == pytest.approx(0.0, abs=0.01)
+
+
+@pytest.mark.parametrize(("mirrored", "left"), [(True, np.log(0.7)), (False, -ROOM)])
+def test_where_a_texel_is_hidden_its_twin_is_asked(layout, mirrored, left):
+    patch = spot(800, 300)
+    paint, photo = images(SKIN) * (1.0 - 0.3 * patch), images(SKIN) * (1.0 - 0.3 * patch[:, ::-1])
+    trust = np.where(mirrored, COLUMNS > TEXTURE // 2, (COLUMNS > 450) & (COLUMNS < 574)).astype(np.float32)
+    made = brightness_of(paint, layout, photo=photo, trust=trust)
+    assert made[800, 300] == pytest.approx(left, abs=0.02)

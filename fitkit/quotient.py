@@ -1,0 +1,71 @@
+"""What a photo shows of the skin: photo over fitted light over the model's colour, texel by texel, as a departure from one.
+
+Takes planes of texels as `skin.py` has them; used there and by `unseen.py`. Logarithms as in `texel_grid.py`.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from fitkit.texel_grid import LEAST_LIGHT, Layout, logarithm, over_channels, spread, tone_of
+
+
+def trusted(texels: Float[Array, "T T 13"], layout: Layout, trust: Float[Array, "T T"]) -> Float[Array, "T T"]:
+    """How far the photo is taken, in [0, 1]: where it is seen squarely, is to be used, and is lit.
+
+    Args:
+        texels: as in `skin.albedo_map`.
+        layout: of the head.
+        trust: how squarely the photo is seen.
+    """
+    least = jnp.minimum(jnp.minimum(texels[..., 10], texels[..., 11]), texels[..., 12])
+    trust = jnp.clip((trust * texels[..., 9] - 0.1) / 0.25, 0.0, 1.0)
+    return jnp.where((layout.texels.triangle >= 0) & (least > LEAST_LIGHT), trust, 0.0)
+
+
+def departure(
+    seen: Float[Array, "3 T T"], painted: Float[Array, "3 T T"], irradiance: Float[Array, "3 T T"], trust: Float[Array, "T T"],
+    layout: Layout, grey: Bool[Array, ""],
+) -> tuple[Float[Array, "4 T T"], Float[Array, "4"]]:
+    """Logarithms of what the photo shows relative to the model, highlights taken off, and the whole face's, taken off too.
+
+    Args:
+        seen: the photo, linear RGB.
+        painted: the model's colours, linear RGB.
+        irradiance: of the fitted light.
+        trust: from `trusted`.
+        layout: of the head.
+        grey: the photo is black and white.
+    """
+    ratio = _ratio(seen, painted * jnp.maximum(irradiance, LEAST_LIGHT), grey)
+    tone = tone_of(ratio, trust, 1.0 - jnp.maximum(layout.features, 0.7 * layout.beard))
+    ratio = ratio / jnp.exp(tone[:1] + tone[1:])[:, None, None]
+    return logarithm(_without_highlights(ratio, painted, jnp.where(grey, 0.0, 1.0 - spread(layout.eyes)))), tone
+
+
+def _ratio(seen: Float[Array, "3 T T"], expected: Float[Array, "3 T T"], grey: Bool[Array, ""]) -> Float[Array, "3 T T"]:
+    """Photo over rendering; of a black and white photo the brightness alone."""
+    seen, expected = jnp.maximum(seen, 1e-4), jnp.maximum(expected, 1e-4)
+    return jnp.where(grey, over_channels(seen) / over_channels(expected), seen / expected)
+
+
+def _without_highlights(
+    ratio: Float[Array, "3 T T"], painted: Float[Array, "3 T T"], share: Float[Array, "T T"]
+) -> Float[Array, "3 T T"]:
+    """Take the light's colour off where it lies on the skin's: ratio = diffuse + highlight / painted, in least squares.
+
+    What is taken never makes a texel darker than the face as a whole, ratio 1. `share` is how much of it to take.
+    """
+    inverse = 1.0 / painted
+    inverse = 3.0 * inverse / over_channels(inverse)
+    # against the columns (1, 1, 1) and `inverse`, whose mean is 1; a little is added so that grey paint gives no highlight
+    highlight = over_channels((inverse - 1.0) * ratio) / (over_channels(jnp.square(inverse - 1.0)) + 0.007)
+    excess = jnp.maximum(over_channels(ratio) / 3.0 - 1.0, 0.0)
+    highlight = jnp.minimum(jnp.maximum(_smooth(highlight, width=5), 0.0), excess)
+    return jnp.maximum(ratio - highlight * share * inverse, 0.02)
+
+
+def _smooth(values: Float[Array, "T T"], *, width: int) -> Float[Array, "T T"]:
+    """Box mean over `width` texels a side."""
+    rows = jax.lax.reduce_window(values, 0.0, jax.lax.add, (width, 1), (1, 1), "SAME")
+    return jax.lax.reduce_window(rows, 0.0, jax.lax.add, (1, width), (1, 1), "SAME") / width**2
