@@ -38,9 +38,14 @@ def departure(
         grey: the photo is black and white.
     """
     ratio = _ratio(seen, painted * jnp.maximum(irradiance, LEAST_LIGHT), grey)
-    tone = tone_of(ratio, trust, 1.0 - jnp.maximum(layout.features, 0.7 * layout.beard))
+    tone = tone_of(ratio, trust, plain_skin(layout))
     ratio = ratio / jnp.exp(tone[:1] + tone[1:])[:, None, None]
     return logarithm(_without_highlights(ratio, painted, jnp.where(grey, 0.0, 1.0 - spread(layout.eyes)))), tone
+
+
+def plain_skin(layout: Layout) -> Float[Array, "C C"]:
+    """Where the tone of a whole face is read: not on features, little where a beard grows."""
+    return 1.0 - jnp.maximum(layout.features, 0.7 * layout.beard)
 
 
 def _ratio(seen: Float[Array, "3 T T"], expected: Float[Array, "3 T T"], grey: Bool[Array, ""]) -> Float[Array, "3 T T"]:

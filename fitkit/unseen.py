@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from fitkit.quotient import departure, trusted
+from fitkit.quotient import departure, plain_skin, trusted
 from fitkit.texel_grid import LEAST_LIGHT, Layout, blurred, logarithm, mean_of_blocks, over_channels, spread, tone_of
 
 SCALP_LIGHT = (0.7, 1.5)  # bounds of the scalp's irradiance over the face's, to which the light was fitted
@@ -145,8 +145,7 @@ def borne_out(
     covered = (layout.texels.triangle >= 0).astype(paint.dtype)
     trust = trusted(texels, layout, trust)
     shown = departure(jnp.moveaxis(seen, -1, 0), own, irradiance, trust, layout, grey)[0][0]
-    plain = 1.0 - jnp.maximum(layout.features, 0.7 * layout.beard)
-    generated = logarithm(made / own)[0] - tone_of(made / own, trust, plain)[0]
+    generated = logarithm(made / own)[0] - tone_of(made / own, trust, plain_skin(layout))[0]
     known = blurred(mean_of_blocks(jnp.stack([shown * trust, trust, generated * covered, covered])), BORNE_OUT)
     shown, generated = (known[k] / jnp.maximum(known[k + 1], 1e-4) for k in (0, 2))
     sure = jnp.clip(4.0 * known[1], 0.0, 1.0)
