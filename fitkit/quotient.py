@@ -3,11 +3,23 @@
 Takes planes of texels as `skin.py` has them; used there and by `unseen.py`. Logarithms as in `texel_grid.py`.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from fitkit.texel_grid import LEAST_LIGHT, Layout, logarithm, over_channels, spread, tone_of
+from fitkit.texel_grid import LEAST_LIGHT, Layout, blurred, logarithm, mean_of_blocks, over_channels, smooth_step, spread, tone_of
+
+WHITE_WHISKERS = (0.25, 0.5)     # the light's own colour, over the skin's brightness, at which a beard begins to be white, and is
+
+
+class Departure(NamedTuple):
+    """How a photo departs from the model."""
+
+    apart: Float[Array, "4 T T"]     # logarithms, highlights and the whole face's taken off
+    tone: Float[Array, "4"]          # the whole face's
+    white: Float[Array, "C C"]       # where whiskers are white, in [0, 1]: these are no highlights
 
 
 def trusted(texels: Float[Array, "T T 13"], layout: Layout, trust: Float[Array, "T T"]) -> Float[Array, "T T"]:
@@ -26,8 +38,8 @@ def trusted(texels: Float[Array, "T T 13"], layout: Layout, trust: Float[Array, 
 def departure(
     seen: Float[Array, "3 T T"], painted: Float[Array, "3 T T"], irradiance: Float[Array, "3 T T"], trust: Float[Array, "T T"],
     layout: Layout, grey: Bool[Array, ""],
-) -> tuple[Float[Array, "4 T T"], Float[Array, "4"]]:
-    """Logarithms of what the photo shows relative to the model, highlights taken off, and the whole face's, taken off too.
+) -> Departure:
+    """What the photo shows relative to the model.
 
     Args:
         seen: the photo, linear RGB.
@@ -40,7 +52,15 @@ def departure(
     ratio = _ratio(seen, painted * jnp.maximum(irradiance, LEAST_LIGHT), grey)
     tone = tone_of(ratio, trust, plain_skin(layout))
     ratio = ratio / jnp.exp(tone[:1] + tone[1:])[:, None, None]
-    return logarithm(_without_highlights(ratio, painted, jnp.where(grey, 0.0, 1.0 - spread(layout.eyes)))), tone
+    inverse = 1.0 / painted
+    inverse = 3.0 * inverse / over_channels(inverse)
+    highlight = _smooth(_highlight(ratio, inverse), width=5)
+    white = jnp.where(grey, 0.0, _white_whiskers(highlight, trust, layout))
+    share = jnp.where(grey, 0.0, 1.0 - spread(jnp.maximum(layout.eyes, white)))
+    excess = jnp.maximum(over_channels(ratio) / 3.0 - 1.0, 0.0)
+    highlight = jnp.minimum(jnp.maximum(highlight, 0.0), excess)      # never makes a texel darker than the face as a whole, ratio 1
+    apart = logarithm(jnp.maximum(ratio - highlight * share * inverse, 0.02))
+    return Departure(apart=apart, tone=tone, white=white)
 
 
 def plain_skin(layout: Layout) -> Float[Array, "C C"]:
@@ -54,20 +74,21 @@ def _ratio(seen: Float[Array, "3 T T"], expected: Float[Array, "3 T T"], grey: B
     return jnp.where(grey, over_channels(seen) / over_channels(expected), seen / expected)
 
 
-def _without_highlights(
-    ratio: Float[Array, "3 T T"], painted: Float[Array, "3 T T"], share: Float[Array, "T T"]
-) -> Float[Array, "3 T T"]:
-    """Take the light's colour off where it lies on the skin's: ratio = diffuse + highlight / painted, in least squares.
+def _highlight(ratio: Float[Array, "3 T T"], inverse: Float[Array, "3 T T"]) -> Float[Array, "T T"]:
+    """How much of the light's own colour lies on the skin's: ratio = diffuse + highlight * inverse, in least squares.
 
-    What is taken never makes a texel darker than the face as a whole, ratio 1. `share` is how much of it to take.
+    Its columns are (1, 1, 1) and `inverse`, one over the skin's colour, of mean 1; a little is added so that grey paint gives no
+    highlight.
     """
-    inverse = 1.0 / painted
-    inverse = 3.0 * inverse / over_channels(inverse)
-    # against the columns (1, 1, 1) and `inverse`, whose mean is 1; a little is added so that grey paint gives no highlight
-    highlight = over_channels((inverse - 1.0) * ratio) / (over_channels(jnp.square(inverse - 1.0)) + 0.007)
-    excess = jnp.maximum(over_channels(ratio) / 3.0 - 1.0, 0.0)
-    highlight = jnp.minimum(jnp.maximum(_smooth(highlight, width=5), 0.0), excess)
-    return jnp.maximum(ratio - highlight * share * inverse, 0.02)
+    return over_channels((inverse - 1.0) * ratio) / (over_channels(jnp.square(inverse - 1.0)) + 0.007)
+
+
+def _white_whiskers(highlight: Float[Array, "T T"], trust: Float[Array, "T T"], layout: Layout) -> Float[Array, "C C"]:
+    """Where whiskers are white, in [0, 1]: broad highlights where a beard grows, as strong on the other half of the face."""
+    known = blurred(mean_of_blocks(jnp.stack([highlight * trust, trust])), 1.0)
+    shown = jnp.where(known[1] > 0.08, known[0] / jnp.maximum(known[1], 1e-3), 0.0)
+    both = jnp.where(layout.twin > 0.0, jnp.minimum(shown, shown[:, ::-1]), 0.0)
+    return layout.beard * smooth_step(both, *WHITE_WHISKERS)
 
 
 def _smooth(values: Float[Array, "T T"], *, width: int) -> Float[Array, "T T"]:

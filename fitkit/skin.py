@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from fitkit.images import linear_to_srgb
 from fitkit.quotient import departure, trusted
-from fitkit.texel_grid import Layout, blurred, mean_of_blocks, over_channels, spread
+from fitkit.texel_grid import Layout, blurred, mean_of_blocks, over_channels, smooth_step, spread
 from fitkit.unseen import scalp_colours
 
 BROAD = 2.0               # coarse texels: standard deviation of what counts as broad
@@ -53,16 +53,16 @@ def albedo_map(
     painted = jnp.clip(painted, 1e-3, 1.0)
     scalp = scalp_colours(jnp.moveaxis(seen, -1, 0), trust, painted, irradiance, layout, grey)
     trust = trusted(texels, layout, trust)
-    apart, tone = departure(jnp.moveaxis(seen, -1, 0), painted, irradiance, trust, layout, grey)
+    apart, tone, white = departure(jnp.moveaxis(seen, -1, 0), painted, irradiance, trust, layout, grey)
     eyes = spread(layout.eyes)
-    kept, sound = _believed(apart, trust, covered, layout)
+    kept, sound = _believed(apart, trust, covered, white, layout)
     trust = trust * spread(sound)
     broad, agreed = _broad(apart, trust, 1.0 - kept, layout)
     # highlights may not lighten the whole face; the fitted light is unsure of its colour
     whole = jnp.concatenate([jnp.clip(tone[:1], *TONE), 0.5 * tone[1:]])[:, None, None] * (1.0 - layout.eyes)
 
-    bright = GLINT + 0.1 * kept + 0.15 * layout.features + 0.5 * (layout.brows + layout.eyes)
-    fine = _limited(apart - spread(broad), spread(bright), spread(CREASE + 2.0 * kept), eyes)
+    bright = GLINT + 0.1 * kept + 0.15 * layout.features + 0.5 * (layout.brows + layout.eyes + white)
+    fine = _limited(apart - spread(broad), spread(bright), spread(CREASE + 2.0 * kept), jnp.maximum(eyes, spread(white)))
     modelled = jnp.maximum(share[0] + (share[1] - share[0]) * layout.blend - 0.2 * layout.beard, 0.0) * (1.0 - kept)
     fine = fine * (trust * spread(1.0 - modelled))
     total = spread(agreed + whole) + fine + fine[:, :, ::-1] * ((1.0 - trust) * spread(layout.twin))
@@ -72,12 +72,12 @@ def albedo_map(
 
 
 def _believed(
-    apart: Float[Array, "4 T T"], trust: Float[Array, "T T"], covered: Bool[Array, "T T"],
+    apart: Float[Array, "4 T T"], trust: Float[Array, "T T"], covered: Bool[Array, "T T"], white: Float[Array, "C C"],
     layout: Layout,
 ) -> tuple[Float[Array, "C C"], Float[Array, "C C"]]:
     """Where the photo is to be kept in full, and how far it shows skin at all: not hair, glasses or a shadow.
 
-    A beard is rough where one can grow, on both halves of the face. A neighbourhood that departs as a whole elsewhere is
+    A beard is rough where one can grow, or white, on both halves of the face. A neighbourhood that departs as a whole elsewhere is
     something in front of the skin, or in its shadow.
     """
     weight = mean_of_blocks(trust)
@@ -89,8 +89,8 @@ def _believed(
     # the smoother half says whether there is a beard
     other = jnp.where((sure[:, ::-1] < 0.08) | (layout.twin == 0), jnp.inf, rough[:, ::-1])
     rough = jnp.minimum(jnp.where(sure < 0.08, jnp.inf, rough), other)
-    whiskers = layout.beard * _step(jnp.sqrt(jnp.where(rough < jnp.inf, rough, 0.0)), *ROUGH)
-    kept = jnp.maximum(layout.features, whiskers)
+    whiskers = layout.beard * smooth_step(jnp.sqrt(jnp.where(rough < jnp.inf, rough, 0.0)), *ROUGH)
+    kept = jnp.maximum(layout.features, jnp.maximum(whiskers, white))
     strange = jnp.square(mean) * jnp.where(mean > 0, 0.4, 1.0) + 3.0 * tint * (1.0 - 0.7 * kept)
     strange = strange / jnp.square(STRANGE[0] + STRANGE[1] * kept)
     sound = jnp.clip((1.0 / jnp.square(1.0 + strange) - 0.15) / 0.3, 0.0, 1.0)
@@ -122,13 +122,13 @@ def _broad(
 
 
 def _limited(
-    fine: Float[Array, "4 T T"], bright: Float[Array, "T T"], dark: Float[Array, "T T"], eyes: Float[Array, "T T"]
+    fine: Float[Array, "4 T T"], bright: Float[Array, "T T"], dark: Float[Array, "T T"], hued: Float[Array, "T T"]
 ) -> Float[Array, "4 T T"]:
-    """Fine departures within soft bounds; the hue of what is dark is mostly noise."""
+    """Fine departures within soft bounds; the hue of what is dark is mostly noise, but not where it is `hued`."""
     up, down = jnp.maximum(fine[0], 0.0), jnp.minimum(fine[0], 0.0)
     brightness = up / (1.0 + up / bright) + down / jnp.sqrt(1.0 + jnp.square(down / dark))
-    tint = (TINT + 0.2 * eyes) * jnp.clip(1.0 + brightness, eyes, 1.0)
-    return jnp.concatenate([brightness[None], jnp.clip(fine[1:], -0.25 - eyes, 0.25 + eyes) * tint])
+    tint = (TINT + 0.2 * hued) * jnp.clip(1.0 + brightness, hued, 1.0)
+    return jnp.concatenate([brightness[None], jnp.clip(fine[1:], -0.25 - hued, 0.25 + hued) * tint])
 
 
 def _beyond(colours: Float[Array, "3 T T"], covered: Bool[Array, "T T"]) -> Float[Array, "3 T T"]:
@@ -138,8 +138,3 @@ def _beyond(colours: Float[Array, "3 T T"], covered: Bool[Array, "T T"]) -> Floa
     known = blurred(known, 0.5) + 1e-3 * blurred(known, 3.0) + 1e-6 * blurred(known, 12.0)
     return jnp.clip(spread(known[:3] / jnp.maximum(known[3], 1e-9)), 0.0, 1.0)
 
-
-def _step(value: Float[Array, "C C"], low: float, high: float) -> Float[Array, "C C"]:
-    """Smooth step from 0 at `low` to 1 at `high`."""
-    t = jnp.clip((value - low) / (high - low), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)

@@ -87,3 +87,9 @@ def spread(values: Float[Array, "*D C C"]) -> Float[Array, "*D T T"]:
         steps = [values * (1.0 - abs(x)) + (before if x < 0 else after) * abs(x) for x in place.tolist()]
         values = jnp.stack(steps, axis + 1).reshape(*values.shape[:axis], count * side, *values.shape[axis + 1:])
     return values
+
+
+def smooth_step(value: Float[Array, "*n"], low: float, high: float) -> Float[Array, "*n"]:
+    """From 0 at `low` to 1 at `high`, level at both."""
+    t = jnp.clip((value - low) / (high - low), 0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)

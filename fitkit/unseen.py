@@ -144,7 +144,7 @@ def borne_out(
     made, own = jnp.clip(made, 1e-3, 1.0), jnp.clip(own, 1e-3, 1.0)
     covered = (layout.texels.triangle >= 0).astype(paint.dtype)
     trust = trusted(texels, layout, trust)
-    shown = departure(jnp.moveaxis(seen, -1, 0), own, irradiance, trust, layout, grey)[0][0]
+    shown = departure(jnp.moveaxis(seen, -1, 0), own, irradiance, trust, layout, grey).apart[0]
     generated = logarithm(made / own)[0] - tone_of(made / own, trust, plain_skin(layout))[0]
     known = blurred(mean_of_blocks(jnp.stack([shown * trust, trust, generated * covered, covered])), BORNE_OUT)
     shown, generated = (known[k] / jnp.maximum(known[k + 1], 1e-4) for k in (0, 2))

@@ -76,8 +76,8 @@ class GanfitConfig:
     weight_light: float = 0.01
     weight_tint: float = 3.0
     weight_style: float = 4.0
-    iterations: int = 300
-    rate: float = 0.01
+    iterations: int = 200
+    rate: float = 0.015
     expression_deviation: float = 0.5
 
 

@@ -96,6 +96,20 @@ def test_brows_stay_in_full(layout):
     assert np.log(middle[dark]).mean() - np.log(middle[~dark]).mean() < 0.85 * np.log(0.3)
 
 
+def test_white_whiskers_are_no_highlight_where_a_beard_grows_on_both_halves(layout):
+    """White light on dark skin, and white hair on it, look alike; hair is on both halves, and where it grows."""
+    beard = dataclasses.replace(layout, beard=layout.beard.at[72:80, 52:76].set(1.0))
+    there = np.where((ROWS >= 576) & (ROWS < 640) & (COLUMNS >= 416) & (COLUMNS < 608), 1.0, 0.0)[..., None]
+    middle = np.s_[592:624, 432:592]
+    kept = ratio_of_map(beard, PAINTED + 0.28 * there)[middle].mean((0, 1))
+    assert kept.mean() > 1.3 and kept[2] / kept[0] > 1.4              # brighter, and whiter: blue rises over red
+    for others, photo in ((layout, PAINTED + 0.28 * there), (beard, PAINTED + 0.28 * there * (COLUMNS < 512)[..., None])):
+        assert ratio_of_map(others, photo)[middle].mean() < 1.12
+    grey = np.repeat((PAINTED + 0.28 * there).mean(-1, keepdims=True), 3, -1)
+    gone = ratio_of_map(beard, grey, grey=True)[middle].mean((0, 1))
+    np.testing.assert_allclose(gone / gone.mean(), 1.0, atol=0.02)    # without colours nothing tells the two apart
+
+
 def test_what_is_not_seen_comes_from_the_other_half(layout):
     mole = PAINTED * (1 - 0.3 * spot(600, 300, 6))
     ratio = ratio_of_map(layout, mole, trust=np.where(COLUMNS < 512, 1.0, 0.0))
