@@ -5,7 +5,8 @@ the fitted light. So the quotient is taken relative to the model and split:
 
     broad     what changes over centimetres is mostly the light's error; a little is kept of what both halves of the face agree on
     fine      moles, lines, lashes, stubble: kept, and blended with the model by region as Guo 2018, Section V-C
-    highlight the light's own colour on top of the skin's (dichromatic reflection, Shafer 1985): taken off
+    highlight the light's own colour on top of the skin's (dichromatic reflection, Shafer 1985): taken off,
+              but not where it is white whiskers (`quotient.py`)
     hidden    texels the photo does not show, or shows through hair: the fine part of the mirrored texel, if that is seen
 
 Brows, eyes, lids and lips are the photo's in full; what is above the hairline is made in `unseen.py`. Takes what `unwrapping.py`
@@ -137,4 +138,3 @@ def _beyond(colours: Float[Array, "3 T T"], covered: Bool[Array, "T T"]) -> Floa
     known = mean_of_blocks(jnp.concatenate([colours * inside, inside[None]]))
     known = blurred(known, 0.5) + 1e-3 * blurred(known, 3.0) + 1e-6 * blurred(known, 12.0)
     return jnp.clip(spread(known[:3] / jnp.maximum(known[3], 1e-9)), 0.0, 1.0)
-
