@@ -129,8 +129,8 @@ def borne_out(
     """A generated map that is brighter or darker than the linear model only as far as the photo is, too, linear RGB.
 
     A generator that is led by an identity network paints patches that please the network and that nobody has. The photo alone is
-    no better a judge, since its departures are mostly the light's error: what both show is skin. Where a texel is hidden its
-    mirrored one is asked, and where that is, too, the generator is held within `ROOM`. Eyes are left alone.
+    no better a judge, since its departures are mostly the light's error: what both show is skin. A hidden texel departs no further
+    than its mirrored one may, and where that is hidden, too, the generator is held within `ROOM`. Eyes are left alone.
 
     Args:
         paint: the generated map, linear RGB.
@@ -150,11 +150,16 @@ def borne_out(
     shown, generated = (known[k] / jnp.maximum(known[k + 1], 1e-4) for k in (0, 2))
     sure = jnp.clip(4.0 * known[1], 0.0, 1.0)
     other = sure[:, ::-1] * layout.twin * (1.0 - sure)
-    shown = shown * sure + shown[:, ::-1] * other
-    allowed = jnp.clip(generated, jnp.minimum(shown, 0.0), jnp.maximum(shown, 0.0))
     hidden = 1.0 - sure - other
-    change = (1.0 - layout.eyes) * ((sure + other) * allowed + hidden * _within(generated, ROOM) - generated)
+    kept = _between(generated, shown)
+    kept = sure * kept + other * _between(generated, kept[:, ::-1]) + hidden * _within(generated, ROOM)
+    change = (1.0 - layout.eyes) * (kept - generated)
     return jnp.moveaxis(jnp.clip(made * jnp.exp(spread(change)), 0.0, 1.0), 0, -1)
+
+
+def _between(values: Float[Array, "..."], bound: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Held between zero and `bound`."""
+    return jnp.clip(values, jnp.minimum(bound, 0.0), jnp.maximum(bound, 0.0))
 
 
 def _within(values: Float[Array, "..."], bound: Float[Array, "..."] | float) -> Float[Array, "..."]:

@@ -75,7 +75,7 @@ class GanfitConfig:
     weight_expression: float = 0.2
     weight_light: float = 0.01
     weight_tint: float = 3.0
-    weight_style: float = 4.0
+    weight_style: float = 1.0
     iterations: int = 200
     rate: float = 0.015
     expression_deviation: float = 0.5

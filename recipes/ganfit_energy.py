@@ -86,17 +86,18 @@ def terms(
     person = jnp.where(together, pooled(person), person)
     count = len(crop)
     generated = networks.skin.config is not None
+    once = jnp.where(together, 1.0 / count, 1.0)      # what photos share is one thing, and its prior counts once
     return {
         "identity": jax.vmap(losses.identity)(embedding[:count], person),
         "second": jax.vmap(losses.identity)(embedding[count:], person),
         "content": jax.vmap(losses.content)([each[:count] for each in maps], wanted_maps),
         "pixel": jax.vmap(losses.pixel)(rendering, target.photo, target.weight * mask),
         "landmark": point_error,
-        "shape": jnp.mean(jnp.square(likeness.identity - first.identity), 1),
+        "shape": once * jnp.mean(jnp.square(likeness.identity - first.identity), 1),
         "expression": jnp.mean(jnp.square(likeness.expression / model.expression_scale), 1),
         "light": jnp.mean(jnp.square(likeness.light - first.light), (1, 2)),
         "tint": jnp.mean(jnp.square(ganfit_face.tint(likeness.light) - ganfit_face.tint(first.light)), (1, 2)),
-        "style": jnp.mean(jnp.square(likeness.texture - first.texture), (1, 2)) if generated else jnp.zeros(count),
+        "style": once * jnp.mean(jnp.square(likeness.texture - first.texture), (1, 2)) if generated else jnp.zeros(count),
     }
 
 

@@ -13,7 +13,7 @@ from fitkit.errors import FitkitError
 from fitkit.geometry import safe_normalize
 from fitkit.models import photo_statistics
 from fitkit.models.generator import GeneratorConfig, initial_parameters
-from fitkit.recipes import ganfit, ganfit_energy, ganfit_face
+from fitkit.recipes import ganfit, ganfit_energy, ganfit_face, model_fitting
 from fitkit.recipes import state as states
 from fitkit.recipes.ganfit import GanfitConfig
 from fitkit.recipes.ganfit_face import Skin
@@ -257,6 +257,24 @@ def test_one_person_is_to_be_like_the_mean_of_the_photos(rng):
     mean = embeddings.astype(float).mean(0)
     found = ganfit_energy.pooled(jnp.asarray(embeddings))
     np.testing.assert_allclose(found, np.tile(mean / np.linalg.norm(mean), (3, 1)), atol=1e-6)
+
+
+def test_the_prior_of_what_photos_share_counts_once(head, networks):
+    config = GanfitConfig()
+    learned = ganfit._networks(head, config)
+    observations = stacked([observe(head, 0.3)[0], observe(head, -0.3)[0]])
+    modes = model_fitting.fitting_modes(head, states.point_count(observations))
+    numbers = {name: jnp.asarray(value) for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
+    task = ganfit._begin(head, modes, learned, observations, stacked([a_state(head)] * 2), numbers, jnp.asarray(True),
+                         jnp.asarray(0), harmonics=False)
+    moved = dataclasses.replace(task.first, identity=task.first.identity + 0.3, texture=task.first.texture + 0.2)
+    apart = dataclasses.replace(task, together=jnp.asarray(False))
+    shared, own = (ganfit._found_at(head, learned, each, 0, moved) for each in (task, apart))
+    np.testing.assert_allclose(own["shape"], 0.09, rtol=1e-4)
+    np.testing.assert_allclose(own["style"], 0.04, rtol=1e-4)
+    for name in ("shape", "style"):
+        np.testing.assert_allclose(shared[name].sum(), own[name][0], rtol=1e-5)
+    np.testing.assert_array_equal(shared["expression"], own["expression"])
 
 
 def test_a_glimpse_is_the_same_crop_of_all_pictures(rng):

@@ -154,10 +154,15 @@ def test_of_what_is_generated_the_photo_bears_out_the_lesser(layout, generated, 
     assert made[800, 700] == pytest.approx(0.0, abs=0.01)
 
 
-@pytest.mark.parametrize(("mirrored", "left"), [(True, np.log(0.7)), (False, -ROOM)])
-def test_where_a_texel_is_hidden_its_twin_is_asked(layout, mirrored, left):
+@pytest.mark.parametrize(("shown", "twin", "left"), [
+    (True, True, np.log(0.7)),      # the photo shows it on the other half, where it is generated, too
+    (True, False, 0.0),             # the other half is dark in the photo and not in the generated map: a shadow
+    (False, True, -ROOM),           # neither half is seen
+])
+def test_a_hidden_texel_departs_no_further_than_its_twin_may(layout, shown, twin, left):
     patch = spot(800, 300)
-    paint, photo = images(SKIN) * (1.0 - 0.3 * patch), images(SKIN) * (1.0 - 0.3 * patch[:, ::-1])
-    trust = np.where(mirrored, COLUMNS > TEXTURE // 2, (COLUMNS > 450) & (COLUMNS < 574)).astype(np.float32)
+    paint = images(SKIN) * (1.0 - 0.3 * (patch + twin * patch[:, ::-1]))
+    photo = images(SKIN) * (1.0 - 0.3 * patch[:, ::-1])
+    trust = np.where(shown, COLUMNS > TEXTURE // 2, (COLUMNS > 450) & (COLUMNS < 574)).astype(np.float32)
     made = brightness_of(paint, layout, photo=photo, trust=trust)
     assert made[800, 300] == pytest.approx(left, abs=0.02)
