@@ -57,7 +57,7 @@ class GanfitConfig:
         weight_tint: of the mean squared change of the light's colours, brightness apart, from stage 1's: a coloured lamp and a
             texture of the other hue make the same picture (not in the paper).
         weight_style: of the mean squared distance of the generator's styles from the mean style: what the photo does not show is
-            then as it mostly is (not in the paper).
+            then as it mostly is (not in the paper). This and `weight_shape` count once for a person, however many photos there are.
         iterations: steps of Adam.
         rate: learning rate (paper: 0.01).
         expression_deviation: of the second rendering's expression, in deviations of each weight (paper: 0.5).
