@@ -11,7 +11,9 @@ crop in which the network sees photo and rendering (not in the paper). What is m
 import dataclasses
 import operator
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Lock
 from typing import Literal
 
 import jax
@@ -32,6 +34,7 @@ from fitkit.recipes.state import FaceState, Observation, Solution
 from fitkit.types import MorphableModel
 
 REPORTED = 10            # steps between two words on how far the fit is
+THREADS = 2              # faces of a batch at once on a CPU: between two operations of the one it has time for the other
 
 Progress = Callable[[float], None]
 
@@ -185,19 +188,25 @@ def solve_batch(
     """Recipe `ganfit` on stacked faces of different people, the active ones first; solutions stacked."""
     networks = _networks(model, config)
     started = model_fitting.solve_batch(model, observations, active, ModelFittingConfig()).state
-    # what only fills the stack would cost as much as a face; a single face keeps a CPU's cores busy, and is compiled already
+    # what only fills the stack would cost as much as a face
     count, size = int(active.sum()), len(active)
-    at_once = 1 if jax.default_backend() == "cpu" else count
-    solutions = []
-    for first in range(0, count, at_once):
+    at_once, threads = (1, THREADS) if jax.default_backend() == "cpu" else (count, 1)
+    done, turn = [0.0] * count, Lock()
+
+    def some(first: int) -> Solution:
         part = slice(first, min(first + at_once, count))
-        some, begun = jax.tree.map(operator.itemgetter(part), (observations, started))
 
-        def share(done: float, part: slice = part) -> None:
-            if progress is not None:
-                progress((part.start + done * (part.stop - part.start)) / count)
+        def tell(share: float) -> None:
+            with turn:
+                done[part] = [share] * (part.stop - part.start)
+                if progress is not None:
+                    progress(sum(done) / count)
 
-        solutions.append(_solve(model, networks, some, begun, config, seed, share, together=False))
+        observed, begun = jax.tree.map(operator.itemgetter(part), (observations, started))
+        return _solve(model, networks, observed, begun, config, seed, tell, together=False)
+
+    with ThreadPoolExecutor(threads) as pool:
+        solutions = list(pool.map(some, range(0, count, at_once)))
     last = jnp.minimum(jnp.arange(size), count - 1)
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[last], *solutions)
 
