@@ -12,6 +12,8 @@ from jaxtyping import Array, Bool, Float
 from fitkit.texel_grid import LEAST_LIGHT, Layout, blurred, logarithm, mean_of_blocks, over_channels, smooth_step, spread, tone_of
 
 WHITE_WHISKERS = (0.25, 0.5)     # the light's own colour, over the skin's brightness, at which a beard begins to be white, and is
+STRANGE = (0.22, 0.9)     # departure of a neighbourhood at which it may be hair or shadow: on plain skin, where hair grows
+ROUGH = (0.16, 0.3)       # deviation of brightness within a coarse texel at which a beard begins, and is one
 
 
 class Departure(NamedTuple):
@@ -61,6 +63,35 @@ def departure(
     highlight = jnp.minimum(jnp.maximum(highlight, 0.0), excess)      # never makes a texel darker than the face as a whole, ratio 1
     apart = logarithm(jnp.maximum(ratio - highlight * share * inverse, 0.02))
     return Departure(apart=apart, tone=tone, white=white)
+
+
+def believed(
+    apart: Float[Array, "4 T T"], trust: Float[Array, "T T"], covered: Bool[Array, "T T"], white: Float[Array, "C C"],
+    layout: Layout,
+) -> tuple[Float[Array, "C C"], Float[Array, "C C"]]:
+    """Where the photo is to be kept in full, and how far it shows skin at all: not hair, glasses or a shadow.
+
+    A beard is rough where one can grow, or white, on both halves of the face. A neighbourhood that departs as a whole elsewhere is
+    something in front of the skin, or in its shadow.
+    """
+    weight = mean_of_blocks(trust)
+    values = jnp.concatenate([apart[:1], jnp.square(apart[:1]), over_channels(jnp.square(apart[1:]))[None] / 3.0])
+    mean, square, tint = mean_of_blocks(values * trust) / jnp.maximum(weight, 1e-4)
+    rough = jnp.maximum(square - jnp.square(mean), 0.0)
+    mean, tint, rough, sure = blurred(jnp.stack([mean * weight, tint * weight, rough * weight, weight]), 1.4)
+    mean, tint, rough = (value / jnp.maximum(sure, 1e-3) for value in (mean, tint, rough))
+    # the smoother half says whether there is a beard
+    other = jnp.where((sure[:, ::-1] < 0.08) | (layout.twin == 0), jnp.inf, rough[:, ::-1])
+    rough = jnp.minimum(jnp.where(sure < 0.08, jnp.inf, rough), other)
+    whiskers = layout.beard * smooth_step(jnp.sqrt(jnp.where(rough < jnp.inf, rough, 0.0)), *ROUGH)
+    kept = jnp.maximum(layout.features, jnp.maximum(whiskers, white))
+    strange = jnp.square(mean) * jnp.where(mean > 0, 0.4, 1.0) + 3.0 * tint * (1.0 - 0.7 * kept)
+    strange = strange / jnp.square(STRANGE[0] + STRANGE[1] * kept)
+    sound = jnp.clip((1.0 / jnp.square(1.0 + strange) - 0.15) / 0.3, 0.0, 1.0)
+    # fade inwards from every border of what is seen
+    inner, area = blurred(jnp.stack([weight * sound, mean_of_blocks(covered.astype(trust.dtype))]), 1.2)
+    sound = sound * jnp.clip(1.6 * inner / jnp.maximum(area, 0.05) - 0.5, 0.0, 1.0)
+    return kept, jnp.maximum(sound, jnp.where(layout.eyes > 0.5, 1.0, 0.0))
 
 
 def plain_skin(layout: Layout) -> Float[Array, "C C"]:

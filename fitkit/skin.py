@@ -18,14 +18,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from fitkit.images import linear_to_srgb
-from fitkit.quotient import departure, trusted
-from fitkit.texel_grid import Layout, blurred, mean_of_blocks, over_channels, smooth_step, spread
+from fitkit.quotient import believed, departure, trusted
+from fitkit.texel_grid import Layout, blurred, mean_of_blocks, spread
 from fitkit.unseen import scalp_colours
 
 BROAD = 2.0               # coarse texels: standard deviation of what counts as broad
 WIDER = 6.0               # the same, where nothing nearer is seen
-STRANGE = (0.22, 0.9)     # departure of a neighbourhood at which it may be hair or shadow: on plain skin, where hair grows
-ROUGH = (0.16, 0.3)       # deviation of brightness within a coarse texel at which a beard begins, and is one
 SHARE = (0.35, 0.65)      # of the model in the fine part: plain skin, region `albedo_blend` (Guo 2018, Section V-C)
 MADE_SHARE = (0.15, 0.3)  # the same of a generated map, whose fine part is that of other people
 GLINT = 0.04              # most that skin may be brighter than its surroundings
@@ -56,7 +54,7 @@ def albedo_map(
     trust = trusted(texels, layout, trust)
     apart, tone, white = departure(jnp.moveaxis(seen, -1, 0), painted, irradiance, trust, layout, grey)
     eyes = spread(layout.eyes)
-    kept, sound = _believed(apart, trust, covered, white, layout)
+    kept, sound = believed(apart, trust, covered, white, layout)
     trust = trust * spread(sound)
     broad, agreed = _broad(apart, trust, 1.0 - kept, layout)
     # highlights may not lighten the whole face; the fitted light is unsure of its colour
@@ -70,35 +68,6 @@ def albedo_map(
     hairy = spread(layout.scalp)
     completed = linear_to_srgb(jnp.clip(painted * jnp.exp(total[:1] + total[1:]) * (1.0 - hairy) + scalp * hairy, 0.0, 1.0))
     return jnp.moveaxis(jnp.where(covered, completed, _beyond(completed, covered)), 0, -1)
-
-
-def _believed(
-    apart: Float[Array, "4 T T"], trust: Float[Array, "T T"], covered: Bool[Array, "T T"], white: Float[Array, "C C"],
-    layout: Layout,
-) -> tuple[Float[Array, "C C"], Float[Array, "C C"]]:
-    """Where the photo is to be kept in full, and how far it shows skin at all: not hair, glasses or a shadow.
-
-    A beard is rough where one can grow, or white, on both halves of the face. A neighbourhood that departs as a whole elsewhere is
-    something in front of the skin, or in its shadow.
-    """
-    weight = mean_of_blocks(trust)
-    values = jnp.concatenate([apart[:1], jnp.square(apart[:1]), over_channels(jnp.square(apart[1:]))[None] / 3.0])
-    mean, square, tint = mean_of_blocks(values * trust) / jnp.maximum(weight, 1e-4)
-    rough = jnp.maximum(square - jnp.square(mean), 0.0)
-    mean, tint, rough, sure = blurred(jnp.stack([mean * weight, tint * weight, rough * weight, weight]), 1.4)
-    mean, tint, rough = (value / jnp.maximum(sure, 1e-3) for value in (mean, tint, rough))
-    # the smoother half says whether there is a beard
-    other = jnp.where((sure[:, ::-1] < 0.08) | (layout.twin == 0), jnp.inf, rough[:, ::-1])
-    rough = jnp.minimum(jnp.where(sure < 0.08, jnp.inf, rough), other)
-    whiskers = layout.beard * smooth_step(jnp.sqrt(jnp.where(rough < jnp.inf, rough, 0.0)), *ROUGH)
-    kept = jnp.maximum(layout.features, jnp.maximum(whiskers, white))
-    strange = jnp.square(mean) * jnp.where(mean > 0, 0.4, 1.0) + 3.0 * tint * (1.0 - 0.7 * kept)
-    strange = strange / jnp.square(STRANGE[0] + STRANGE[1] * kept)
-    sound = jnp.clip((1.0 / jnp.square(1.0 + strange) - 0.15) / 0.3, 0.0, 1.0)
-    # fade inwards from every border of what is seen
-    inner, area = blurred(jnp.stack([weight * sound, mean_of_blocks(covered.astype(trust.dtype))]), 1.2)
-    sound = sound * jnp.clip(1.6 * inner / jnp.maximum(area, 0.05) - 0.5, 0.0, 1.0)
-    return kept, jnp.maximum(sound, jnp.where(layout.eyes > 0.5, 1.0, 0.0))
 
 
 def _broad(

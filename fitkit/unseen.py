@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from fitkit.quotient import departure, plain_skin, trusted
+from fitkit.quotient import believed, departure, plain_skin, trusted
 from fitkit.texel_grid import LEAST_LIGHT, Layout, blurred, logarithm, mean_of_blocks, over_channels, spread, tone_of
 
 SCALP_LIGHT = (0.7, 1.5)  # bounds of the scalp's irradiance over the face's, to which the light was fitted
@@ -30,6 +30,8 @@ FINE_HUE = 0.4            # how much of its fine hue is kept
 ROOM = 0.06               # how far its broad brightness may leave the linear model's where no pixel holds it
 LOOSE_FINE = 0.2          # how much of its fine brightness is kept there
 BORNE_OUT = 0.5           # coarse texels over which it is compared with the photo
+UNSEEN_ROOM = 0.03        # how far its brightness may leave the linear model's where neither half of the face is seen
+UNSEEN_HUE = 0.7          # and how much of its hue is taken off there
 
 
 def scalp_colours(
@@ -130,7 +132,8 @@ def borne_out(
 
     A generator that is led by an identity network paints patches that please the network and that nobody has. The photo alone is
     no better a judge, since its departures are mostly the light's error: what both show is skin. A hidden texel departs no further
-    than its mirrored one may, and where that is hidden, too, the generator is held within `ROOM`. Eyes are left alone.
+    than its mirrored one may, and where that is hidden, too, the generator has little room, and hardly a hue of its own. Hair that
+    hangs into the forehead hides it. Eyes are left alone.
 
     Args:
         paint: the generated map, linear RGB.
@@ -144,16 +147,21 @@ def borne_out(
     made, own = jnp.clip(made, 1e-3, 1.0), jnp.clip(own, 1e-3, 1.0)
     covered = (layout.texels.triangle >= 0).astype(paint.dtype)
     trust = trusted(texels, layout, trust)
-    shown = departure(jnp.moveaxis(seen, -1, 0), own, irradiance, trust, layout, grey).apart[0]
-    generated = logarithm(made / own)[0] - tone_of(made / own, trust, plain_skin(layout))[0]
-    known = blurred(mean_of_blocks(jnp.stack([shown * trust, trust, generated * covered, covered])), BORNE_OUT)
-    shown, generated = (known[k] / jnp.maximum(known[k + 1], 1e-4) for k in (0, 2))
+    apart, _, white = departure(jnp.moveaxis(seen, -1, 0), own, irradiance, trust, layout, grey)
+    # about the eyes and on the cheeks a shadow is soon taken for hair, and what the generator has of it is mostly right
+    sound = believed(apart, trust, covered > 0.0, white, layout)[1]
+    trust = trust * spread(jnp.maximum(sound, jnp.maximum(layout.held, layout.features)))
+    generated = logarithm(made / own) - tone_of(made / own, trust, plain_skin(layout))[:, None, None]
+    known = mean_of_blocks(jnp.concatenate([jnp.stack([apart[0] * trust, trust, covered]), generated * covered]))
+    known = blurred(known, BORNE_OUT)
+    shown, made_there = known[0] / jnp.maximum(known[1], 1e-4), known[3:] / jnp.maximum(known[2], 1e-4)
+    bright, hue = made_there[0], made_there[1:]
     sure = jnp.clip(4.0 * known[1], 0.0, 1.0)
     other = sure[:, ::-1] * layout.twin * (1.0 - sure)
     hidden = 1.0 - sure - other
-    kept = _between(generated, shown)
-    kept = sure * kept + other * _between(generated, kept[:, ::-1]) + hidden * _within(generated, ROOM)
-    change = (1.0 - layout.eyes) * (kept - generated)
+    kept = _between(bright, shown)
+    kept = sure * kept + other * _between(bright, kept[:, ::-1]) + hidden * _within(bright, UNSEEN_ROOM)
+    change = (1.0 - layout.eyes) * (kept - bright - UNSEEN_HUE * hidden * hue)
     return jnp.moveaxis(jnp.clip(made * jnp.exp(spread(change)), 0.0, 1.0), 0, -1)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fitkit.texel_grid import COARSE, TEXTURE, Layout
 from fitkit.types import Fragments
-from fitkit.unseen import ROOM, borne_out, scalp_colours, tempered
+from fitkit.unseen import UNSEEN_HUE, UNSEEN_ROOM, borne_out, scalp_colours, tempered
 
 SKIN = np.array([0.45, 0.27, 0.19], np.float32)           # linear RGB
 HAIR = np.array([0.06, 0.035, 0.02], np.float32)
@@ -129,14 +129,19 @@ def test_brows_stay_dark(layout):
     assert made[520, 360].sum() < 0.5 * SKIN.sum()
 
 
-def brightness_of(paint, layout, *, photo, trust):
-    """What `borne_out` leaves of a generated map over even skin in light 2: logarithm of its brightness over the skin's."""
+def borne_out_of(paint, layout, *, photo, trust):
+    """What `borne_out` leaves of a generated map over even skin in light 2."""
     texels = np.zeros((TEXTURE, TEXTURE, 13), np.float32)
     texels[..., 6:9], texels[..., 9], texels[..., 10:] = SKIN, 1.0, 2.0
     made = np.asarray(borne_out(jnp.asarray(paint, jnp.float32), jnp.asarray(texels), layout, jnp.asarray(2.0 * photo, jnp.float32),
                                 jnp.asarray(trust, jnp.float32), NO))
     assert np.isfinite(made).all()
-    return np.log(made.mean(-1) / SKIN.mean())
+    return made
+
+
+def brightness_of(paint, layout, **seen):
+    """The same, as the logarithm of its brightness over the skin's."""
+    return np.log(borne_out_of(paint, layout, **seen).mean(-1) / SKIN.mean())
 
 
 @pytest.mark.parametrize(("generated", "shown", "left"), [
@@ -157,7 +162,7 @@ def test_of_what_is_generated_the_photo_bears_out_the_lesser(layout, generated, 
 @pytest.mark.parametrize(("shown", "twin", "left"), [
     (True, True, np.log(0.7)),      # the photo shows it on the other half, where it is generated, too
     (True, False, 0.0),             # the other half is dark in the photo and not in the generated map: a shadow
-    (False, True, -ROOM),           # neither half is seen
+    (False, True, -UNSEEN_ROOM),           # neither half is seen
 ])
 def test_a_hidden_texel_departs_no_further_than_its_twin_may(layout, shown, twin, left):
     patch = spot(800, 300)
@@ -166,3 +171,23 @@ def test_a_hidden_texel_departs_no_further_than_its_twin_may(layout, shown, twin
     trust = np.where(shown, COLUMNS > TEXTURE // 2, (COLUMNS > 450) & (COLUMNS < 574)).astype(np.float32)
     made = brightness_of(paint, layout, photo=photo, trust=trust)
     assert made[800, 300] == pytest.approx(left, abs=0.02)
+
+
+@pytest.mark.parametrize(("hair", "left"), [
+    ((0.9, 0.9, 0.9), np.log(0.9)),             # skin in the forehead that is a little darker in the photo, too
+    ((0.25, 0.15, 0.1), -UNSEEN_ROOM),          # hair hangs there: it says nothing of the skin
+])
+def test_hair_in_the_forehead_bears_nothing_out(layout, hair, left):
+    patch = spot(400, 512)
+    paint, photo = images(SKIN) * (1.0 - 0.2 * patch), images(SKIN) * (1.0 - patch * (1.0 - np.array(hair, np.float32)))
+    made = brightness_of(paint, layout, photo=photo, trust=np.ones((TEXTURE, TEXTURE)))
+    assert made[400, 512] == pytest.approx(left, abs=0.03)
+
+
+@pytest.mark.parametrize(("seen", "kept"), [(True, 1.0), (False, 1.0 - UNSEEN_HUE)])
+def test_where_nothing_is_seen_the_hue_is_the_models(layout, seen, kept):
+    both, green = spot(800, 300) + spot(800, 723), np.array([0.9, 1.1, 0.9], np.float32)
+    paint = images(SKIN) * np.where(both > 0, 1.0 + both * (green - 1.0), 1.0)
+    trust = np.ones((TEXTURE, TEXTURE)) if seen else ((COLUMNS > 450) & (COLUMNS < 574)).astype(np.float32)
+    made = borne_out_of(paint, layout, photo=images(SKIN), trust=trust)[800, 300] / SKIN
+    assert np.log(made[1] / made[0]) == pytest.approx(kept * np.log(1.1 / 0.9), abs=0.02)
