@@ -129,7 +129,7 @@ def write_obj(
         chosen = corners[np.asarray(model.part) == index]
         if len(chosen):
             lines += [f"g {name}", f"usemtl {name}"]
-            lines += ["f " + " ".join(f"{v}/{t}/{v}" for v, t in face) for face in chosen.tolist()]
+            lines += ["f {}/{}/{} {}/{}/{} {}/{}/{}".format(*face) for face in chosen[..., [0, 1, 0]].reshape(-1, 9).tolist()]
     if texture is not None:
         images.write_image(path.parent / "albedo.png", texture)
     materials = [_material_lines(name, texture is not None) for name in model.part_names]
