@@ -18,7 +18,7 @@ from typing import Any
 import tyro
 
 import fitkit
-from fitkit import configuration, device
+from fitkit import configuration
 from fitkit.errors import FitkitError
 from fitkit.options import (
     COMMANDS,
@@ -56,7 +56,6 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a photo may have any name; saying it must not stop the others
-    device.keep_memory()
     return run(sys.argv[1:])
 
 
@@ -243,6 +242,8 @@ def _render(options: Render, speech: Report) -> int:
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             raise FitkitError("E_USAGE", f"--expression {name} takes a weight from 0 to 1, not {weight!r}; write {name}=0.6, say")
     light = _light(options.light)
+    from fitkit import device
+
     device.select_device(options.general.device)
     device.keep_compiled_programs()
     from fitkit.images import write_image

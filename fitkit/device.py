@@ -1,7 +1,6 @@
-"""Where JAX computes, and what is kept: programs and memory. Imports JAX only inside functions: the choice comes first."""
+"""Where JAX computes, and where it keeps compiled programs. Imports JAX only inside functions: the choice comes first."""
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -65,25 +64,6 @@ def keep_compiled_programs() -> Path | None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)  # small programs are many, and add up
     return folder
-
-
-def keep_memory() -> None:
-    """Let the process keep the memory that it frees, on Linux; before any thread starts, and for a process of our own only.
-
-    XLA takes and frees the room of every program's temporary arrays, a hundred megabytes a time, and each time the kernel hands out
-    and clears fresh pages: a fifth of the time in which a photo's files are made. Where the user set up `malloc`, it stays so.
-    """
-    if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
-        return
-    import ctypes
-
-    set_up = getattr(ctypes.CDLL(None), "mallopt", None)      # of glibc; no other library has it, or needs it
-    if set_up is not None:
-        for option, value in (_ONE_ARENA, _NO_MAPS, _KEEP_FREED):
-            set_up(option, value)
-
-
-_ONE_ARENA, _NO_MAPS, _KEEP_FREED = (-8, 1), (-4, 0), (-1, 2**31 - 1)      # M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD of malloc.h
 
 
 def _platforms(name: str) -> str:

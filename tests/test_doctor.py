@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import subprocess
 import sys
 
@@ -62,18 +61,6 @@ def test_a_fit_keeps_compiled_programs_unless_the_user_chose(environment, expect
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           env=inherited | {"XDG_CACHE_HOME": str(tmp_path)} | given)
     assert done.stdout.split() == [expected.format(home=tmp_path)]
-
-
-@pytest.mark.parametrize(("environment", "kept"), [({}, True), ({"MALLOC_ARENA_MAX": "2"}, False)])
-@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is set up")
-def test_memory_that_is_freed_is_kept_unless_the_user_chose(environment, kept):
-    """Pages that the kernel hands out while a quarter of a gigabyte is taken and freed eight times over."""
-    code = ("import numpy as np, resource\nfrom fitkit import device\ndevice.keep_memory()\n"
-            "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-            "np.ones(2**25); before = faults()\nfor _ in range(8): np.ones(2**25)\nprint(faults() - before)")
-    inherited = {name: text for name, text in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=inherited | environment)
-    assert (int(done.stdout) < 500) == kept
 
 
 def test_recipes_are_explained(calls, capsys):
