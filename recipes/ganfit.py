@@ -11,9 +11,9 @@ crop in which the network sees photo and rendering (not in the paper). What is m
 import dataclasses
 import operator
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
-from threading import Lock
+from threading import Event, Lock
 from typing import Literal
 
 import jax
@@ -191,12 +191,14 @@ def solve_batch(
     # what only fills the stack would cost as much as a face
     count, size = int(active.sum()), len(active)
     at_once, threads = (1, THREADS) if jax.default_backend() == "cpu" else (count, 1)
-    done, turn = [0.0] * count, Lock()
+    done, turn, over = [0.0] * count, Lock(), Event()
 
     def some(first: int) -> Solution:
         part = slice(first, min(first + at_once, count))
 
         def tell(share: float) -> None:
+            if over.is_set():
+                raise CancelledError
             with turn:
                 done[part] = [share] * (part.stop - part.start)
                 if progress is not None:
@@ -206,7 +208,10 @@ def solve_batch(
         return _solve(model, networks, observed, begun, config, seed, tell, together=False)
 
     with ThreadPoolExecutor(threads) as pool:
-        solutions = list(pool.map(some, range(0, count, at_once)))
+        try:
+            solutions = list(pool.map(some, range(0, count, at_once)))
+        finally:
+            over.set()      # an interrupt does not wait for the faces in work
     last = jnp.minimum(jnp.arange(size), count - 1)
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[last], *solutions)
 

@@ -1,6 +1,9 @@
 """Recipe `ganfit`: its terms and conversions against NumPy, and small fits of the small head through networks of random weights."""
 
 import dataclasses
+import signal
+import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -250,6 +253,21 @@ def test_progress_is_told_and_changes_nothing(head, networks, monkeypatch):
         np.testing.assert_array_equal(first, second)
     assert heard == sorted(heard)
     assert len(heard) == (6 if jax.default_backend() == "cpu" else 3) and heard[-1] == pytest.approx(1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal is sent to a thread there")
+def test_an_interrupt_ends_a_batch_soon(head, networks, monkeypatch):
+    faces, heard = stacked([observe(head, 0.3)[0], observe(head, -0.2)[0]]), []
+
+    def interrupt(share):
+        heard.append(share)
+        if len(heard) == 3:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    monkeypatch.setattr(ganfit, "REPORTED", 1)
+    with pytest.raises(KeyboardInterrupt):
+        ganfit.solve_batch(head, faces, jnp.ones(2, bool), GanfitConfig(iterations=2000), progress=interrupt)
+    assert len(heard) < 1000
 
 
 def test_one_person_is_to_be_like_the_mean_of_the_photos(rng):
