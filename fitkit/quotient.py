@@ -1,6 +1,7 @@
 """What a photo shows of the skin: photo over fitted light over the model's colour, texel by texel, as a departure from one.
 
-Takes planes of texels as `skin.py` has them; used there and by `unseen.py`. Logarithms as in `texel_grid.py`.
+And how far that is to be believed: whether it is skin, or something in front of it. Takes planes of texels as `skin.py` has them;
+used there and by `unseen.py`. Logarithms as in `texel_grid.py`.
 """
 
 from typing import NamedTuple
@@ -12,8 +13,8 @@ from jaxtyping import Array, Bool, Float
 from fitkit.texel_grid import LEAST_LIGHT, Layout, blurred, logarithm, mean_of_blocks, over_channels, smooth_step, spread, tone_of
 
 WHITE_WHISKERS = (0.25, 0.5)     # the light's own colour, over the skin's brightness, at which a beard begins to be white, and is
-STRANGE = (0.22, 0.9)     # departure of a neighbourhood at which it may be hair or shadow: on plain skin, where hair grows
-ROUGH = (0.16, 0.3)       # deviation of brightness within a coarse texel at which a beard begins, and is one
+STRANGE = (0.22, 0.9)            # departure of a neighbourhood at which it may be hair or shadow: on plain skin, where hair grows
+ROUGH = (0.16, 0.3)              # deviation of brightness within a coarse texel at which a beard begins, and is one
 
 
 class Departure(NamedTuple):
