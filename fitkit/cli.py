@@ -9,7 +9,9 @@ import dataclasses
 import inspect
 import io
 import os
+import shutil
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -134,10 +136,13 @@ def _introduce(arguments: Sequence[str], group: str = "") -> None:
     if arguments[0] == "--version":
         print(f"fitkit {fitkit.__version__}")
         return
-    with contextlib.suppress(SystemExit):  # tyro exits after its help
-        tyro.extras.subcommand_cli_from_dict(
-            {**commands}, prog=prog, description="" if group else DESCRIPTION, args=["--help"], config=_NO_PAIRS
-        )
+    # not by tyro: reading every option of every command, only to name the commands, costs half of a help page's time
+    room, width = max(map(len, commands)) + 4, min(shutil.get_terminal_size().columns, 100)
+    print(f"usage: {prog} [-h{'' if group else ' | --version'}] COMMAND ...\n")
+    print("" if group else f"{DESCRIPTION}\n\n", "commands:", sep="")
+    for name, kind in commands.items():
+        summary = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0]
+        print(textwrap.fill(summary, width, initial_indent=f"  {name}".ljust(room), subsequent_indent=" " * room))
 
 
 def _read(name: str, arguments: Sequence[str], default: Command | None) -> Command | None:

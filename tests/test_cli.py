@@ -222,6 +222,15 @@ def test_help_teaches_without_jax(arguments):
         assert done.stdout == f"fitkit {fitkit.__version__}\n"
 
 
+def test_the_overview_names_every_command_in_order(capsys):
+    assert cli.run(["--help"]) == 0
+    listed = capsys.readouterr().out.partition("commands:\n")[2].splitlines()
+    assert [line[2:].partition("  ")[0] for line in listed if not line.startswith("    ")] == list(cli.COMMANDS)
+    assert cli.run(["eval", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("usage: fitkit eval") and "  ablation   Leave one term" in out and "unwrap" not in out
+
+
 @pytest.mark.parametrize("arguments", [["heads"], ["--help"]])
 def test_a_reader_that_leaves_is_no_error(arguments):
     script = "import sys; from fitkit import cli; sys.exit(cli.run(sys.argv[1:]))"
