@@ -22,10 +22,10 @@ from fitkit.images import linear_to_srgb, srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
 from fitkit.morphable import shape
 from fitkit.photometric import GREY_SPREAD
-from fitkit.raster import interpolate, rasterize
+from fitkit.raster import rasterize
 from fitkit.render import towards_opening
 from fitkit.shading import light_from_direction, shade_sh
-from fitkit.texture import over_paint, sample
+from fitkit.texture import over_paint, sample, values_of_fragments
 from fitkit.types import Camera, FaceParameters, MorphableModel
 from fitkit.unwrapping import complete_albedo
 from fitkit.window import TILE, Window, assemble, cut, halve, on_photo, paste, tiles, window_camera, window_of
@@ -76,9 +76,8 @@ def render_layers(
     normals = cameras.to_view(camera, vertex_normals(vertices, model.triangles))
     opening = cameras.to_view(camera, towards_opening(model))
     values = jnp.concatenate([normals, albedo, opening, face_region(model)[:, None]], -1)
-    picture = interpolate(seen, pixels, depth, model.triangles, values, perspective=camera.perspective)
-    uv = interpolate(seen, pixels, depth, model.triangles, model.uv, value_triangles=model.uv_triangles,
-                     perspective=camera.perspective)
+    picture = values_of_fragments(seen, model.triangles, values)
+    uv = values_of_fragments(seen, model.uv_triangles, model.uv)
     return Layers(normals=safe_normalize(picture[..., :3]), albedo=over_paint(model, picture[..., 3:6], uv), uv=uv,
                   opening=picture[..., 6:9], face=picture[..., 9], depth=seen.depth)
 

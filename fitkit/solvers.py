@@ -28,8 +28,8 @@ class LinearSystem(NamedTuple):
 class Problem(NamedTuple):
     """What is minimised, by functions of the data `d` (a photo's observation), what a step holds `f`, and the state `s`."""
 
-    freeze: Callable[[Any, Any], Any]                       # d, s -> f: what is not differentiated (visibility, robust weights)
-    linearize: Callable[[Any, Any, Any], LinearSystem]      # d, f, s -> energy, gradient and matrix in the tangent
+    linearize: Callable[[Any, Any], tuple[Any, LinearSystem]]      # d, s -> f, what is not differentiated (visibility, robust
+    #                                                                weights), and with it held: energy, gradient, matrix
     energy: Callable[[Any, Any, Any], Float[Array, ""]]     # d, f, s -> the same energy
     retract: Callable[[Any, Float[Array, " n"]], Any]       # s, tangent step -> the state after it
     room: Callable[[Any, Any], tuple[Array, Array]]         # d, s -> how far each coordinate may still move, down and up
@@ -77,8 +77,8 @@ def levenberg_marquardt(
 ) -> Descent:
     """Minimise an energy by damped Gauss-Newton steps.
 
-    Each step first freezes what is not differentiated, linearizes with that held, and is kept only if it lowers the energy with
-    that held; otherwise the damping grows. It ends after `iterations` steps, or when a kept step gains less than `tolerance` of the
+    Each step linearizes, holding what is not differentiated, and is kept only if it lowers the energy with that held; otherwise
+    the damping grows. It ends after `iterations` steps, or when a kept step gains less than `tolerance` of the
     energy, or when no step of any size gains. A state that is not finite is never kept.
     """
     def unfinished(carry: tuple[Any, ...]) -> Bool[Array, ""]:
@@ -87,8 +87,7 @@ def levenberg_marquardt(
 
     def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         current, _, _, factor, accepted, step, _ = carry
-        frozen = problem.freeze(data, current)
-        system = problem.linearize(data, frozen, current)
+        frozen, system = problem.linearize(data, current)
         trial = problem.retract(current, damped_step(system, factor, *problem.room(data, current)))
         reached = problem.energy(data, frozen, trial)
         good = reached < system.energy                     # False for NaN
@@ -97,7 +96,7 @@ def levenberg_marquardt(
         done = good & (system.energy - reached < tolerance * system.energy)
         return kept, frozen, jnp.where(good, reached, system.energy), factor, accepted + good, step + 1, done
 
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(problem.freeze, data, state))
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(problem.linearize, data, state)[0])
     start = (state, nothing, jnp.asarray(jnp.inf), jnp.asarray(damping), jnp.asarray(0), jnp.asarray(0), jnp.asarray(False))
     final, frozen, value, _, accepted, steps, _ = lax.while_loop(unfinished, body, start)
     return Descent(final, frozen, value, steps, accepted)
@@ -128,17 +127,17 @@ def tied(problem: Problem, shared: Bool[np.ndarray, " n"], faces: int) -> Proble
     places[:, ~shared] = shared.sum() + np.arange(faces * own).reshape(faces, own)
     size = int(np.max(places, initial=-1)) + 1
 
-    def linearize(data: Any, frozen: Any, state: Any) -> LinearSystem:
-        each: LinearSystem = over_faces(problem.linearize, data, frozen, state)
+    def linearize(data: Any, state: Any) -> tuple[Any, LinearSystem]:
+        frozen, each = over_faces(problem.linearize, data, state)
         gradient = jnp.zeros(size, each.gradient.dtype).at[places].add(each.gradient)
         matrix = jnp.zeros((size, size), each.matrix.dtype).at[places[:, :, None], places[:, None, :]].add(each.matrix)
-        return LinearSystem(jnp.sum(each.energy), gradient, matrix)
+        return frozen, LinearSystem(jnp.sum(each.energy), gradient, matrix)
 
     def room(data: Any, state: Any) -> tuple[Array, Array]:
         lower, upper = jax.vmap(problem.room)(data, state)
         return jnp.zeros(size, lower.dtype).at[places].set(lower), jnp.zeros(size, upper.dtype).at[places].set(upper)
 
     return Problem(
-        freeze=lambda data, state: over_faces(problem.freeze, data, state), linearize=linearize,
+        linearize=linearize,
         energy=lambda data, frozen, state: jnp.sum(over_faces(problem.energy, data, frozen, state)),
         retract=lambda state, step: jax.vmap(problem.retract)(state, step[places]), room=room)

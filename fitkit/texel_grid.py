@@ -81,11 +81,13 @@ def spread(values: Float[Array, "*D C C"]) -> Float[Array, "*D T T"]:
     place = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5      # of a texel beside the centre of its coarse texel
     for axis in (values.ndim - 2, values.ndim - 1):
         count = values.shape[axis]
-        pieces = [jax.lax.slice_in_dim(values, start, stop, axis=axis) for start, stop in ((0, 1), (0, count - 1), (1, count),
-                                                                                        (count - 1, count))]
-        before, after = jnp.concatenate(pieces[:2], axis), jnp.concatenate(pieces[2:], axis)
-        steps = [values * (1.0 - abs(x)) + (before if x < 0 else after) * abs(x) for x in place.tolist()]
-        values = jnp.stack(steps, axis + 1).reshape(*values.shape[:axis], count * side, *values.shape[axis + 1:])
+        first, last = (jax.lax.slice_in_dim(values, k, k + 1, axis=axis) for k in (0, count - 1))
+        before = jnp.concatenate([first, jax.lax.slice_in_dim(values, 0, count - 1, axis=axis)], axis)
+        after = jnp.concatenate([jax.lax.slice_in_dim(values, 1, count, axis=axis), last], axis)
+        own, x = jnp.expand_dims(values, axis + 1), place.reshape(side, *[1] * (values.ndim - 1 - axis))
+        steps = (own * (1.0 - abs(x)) + jnp.expand_dims(before, axis + 1) * np.maximum(-x, 0.0)
+                 + jnp.expand_dims(after, axis + 1) * np.maximum(x, 0.0))
+        values = steps.reshape(*values.shape[:axis], count * side, *values.shape[axis + 1:])
     return values
 
 

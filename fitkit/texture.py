@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fitkit.camera import project, to_camera, to_view
 from fitkit.geometry import safe_normalize, vertex_normals
-from fitkit.raster import interpolate, rasterize
+from fitkit.raster import rasterize
 from fitkit.types import Camera, Fragments, MorphableModel
 
 
@@ -115,7 +115,9 @@ def painted_texels(model: MorphableModel, albedo: Float[Array, "S S 3"]) -> Floa
 
 def texel_fragments(model: MorphableModel, *, size: int) -> Fragments:
     """Which triangle each texel of a square texture lies on, and where in it; depth 1."""
-    return _layout(model, size)[0]
+    layout = jnp.stack([model.uv[:, 0], 1.0 - model.uv[:, 1]], axis=-1) * size
+    flat = jnp.ones(layout.shape[0], layout.dtype)
+    return rasterize(layout, flat, model.uv_triangles, height=size, width=size, cull=False, perspective=False)
 
 
 @lru_cache(maxsize=4)
@@ -141,13 +143,5 @@ def values_of_fragments(
 def values_at_texels(model: MorphableModel, values: Float[Array, "V C"], *, size: int,
                      ) -> tuple[Float[Array, "size size C"], Bool[Array, "size size"]]:
     """Values per vertex (positions, normals, colours), interpolated at every texel of a square texture, and where there is one."""
-    fragments, layout = _layout(model, size)
-    flat = jnp.ones(layout.shape[0], layout.dtype)
-    texels = interpolate(fragments, layout, flat, model.uv_triangles, values, value_triangles=model.triangles, perspective=False)
-    return texels, fragments.triangle >= 0
-
-
-def _layout(model: MorphableModel, size: int) -> tuple[Fragments, Float[Array, "U 2"]]:
-    layout = jnp.stack([model.uv[:, 0], 1.0 - model.uv[:, 1]], axis=-1) * size
-    flat = jnp.ones(layout.shape[0], layout.dtype)
-    return rasterize(layout, flat, model.uv_triangles, height=size, width=size, cull=False, perspective=False), layout
+    fragments = texel_fragments(model, size=size)
+    return values_of_fragments(fragments, model.triangles, values), fragments.triangle >= 0

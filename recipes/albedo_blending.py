@@ -14,16 +14,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fitkit import camera as cameras
 from fitkit.images import linear_to_srgb, srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
-from fitkit.morphable import shape
 from fitkit.photometric import colour_mix
 from fitkit.pictures import PHOTO_PARTS, face_region
-from fitkit.raster import interpolate, rasterize
 from fitkit.recipes.state import FaceState
 from fitkit.shading import sh_irradiance
-from fitkit.types import Detail, MorphableModel
+from fitkit.texture import values_of_fragments
+from fitkit.types import Detail, Fragments, MorphableModel
 
 REGION = "albedo_blend"
 LEAST_LIGHT = 0.06      # irradiance under which a division says nothing; the model's albedo fades in from twice that
@@ -44,20 +42,15 @@ class AlbedoBlendingConfig:
 
 @partial(jax.jit, static_argnames=("config",))
 def blend(
-    model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], detail: Detail, *, config: AlbedoBlendingConfig
+    model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments, detail: Detail, *,
+    config: AlbedoBlendingConfig,
 ) -> Detail:
-    """Stage 3 on one face: the detail of stage 2 with its albedo, wherever the head is seen.
+    """Stage 3 on one face: the detail of stage 2 with its albedo, wherever the head is seen (`state.fragments`).
 
     Beyond the face (ears, neck, scalp, the inside of the mouth) the albedo is the model's.
     """
-    vertices = shape(model, state.face.identity, state.face.expression)
-    place, depth = cameras.project(detail.camera, vertices)
-    size = photo.shape[0]
-    perspective = detail.camera.perspective
-    seen = rasterize(place, depth, model.triangles, height=size, width=size, perspective=perspective)
     face = jnp.stack([model_share(model, config), face_region(model, parts=PHOTO_PARTS)], -1)
-    values = interpolate(seen, place, depth, model.triangles, jnp.concatenate([model_albedo(model, state.face.albedo), face], -1),
-                         perspective=perspective)
+    values = values_of_fragments(seen, model.triangles, jnp.concatenate([model_albedo(model, state.face.albedo), face], -1))
     albedo = blended_albedo(photo, detail.normals, values[..., :3], state.face.light, values[..., 3], values[..., 4])
     return dataclasses.replace(detail, albedo=jnp.where((seen.triangle >= 0)[..., None], albedo, 0.0))
 

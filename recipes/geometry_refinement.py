@@ -30,10 +30,10 @@ from fitkit.images import linear_to_srgb, srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
 from fitkit.morphable import points_on, shape
 from fitkit.photometric import colour_mix
-from fitkit.raster import interpolate, rasterize
 from fitkit.recipes.state import FaceState
 from fitkit.shading import irradiance_planes, sh_basis
-from fitkit.types import Detail, MorphableModel
+from fitkit.texture import values_of_fragments
+from fitkit.types import Detail, Fragments, MorphableModel
 
 CREASED = "forehead"           # region where lines cross, and stage 1 has little to misplace
 KEPT, LEFT_OUT = "face_skin", ("brows", "lips", "nostrils")      # regions of the head
@@ -131,16 +131,15 @@ def creased(model: MorphableModel) -> Float[Array, " V"]:
     return model.regions[names.index(CREASED)] if CREASED in names else jnp.zeros(model.mean.shape[0])
 
 
-def see(model: MorphableModel, state: FaceState, *, size: int) -> Surface:
-    """Rasterize the fitted head."""
+def surface_of(model: MorphableModel, state: FaceState, seen: Fragments) -> Surface:
+    """The fitted head's surface at the pixels that see it."""
     view = poses.turn(state.pose, shape(model, state.face.identity, state.face.expression))
-    pixels, depth = poses.project_view(state.pose, view), poses.depth_view(state.pose, view)
-    seen = rasterize(pixels, depth, model.triangles, height=size, width=size, perspective=state.pose.perspective)
     values = jnp.concatenate([vertex_normals(view, model.triangles), model_albedo(model, state.face.albedo),
                               jnp.stack([skin(model), creased(model)], -1)], -1)
-    picture = jnp.moveaxis(interpolate(seen, pixels, depth, model.triangles, values, perspective=state.pose.perspective), -1, 0)
+    picture = jnp.moveaxis(values_of_fragments(seen, model.triangles, values), -1, 0)
     normals = picture[:3] / jnp.sqrt(jnp.sum(jnp.square(picture[:3]), 0) + 1e-12)
-    lines = depths.sight(poses.to_camera(state.pose), height=size, width=size)
+    height, width = seen.triangle.shape
+    lines = depths.sight(poses.to_camera(state.pose), height=height, width=width)
     slopes = depths.normal_slopes(normals, lines)
     facing = 1.0 / jnp.sqrt(1.0 + jnp.sum(jnp.square(slopes), 0))
     squarely = jnp.clip((facing - LEAST_FACING[0]) / (LEAST_FACING[1] - LEAST_FACING[0]), 0.0, 1.0)
@@ -315,16 +314,19 @@ def fold(displacement: Float[Array, "S S"], scale: Float[Array, ""]) -> Float[Ar
 
 
 @partial(jax.jit, static_argnames=("config",))
-def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], *, config: GeometryRefinementConfig) -> Detail:
+def refine(
+    model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments, *, config: GeometryRefinementConfig
+) -> Detail:
     """Refine the surface of a fitted face.
 
     Args:
         model: the head.
         state: the fit of stage 1, in the crop's pixels.
         photo: the crop, sRGB; NaN outside the photo.
+        seen: what its pixels see of the fit (`state.fragments`).
         config: fields.
     """
-    surface = see(model, state, size=photo.shape[0])
+    surface = surface_of(model, state, seen)
     shown, mask = compare(surface, state, photo, config)
     first, last = SOFTENING
     shrink = (last / first) ** (1.0 / max(config.refinement_steps - 1, 1))
@@ -338,6 +340,6 @@ def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"]
     scale = depths.pixels_per_mm(surface.depth, camera)
     displacement = jnp.where(scale > 0, pixels / jnp.where(scale > 0, scale, 1.0), 0.0)
     normals = depths.slope_normals(surface.slopes + depths.differences(pixels), surface.sight)
-    seen = surface.depth > 0
+    there = surface.depth > 0
     return Detail(camera=camera, mask=mask, displacement=displacement, depth=surface.depth + displacement,
-                  normals=jnp.where(seen[..., None], jnp.moveaxis(normals, 0, -1), 0.0), albedo=None)
+                  normals=jnp.where(there[..., None], jnp.moveaxis(normals, 0, -1), 0.0), albedo=None)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from fitkit.recipes import albedo_blending, geometry_refinement, model_fitting
+from fitkit.recipes import state as states
 from fitkit.recipes.albedo_blending import AlbedoBlendingConfig
 from fitkit.recipes.geometry_refinement import GeometryRefinementConfig
 from fitkit.recipes.model_fitting import ModelFittingConfig
@@ -54,11 +55,15 @@ def _refine(model: MorphableModel, observation: Observation, solution: Solution,
     """The stages after the first, as many as are asked for."""
     if config.stages == 1:
         return solution
-    detail = geometry_refinement.refine(model, solution.state, observation.crop, config=_own(GeometryRefinementConfig, config))
+    state, photo = solution.state, observation.crop
+    seen = _look(state, model, size=photo.shape[0])
+    detail = geometry_refinement.refine(model, state, photo, seen, config=_own(GeometryRefinementConfig, config))
     if config.stages == 3:
-        blending = _own(AlbedoBlendingConfig, config)
-        detail = albedo_blending.blend(model, solution.state, observation.crop, detail, config=blending)
+        detail = albedo_blending.blend(model, state, photo, seen, detail, config=_own(AlbedoBlendingConfig, config))
     return dataclasses.replace(solution, detail=detail)
+
+
+_look = jax.jit(states.fragments, static_argnames=("size",))      # one program for both stages
 
 
 def _own(stage: type[Stage], config: InverseRenderingConfig) -> Stage:

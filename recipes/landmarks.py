@@ -30,7 +30,7 @@ from fitkit.initialize import STABLE, starting_pose
 from fitkit.morphable import points_on, shape
 from fitkit.recipes import state as states
 from fitkit.recipes.state import FaceState, Observation, Solution
-from fitkit.solvers import LinearSystem, Problem
+from fitkit.solvers import Descent, LinearSystem, Problem
 from fitkit.types import MorphableModel
 
 FACING = (0.1, 0.3)        # a point counts fully above the second cosine of its normal and the line of sight, not below -first
@@ -129,6 +129,14 @@ def freeze_points(
                         weight=jnp.concatenate([weight / jnp.sum(weight) * robust, opening]) * trust)
 
 
+def weighed_points(
+    observation: Observation, state: FaceState, model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig
+) -> FrozenPoints:
+    """`freeze_points` of an observation."""
+    side = jnp.asarray(float(observation.crop.shape[0]))
+    return freeze_points(state, model, observation.seen, modes, config.robust_scale, side)
+
+
 def chosen_jaw(state: FaceState, model: MorphableModel, view: Float[Array, "V 3"], contour: PointModes) -> Int[Array, " 17"]:
     """Which of the contour's candidates each jaw point belongs to now: the one that stands furthest out (`furthest_out`)."""
     nose = jax.tree.map(lambda table: table[27:36], model.landmarks)
@@ -187,15 +195,14 @@ def problem(model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig,
     def prior(observation: Observation, state: FaceState) -> tuple[Array, Array, Array]:
         return states.prior_system(state, model, observation.focal, chroma=1.0, photos=photos)
 
-    def linearize(observation: Observation, points: FrozenPoints, state: FaceState) -> LinearSystem:
+    def linearize(observation: Observation, state: FaceState) -> tuple[FrozenPoints, LinearSystem]:
+        points = weighed_points(observation, state, model, modes, config)
         value, gradient, matrix = prior(observation, state)
         system = landmark_system(state, points)
-        return LinearSystem(w_l * system.energy + w_r * value, w_l * system.gradient + w_r * gradient,
-                            w_l * system.matrix + w_r * matrix)
+        return points, LinearSystem(w_l * system.energy + w_r * value, w_l * system.gradient + w_r * gradient,
+                                    w_l * system.matrix + w_r * matrix)
 
     return Problem(
-        freeze=lambda observation, state: freeze_points(
-            state, model, observation.seen, modes, config.robust_scale, jnp.asarray(float(observation.crop.shape[0]))),
         linearize=linearize,
         energy=lambda observation, points, state: w_l * landmark_energy(state, points) + w_r * prior(observation, state)[0],
         retract=states.retract, room=lambda observation, state: states.room(state, model, observation.focal, appearance=False))
@@ -204,46 +211,52 @@ def problem(model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig,
 def descend(
     model: MorphableModel, modes: LandmarkModes, observation: Observation, config: LandmarkConfig, *,
     active: bool | Bool[Array, ""] = True, together: bool = False,
-) -> FaceState:
+) -> Descent:
     """Fit pose, identity and expression to detected points; no step unless `active`.
 
     `together`: the observation is a stack of photos of one person.
     """
-    iterations = jnp.where(active, config.iterations, 0)
+    iterations = jnp.where(active, max(config.iterations, 1), 0)
     if not together:
         return solvers.levenberg_marquardt(
-            problem(model, modes, config), observation, start(model, observation, config), iterations=iterations).state
+            problem(model, modes, config), observation, start(model, observation, config), iterations=iterations)
     photos = observation.principal.shape[0]
     begin = jax.vmap(lambda each: start(model, each, config))(observation)
     joint = solvers.tied(problem(model, modes, config, photos=photos), states.of_the_person(model), photos)
-    return solvers.levenberg_marquardt(joint, observation, begin, iterations=iterations).state
+    return solvers.levenberg_marquardt(joint, observation, begin, iterations=iterations)
 
 
-def _finish(model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig, observation: Observation, state: FaceState
-            ) -> Solution:
-    terms = problem(model, modes, config)
-    return Solution(state=state, losses={"total": terms.energy(observation, terms.freeze(observation, state), state)})
+def _finish(
+    model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig, observation: Observation, points: FrozenPoints,
+    state: FaceState,
+) -> Solution:
+    """The solution that a descent came to; its loss is over the points as the last step weighed them."""
+    return Solution(state=state, losses={"total": problem(model, modes, config).energy(observation, points, state)})
+
+
+def _fit_one(
+    model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig, observation: Observation, active: bool | Array = True
+) -> Solution:
+    found = descend(model, modes, observation, config, active=active)
+    return _finish(model, modes, config, observation, found.frozen, found.state)
 
 
 @partial(jax.jit, static_argnames=("config",))
 def _fit(model: MorphableModel, modes: LandmarkModes, observation: Observation, *, config: LandmarkConfig) -> Solution:
-    return _finish(model, modes, config, observation, descend(model, modes, observation, config))
+    return _fit_one(model, modes, config, observation)
 
 
 @partial(jax.jit, static_argnames=("config",))
 def _fit_batch(
     model: MorphableModel, modes: LandmarkModes, observations: Observation, active: Bool[Array, " B"], *, config: LandmarkConfig
 ) -> Solution:
-    def fit(observation: Observation, active: Bool[Array, ""]) -> Solution:
-        return _finish(model, modes, config, observation, descend(model, modes, observation, config, active=active))
-
-    return solvers.over_faces(fit, observations, active)
+    return solvers.over_faces(partial(_fit_one, model, modes, config), observations, active)
 
 
 @partial(jax.jit, static_argnames=("config",))
 def _fit_person(model: MorphableModel, modes: LandmarkModes, observations: Observation, *, config: LandmarkConfig) -> Solution:
-    state = descend(model, modes, observations, config, together=True)
-    return solvers.over_faces(partial(_finish, model, modes, config), observations, state)
+    found = descend(model, modes, observations, config, together=True)
+    return solvers.over_faces(partial(_finish, model, modes, config), observations, found.frozen, found.state)
 
 
 def solve(model: MorphableModel, observation: Observation, config: LandmarkConfig) -> Solution:

@@ -21,14 +21,12 @@ from fitkit.geometry import vertex_normals
 from fitkit.images import linear_to_srgb, srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
 from fitkit.photometric import FrozenPixels, SkinModes
-from fitkit.raster import rasterize
 from fitkit.recipes import landmarks
 from fitkit.recipes import state as states
 from fitkit.recipes.landmarks import (
     FrozenPoints,
     LandmarkConfig,
     LandmarkModes,
-    freeze_points,
     head_vertices,
     landmark_energy,
     landmark_modes,
@@ -109,18 +107,26 @@ def freeze_view(
     observation: Observation, state: FaceState, model: MorphableModel, modes: FittingModes, config: ModelFittingConfig
 ) -> FrozenView:
     """Rasterize the state, find its pixels, and weigh pixels and points by how well they agree."""
+    pixels = visible_pixels(observation, state, model, modes, config)
+    pixels = weighed(pixels, pixel_residuals(state, model, pixels), config)
+    return FrozenView(pixels=pixels, points=landmarks.weighed_points(observation, state, model, modes.points, config))
+
+
+def visible_pixels(
+    observation: Observation, state: FaceState, model: MorphableModel, modes: FittingModes, config: ModelFittingConfig
+) -> FrozenPixels:
+    """The pixels that show skin, each with the weight of its triangle."""
     photo, size = observation.crop, observation.crop.shape[0]
-    view = poses.turn(state.pose, head_vertices(state, model))
-    fragments = rasterize(poses.project_view(state.pose, view), poses.depth_view(state.pose, view), model.triangles,
-                          height=size, width=size, perspective=state.pose.perspective)
-    pixels = photometric.freeze_pixels(fragments.triangle, modes.mask, photo, round(config.pixel_share * size * size))
-    difference = pixel_residuals(state, model, pixels)
+    fragments = states.fragments(state, model, size=size)
+    return photometric.freeze_pixels(fragments.triangle, modes.mask, photo, round(config.pixel_share * size * size))
+
+
+def weighed(pixels: FrozenPixels, difference: Float[Array, "3 N"], config: ModelFittingConfig) -> FrozenPixels:
+    """The pixels, those that disagree with the rendering counting little."""
     # highlights only ever brighten: a pixel brighter than the rendering is believed less than a darker one
     scale = config.colour_scale * jnp.where(jnp.mean(difference, 0) < 0, config.highlight_share, 1.0)
     robust = solvers.robust_weight(jnp.mean(jnp.square(difference), 0), scale)
-    pixels = dataclasses.replace(pixels, weight=pixels.weight * robust)
-    return FrozenView(pixels=pixels, points=freeze_points(
-        state, model, observation.seen, modes.points, config.robust_scale, jnp.asarray(float(size))))
+    return dataclasses.replace(pixels, weight=pixels.weight * robust)
 
 
 def pixel_residuals(state: FaceState, model: MorphableModel, pixels: FrozenPixels) -> Float[Array, "3 N"]:
@@ -129,48 +135,60 @@ def pixel_residuals(state: FaceState, model: MorphableModel, pixels: FrozenPixel
                                  state.face.light, model.triangles)
 
 
+def terms(
+    model: MorphableModel, config: ModelFittingConfig, observation: Observation, view: FrozenView, state: FaceState, *,
+    photos: int = 1,
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """The terms of Eq. 5 with visibility and robust weights held: colours, points, priors."""
+    con = losses.photo_consistency(pixel_residuals(state, model, view.pixels), view.pixels.weight)
+    prior, *_ = states.prior_system(state, model, observation.focal, chroma=config.light_chroma, photos=photos)
+    return con, landmark_energy(state, view.points), prior
+
+
 def problem(model: MorphableModel, modes: FittingModes, config: ModelFittingConfig, *, photos: int = 1) -> Problem:
     """Eq. 5 with visibility and robust weights held; data are observations, `photos` of them of one person."""
     w_l, w_r = config.weight_landmark, config.weight_prior
 
-    def prior(observation: Observation, state: FaceState) -> tuple[Array, Array, Array]:
-        return states.prior_system(state, model, observation.focal, chroma=config.light_chroma, photos=photos)
-
     def energy(observation: Observation, view: FrozenView, state: FaceState) -> Float[Array, ""]:
-        con = losses.photo_consistency(pixel_residuals(state, model, view.pixels), view.pixels.weight)
-        return con + w_l * landmark_energy(state, view.points) + w_r * prior(observation, state)[0]
+        con, landmark, prior = terms(model, config, observation, view, state, photos=photos)
+        return con + w_l * landmark + w_r * prior
 
-    def linearize(observation: Observation, view: FrozenView, state: FaceState) -> LinearSystem:
-        photo, gradient = photo_gradient(view.pixels, state, model)
-        matrix = photometric.matrix(view.pixels, state.pose, head_vertices(state, model), model_albedo(model, state.face.albedo),
+    def linearize(observation: Observation, state: FaceState) -> tuple[FrozenView, LinearSystem]:
+        pixels = visible_pixels(observation, state, model, modes, config)
+        pixels, photo, gradient = photo_gradient(pixels, state, model, config)
+        view = FrozenView(pixels=pixels, points=landmarks.weighed_points(observation, state, model, modes.points, config))
+        matrix = photometric.matrix(pixels, state.pose, head_vertices(state, model), model_albedo(model, state.face.albedo),
                                     state.face.light, model.triangles, modes.skin)
         point = landmark_system(state, view.points)
-        value, by_prior, of_prior = prior(observation, state)
-        return LinearSystem(photo + w_l * point.energy + w_r * value, gradient + w_l * point.gradient + w_r * by_prior,
-                            matrix + w_l * point.matrix + w_r * of_prior)
+        value, by_prior, of_prior = states.prior_system(
+            state, model, observation.focal, chroma=config.light_chroma, photos=photos)
+        return view, LinearSystem(photo + w_l * point.energy + w_r * value, gradient + w_l * point.gradient + w_r * by_prior,
+                                  matrix + w_l * point.matrix + w_r * of_prior)
 
     return Problem(
-        freeze=lambda observation, state: freeze_view(observation, state, model, modes, config), linearize=linearize,
-        energy=energy, retract=states.retract,
+        linearize=linearize, energy=energy, retract=states.retract,
         room=lambda observation, state: states.room(state, model, observation.focal, appearance=True))
 
 
 def photo_gradient(
-    pixels: FrozenPixels, state: FaceState, model: MorphableModel
-) -> tuple[Float[Array, ""], Float[Array, " n"]]:
-    """E_con over all pixels and half its gradient in the tangent."""
-    def energy(vertices: Array, step: Array, colours: Array, light: Array) -> Float[Array, ""]:
-        return losses.photo_consistency(photometric.residuals(
-            pixels, poses.retract(state.pose, step), vertices, colours, light, model.triangles), pixels.weight)
+    pixels: FrozenPixels, state: FaceState, model: MorphableModel, config: ModelFittingConfig
+) -> tuple[FrozenPixels, Float[Array, ""], Float[Array, " n"]]:
+    """The pixels as they are weighed here, E_con over all of them with those weights held, and half its gradient in the tangent."""
+    def difference(vertices: Array, step: Array, colours: Array, light: Array) -> Float[Array, "3 N"]:
+        return photometric.residuals(pixels, poses.retract(state.pose, step), vertices, colours, light, model.triangles)
 
-    value, by = jax.value_and_grad(energy, argnums=(0, 1, 2, 3))(
-        head_vertices(state, model), jnp.zeros(poses.TANGENT), model_albedo(model, state.face.albedo), state.face.light)
+    seen, back = jax.vjp(difference, head_vertices(state, model), jnp.zeros(poses.TANGENT),
+                         model_albedo(model, state.face.albedo), state.face.light)
+    held = weighed(pixels, seen, config)
+    value, by_difference = jax.value_and_grad(losses.photo_consistency)(seen, held.weight)
+    by_vertices, by_step, by_colours, by_light = back(by_difference)
 
     def through(basis: Float[Array, "K V 3"], gradient: Float[Array, "V 3"]) -> Float[Array, " K"]:
         return jnp.dot(basis.reshape(basis.shape[0], -1), gradient.ravel(), precision="highest")
 
-    return value, 0.5 * jnp.concatenate([
-        through(model.identity, by[0]), through(model.expression, by[0]), by[1], through(model.albedo, by[2]), by[3].ravel()])
+    return held, value, 0.5 * jnp.concatenate([
+        through(model.identity, by_vertices), through(model.expression, by_vertices), by_step, through(model.albedo, by_colours),
+        by_light.ravel()])
 
 
 def starting_light(
@@ -222,7 +240,7 @@ def start(
     active: bool | Bool[Array, ""] = True,
 ) -> FaceState:
     """The landmark fit of one face under the light of its photo."""
-    return _light(model, landmarks.descend(model, modes.points, observation, config, active=active), observation)
+    return _light(model, landmarks.descend(model, modes.points, observation, config, active=active).state, observation)
 
 
 def _light(model: MorphableModel, state: FaceState, observation: Observation) -> FaceState:
@@ -248,35 +266,37 @@ def descend(
 def _coarse_to_fine(
     model: MorphableModel, modes: FittingModes, observation: Observation, state: FaceState, config: ModelFittingConfig, *,
     active: bool | Bool[Array, ""] = True, together: bool = False,
-) -> FaceState:
-    """First against the blurred picture, then against the picture; no step unless `active`."""
+) -> Descent:
+    """First against the blurred picture, then against the picture; no step unless `active`. What the last descent came to."""
     soft = jax.vmap(blurred)(observation.crop) if together else blurred(observation.crop)
 
-    def level(state: FaceState, of: tuple[Array, Array]) -> tuple[FaceState, None]:
+    def level(state: FaceState, of: tuple[Array, Array]) -> tuple[FaceState, Descent]:
         crop, iterations = of
-        return descend(model, modes, dataclasses.replace(observation, crop=crop), state, config=config, iterations=iterations,
-                       together=together).state, None
+        found = descend(model, modes, dataclasses.replace(observation, crop=crop), state, config=config, iterations=iterations,
+                        together=together)
+        return found.state, found
 
     # one loop for both, so that its body compiles once
-    steps = jnp.where(active, jnp.array([config.blurred_iterations, config.sharp_iterations]), 0)
-    return jax.lax.scan(level, state, (jnp.stack([soft, observation.crop]), steps))[0]
+    steps = jnp.where(active, jnp.array([config.blurred_iterations, max(config.sharp_iterations, 1)]), 0)
+    levels = jax.lax.scan(level, state, (jnp.stack([soft, observation.crop]), steps))[1]
+    return jax.tree.map(lambda leaf: leaf[-1], levels)
 
 
-def _finish(model: MorphableModel, modes: FittingModes, config: ModelFittingConfig, observation: Observation, state: FaceState
-            ) -> Solution:
-    view = freeze_view(observation, state, model, modes, config)
-    con = losses.photo_consistency(pixel_residuals(state, model, view.pixels), view.pixels.weight)
-    return Solution(state=state, losses={
-        "total": problem(model, modes, config).energy(observation, view, state), "photo_consistency": con,
-        "landmark": landmark_energy(state, view.points)})
+def _finish(
+    model: MorphableModel, config: ModelFittingConfig, observation: Observation, view: FrozenView, state: FaceState
+) -> Solution:
+    """The solution that a descent came to; its losses are over the pixels and points that the last step held."""
+    con, landmark, prior = terms(model, config, observation, view, state)
+    total = con + config.weight_landmark * landmark + config.weight_prior * prior
+    return Solution(state=state, losses={"total": total, "photo_consistency": con, "landmark": landmark})
 
 
 def _fit_one(
     model: MorphableModel, modes: FittingModes, config: ModelFittingConfig, observation: Observation, active: bool | Array = True
 ) -> Solution:
     state = start(model, modes, observation, config=config, active=active)
-    state = _coarse_to_fine(model, modes, observation, state, config, active=active)
-    return _finish(model, modes, config, observation, state)
+    found = _coarse_to_fine(model, modes, observation, state, config, active=active)
+    return _finish(model, config, observation, found.frozen, found.state)
 
 
 @partial(jax.jit, static_argnames=("config",))
@@ -295,10 +315,10 @@ def _fit_batch(
 def _fit_person(
     model: MorphableModel, modes: FittingModes, observations: Observation, *, config: ModelFittingConfig
 ) -> Solution:
-    state = landmarks.descend(model, modes.points, observations, config, together=True)
+    state = landmarks.descend(model, modes.points, observations, config, together=True).state
     state = states.of_one_skin(jax.vmap(partial(_light, model))(state, observations))
-    state = _coarse_to_fine(model, modes, observations, state, config, together=True)
-    return solvers.over_faces(partial(_finish, model, modes, config), observations, state)
+    found = _coarse_to_fine(model, modes, observations, state, config, together=True)
+    return solvers.over_faces(partial(_finish, model, config), observations, found.frozen, found.state)
 
 
 def solve(model: MorphableModel, observation: Observation, config: ModelFittingConfig) -> Solution:

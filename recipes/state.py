@@ -13,8 +13,10 @@ from jaxtyping import Array, Bool, Float
 from fitkit import losses
 from fitkit import pose as poses
 from fitkit.correspondence import Correspondence
+from fitkit.morphable import shape
 from fitkit.pose import Pose
-from fitkit.types import Detail, FaceParameters, MorphableModel
+from fitkit.raster import rasterize
+from fitkit.types import Detail, FaceParameters, Fragments, MorphableModel
 
 COEFFICIENT_BOUND = 4.0    # standard deviations from the mean of people; a face that needs more is not what the model knows
 PORTRAIT_LIGHT = (0.9, 0.1, 0.15)      # ambient, from above, from the front, in units of white ambient light
@@ -88,6 +90,13 @@ def retract(state: FaceState, step: Float[Array, " n"]) -> FaceState:
         albedo=face.albedo + step[a + b + c:a + b + c + d],
         light=face.light + step[a + b + c + d:].reshape(face.light.shape))
     return FaceState(face=moved, pose=poses.retract(state.pose, step[a + b:a + b + c]))
+
+
+def fragments(state: FaceState, model: MorphableModel, *, size: int) -> Fragments:
+    """What the pixels of a square crop see of the state's head."""
+    view = poses.turn(state.pose, shape(model, state.face.identity, state.face.expression))
+    return rasterize(poses.project_view(state.pose, view), poses.depth_view(state.pose, view), model.triangles, height=size,
+                     width=size, perspective=state.pose.perspective)
 
 
 def room(

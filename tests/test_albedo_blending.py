@@ -138,7 +138,8 @@ def test_a_stage_gives_the_blend_where_the_head_is_seen():
     detail = Detail(camera=camera, mask=empty, displacement=empty, depth=seen.depth, normals=normals, albedo=None)
     pose = Pose(rotation=camera.rotation, centre=jnp.zeros(2), log_scale=jnp.zeros(()), log_focal=jnp.zeros(()),
                 principal=camera.principal, perspective=True)
-    blended = blend(model, FaceState(face=face, pose=pose), photo, detail, config=AlbedoBlendingConfig(model_share=0.25)).albedo
+    state, config = FaceState(face=face, pose=pose), AlbedoBlendingConfig(model_share=0.25)
+    blended = blend(model, state, photo, seen, detail, config=config).albedo
     assert head.mean() > 0.3 and not np.asarray(blended)[~head].any()
     np.testing.assert_allclose(np.asarray(blended)[head], np.asarray(albedo)[head] * (0.25 + 0.75 / 1.5), atol=1e-3)
 

@@ -10,6 +10,7 @@ import pytest
 
 from fitkit import shading
 from fitkit.recipes import geometry_refinement as refinement
+from fitkit.recipes import state as states
 from fitkit.recipes.geometry_refinement import Comparison, GeometryRefinementConfig, Surface
 from tests import wrinkles
 from tests.reference import central_difference
@@ -129,10 +130,14 @@ def wrinkled(seed, size=512):
 def test_one_bad_face_changes_no_other():
     case = wrinkled(2, 128)
     photos = jnp.stack([jnp.asarray(case.photo), jnp.full_like(jnp.asarray(case.photo), jnp.nan), jnp.asarray(case.photo[:, ::-1])])
-    states = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), case.state)
-    config = GeometryRefinementConfig()
-    refine = jax.vmap(lambda state, photo: refinement.refine(case.model, state, photo, config=config))
-    bad, good = refine(states, photos), refine(states, photos.at[1].set(photos[0]))
+    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), case.state)
+
+    def refine(state, photo):
+        seen = states.fragments(state, case.model, size=128)
+        return refinement.refine(case.model, state, photo, seen, config=GeometryRefinementConfig())
+
+    each = jax.vmap(refine)
+    bad, good = each(stacked, photos), each(stacked, photos.at[1].set(photos[0]))
     assert float(jnp.abs(bad.displacement[1]).max()) == 0.0 and not bool(bad.mask[1].any())
     for leaf in jax.tree.leaves(bad):
         assert np.isfinite(leaf).all()
@@ -140,7 +145,7 @@ def test_one_bad_face_changes_no_other():
         np.testing.assert_array_equal(bad.displacement[index], good.displacement[index])
     assert float(jnp.abs(bad.displacement[0]).max()) > 0.05
     lost = dataclasses.replace(case.state.pose, log_scale=jnp.asarray(jnp.nan))
-    nothing = refinement.refine(case.model, dataclasses.replace(case.state, pose=lost), photos[0], config=config)
+    nothing = refine(dataclasses.replace(case.state, pose=lost), photos[0])
     assert float(jnp.abs(nothing.displacement).max()) == 0.0
 
 
@@ -190,7 +195,8 @@ def test_a_wrong_light_moves_skin_little():
     light = case.state.face.light + side
     wrong = dataclasses.replace(case.state, face=dataclasses.replace(case.state.face, light=light))
     assert wrinkles.measure(case, wrinkles.refined(dataclasses.replace(case, state=wrong))).flat < 0.08
-    surface, mix = refinement.see(case.model, wrong, size=128), jnp.eye(3)
+    surface = refinement.surface_of(case.model, wrong, states.fragments(wrong, case.model, size=128))
+    mix = jnp.eye(3)
     refitted = refinement.relight(surface, light, jnp.asarray(case.photo))
     lights = case.state.face.light, light, refitted
     true, before, after = (refinement.render(surface, each, mix, surface.slopes) for each in lights)

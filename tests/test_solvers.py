@@ -12,12 +12,12 @@ from fitkit.solvers import LinearSystem, Problem
 
 def a_problem(residual, lower, upper):
     """Least squares of `residual(data, x)` inside a box."""
-    def linearize(data, _, x):
+    def linearize(data, x):
         r, j = residual(data, x), jax.jacfwd(residual, argnums=1)(data, x)
-        return LinearSystem(r @ r, j.T @ r, j.T @ j)
+        return None, LinearSystem(r @ r, j.T @ r, j.T @ j)
 
     return Problem(
-        freeze=lambda data, x: None, linearize=linearize, energy=lambda data, _, x: jnp.sum(residual(data, x) ** 2),
+        linearize=linearize, energy=lambda data, _, x: jnp.sum(residual(data, x) ** 2),
         retract=lambda x, d: x + d, room=lambda data, x: (lower - x, upper - x))
 
 

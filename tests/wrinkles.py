@@ -26,6 +26,7 @@ from fitkit.morphable import albedo, points_on, shape
 from fitkit.pose import Pose
 from fitkit.raster import interpolate, rasterize
 from fitkit.recipes import geometry_refinement, inverse_rendering
+from fitkit.recipes import state as states
 from fitkit.recipes.geometry_refinement import GeometryRefinementConfig
 from fitkit.recipes.inverse_rendering import InverseRenderingConfig
 from fitkit.recipes.state import FaceState, FocalPrior, Observation, Solution
@@ -219,7 +220,8 @@ def angle(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def refined(case: Case, **fields: Any) -> Detail:
     """Stage 2 from the true coefficients."""
     config = GeometryRefinementConfig(**fields)
-    return geometry_refinement.refine(case.model, case.state, jnp.asarray(case.photo), config=config)
+    seen = states.fragments(case.state, case.model, size=case.photo.shape[0])
+    return geometry_refinement.refine(case.model, case.state, jnp.asarray(case.photo), seen, config=config)
 
 
 def measure(case: Case, detail: Detail) -> Row:
