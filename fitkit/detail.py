@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fitkit import camera as cameras
 from fitkit import subdivision
+from fitkit.compiling import quick_jit
 from fitkit.geometry import safe_normalize, vertex_normals
 from fitkit.morphable import shape
 from fitkit.texture import kept_fragments, sample, sample_pixels, values_of_fragments, visible_weight
@@ -56,7 +57,7 @@ def bake(model: MorphableModel, face: FaceParameters, detail: Detail, *, size: i
     return relief
 
 
-@jax.jit
+@quick_jit()
 def _bake(model: MorphableModel, face: FaceParameters, detail: Detail, texels: Fragments) -> Relief:
     points, normals, covered = _at_texels(model, face, texels)
     pixels = cameras.project(detail.camera, points)[0]
@@ -119,7 +120,7 @@ def normal_map(model: MorphableModel, face: FaceParameters, relief: Relief) -> F
     return normals
 
 
-@jax.jit
+@quick_jit()
 def _normal_map(model: MorphableModel, face: FaceParameters, relief: Relief, texels: Fragments) -> Float[Array, "T T 3"]:
     points, normals, covered = _at_texels(model, face, texels)
     across, up = _central(points, 1), -_central(points, 0)
@@ -147,7 +148,7 @@ def detailed_mesh(model: MorphableModel, face: FaceParameters, relief: Relief) -
     return FineMesh(np.asarray(displaced), np.asarray(normals), np.asarray(grid.triangles), grid.uv, grid.uv_triangles, grid.part)
 
 
-_shape = jax.jit(shape)      # one program in place of one for each operation, which a first run would compile
+_shape = quick_jit()(shape)      # one program in place of one for each operation, which a first run would compile
 
 
 class _FineGrid(NamedTuple):
@@ -181,7 +182,7 @@ def _fine_grid(model: MorphableModel) -> _FineGrid:
                      part)
 
 
-@jax.jit
+@quick_jit()
 def _displace(
     vertices: Float[Array, "V 3"], triangles: Int[Array, "F 3"], place: Float[Array, "V 2"], skin: Array,
     displacement: Float[Array, "T T"],

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from PIL import Image
 
 from fitkit import __version__, files, images, morphable
+from fitkit.compiling import quick_jit
 from fitkit.detail import FineMesh
 from fitkit.geometry import vertex_normals
 from fitkit.types import FaceParameters, MorphableModel
@@ -160,7 +161,7 @@ def write_ply(path: str | Path, model: MorphableModel, parameters: FaceParameter
     return files.write_bytes(path, "\n".join(header).encode() + table.tobytes() + faces.tobytes())
 
 
-@jax.jit
+@quick_jit()
 def _neutral_and_targets(
     model: MorphableModel, parameters: FaceParameters
 ) -> tuple[Float[Array, "V 3"], Float[Array, "E V 3"], Float[Array, "V 3"], Float[Array, "E V 3"]]:
@@ -177,7 +178,7 @@ def _shaped(model: MorphableModel, parameters: FaceParameters) -> tuple[np.ndarr
     return vertices, _unit(normals), colours
 
 
-@jax.jit
+@quick_jit()
 def _vertex_tables(
     model: MorphableModel, parameters: FaceParameters
 ) -> tuple[Float[Array, "V 3"], Float[Array, "V 3"], Float[Array, "V 3"]]:

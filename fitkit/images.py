@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import imageio.v3 as iio
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from fitkit import files
+from fitkit.compiling import quick_jit
 from fitkit.decode import decode
 from fitkit.errors import FitkitError
 
@@ -170,7 +170,7 @@ def working_crop(
     return crop, scale, offset.astype(np.float32)
 
 
-@jax.jit(static_argnames="size")
+@quick_jit(static_argnames=("size",))
 def _resample(
     window: Float[Array, "side side 3"], offset: Float[Array, " 2"], scale: Float[Array, ""], size: int
 ) -> Float[Array, "size size 3"]:

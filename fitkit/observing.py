@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from fitkit import camera as cameras
 from fitkit import pose as poses
+from fitkit.compiling import quick_jit
 from fitkit.correspondence import contour_choice, correspond, ibug_points
 from fitkit.errors import FitkitError
 from fitkit.images import Photo, linear_to_srgb, quantize, read_image, working_crop
@@ -147,7 +148,7 @@ def _encoded_skin(model: MorphableModel, state: FaceState, texture: Float[jax.Ar
     return quantize(np.asarray(linear_to_srgb(painted(model, state.face.albedo, texture))), np.uint8)
 
 
-@jax.jit
+@quick_jit()
 def _fitted_points(model: MorphableModel, state: FaceState) -> tuple[Float[jax.Array, "68 3"], Float[jax.Array, "68 2"]]:
     """The 68 points on the fitted head (mm) and in the crop; the jaw where it is seen."""
     vertices = shape(model, state.face.identity, state.face.expression)

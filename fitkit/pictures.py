@@ -6,7 +6,6 @@ tiles of one size (`window.py`), so that photos of any size share the compiled p
 """
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from jaxtyping import Array, Float
 from PIL import Image
 
 from fitkit import camera as cameras
+from fitkit.compiling import quick_jit
 from fitkit.depth import sight
 from fitkit.detail import Relief, relief_normals
 from fitkit.geometry import safe_normalize, vertex_normals
@@ -54,7 +54,7 @@ class Layers:
     depth: Float[Array, "S S"]          # camera z, mm; 0 where empty
 
 
-@partial(jax.jit, static_argnames=("parts",))
+@quick_jit(static_argnames=("parts",))
 def face_region(model: MorphableModel, *, parts: tuple[str, ...] = FACE_PARTS) -> Float[Array, " V"]:
     """Per vertex, how much it belongs to the face: soft skin regions, and the given parts within it."""
     rows = [index for index, name in enumerate(model.region_names) if name in FACE_REGIONS]
@@ -66,7 +66,7 @@ def face_region(model: MorphableModel, *, parts: tuple[str, ...] = FACE_PARTS) -
     return region.at[model.triangles.ravel()].max(jnp.repeat(inner, 3))
 
 
-@partial(jax.jit, static_argnames=("side",))
+@quick_jit(static_argnames=("side",))
 def render_layers(
     model: MorphableModel, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], camera: Camera, *, side: int
 ) -> Layers:
@@ -82,13 +82,13 @@ def render_layers(
                   opening=picture[..., 6:9], face=picture[..., 9], depth=seen.depth)
 
 
-@jax.jit
+@quick_jit()
 def lit(layers: Layers, albedo: Float[Array, "S S 3"], light: Float[Array, "K 3"]) -> Float[Array, "S S 3"]:
     """The layers under a light, sRGB in [0, 1]."""
     return jnp.clip(linear_to_srgb(shade_sh(albedo, safe_normalize(layers.normals + layers.opening), light)), 0.0, 1.0)
 
 
-@jax.jit
+@quick_jit()
 def lit_texture(
     layers: Layers, texture: Float[Array, "T T 3"], light: Float[Array, "K 3"]
 ) -> Float[Array, "S S 3"]:
@@ -107,10 +107,10 @@ def portrait_camera(model: MorphableModel, yaw: float, side: int) -> Camera:
         perspective=True)
 
 
-_lamp = jax.jit(light_from_direction)      # one program in place of one for each operation, which a first run would compile
+_lamp = quick_jit()(light_from_direction)      # one program in place of one for each operation, which a first run would compile
 
 
-@jax.jit
+@quick_jit()
 def emboss(layers: Layers, relief: Relief | None, camera: Camera) -> Layers:
     """The layers with the normals and the depth of the fine geometry; as they are where there is none."""
     if relief is None:
@@ -224,7 +224,7 @@ def _photo_layers(model: MorphableModel, face: FaceParameters, camera: Camera) -
     return window, [render_layers(model, vertices, albedo, window_camera(camera, tile), side=tile.side) for tile in tiles(window)]
 
 
-@jax.jit
+@quick_jit()
 def _placed(
     model: MorphableModel, face: FaceParameters, camera: Camera
 ) -> tuple[Float[Array, "V 3"], Float[Array, "V 3"], Float[Array, "V 2"]]:

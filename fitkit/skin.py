@@ -13,10 +13,10 @@ Brows, eyes, lids and lips are the photo's in full; what is above the hairline i
 reads off the photo; gives the albedo map. Departures from the model are those of `quotient.py`.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from fitkit.compiling import quick_jit
 from fitkit.images import linear_to_srgb
 from fitkit.quotient import believed, departure, trusted
 from fitkit.texel_grid import Layout, blurred, mean_of_blocks, spread
@@ -32,7 +32,7 @@ TINT = 0.6                # how much of the fine part's hue is kept
 TONE = (-0.5, 0.05)       # bounds of the whole face's departure in brightness: highlights may not lighten it
 
 
-@jax.jit
+@quick_jit()
 def albedo_map(
     texels: Float[Array, "T T 13"], layout: Layout, seen: Float[Array, "T T 3"], trust: Float[Array, "T T"], grey: Bool[Array, ""],
     *, share: tuple[float, float] = SHARE,

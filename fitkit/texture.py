@@ -6,11 +6,11 @@ u = (column + 0.5) / width, v = 1 - (row + 0.5) / height; beyond the outermost c
 
 from functools import lru_cache
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from fitkit.camera import project, to_camera, to_view
+from fitkit.compiling import quick_jit
 from fitkit.geometry import safe_normalize, vertex_normals
 from fitkit.raster import rasterize
 from fitkit.types import Camera, Fragments, MorphableModel
@@ -127,7 +127,7 @@ def kept_fragments(model: MorphableModel, size: int) -> Fragments:
     return fragments
 
 
-_compiled_fragments = jax.jit(texel_fragments, static_argnames=("size",))
+_compiled_fragments = quick_jit(static_argnames=("size",))(texel_fragments)
 
 
 def values_of_fragments(

@@ -7,10 +7,10 @@
 Takes planes of texels as `skin.py` has them; used there and by `unwrapping.py`.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from fitkit.compiling import quick_jit
 from fitkit.quotient import believed, departure, plain_skin, trusted
 from fitkit.texel_grid import LEAST_LIGHT, Layout, blurred, logarithm, mean_of_blocks, over_channels, spread, tone_of
 
@@ -95,7 +95,7 @@ def _scalp_light(trust: Float[Array, "T T"], irradiance: Float[Array, "3 T T"], 
     return jnp.maximum(light, LEAST_LIGHT)
 
 
-@jax.jit
+@quick_jit()
 def tempered(paint: Float[Array, "T T 3"], own: Float[Array, "T T 3"], layout: Layout) -> Float[Array, "T T 3"]:
     """A generated map whose hue is nearly the linear model's, and its brightness too where no pixel held it, linear RGB.
 
@@ -123,7 +123,7 @@ def tempered(paint: Float[Array, "T T 3"], own: Float[Array, "T T 3"], layout: L
     return jnp.where((layout.texels.triangle >= 0)[..., None], made, paint)
 
 
-@jax.jit
+@quick_jit()
 def borne_out(
     paint: Float[Array, "T T 3"], texels: Float[Array, "T T 13"], layout: Layout, seen: Float[Array, "T T 3"],
     trust: Float[Array, "T T"], grey: Bool[Array, ""],

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from fitkit import camera as cameras
+from fitkit.compiling import quick_jit
 from fitkit.geometry import safe_normalize, vertex_normals
 from fitkit.images import srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
@@ -80,7 +81,7 @@ def _layout(model: MorphableModel) -> Layout:
     return _layouts[-1][1]
 
 
-@jax.jit
+@quick_jit()
 def _make_layout(model: MorphableModel, texels: Fragments) -> Layout:
     def named(*names: str) -> Float[Array, " V"]:
         rows = [model.regions[index] for index, name in enumerate(model.region_names) if name in names]
@@ -104,7 +105,7 @@ def _make_layout(model: MorphableModel, texels: Fragments) -> Layout:
                   beard=beard * (1.0 - lips), blend=blend, scalp=scalp, held=held, twin=twin.astype(side.dtype))
 
 
-@jax.jit
+@quick_jit()
 def _texels(
     model: MorphableModel, face: FaceParameters, camera: Camera, region: Float[Array, " V"], layout: Layout
 ) -> Float[Array, "T T 13"]:
@@ -117,7 +118,7 @@ def _texels(
     return texels.at[..., 6:9].set(painted_texels(model, texels[..., 6:9]))
 
 
-@jax.jit
+@quick_jit()
 def _look_up(
     photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], border: Float[Array, "2 2"], texels: Float[Array, "T T 13"],
     camera: Camera, doubled: Bool[Array, ""],

@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from fitkit.compiling import quick_jit
 from fitkit.models.blaze import BlazeBlock, Pointwise, Stem, load_parameters, with_parameters
 
 # (stride of the cells, anchors in each): 896 anchors on 128 x 128
@@ -75,7 +76,7 @@ def load_facedetector() -> dict[str, Array]:
     return load_parameters(FaceDetector(), "facedetector")
 
 
-@jax.jit
+@quick_jit()
 def detect_anchors(parameters: dict[str, Array], images: Float[Array, "b h w 3"]) -> tuple[Array, Array, Array]:
     """Boxes `[b, a, 4]`, keypoints `[b, a, 6, 2]` (pixels) and scores `[b, a]` of RGB images in [0, 1]."""
     regressors, logits = with_parameters(FaceDetector(), parameters)(images * 2 - 1)

@@ -16,6 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 from PIL import Image
 
+from fitkit.compiling import quick_jit
 from fitkit.images import quantize
 from fitkit.landmarks import Detector, Landmarks, box_of
 from fitkit.models.blaze import BlazeBlock, Pointwise, Stem, activate, load_parameters, with_parameters
@@ -85,7 +86,7 @@ def load_facemesh() -> dict[str, Array]:
     return load_parameters(FaceMesh(), "facemesh")
 
 
-@jax.jit
+@quick_jit()
 def mesh_points(parameters: dict[str, Array], crops: Float[Array, "b 192 192 3"]) -> tuple[Array, Array]:
     """Points `[b, 468, 3]` in pixels of the crop and the probability `[b]` that a face is there, of RGB crops in [0, 1]."""
     points, logits = with_parameters(FaceMesh(), parameters)(crops)
@@ -129,13 +130,13 @@ def square_of(points: Float[Array, "468 2"]) -> Float[Array, " 4"]:
     return jnp.concatenate([(low + high) / 2 @ turn, jnp.array([MARGIN * (high - low).max(), roll])])
 
 
-_squares_of = jax.jit(jax.vmap(square_of))
+_squares_of = quick_jit()(jax.vmap(square_of))
 
 # squares, points, face probability, motion, number of passes
 _Pass = tuple[Array, Array, Array, Array, Array]
 
 
-@jax.jit
+@quick_jit()
 def refine(parameters: dict[str, Array], windows: Float[Array, "b w w 3"],
            squares: Float[Array, "b 4"]) -> tuple[Array, Array, Array]:
     """Mesh in the square of the detector, then again in the square of the mesh's own points, until they rest.
@@ -169,7 +170,7 @@ def refine(parameters: dict[str, Array], windows: Float[Array, "b w w 3"],
     return points, face, moved
 
 
-@jax.jit
+@quick_jit()
 def points_in_square(parameters: dict[str, Array], windows: Float[Array, "b w w 3"], squares: Float[Array, "b 4"]) -> Array:
     """Points `[b, 468, 2]`, pixels of the window, as the second mesh sees them in a square at rest."""
     return jax.vmap(crop_to_window)(even_points(parameters, jax.vmap(sample_crop)(windows, squares)), squares)

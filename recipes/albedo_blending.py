@@ -8,12 +8,11 @@ there. Takes and gives pixels of a crop; the albedo is linear RGB.
 """
 
 import dataclasses
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fitkit.compiling import quick_jit
 from fitkit.images import linear_to_srgb, srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
 from fitkit.photometric import colour_mix
@@ -40,7 +39,7 @@ class AlbedoBlendingConfig:
     model_share_wrinkled: float = 0.65
 
 
-@partial(jax.jit, static_argnames=("config",))
+@quick_jit(static_argnames=("config",))
 def blend(
     model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments, detail: Detail, *,
     config: AlbedoBlendingConfig,

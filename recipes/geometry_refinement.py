@@ -15,7 +15,6 @@ lips, nostrils, the ridge of the nose and the rims of the eyes are left out; and
 import dataclasses
 import itertools
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -25,6 +24,7 @@ from jaxtyping import Array, Float
 from fitkit import depth as depths
 from fitkit import pose as poses
 from fitkit import solvers
+from fitkit.compiling import SMALL_CROP, quick_jit
 from fitkit.geometry import vertex_normals
 from fitkit.images import linear_to_srgb, srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
@@ -313,7 +313,7 @@ def fold(displacement: Float[Array, "S S"], scale: Float[Array, ""]) -> Float[Ar
     return strength / (strength + FOLD_SLOPE**4)
 
 
-@partial(jax.jit, static_argnames=("config",))
+@quick_jit(static_argnames=("config",), where=lambda model, state, photo, *_, **__: photo.shape[0] <= SMALL_CROP)
 def refine(
     model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments, *, config: GeometryRefinementConfig
 ) -> Detail:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from fitkit.compiling import quick_jit
 from fitkit.recipes import albedo_blending, geometry_refinement, model_fitting
 from fitkit.recipes import state as states
 from fitkit.recipes.albedo_blending import AlbedoBlendingConfig
@@ -63,7 +64,7 @@ def _refine(model: MorphableModel, observation: Observation, solution: Solution,
     return dataclasses.replace(solution, detail=detail)
 
 
-_look = jax.jit(states.fragments, static_argnames=("size",))      # one program for both stages
+_look = quick_jit(static_argnames=("size",))(states.fragments)      # one program for both stages
 
 
 def _own(stage: type[Stage], config: InverseRenderingConfig) -> Stage:

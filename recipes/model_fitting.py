@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fitkit import losses, photometric, solvers
 from fitkit import pose as poses
+from fitkit.compiling import SMALL_CROP, quick_jit
 from fitkit.geometry import vertex_normals
 from fitkit.images import linear_to_srgb, srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
@@ -299,7 +300,7 @@ def _fit_one(
     return _finish(model, config, observation, found.frozen, found.state)
 
 
-@partial(jax.jit, static_argnames=("config",))
+@quick_jit(static_argnames=("config",), where=lambda model, modes, observation, **_: observation.crop.shape[0] <= SMALL_CROP)
 def _fit(model: MorphableModel, modes: FittingModes, observation: Observation, *, config: ModelFittingConfig) -> Solution:
     return _fit_one(model, modes, config, observation)
 

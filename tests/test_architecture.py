@@ -13,7 +13,7 @@ from tests.source import ROOT, classes, definitions, dotted, imports, modules, t
 # types <- geometry, camera, morphable, raster, shading <- render <- losses, solvers <- models <- recipes <- api <- cli
 LAYERS: dict[str, tuple[str, ...]] = {
     "contracts": ("errors", "types"),
-    "files": ("files", "decode", "images", "configuration", "device", "scans"),
+    "files": ("compiling", "files", "decode", "images", "configuration", "device", "scans"),
     "geometry": ("geometry", "camera", "depth", "pose", "morphable", "correspondence", "visibility", "raster", "shading", "texture",
                  "face_crop", "landmarks", "initialize", "subdivision"),
     "metrics": ("surface", "alignment", "metrics", "depth_error"),

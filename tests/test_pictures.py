@@ -1,5 +1,7 @@
 """Pictures: that they lie where the head lies, at the photo's size, and say what they claim."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,14 +91,16 @@ def test_a_face_beyond_the_border_is_cut(made):
     assert pictures.make(model, face, far, photo)["overlay"].shape == photo.shape
 
 
-def test_faces_of_all_sizes_share_the_compiled_programs(made):
+def test_faces_of_all_sizes_share_the_compiled_programs(made, caplog):
     """A large face is rendered in tiles of the one size, seamlessly: its pictures are the small one's, enlarged."""
     model, face, _, photo, small = made
-    programs = [program._cache_size() for program in (pictures.render_layers, pictures.lit, pictures.lit_texture)]
     times = 7
     camera = cameras.rescale(tiny_camera(size=160.0), times, jnp.zeros(2))
-    large = pictures.make(model, face, camera, np.kron(photo, np.ones((times, times, 1), np.float32)))
-    assert programs == [program._cache_size() for program in (pictures.render_layers, pictures.lit, pictures.lit_texture)]
+    with jax.log_compiles():
+        large = pictures.make(model, face, camera, np.kron(photo, np.ones((times, times, 1), np.float32)))
+        jax.jit(lambda x: x + times)(0)      # shows that the log tells
+    compiled = set(re.findall(r"Compiling jit\((.*?)\)", caplog.text))
+    assert "<lambda>" in compiled and not compiled & {"render_layers", "emboss", "lit", "lit_texture", "albedo_map"}
     middle = slice(times // 2, None, times)
     both = (large["depth"][middle, middle] > 0) & (small["depth"] > 0)
     assert both.mean() > 0.1
