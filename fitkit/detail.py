@@ -53,13 +53,12 @@ def bake(model: MorphableModel, face: FaceParameters, detail: Detail, *, size: i
 
     A move by `d` along the line of sight `r = (x / z, y / z, 1)` moves the surface by `d (n . r)` along its normal `n`.
     """
-    relief: Relief = _bake(model, face, detail, kept_fragments(model, size))
+    relief: Relief = _bake(detail, *_at_texels(model, face, kept_fragments(model, size)))
     return relief
 
 
 @quick_jit()
-def _bake(model: MorphableModel, face: FaceParameters, detail: Detail, texels: Fragments) -> Relief:
-    points, normals, covered = _at_texels(model, face, texels)
+def _bake(detail: Detail, points: Float[Array, "T T 3"], normals: Float[Array, "T T 3"], covered: Bool[Array, "T T"]) -> Relief:
     pixels = cameras.project(detail.camera, points)[0]
     along = sample_pixels(detail.displacement[..., None], pixels)[..., 0]
     squared = visible_weight(points, normals, detail.depth - detail.displacement, detail.camera)
@@ -68,8 +67,12 @@ def _bake(model: MorphableModel, face: FaceParameters, detail: Detail, texels: F
     return Relief(displacement=outwards, gradient=_surface_gradient(outwards, points, covered))
 
 
+@quick_jit()
 def _at_texels(model: MorphableModel, face: FaceParameters, texels: Fragments) -> tuple[Array, Array, Array]:
-    """Places [T, T, 3] and unit normals of the smooth head at texels, and where there are any."""
+    """Places [T, T, 3] and unit normals of the smooth head at texels, and where there are any.
+
+    A program of its own: fused into a larger one, XLA for CPU computes it anew for every neighbour that is looked at.
+    """
     vertices = shape(model, face.identity, face.expression)
     values = values_of_fragments(
         texels, model.triangles, jnp.concatenate([vertices, vertex_normals(vertices, model.triangles)], -1))
@@ -116,13 +119,14 @@ def normal_map(model: MorphableModel, face: FaceParameters, relief: Relief) -> F
 
     An empty texel holds (0, 0, 1).
     """
-    normals: Array = _normal_map(model, face, relief, kept_fragments(model, relief.displacement.shape[0]))
-    return normals
+    found: Array = _normal_map(relief, *_at_texels(model, face, kept_fragments(model, relief.displacement.shape[0])))
+    return found
 
 
 @quick_jit()
-def _normal_map(model: MorphableModel, face: FaceParameters, relief: Relief, texels: Fragments) -> Float[Array, "T T 3"]:
-    points, normals, covered = _at_texels(model, face, texels)
+def _normal_map(
+    relief: Relief, points: Float[Array, "T T 3"], normals: Float[Array, "T T 3"], covered: Bool[Array, "T T"]
+) -> Float[Array, "T T 3"]:
     across, up = _central(points, 1), -_central(points, 0)
     tangent = safe_normalize(across - normals * jnp.sum(across * normals, -1, keepdims=True))
     side = jnp.cross(normals, tangent)

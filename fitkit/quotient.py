@@ -10,7 +10,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from fitkit.texel_grid import LEAST_LIGHT, Layout, blurred, logarithm, mean_of_blocks, over_channels, smooth_step, spread, tone_of
+from fitkit.compiling import quick_jit
+from fitkit.texel_grid import (
+    LEAST_LIGHT,
+    Layout,
+    blurred,
+    mean_of_blocks,
+    over_channels,
+    plane_logarithm,
+    smooth_step,
+    spread,
+    tone_of,
+)
 
 WHITE_WHISKERS = (0.25, 0.5)     # the light's own colour, over the skin's brightness, at which a beard begins to be white, and is
 STRANGE = (0.22, 0.9)            # departure of a neighbourhood at which it may be hair or shadow: on plain skin, where hair grows
@@ -25,33 +36,45 @@ class Departure(NamedTuple):
     white: Float[Array, "C C"]       # where whiskers are white, in [0, 1]: these are no highlights
 
 
-def trusted(texels: Float[Array, "T T 13"], layout: Layout, trust: Float[Array, "T T"]) -> Float[Array, "T T"]:
-    """How far the photo is taken, in [0, 1]: where it is seen squarely, is to be used, and is lit.
+class Planes(NamedTuple):
+    """What the texels hold, as planes."""
 
-    Args:
-        texels: as in `skin.albedo_map`.
-        layout: of the head.
-        trust: how squarely the photo is seen.
-    """
-    least = jnp.minimum(jnp.minimum(texels[..., 10], texels[..., 11]), texels[..., 12])
+    seen: Float[Array, "3 T T"]          # the photo, linear RGB
+    painted: Float[Array, "3 T T"]       # the model's colours, linear RGB
+    irradiance: Float[Array, "3 T T"]    # of the fitted light
+    trust: Float[Array, "T T"]           # how far the photo is taken, in [0, 1]: seen squarely, to be used, and lit
+
+
+@quick_jit()
+def planes_of(
+    texels: Float[Array, "T T 13"], layout: Layout, seen: Float[Array, "T T 3"], trust: Float[Array, "T T"]
+) -> Planes:
+    """Arguments as in `skin.albedo_map`."""
+    painted, irradiance = (jnp.moveaxis(texels[..., k:k + 3], -1, 0) for k in (6, 10))
+    least = jnp.min(irradiance, 0)
     trust = jnp.clip((trust * texels[..., 9] - 0.1) / 0.25, 0.0, 1.0)
-    return jnp.where((layout.texels.triangle >= 0) & (least > LEAST_LIGHT), trust, 0.0)
+    trust = jnp.where((layout.texels.triangle >= 0) & (least > LEAST_LIGHT), trust, 0.0)
+    return Planes(jnp.moveaxis(seen, -1, 0), jnp.clip(painted, 1e-3, 1.0), irradiance, trust)
 
 
-def departure(
-    seen: Float[Array, "3 T T"], painted: Float[Array, "3 T T"], irradiance: Float[Array, "3 T T"], trust: Float[Array, "T T"],
-    layout: Layout, grey: Bool[Array, ""],
-) -> Departure:
+def departure(planes: Planes, layout: Layout, grey: Bool[Array, ""]) -> Departure:
     """What the photo shows relative to the model.
 
     Args:
-        seen: the photo, linear RGB.
-        painted: the model's colours, linear RGB.
-        irradiance: of the fitted light.
-        trust: from `trusted`.
+        planes: from `planes_of`.
         layout: of the head.
         grey: the photo is black and white.
     """
+    matte, tone, white = _matte(planes, layout, grey)
+    return Departure(apart=plane_logarithm(matte), tone=tone, white=white)
+
+
+@quick_jit()
+def _matte(
+    planes: Planes, layout: Layout, grey: Bool[Array, ""]
+) -> tuple[Float[Array, "3 T T"], Float[Array, "4"], Float[Array, "C C"]]:
+    """Photo over rendering without the whole face's departure and without highlights; that departure; where whiskers are white."""
+    seen, painted, irradiance, trust = planes
     ratio = _ratio(seen, painted * jnp.maximum(irradiance, LEAST_LIGHT), grey)
     tone = tone_of(ratio, trust, plain_skin(layout))
     ratio = ratio / jnp.exp(tone[:1] + tone[1:])[:, None, None]
@@ -62,13 +85,12 @@ def departure(
     share = jnp.where(grey, 0.0, 1.0 - spread(jnp.maximum(layout.eyes, white)))
     excess = jnp.maximum(over_channels(ratio) / 3.0 - 1.0, 0.0)
     highlight = jnp.minimum(jnp.maximum(highlight, 0.0), excess)      # never makes a texel darker than the face as a whole, ratio 1
-    apart = logarithm(jnp.maximum(ratio - highlight * share * inverse, 0.02))
-    return Departure(apart=apart, tone=tone, white=white)
+    return jnp.maximum(ratio - highlight * share * inverse, 0.02), tone, white
 
 
+@quick_jit()
 def believed(
-    apart: Float[Array, "4 T T"], trust: Float[Array, "T T"], covered: Bool[Array, "T T"], white: Float[Array, "C C"],
-    layout: Layout,
+    apart: Float[Array, "4 T T"], trust: Float[Array, "T T"], white: Float[Array, "C C"], layout: Layout
 ) -> tuple[Float[Array, "C C"], Float[Array, "C C"]]:
     """Where the photo is to be kept in full, and how far it shows skin at all: not hair, glasses or a shadow.
 
@@ -89,8 +111,9 @@ def believed(
     strange = jnp.square(mean) * jnp.where(mean > 0, 0.4, 1.0) + 3.0 * tint * (1.0 - 0.7 * kept)
     strange = strange / jnp.square(STRANGE[0] + STRANGE[1] * kept)
     sound = jnp.clip((1.0 / jnp.square(1.0 + strange) - 0.15) / 0.3, 0.0, 1.0)
+    covered = (layout.texels.triangle >= 0).astype(trust.dtype)
     # fade inwards from every border of what is seen
-    inner, area = blurred(jnp.stack([weight * sound, mean_of_blocks(covered.astype(trust.dtype))]), 1.2)
+    inner, area = blurred(jnp.stack([weight * sound, mean_of_blocks(covered)]), 1.2)
     sound = sound * jnp.clip(1.6 * inner / jnp.maximum(area, 0.05) - 0.5, 0.0, 1.0)
     return kept, jnp.maximum(sound, jnp.where(layout.eyes > 0.5, 1.0, 0.0))
 

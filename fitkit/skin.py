@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from fitkit.compiling import quick_jit
 from fitkit.images import linear_to_srgb
-from fitkit.quotient import believed, departure, trusted
+from fitkit.quotient import Departure, believed, departure, planes_of
 from fitkit.texel_grid import Layout, blurred, mean_of_blocks, spread
 from fitkit.unseen import scalp_colours
 
@@ -32,7 +32,6 @@ TINT = 0.6                # how much of the fine part's hue is kept
 TONE = (-0.5, 0.05)       # bounds of the whole face's departure in brightness: highlights may not lighten it
 
 
-@quick_jit()
 def albedo_map(
     texels: Float[Array, "T T 13"], layout: Layout, seen: Float[Array, "T T 3"], trust: Float[Array, "T T"], grey: Bool[Array, ""],
     *, share: tuple[float, float] = SHARE,
@@ -47,14 +46,22 @@ def albedo_map(
         grey: the photo is black and white.
         share: of the model in the fine part, on plain skin and in region `albedo_blend`.
     """
-    covered = layout.texels.triangle >= 0
-    painted, irradiance = (jnp.moveaxis(texels[..., k:k + 3], -1, 0) for k in (6, 10))
-    painted = jnp.clip(painted, 1e-3, 1.0)
-    scalp = scalp_colours(jnp.moveaxis(seen, -1, 0), trust, painted, irradiance, layout, grey)
-    trust = trusted(texels, layout, trust)
-    apart, tone, white = departure(jnp.moveaxis(seen, -1, 0), painted, irradiance, trust, layout, grey)
+    planes = planes_of(texels, layout, seen, trust)
+    scalp = scalp_colours(planes.seen, trust, planes.painted, planes.irradiance, layout, grey)
+    shown = departure(planes, layout, grey)
+    broad, fine, sure = _parted(shown, planes.trust, *believed(shown.apart, planes.trust, shown.white, layout), layout, share)
+    return _filled(_completed(planes.painted, scalp, broad, fine, sure, layout), layout)
+
+
+# Three programs, since XLA for CPU, left to fuse them, computes each part anew wherever it is read: mirrored, blurred, per channel.
+@quick_jit()
+def _parted(
+    shown: Departure, trust: Float[Array, "T T"], kept: Float[Array, "C C"], sound: Float[Array, "C C"], layout: Layout,
+    share: tuple[float, float],
+) -> tuple[Float[Array, "4 C C"], Float[Array, "4 T T"], Float[Array, "T T"]]:
+    """The broad and the fine part of a departure as they are laid over the model, and how sure a texel is of its own."""
+    apart, tone, white = shown
     eyes = spread(layout.eyes)
-    kept, sound = believed(apart, trust, covered, white, layout)
     trust = trust * spread(sound)
     broad, agreed = _broad(apart, trust, 1.0 - kept, layout)
     # highlights may not lighten the whole face; the fitted light is unsure of its colour
@@ -63,11 +70,24 @@ def albedo_map(
     bright = GLINT + 0.1 * kept + 0.15 * layout.features + 0.5 * (layout.brows + layout.eyes + white)
     fine = _limited(apart - spread(broad), spread(bright), spread(CREASE + 2.0 * kept), jnp.maximum(eyes, spread(white)))
     modelled = jnp.maximum(share[0] + (share[1] - share[0]) * layout.blend - 0.2 * layout.beard, 0.0) * (1.0 - kept)
-    fine = fine * (trust * spread(1.0 - modelled))
-    total = spread(agreed + whole) + fine + fine[:, :, ::-1] * ((1.0 - trust) * spread(layout.twin))
+    return agreed + whole, fine * (trust * spread(1.0 - modelled)), trust
+
+
+@quick_jit()
+def _completed(
+    painted: Float[Array, "3 T T"], scalp: Float[Array, "3 T T"], broad: Float[Array, "4 C C"], fine: Float[Array, "4 T T"],
+    trust: Float[Array, "T T"], layout: Layout,
+) -> Float[Array, "3 T T"]:
+    """The model's colours with both parts over them, hidden texels with the mirrored one's, and the scalp, sRGB."""
+    total = spread(broad) + fine + fine[:, :, ::-1] * ((1.0 - trust) * spread(layout.twin))
     hairy = spread(layout.scalp)
-    completed = linear_to_srgb(jnp.clip(painted * jnp.exp(total[:1] + total[1:]) * (1.0 - hairy) + scalp * hairy, 0.0, 1.0))
-    return jnp.moveaxis(jnp.where(covered, completed, _beyond(completed, covered)), 0, -1)
+    return linear_to_srgb(jnp.clip(painted * jnp.exp(total[:1] + total[1:]) * (1.0 - hairy) + scalp * hairy, 0.0, 1.0))
+
+
+@quick_jit()
+def _filled(colours: Float[Array, "3 T T"], layout: Layout) -> Float[Array, "T T 3"]:
+    covered = layout.texels.triangle >= 0
+    return jnp.moveaxis(jnp.where(covered, colours, _beyond(colours, covered)), 0, -1)
 
 
 def _broad(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fitkit.compiling import quick_jit
 from fitkit.types import Fragments
 
 TEXTURE = 1024            # side of the map, texels
@@ -44,6 +45,10 @@ def logarithm(ratio: Float[Array, "3 *n"]) -> Float[Array, "4 *n"]:
     """Of the mean over the channels, and what each channel adds to that."""
     mean = over_channels(ratio) / 3.0
     return jnp.concatenate([jnp.log(mean)[None], jnp.clip(jnp.log(ratio / mean), -1.0, 1.0)])
+
+
+# A program of its own: fused into a larger one, every one of its four planes computes all that comes before it anew, threefold.
+plane_logarithm = quick_jit()(logarithm)
 
 
 def tone_of(ratio: Float[Array, "3 T T"], trust: Float[Array, "T T"], plain: Float[Array, "C C"]) -> Float[Array, "4"]:

@@ -11,8 +11,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from fitkit.compiling import quick_jit
-from fitkit.quotient import believed, departure, plain_skin, trusted
-from fitkit.texel_grid import LEAST_LIGHT, Layout, blurred, logarithm, mean_of_blocks, over_channels, spread, tone_of
+from fitkit.quotient import believed, departure, plain_skin, planes_of
+from fitkit.texel_grid import (
+    LEAST_LIGHT,
+    Layout,
+    blurred,
+    mean_of_blocks,
+    over_channels,
+    plane_logarithm,
+    spread,
+    tone_of,
+)
 
 SCALP_LIGHT = (0.7, 1.5)  # bounds of the scalp's irradiance over the face's, to which the light was fitted
 SCALP_REACH = 2.0         # coarse texels over which the colour of hair that is seen is carried on
@@ -48,9 +57,25 @@ def scalp_colours(
         layout: of the head.
         grey: the photo is black and white.
     """
+    own = plane_logarithm(_over_scalp_light(seen, trust, irradiance, layout))
+    return _scalp(own, plane_logarithm(painted), trust, layout, grey)
+
+
+@quick_jit()
+def _over_scalp_light(
+    seen: Float[Array, "3 T T"], trust: Float[Array, "T T"], irradiance: Float[Array, "3 T T"], layout: Layout
+) -> Float[Array, "3 T T"]:
     trust = jnp.where(layout.texels.triangle >= 0, trust, 0.0)
-    model = logarithm(painted)
-    own = _hair_or_skin(logarithm(jnp.clip(seen / _scalp_light(trust, irradiance, layout), 2e-3, 1.0)), model, grey)
+    return jnp.clip(seen / _scalp_light(trust, irradiance, layout), 2e-3, 1.0)
+
+
+@quick_jit()
+def _scalp(
+    shown: Float[Array, "4 T T"], model: Float[Array, "4 T T"], trust: Float[Array, "T T"], layout: Layout, grey: Bool[Array, ""]
+) -> Float[Array, "3 T T"]:
+    """Colours of the scalp from logarithms of what is shown of it, and of the model's."""
+    trust = jnp.where(layout.texels.triangle >= 0, trust, 0.0)
+    own = _hair_or_skin(shown, model, grey)
     weight = trust * spread(layout.scalp)
     known = mean_of_blocks(weight)
     shown = mean_of_blocks(own * weight) / jnp.maximum(known, 1e-4)
@@ -95,7 +120,6 @@ def _scalp_light(trust: Float[Array, "T T"], irradiance: Float[Array, "3 T T"], 
     return jnp.maximum(light, LEAST_LIGHT)
 
 
-@quick_jit()
 def tempered(paint: Float[Array, "T T 3"], own: Float[Array, "T T 3"], layout: Layout) -> Float[Array, "T T 3"]:
     """A generated map whose hue is nearly the linear model's, and its brightness too where no pixel held it, linear RGB.
 
@@ -107,11 +131,25 @@ def tempered(paint: Float[Array, "T T 3"], own: Float[Array, "T T 3"], layout: L
         own: the linear model's, fitted to the same photo.
         layout: of the head.
     """
+    own = _planes(own)
+    ratio = _over(paint, own)
+    return _tempered(paint, own, ratio, plane_logarithm(ratio), layout)
+
+
+@quick_jit()
+def _planes(colours: Float[Array, "T T 3"]) -> Float[Array, "3 T T"]:
+    return jnp.clip(jnp.moveaxis(colours, -1, 0), 1e-3, 1.0)
+
+
+@quick_jit()
+def _tempered(
+    paint: Float[Array, "T T 3"], own: Float[Array, "3 T T"], ratio: Float[Array, "3 T T"], departure: Float[Array, "4 T T"],
+    layout: Layout,
+) -> Float[Array, "T T 3"]:
     covered = (layout.texels.triangle >= 0).astype(paint.dtype)
-    clipped, own = (jnp.clip(jnp.moveaxis(each, -1, 0), 1e-3, 1.0) for each in (paint, own))
     plain = (1.0 - jnp.maximum(layout.features, layout.beard)) * layout.held
-    tone = tone_of(clipped / own, covered, plain)[:, None, None]
-    departure = logarithm(clipped / own) - tone
+    tone = tone_of(ratio, covered, plain)[:, None, None]
+    departure = departure - tone
     known = blurred(mean_of_blocks(jnp.concatenate([departure * covered, covered[None]])), TEMPERED)
     broad = known[:4] / jnp.maximum(known[4], 1e-3)
     fine = departure - spread(broad)
@@ -123,7 +161,6 @@ def tempered(paint: Float[Array, "T T 3"], own: Float[Array, "T T 3"], layout: L
     return jnp.where((layout.texels.triangle >= 0)[..., None], made, paint)
 
 
-@quick_jit()
 def borne_out(
     paint: Float[Array, "T T 3"], texels: Float[Array, "T T 13"], layout: Layout, seen: Float[Array, "T T 3"],
     trust: Float[Array, "T T"], grey: Bool[Array, ""],
@@ -143,15 +180,29 @@ def borne_out(
         trust: how squarely it is seen, in [0, 1].
         grey: the photo is black and white.
     """
-    made, own, irradiance = (jnp.moveaxis(each, -1, 0) for each in (paint, texels[..., 6:9], texels[..., 10:]))
-    made, own = jnp.clip(made, 1e-3, 1.0), jnp.clip(own, 1e-3, 1.0)
+    planes = planes_of(texels, layout, seen, trust)
+    apart, _, white = departure(planes, layout, grey)
+    ratio = _over(paint, planes.painted)
+    return _borne_out(
+        paint, ratio, plane_logarithm(ratio), apart, planes.trust, believed(apart, planes.trust, white, layout)[1], layout)
+
+
+@quick_jit()
+def _over(paint: Float[Array, "T T 3"], own: Float[Array, "3 T T"]) -> Float[Array, "3 T T"]:
+    """A generated map over the linear model's colours."""
+    return _planes(paint) / own
+
+
+@quick_jit()
+def _borne_out(
+    paint: Float[Array, "T T 3"], ratio: Float[Array, "3 T T"], departure: Float[Array, "4 T T"], apart: Float[Array, "4 T T"],
+    trust: Float[Array, "T T"], sound: Float[Array, "C C"], layout: Layout,
+) -> Float[Array, "T T 3"]:
+    made = _planes(paint)
     covered = (layout.texels.triangle >= 0).astype(paint.dtype)
-    trust = trusted(texels, layout, trust)
-    apart, _, white = departure(jnp.moveaxis(seen, -1, 0), own, irradiance, trust, layout, grey)
     # about the eyes and on the cheeks a shadow is soon taken for hair, and what the generator has of it is mostly right
-    sound = believed(apart, trust, covered > 0.0, white, layout)[1]
     trust = trust * spread(jnp.maximum(sound, jnp.maximum(layout.held, layout.features)))
-    generated = logarithm(made / own) - tone_of(made / own, trust, plain_skin(layout))[:, None, None]
+    generated = departure - tone_of(ratio, trust, plain_skin(layout))[:, None, None]
     known = mean_of_blocks(jnp.concatenate([jnp.stack([apart[0] * trust, trust, covered]), generated * covered]))
     known = blurred(known, BORNE_OUT)
     shown, made_there = known[0] / jnp.maximum(known[1], 1e-4), known[3:] / jnp.maximum(known[2], 1e-4)
