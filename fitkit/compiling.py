@@ -15,7 +15,7 @@ import jax.numpy as jnp
 R = TypeVar("R")
 
 QUICK: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False}
-SMALL_CROP = 256        # pixels a side, up to which a fit runs no slower without them
+SMALL_CROP = 256        # pixels a side, up to which a fit loses little without them: 0.07 s in each, five seconds won in the first
 
 
 def quick_jit(

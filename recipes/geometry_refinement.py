@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 from fitkit import depth as depths
 from fitkit import pose as poses
 from fitkit import solvers
-from fitkit.compiling import SMALL_CROP, quick_jit
+from fitkit.compiling import quick_jit
 from fitkit.geometry import vertex_normals
 from fitkit.images import linear_to_srgb, srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
@@ -313,7 +313,7 @@ def fold(displacement: Float[Array, "S S"], scale: Float[Array, ""]) -> Float[Ar
     return strength / (strength + FOLD_SLOPE**4)
 
 
-@quick_jit(static_argnames=("config",), where=lambda model, state, photo, *_, **__: photo.shape[0] <= SMALL_CROP)
+@quick_jit(static_argnames=("config",))
 def refine(
     model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments, *, config: GeometryRefinementConfig
 ) -> Detail:
