@@ -4,8 +4,6 @@ Takes a window of the photo, the depth the head has there and the fitted face; w
 Used by `pictures.py`.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -19,7 +17,7 @@ from fitkit.morphable import shape
 from fitkit.shading import sh_irradiance
 from fitkit.skin import BROAD, MADE_SHARE, albedo_map
 from fitkit.texel_grid import COARSE, TEXTURE, Layout, blurred
-from fitkit.texture import kept_fragments, painted_texels, sample_pixels, values_of_fragments, visible_weight
+from fitkit.texture import kept_fragments, painted_texels, sample_pixels, values_at_texels, values_of_fragments, visible_weight
 from fitkit.types import Camera, FaceParameters, Fragments, MorphableModel
 from fitkit.unseen import borne_out, tempered
 
@@ -91,10 +89,7 @@ def _make_layout(model: MorphableModel, texels: Fragments) -> Layout:
     front = jnp.clip((FRONT[1] - azimuth) / (FRONT[1] - FRONT[0]), 0.0, 1.0)
     columns = [named("eyes"), named("brows"), named("lips", "eyelids", "nostrils"), named("beard"), named("lips"),
                named("albedo_blend"), named("scalp"), named("fit_skin") * (1.0 - named("forehead")) * front, *model.mean.T]
-    side = TEXTURE // COARSE
-    middle = dataclasses.replace(texels, **{name: getattr(texels, name)[side // 2::side, side // 2::side]
-                                            for name in ("triangle", "barycentric", "depth")})
-    coarse, there = values_of_fragments(middle, model.triangles, jnp.stack(columns, -1)), middle.triangle >= 0
+    coarse, there = values_at_texels(model, jnp.stack(columns, -1), size=COARSE)
     eyes, brows, features, beard, lips, blend, scalp, held, side, *_ = jnp.moveaxis(coarse, -1, 0)
     # brows seldom lie just where the model has them; what hangs between them is hair of the head
     near = jnp.clip(2.2 * blurred(brows, BROAD), 0.0, 1.0) * jnp.clip((jnp.abs(side) - 4.0) / 6.0, 0.0, 1.0)

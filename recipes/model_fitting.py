@@ -54,7 +54,7 @@ class ModelFittingConfig(LandmarkConfig):
         highlight_share: what is left of that where the photo is brighter than the rendering.
         light_chroma: deviation of the light's colour from grey, relative to white light.
         blurred_iterations: most steps against the blurred picture.
-        sharp_iterations: most steps against the picture.
+        sharp_iterations: most steps against the picture; one is always taken.
         pixel_share: most pixels compared, as a share of the crop's; the skin of a face takes less, so that all are.
     """
 
