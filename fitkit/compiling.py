@@ -1,8 +1,8 @@
 """Programs that compile sooner and run a little slower: those that a photo needs once or a few times.
 
 A first run compiles for longer than it computes. XLA for CPU has two ways to make a kernel of fused operations; without its newer
-one, the fusion emitters, a program is compiled in 0.6 of the time. What loops over many pixels runs up to 1.5 times as long
-then, so fits of large crops, optimisers' loops and everything public keep `jax.jit`. Knows JAX alone.
+one, the fusion emitters, a program is compiled in 0.6 of the time. Some loops over many pixels run up to 1.5 times as long then,
+so fits of large crops, batches, optimisers' loops and the public core keep `jax.jit`. Knows JAX alone.
 """
 
 import functools

@@ -47,7 +47,7 @@ class LandmarkConfig:
         weight_landmark: weight of the mean squared landmark distance, in crop sides (Guo 2018, `w_l`: 10).
         weight_prior: weight of the squared coefficients (Guo 2018, `w_r`: 5e-5).
         robust_scale: distance, in crop sides, at which a point counts for a quarter.
-        iterations: most steps of the fit to points.
+        iterations: most steps of the fit to points; one is always taken.
     """
 
     perspective: bool = True
