@@ -18,7 +18,6 @@ from jaxtyping import Array, Bool, Float, Int
 from fitkit import losses, photometric, solvers
 from fitkit import pose as poses
 from fitkit.compiling import SMALL_CROP, quick_jit
-from fitkit.geometry import vertex_normals
 from fitkit.images import linear_to_srgb, srgb_to_linear
 from fitkit.morphable import albedo as model_albedo
 from fitkit.photometric import FrozenPixels, SkinModes
@@ -33,15 +32,13 @@ from fitkit.recipes.landmarks import (
     landmark_modes,
     landmark_system,
 )
+from fitkit.recipes.starting_light import starting_light
 from fitkit.recipes.state import FaceState, Observation, Solution
-from fitkit.shading import sh_basis
 from fitkit.solvers import Descent, LinearSystem, Problem
-from fitkit.texture import sample_pixels
 from fitkit.types import MorphableModel
 
 SKIN = "fit_skin"       # the region whose pixels are compared
 FOREHEAD, FOREHEAD_LESS = "forehead", 0.8      # hair falls over it, and shaded hair would be taken for a shape
-SKIN_SHARE = 0.75
 EYE_WEIGHT = 0.3        # of a pixel on an eyeball: reflections and lashes are in the way
 
 
@@ -192,40 +189,6 @@ def photo_gradient(
         by_light.ravel()])
 
 
-def starting_light(
-    state: FaceState, model: MorphableModel, photo: Float[Array, "S S 3"]
-) -> FaceState:
-    """Light and skin tone in closed form, from facing skin vertices.
-
-    Ridge regression of the photo, linear, on the mean albedo's nine harmonics; then `SKIN_SHARE` of the light's level, as a power,
-    goes over to the albedo.
-    """
-    view = poses.turn(state.pose, head_vertices(state, model))
-    normals = vertex_normals(view, model.triangles)
-    target = sample_pixels(srgb_to_linear(photo), poses.project_view(state.pose, view))
-    facing = jnp.clip(normals[:, 2] - 0.2, 0.0, 1.0) * model.regions[model.region_names.index(SKIN)]
-    weight = jnp.where(jnp.all(jnp.isfinite(target), -1), facing, 0.0)
-    target, basis = jnp.nan_to_num(target) * weight[:, None], sh_basis(normals) * weight[:, None]
-
-    def channel(albedo: Float[Array, " V"], seen: Float[Array, " V"]) -> Float[Array, " K"]:
-        design = basis * albedo[:, None]
-        square = design.T @ design
-        ridge = 0.05 * jnp.trace(square) * jnp.diag(jnp.arange(9) > 0).astype(design.dtype)
-        return jnp.linalg.solve(square + ridge + 1e-6 * jnp.eye(9), design.T @ seen)
-
-    albedo = model_albedo(model, state.face.albedo)
-    light = jax.vmap(channel, in_axes=(1, 1), out_axes=1)(albedo, target)
-    # so far all of the photo's brightness is the light's; skin is dark or light far more often than photographs are
-    level = jnp.sum(jnp.mean(basis @ light, -1) * weight) / jnp.maximum(jnp.sum(jnp.square(weight)), 1e-6)
-    factor = jnp.clip(level, 0.1, 3.0) ** SKIN_SHARE
-    design = (model.albedo * weight[:, None]).reshape(model.albedo.shape[0], -1)
-    square = design @ design.T
-    ridge = (0.02 * jnp.sum(weight) * 0.05**2) * jnp.eye(square.shape[0])
-    darker = jnp.linalg.solve(square + ridge, design @ ((factor - 1.0) * albedo * weight[:, None]).ravel())
-    return dataclasses.replace(state, face=dataclasses.replace(
-        state.face, light=light / factor, albedo=state.face.albedo + jnp.clip(darker, -3.0, 3.0)))
-
-
 def blurred(photo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
     """The picture without its fine detail: averaged over four pixels a side in linear light. NaN stays outside the photo."""
     kernel = jnp.array([0.125, 0.25, 0.25, 0.25, 0.125])
@@ -245,7 +208,7 @@ def start(
 
 
 def _light(model: MorphableModel, state: FaceState, observation: Observation) -> FaceState:
-    return starting_light(state, model, blurred(observation.crop))
+    return starting_light(state, model, blurred(observation.crop), skin=SKIN)
 
 
 @partial(jax.jit, static_argnames=("config", "together"))

@@ -20,7 +20,10 @@ from fitkit.types import Detail, FaceParameters, Fragments, MorphableModel
 
 COEFFICIENT_BOUND = 4.0    # standard deviations from the mean of people; a face that needs more is not what the model knows
 PORTRAIT_LIGHT = (0.9, 0.1, 0.15)      # ambient, from above, from the front, in units of white ambient light
+LIGHT_DEVIATION = (0.1, 0.25, 0.2)     # of the coefficients of each band from that, same units
+EXPOSURE = 0.15            # deviation of the light on what faces the camera: photographs are exposed for faces
 SIDE_TINT = 0.3            # how much less the directional light may be coloured than the ambient
+FACING = (1.0, 0.0, 3**0.5 * 2 / 3, 0.0, 0.0, 0.0, 5**0.5 / 4, 0.0, 0.0)      # harmonics over a hemisphere, as it is seen; of 1
 SH_WHITE = 3.5449077       # sqrt(4 pi): the constant coefficient under which a white surface shows 1
 
 
@@ -120,14 +123,24 @@ def room(
     return side(-1.0, model.expression_lower, lens[0]), side(1.0, model.expression_upper, lens[1])
 
 
-def light_deviation(bands: int) -> Float[Array, " K"]:
-    """Prior deviation of the coefficients of each band about `expected_light`, in units of white ambient light."""
-    return jnp.concatenate([jnp.full(2 * band + 1, value) for band, value in zip(range(bands), (0.1, 0.25, 0.13), strict=False)])
-
-
 def expected_light() -> Float[Array, "9 3"]:
     """The light of a portrait: white, mostly from everywhere, the rest from the front and a little from above."""
     return jnp.zeros((9, 3)).at[:3].set(jnp.array(PORTRAIT_LIGHT)[:, None] * SH_WHITE)
+
+
+def light_precision(count: int, chroma: float) -> Float[Array, "n n"]:
+    """Inverse covariance of `count` harmonics in three colours about `expected_light`, row-major `[K, 3]`.
+
+    The grey part deviates by `LIGHT_DEVIATION` in each harmonic and by `EXPOSURE` in what falls on a hemisphere that faces the
+    camera: without the latter, dark skin would pass for pale skin lit from behind. The coloured part is about zero.
+    """
+    grey = jnp.full((3, 3), 1.0 / 3.0)
+    deviation = jnp.repeat(jnp.array(LIGHT_DEVIATION), jnp.array([1, 3, 5]), total_repeat_length=9)[:count]
+    # highlights are bluer than skin and would otherwise pass for coloured light from the side
+    tint = jnp.where(jnp.arange(count) == 0, chroma, SIDE_TINT * chroma)
+    block = jnp.square(1.0 / deviation)[:, None, None] * grey + jnp.square(1.0 / tint)[:, None, None] * (jnp.eye(3) - grey)
+    exposed = jnp.array(FACING)[:count] / EXPOSURE
+    return (jax.scipy.linalg.block_diag(*block) + jnp.kron(jnp.outer(exposed, exposed), grey)) / SH_WHITE**2
 
 
 def of_the_person(model: MorphableModel) -> Bool[np.ndarray, " n"]:
@@ -166,13 +179,7 @@ def prior_system(
         jnp.full(a, photos**0.5), model.expression_scale, jnp.full(poses.TANGENT - 1, jnp.inf), focal.deviation[None],
         jnp.full(d, photos**0.5), jnp.full(e, jnp.inf)])
     diagonal = 1.0 / jnp.square(scale)
-    # light: the grey part about the light of a portrait, the coloured part about zero
-    grey = jnp.full((3, 3), 1.0 / 3.0)
-    deviation = light_deviation(3)[:k] * SH_WHITE
-    # highlights are bluer than skin and would otherwise pass for coloured light from the side
-    tint = jnp.where(jnp.arange(k) == 0, chroma, SIDE_TINT * chroma) * SH_WHITE
-    block = (jnp.square(1.0 / deviation)[:, None, None] * grey + jnp.square(1.0 / tint)[:, None, None] * (jnp.eye(3) - grey))
-    light_matrix = jax.scipy.linalg.block_diag(*block)
+    light_matrix = light_precision(k, chroma)
     offset = (face.light - expected_light()[:k]).ravel()
     matrix = jnp.diag(diagonal).at[a + b + c + d:, a + b + c + d:].set(light_matrix)
     gradient = (diagonal * coordinates).at[a + b + c + d:].set(light_matrix @ offset)

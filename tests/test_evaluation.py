@@ -103,6 +103,18 @@ def test_the_table_has_a_row_per_yaw_without_sign():
     assert rows[1][-3:] == ["2.0", "1.10", "0.25"] and "50 [50, 50]" in text.splitlines()[3]
 
 
+def test_a_fit_that_holds_everybody_for_average_has_dark_skin_too_light_and_light_skin_too_dark():
+    true = (0.05, 0.1, 0.2, 0.2, 0.3, 0.6)
+    average = scores.complexion([score(seed=i, skin=(0.2, tone)) for i, tone in enumerate(true)])
+    assert average["dark"] == pytest.approx(1.5) and average["medium"] == pytest.approx(0)
+    assert average["light"] == pytest.approx(-0.5 * (np.log2(1.5) + np.log2(3)))
+    exact = [score(seed=i, skin=(2 * tone, tone)) for i, tone in enumerate(true[::-1])]
+    assert scores.complexion(exact) == pytest.approx({"error": 1, "dark": 1, "medium": 1, "light": 1})
+    text = table.table(scores.by_yaw([*exact, score(fit=None, status="failed")]))
+    assert "1.00 off (rms)" in text and "darkest third of the people +1.00" in text
+    assert scores.complexion([score()])["error"] is None and "stops" not in table.table(scores.by_yaw([score()]))
+
+
 # people and cameras
 
 def test_people_are_standard_normal_by_seed_and_scans_carry_the_expression(ict):

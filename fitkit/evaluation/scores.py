@@ -31,6 +31,7 @@ class Score:
     dense: dict[str, float] | None = None                # corresponding points of fit and of mean head, rigid
     yaw_error: float | None = None        # degrees
     focal_ratio: float | None = None      # fitted over true
+    skin: tuple[float, float] | None = None              # luminance of the facial skin's albedo, fitted and true
     seconds: float | None = None          # of the fit alone
     status: str = "failed"
     reason: str = ""                      # why doubtful, or why there is no fit
@@ -88,6 +89,7 @@ def summary(scores: Sequence[Score]) -> dict[str, Any]:
     result["dense"] = {name: _mean([score.dense[name] for score in fitted if score.dense]) for name in ("mean_head", "fit")}
     result["yaw_error"] = _median([abs(score.yaw_error) for score in fitted if score.yaw_error is not None])
     result["focal_ratio"] = _median([score.focal_ratio for score in fitted if score.focal_ratio is not None])
+    result["skin"] = complexion(fitted)
     result["seconds"] = _median([score.seconds for score in fitted if score.seconds is not None])
     return result
 
@@ -99,7 +101,20 @@ def by_yaw(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     return {name: summary(group) for name, group in (groups | {"all": list(scores)}).items()}
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def complexion(scores: Sequence[Score]) -> dict[str, float | None]:
+    """How far the skin's tone is off, in stops (log2 of luminance).
+
+    The root mean square over all pictures ("error"), and the mean, signed, over each third of the people from dark to light: a fit
+    that holds everybody for average has the dark too light and the light too dark.
+    """
+    pairs = np.array([score.skin for score in scores if score.skin is not None]).reshape(-1, 2)
+    fitted, true = np.log2(pairs.T)
+    off = (fitted - true)[np.argsort(true, kind="stable")]
+    return {"error": float(np.sqrt(np.mean(off**2))) if len(off) else None} | {
+        name: _mean(third) for name, third in zip(("dark", "medium", "light"), np.array_split(off, 3), strict=True)}
+
+
+def _mean(values: Sequence[float] | Float[np.ndarray, " n"]) -> float | None:
     return float(np.mean(values)) if len(values) else None
 
 

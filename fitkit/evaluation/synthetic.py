@@ -17,10 +17,10 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from fitkit import api, files, metrics
+from fitkit import api, files, metrics, morphable
 from fitkit import camera as cameras
 from fitkit.errors import FitkitError
-from fitkit.evaluation import floor, scene, truth
+from fitkit.evaluation import complexion, floor, scene, truth
 from fitkit.evaluation.floor import Prepared
 from fitkit.evaluation.scene import Studio
 from fitkit.evaluation.scores import Score
@@ -34,6 +34,8 @@ from fitkit.types import MorphableModel
 
 PICTURES = 1       # version of what truth, complexion, light and scene make of a seed: another one makes all pictures anew
 SOUND = 0.5        # least weight in the table between the heads of a point that is compared
+SKIN = 0.9         # least share of facial skin of a vertex whose tone is compared
+LUMINANCE = (0.2126, 0.7152, 0.0722)       # of linear sRGB
 REFERENCES = 2     # version of the floors
 
 
@@ -180,6 +182,7 @@ def measure(plan: Plan, head: Prepared, model: MorphableModel, arrays: IctArrays
         dense=None if plan.head != "makehuman" else {
             name: _corresponding(shape, model, face) for name, shape in (("mean_head", head.mean), ("fit", fitted_shape))},
         yaw_error=float(cameras.head_angles(result.camera)[0]) - view.yaw,
+        skin=(_luminance(_facial_skin(model, result)), _luminance(_true_skin(arrays, person.seed))),
         focal_ratio=float(result.camera.focal / view.camera.focal), seconds=result.timings["fit"],
         status=result.status, reason=result.reason)
     return Evidence(score=score, picture=path, face=face, scanned=rows, triangles=triangles, result=result,
@@ -192,6 +195,23 @@ def _corresponding(vertices: np.ndarray, model: MorphableModel, face: np.ndarray
     sound = np.flatnonzero(np.asarray(table.from_ict_weight)[:FACE] >= SOUND)
     places = jax.tree.map(lambda column: column[sound], table.from_ict)
     return metrics.dense_correspondence(face[sound], vertices, np.asarray(model.triangles), places).mean
+
+
+def _facial_skin(model: MorphableModel, result: FitResult) -> Float[np.ndarray, "n 3"]:
+    """Albedo of the vertices of our head that are facial skin."""
+    albedo = np.asarray(morphable.albedo(model, result.parameters.albedo))
+    return albedo[np.asarray(model.regions[model.region_names.index("fit_skin")]) > SKIN]
+
+
+def _true_skin(arrays: IctArrays, seed: int) -> Float[np.ndarray, "n 3"]:
+    """Albedo of the skin of a foreign person's face, as it is painted."""
+    mean = arrays.neutral.astype(np.float64)
+    return complexion.tone(mean[truth.scanned(arrays)], mean[arrays.landmarks], complexion.draw(seed))
+
+
+def _luminance(colours: Float[np.ndarray, "n 3"]) -> float:
+    """Of the median colour, so that brows and lips do not count."""
+    return float(np.median(colours, axis=0) @ LUMINANCE)
 
 
 def _digest(arrays: IctArrays) -> str:

@@ -11,6 +11,8 @@ HEADER = (
     "yaw   n  bad  |  mean  +expr    fit  floor  gap closed, 95 %    |  mean    fit  floor  gap closed, 95 %    |  mean    fit "
     "|  yaw  focal  s/fit",
 )
+SKIN = """skin tone, all pictures, stops of luminance: {error:.2f} off (rms);
+of the darkest third of the people {dark:+.2f}, of the middle {medium:+.2f}, of the lightest {light:+.2f}"""
 LEGEND = """mean: our mean head; +expr: the prior's mean person with the fit's expression; floor: our head laid on the truth;
 dense: same places;
 yaw: degrees off; focal: fitted over true; bad: no face, doubtful, 1.5 times the mean head's error, or yaw off by over 15"""
@@ -30,6 +32,9 @@ def table(report: Mapping[str, Mapping[str, Any]]) -> str:
         blocks.append(f" {_number(row['dense']['mean_head']):>5} {_number(row['dense']['fit']):>6} ")
         blocks.append(f" {_number(row['yaw_error'], 1):>4} {_number(row['focal_ratio']):>6} {_number(row['seconds']):>6}")
         lines.append("|".join(blocks))
+    skin = report["all"]["skin"]
+    if None not in skin.values():
+        lines.append(SKIN.format(**skin))
     return "\n".join([*lines, LEGEND])
 
 
