@@ -33,6 +33,7 @@ class Layout:
     blend: Float[Array, "C C"]          # region `albedo_blend`
     scalp: Float[Array, "C C"]          # region `scalp`
     held: Float[Array, "C C"]           # where photos mostly show skin squarely: the front of the face below the forehead
+    flank: Float[Array, "C C"]          # the sides of the head, where hair hangs into the face
     twin: Float[Array, "C C"]           # 1 where the texel mirrored left to right is the mirrored place of the head
 
 

@@ -39,6 +39,8 @@ FINE_HUE = 0.4            # how much of its fine hue is kept
 ROOM = 0.06               # how far its broad brightness may leave the linear model's where no pixel holds it
 LOOSE_FINE = 0.2          # how much of its fine brightness is kept there
 BORNE_OUT = 0.5           # coarse texels over which it is compared with the photo
+DARK_ROOM = (0.5, 0.1)    # how much darker it may be in the middle of the face and on its sides, though the photo bears it out:
+WHISKER_ROOM = 2.0        # what is darker hangs into the face, or is its shadow; features and whiskers may be so much darker still
 UNSEEN_ROOM = 0.03        # how far its brightness may leave the linear model's where neither half of the face is seen
 UNSEEN_HUE = 0.7          # and how much of its hue is taken off there
 
@@ -168,9 +170,10 @@ def borne_out(
     """A generated map that is brighter or darker than the linear model only as far as the photo is, too, linear RGB.
 
     A generator that is led by an identity network paints patches that please the network and that nobody has. The photo alone is
-    no better a judge, since its departures are mostly the light's error: what both show is skin. A hidden texel departs no further
-    than its mirrored one may, and where that is hidden, too, the generator has little room, and hardly a hue of its own. Hair that
-    hangs into the forehead hides it. Eyes are left alone.
+    no better a judge, since its departures are mostly the light's error: what both show is skin, unless it is so dark that it must
+    be hair, spectacles or a hand, or their shadow. A hidden texel departs no further than its mirrored one may, and where that is
+    hidden, too, the generator has little room, and hardly a hue of its own. Hair that hangs into the forehead hides it. Eyes are
+    left alone.
 
     Args:
         paint: the generated map, linear RGB.
@@ -184,7 +187,7 @@ def borne_out(
     apart, _, white = departure(planes, layout, grey)
     ratio = _over(paint, planes.painted)
     return _borne_out(
-        paint, ratio, plane_logarithm(ratio), apart, planes.trust, believed(apart, planes.trust, white, layout)[1], layout)
+        paint, ratio, plane_logarithm(ratio), apart, planes.trust, *believed(apart, planes.trust, white, layout), layout)
 
 
 @quick_jit()
@@ -196,7 +199,7 @@ def _over(paint: Float[Array, "T T 3"], own: Float[Array, "3 T T"]) -> Float[Arr
 @quick_jit()
 def _borne_out(
     paint: Float[Array, "T T 3"], ratio: Float[Array, "3 T T"], departure: Float[Array, "4 T T"], apart: Float[Array, "4 T T"],
-    trust: Float[Array, "T T"], sound: Float[Array, "C C"], layout: Layout,
+    trust: Float[Array, "T T"], whiskers: Float[Array, "C C"], sound: Float[Array, "C C"], layout: Layout,
 ) -> Float[Array, "T T 3"]:
     made = _planes(paint)
     covered = (layout.texels.triangle >= 0).astype(paint.dtype)
@@ -212,6 +215,8 @@ def _borne_out(
     hidden = 1.0 - sure - other
     kept = _between(bright, shown)
     kept = sure * kept + other * _between(bright, kept[:, ::-1]) + hidden * _within(bright, UNSEEN_ROOM)
+    room = DARK_ROOM[0] + (DARK_ROOM[1] - DARK_ROOM[0]) * layout.flank
+    kept = jnp.maximum(kept, -room - WHISKER_ROOM * whiskers)
     change = (1.0 - layout.eyes) * (kept - bright - UNSEEN_HUE * hidden * hue)
     return jnp.moveaxis(jnp.clip(made * jnp.exp(spread(change)), 0.0, 1.0), 0, -1)
 

@@ -16,12 +16,13 @@ from fitkit.morphable import albedo as model_albedo
 from fitkit.morphable import shape
 from fitkit.shading import sh_irradiance
 from fitkit.skin import BROAD, MADE_SHARE, albedo_map
-from fitkit.texel_grid import COARSE, TEXTURE, Layout, blurred
+from fitkit.texel_grid import COARSE, TEXTURE, Layout, blurred, smooth_step
 from fitkit.texture import kept_fragments, painted_texels, sample_pixels, values_at_texels, values_of_fragments, visible_weight
 from fitkit.types import Camera, FaceParameters, Fragments, MorphableModel
 from fitkit.unseen import borne_out, tempered
 
 FRONT = (40.0, 60.0)      # degrees from the front about the vertical axis, at which the front of the face begins to end, and ends
+FLANK = (22.0, 40.0)      # the same, at which its sides begin, about the outer corners of the eyes, and at which they are all
 MIRRORED = 3.0            # mm: texels that mirror each other on the mean head do so to within this
 
 
@@ -88,16 +89,18 @@ def _make_layout(model: MorphableModel, texels: Fragments) -> Layout:
     azimuth = jnp.degrees(jnp.arctan2(jnp.abs(model.mean[:, 0]), model.mean[:, 2]))
     front = jnp.clip((FRONT[1] - azimuth) / (FRONT[1] - FRONT[0]), 0.0, 1.0)
     columns = [named("eyes"), named("brows"), named("lips", "eyelids", "nostrils"), named("beard"), named("lips"),
-               named("albedo_blend"), named("scalp"), named("fit_skin") * (1.0 - named("forehead")) * front, *model.mean.T]
+               named("albedo_blend"), named("scalp"), named("fit_skin") * (1.0 - named("forehead")) * front,
+               smooth_step(azimuth, *FLANK), *model.mean.T]
     coarse, there = values_at_texels(model, jnp.stack(columns, -1), size=COARSE)
-    eyes, brows, features, beard, lips, blend, scalp, held, side, *_ = jnp.moveaxis(coarse, -1, 0)
+    eyes, brows, features, beard, lips, blend, scalp, held, flank, side, *_ = jnp.moveaxis(coarse, -1, 0)
     # brows seldom lie just where the model has them; what hangs between them is hair of the head
     near = jnp.clip(2.2 * blurred(brows, BROAD), 0.0, 1.0) * jnp.clip((jnp.abs(side) - 4.0) / 6.0, 0.0, 1.0)
     features = jnp.maximum(jnp.maximum(features, eyes), near)
     apart = jnp.abs(coarse[..., -3:] - coarse[:, ::-1, -3:] * jnp.array([[[-1.0, 1.0, 1.0]]]))
     twin = there & there[:, ::-1] & jnp.all(apart < MIRRORED, -1)
     return Layout(texels=texels, eyes=eyes, brows=brows, features=features,
-                  beard=beard * (1.0 - lips), blend=blend, scalp=scalp, held=held, twin=twin.astype(side.dtype))
+                  beard=beard * (1.0 - lips), blend=blend, scalp=scalp, held=held, flank=flank,
+                  twin=twin.astype(side.dtype))
 
 
 @quick_jit()

@@ -28,7 +28,7 @@ def layout():
                        depth=jnp.ones((TEXTURE, TEXTURE)), overflow=jnp.zeros((), jnp.int32))
     return Layout(texels=texels, eyes=jnp.asarray(none), brows=jnp.asarray(brows), features=jnp.asarray(brows),
                   beard=jnp.asarray(none), blend=jnp.asarray(none), scalp=jnp.asarray(none), held=jnp.asarray(none),
-                  twin=jnp.asarray(none + 1.0))
+                  flank=jnp.asarray(none), twin=jnp.asarray(none + 1.0))
 
 
 def spot(row, column, radius):

@@ -6,7 +6,7 @@ import pytest
 
 from fitkit.texel_grid import COARSE, TEXTURE, Layout
 from fitkit.types import Fragments
-from fitkit.unseen import UNSEEN_HUE, UNSEEN_ROOM, borne_out, scalp_colours, tempered
+from fitkit.unseen import DARK_ROOM, UNSEEN_HUE, UNSEEN_ROOM, borne_out, scalp_colours, tempered
 
 SKIN = np.array([0.45, 0.27, 0.19], np.float32)           # linear RGB
 HAIR = np.array([0.06, 0.035, 0.02], np.float32)
@@ -17,15 +17,15 @@ NO, YES = jnp.asarray(False), jnp.asarray(True)
 
 @pytest.fixture(scope="module")
 def layout():
-    """Scalp over a forehead with a brow over the front of the face, everything covered."""
+    """Scalp over a forehead with a brow over the front of the face, its side to the left, everything covered."""
     none = np.zeros((COARSE, COARSE), np.float32)
-    scalp, brows, held = none.copy(), none.copy(), none.copy()
-    scalp[:HAIRLINE], brows[60:70, 30:60], held[75:] = 1.0, 1.0, 1.0
+    scalp, brows, held, flank = none.copy(), none.copy(), none.copy(), none.copy()
+    scalp[:HAIRLINE], brows[60:70, 30:60], held[75:], flank[:, :16] = 1.0, 1.0, 1.0, 1.0
     texels = Fragments(triangle=jnp.zeros((TEXTURE, TEXTURE), jnp.int32), barycentric=jnp.zeros((TEXTURE, TEXTURE, 3)),
                        depth=jnp.ones((TEXTURE, TEXTURE)), overflow=jnp.zeros((), jnp.int32))
     parts = {name: jnp.asarray(none) for name in ("eyes", "beard", "blend")}
     return Layout(texels=texels, brows=jnp.asarray(brows), features=jnp.asarray(brows), scalp=jnp.asarray(scalp),
-                  held=jnp.asarray(held), twin=jnp.asarray(none + 1.0), **parts)
+                  held=jnp.asarray(held), flank=jnp.asarray(flank), twin=jnp.asarray(none + 1.0), **parts)
 
 
 def planes(colour):
@@ -157,6 +157,17 @@ def test_of_what_is_generated_the_photo_bears_out_the_lesser(layout, generated, 
     made = brightness_of(paint, layout, photo=photo, trust=np.ones((TEXTURE, TEXTURE)))
     assert made[800, 300] == pytest.approx(np.log(left), abs=0.02)
     assert made[800, 700] == pytest.approx(0.0, abs=0.01)
+
+
+@pytest.mark.parametrize(("row", "column", "left"), [
+    (800, 300, -DARK_ROOM[0]),      # spectacles in the middle of the face
+    (800, 60, -DARK_ROOM[1]),       # hair on its side
+    (520, 360, np.log(0.4)),        # a brow
+])
+def test_what_is_too_dark_for_skin_is_no_skin_but_a_feature(layout, row, column, left):
+    both = images(SKIN) * (1.0 - 0.6 * spot(row, column))
+    made = brightness_of(both, layout, photo=both, trust=np.ones((TEXTURE, TEXTURE)))
+    assert made[row, column] == pytest.approx(left, abs=0.06)
 
 
 @pytest.mark.parametrize(("shown", "twin", "left"), [
