@@ -19,6 +19,7 @@ from fitkit.recipes import landmarks, model_fitting
 from fitkit.recipes import state as states
 from fitkit.render import render_color
 from tests.tiny_head import tiny_head, tiny_parameters
+from tests.tiny_photo import observe, skinned_head
 
 SIZE = 96
 
@@ -211,3 +212,12 @@ def test_a_rendering_is_fitted_back():
     assert float(error) < 0.3          # mm, of a ball of 90
     colours = jnp.abs(model_albedo(model, fit.state.face.albedo) * 1.0 - model_albedo(model, truth.face.albedo))
     assert fit.losses["photo_consistency"] < 1e-3 and fit.losses["landmark"] < 1e-4 and float(colours.mean()) < 0.1
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(0, 1), (1, 1), (2, 2)])
+def test_of_no_steps_one_is_taken_since_the_losses_are_over_what_it_held(asked, taken):
+    head = skinned_head()
+    photo, _ = observe(head, 0.3, noise=0.3)
+    found, wanted = (landmarks.solve(head, photo, landmarks.LandmarkConfig(iterations=count)) for count in (asked, taken))
+    apart = landmarks.solve(head, photo, landmarks.LandmarkConfig(iterations=taken + 1)).losses["total"]
+    assert float(found.losses["total"]) == float(wanted.losses["total"]) != float(apart)
