@@ -210,8 +210,8 @@ def _true_skin(arrays: IctArrays, seed: int) -> Float[np.ndarray, "n 3"]:
 
 
 def _luminance(colours: Float[np.ndarray, "n 3"]) -> float:
-    """Of the median colour, so that brows and lips do not count."""
-    return float(np.median(colours, axis=0) @ LUMINANCE)
+    """Of the median colour, so that brows and lips do not count; never black, so that it has a logarithm."""
+    return max(float(np.median(colours, axis=0) @ LUMINANCE), 1e-3)
 
 
 def _digest(arrays: IctArrays) -> str:
