@@ -34,7 +34,7 @@ from fitkit.types import MorphableModel
 
 PICTURES = 1       # version of what truth, complexion, light and scene make of a seed: another one makes all pictures anew
 SOUND = 0.5        # least weight in the table between the heads of a point that is compared
-SKIN = 0.9         # least share of facial skin of a vertex whose tone is compared
+FACIAL = 0.9       # least share of facial skin of a vertex whose tone is compared
 LUMINANCE = (0.2126, 0.7152, 0.0722)       # of linear sRGB
 REFERENCES = 2     # version of the floors
 
@@ -200,7 +200,7 @@ def _corresponding(vertices: np.ndarray, model: MorphableModel, face: np.ndarray
 def _facial_skin(model: MorphableModel, result: FitResult) -> Float[np.ndarray, "n 3"]:
     """Albedo of the vertices of our head that are facial skin."""
     albedo = np.asarray(morphable.albedo(model, result.parameters.albedo))
-    return albedo[np.asarray(model.regions[model.region_names.index("fit_skin")]) > SKIN]
+    return albedo[np.asarray(model.regions[model.region_names.index("fit_skin")]) > FACIAL]
 
 
 def _true_skin(arrays: IctArrays, seed: int) -> Float[np.ndarray, "n 3"]:
