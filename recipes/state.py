@@ -135,7 +135,7 @@ def light_precision(count: int, chroma: float) -> Float[Array, "n n"]:
     camera: without the latter, dark skin would pass for pale skin lit from behind. The coloured part is about zero.
     """
     grey = jnp.full((3, 3), 1.0 / 3.0)
-    deviation = np.repeat(np.float32(LIGHT_DEVIATION), (1, 3, 5))[:count]
+    deviation = np.repeat(np.array(LIGHT_DEVIATION, np.float32), (1, 3, 5))[:count]
     # highlights are bluer than skin and would otherwise pass for coloured light from the side
     tint = jnp.where(jnp.arange(count) == 0, chroma, SIDE_TINT * chroma)
     block = jnp.square(1.0 / deviation)[:, None, None] * grey + jnp.square(1.0 / tint)[:, None, None] * (jnp.eye(3) - grey)
