@@ -11,12 +11,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from fitkit.errors import FitkitError
+from fitkit.version import __version__
 
 if TYPE_CHECKING:
     from fitkit.api import FitResult, fit, fit_batch, fit_faces, load, load_head
     from fitkit.types import Camera, FaceParameters, Mesh, MorphableModel
 
-__version__ = "0.1.0"
 
 __all__ = [
     "Camera",

@@ -1,6 +1,6 @@
 """How people stand before cameras, and in what light: Gaussians fitted to photos, and random draws from them.
 
-Table: `weights/photo_statistics.safetensors`, made by `python -m tests.photo_statistics`; the card beside it tells from what.
+Table: `weights/photo_statistics.safetensors`, made by `python -m fitkit.models.build.photo_statistics`; its card tells from what.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import numpy as np
 import safetensors.numpy
 from jaxtyping import Array, Float
 
-from fitkit.models.blaze import WEIGHTS
+from fitkit.models.parameters import WEIGHTS
 
 PATH = WEIGHTS / "photo_statistics.safetensors"
 
@@ -42,7 +42,7 @@ def load_photo_statistics() -> PhotoStatistics:
     return PhotoStatistics(**{name: _gaussian(table[f"{name}_mean"], table[f"{name}_covariance"]) for name in ("camera", "light")})
 
 
-def draw(key: Array, gaussian: Gaussian) -> Float[Array, " n"]:
+def draw_correlated(key: Array, gaussian: Gaussian) -> Float[Array, " n"]:
     """One random vector."""
     return gaussian.mean + gaussian.factor @ jax.random.normal(key, gaussian.mean.shape)
 

@@ -8,11 +8,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from fitkit.fitting.state import Solution
 from fitkit.recipes import ganfit, inverse_rendering, landmarks
-from fitkit.recipes.ganfit import GanfitConfig
-from fitkit.recipes.inverse_rendering import InverseRenderingConfig
-from fitkit.recipes.landmarks import LandmarkConfig
-from fitkit.recipes.state import Solution
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,16 +27,16 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "inverse_rendering": Recipe(
-        config=InverseRenderingConfig, function=inverse_rendering.solve, batch=inverse_rendering.solve_batch,
+        config=inverse_rendering.InverseRenderingConfig, function=inverse_rendering.solve, batch=inverse_rendering.solve_batch,
         person=inverse_rendering.solve_person,
         summary="shape, expression, albedo, light and pose from the photo's colours and points; wrinkles from its shading",
         paper="Guo et al. 2018, Section V"),
     "ganfit": Recipe(
-        config=GanfitConfig, function=ganfit.solve, batch=ganfit.solve_batch, person=ganfit.solve_person,
+        config=ganfit.GanfitConfig, function=ganfit.solve, batch=ganfit.solve_batch, person=ganfit.solve_person,
         summary="a likeness: texture from a generator, shape and texture by an identity network; some twenty seconds",
         paper="Gecer et al. 2019 (GANFIT), Sections 3 and 4.1", takes=("seed", "progress")),
     "landmarks": Recipe(
-        config=LandmarkConfig, function=landmarks.solve, batch=landmarks.solve_batch, person=landmarks.solve_person,
+        config=landmarks.LandmarkConfig, function=landmarks.solve, batch=landmarks.solve_batch, person=landmarks.solve_person,
         summary="pose, shape and expression from the detected points alone; fastest, no colours",
         paper="Guo et al. 2018, Eqs. 7 and 8; Zhu et al. 2015 for the sliding contour"),
 }

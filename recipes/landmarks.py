@@ -12,9 +12,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from fitkit import losses, solvers
-from fitkit import pose as poses
-from fitkit.correspondence import (
+from fitkit.fitting import losses, solvers
+from fitkit.fitting.initial_pose import STABLE, starting_pose
+from fitkit.fitting.solvers import Descent, LinearSystem, Problem
+from fitkit.fitting.state import (
+    FaceState,
+    Observation,
+    Solution,
+    neutral_state,
+    point_count,
+    retract_state,
+    shared_coordinates,
+    tangent_bounds,
+    tangent_sizes,
+)
+from fitkit.geometry.pose import head_to_view, project_view, projection_jacobian
+from fitkit.geometry.vectors import vertex_normals
+from fitkit.morphable.correspondence import (
     CONTOUR,
     Correspondence,
     PointModes,
@@ -25,12 +39,8 @@ from fitkit.correspondence import (
     point_modes,
     precision,
 )
-from fitkit.geometry import vertex_normals
-from fitkit.initialize import STABLE, starting_pose
-from fitkit.morphable import points_on, shape
-from fitkit.recipes import state as states
-from fitkit.recipes.state import FaceState, Observation, Solution
-from fitkit.solvers import Descent, LinearSystem, Problem
+from fitkit.morphable.model import points_on, shape
+from fitkit.recipes.priors import prior_system
 from fitkit.types import MorphableModel
 
 FACING = (0.1, 0.3)        # a point counts fully above the second cosine of its normal and the line of sight, not below -first
@@ -109,7 +119,7 @@ def freeze_points(
 
     A detector guesses points that the head turns away; they count for little, the jaw apart, which is the outline itself.
     """
-    view = poses.turn(state.pose, head_vertices(state, model))
+    view = head_to_view(state.pose, head_vertices(state, model))
     normals = points_on(seen.surface, model.triangles, vertex_normals(view, model.triangles))
     facing = jnp.clip((normals[:, 2] + FACING[0]) / (FACING[0] + FACING[1]), FACING_LEAST, 1.0)
     inner, trust = seen.points, jnp.asarray(1.0)
@@ -140,15 +150,15 @@ def weighed_points(
 def chosen_jaw(state: FaceState, model: MorphableModel, view: Float[Array, "V 3"], contour: PointModes) -> Int[Array, " 17"]:
     """Which of the contour's candidates each jaw point belongs to now: the one that stands furthest out (`furthest_out`)."""
     nose = jax.tree.map(lambda table: table[27:36], model.landmarks)
-    centre = jnp.mean(poses.project_view(state.pose, points_on(nose, model.triangles, view)), 0)
-    candidates = poses.project_view(state.pose, poses.turn(state.pose, point_places(state, contour)))
+    centre = jnp.mean(project_view(state.pose, points_on(nose, model.triangles, view)), 0)
+    candidates = project_view(state.pose, head_to_view(state.pose, point_places(state, contour)))
     best = furthest_out(candidates.reshape(CONTOUR, -1, 2), centre)
     return best + jnp.arange(best.size) * (candidates.shape[0] // best.size)
 
 
 def projected(state: FaceState, modes: PointModes) -> Float[Array, "*n 2"]:
     """Pixels of points on the state's face."""
-    return poses.project_view(state.pose, poses.turn(state.pose, point_places(state, modes)))
+    return project_view(state.pose, head_to_view(state.pose, point_places(state, modes)))
 
 
 def with_openings(points: FrozenPoints, values: Float[Array, "L *n"]) -> Float[Array, "L+P *n"]:
@@ -164,13 +174,13 @@ def landmark_energy(state: FaceState, points: FrozenPoints) -> Float[Array, ""]:
 
 def landmark_system(state: FaceState, points: FrozenPoints) -> LinearSystem:
     """Energy, gradient and Gauss-Newton matrix of `landmark_energy` over the whole tangent."""
-    a, b, c, d, e = states.sizes(state)
-    view = poses.turn(state.pose, point_places(state, points.modes))
-    by_point, by_pose = poses.projection_jacobian(state.pose, view)
+    a, b, c, d, e = tangent_sizes(state)
+    view = head_to_view(state.pose, point_places(state, points.modes))
+    by_point, by_pose = projection_jacobian(state.pose, view)
     to_head = by_point @ state.pose.rotation                                             # [L, 2, 3]
     by_shape = sum((to_head[..., i, None] * points.modes.basis[:, None, i] for i in range(3)), jnp.zeros(()))
     scale = jnp.sqrt(points.weight)[:, None] / points.side
-    residual = (with_openings(points, poses.project_view(state.pose, view) - points.target) * scale).ravel()
+    residual = (with_openings(points, project_view(state.pose, view) - points.target) * scale).ravel()
     jacobian = (with_openings(points, jnp.concatenate([by_shape, by_pose], -1)) * scale[..., None]).reshape(residual.size, -1)
     n, m = a + b + c, a + b + c + d + e
     matrix = jnp.zeros((m, m)).at[:n, :n].set(jacobian.T @ jacobian)
@@ -185,7 +195,7 @@ def start(model: MorphableModel, observation: Observation, config: LandmarkConfi
     stable = jax.tree.map(lambda table: table[index], model.landmarks)
     pose = starting_pose(points_on(stable, model.triangles, typical), observation.ibug[index], jnp.exp(observation.focal.mean),
                          observation.principal, perspective=config.perspective)
-    return states.neutral(model, pose)
+    return neutral_state(model, pose)
 
 
 def problem(model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig, *, photos: int = 1) -> Problem:
@@ -193,7 +203,7 @@ def problem(model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig,
     w_l, w_r = config.weight_landmark, config.weight_prior
 
     def prior(observation: Observation, state: FaceState) -> tuple[Array, Array, Array]:
-        return states.prior_system(state, model, observation.focal, chroma=1.0, photos=photos)
+        return prior_system(state, model, observation.focal, chroma=1.0, photos=photos)
 
     def linearize(observation: Observation, state: FaceState) -> tuple[FrozenPoints, LinearSystem]:
         points = weighed_points(observation, state, model, modes, config)
@@ -205,7 +215,7 @@ def problem(model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig,
     return Problem(
         linearize=linearize,
         energy=lambda observation, points, state: w_l * landmark_energy(state, points) + w_r * prior(observation, state)[0],
-        retract=states.retract, room=lambda observation, state: states.room(state, model, observation.focal, appearance=False))
+        retract=retract_state, bounds=lambda observation, state: tangent_bounds(state, model, observation.focal, appearance=False))
 
 
 def descend(
@@ -222,7 +232,7 @@ def descend(
             problem(model, modes, config), observation, start(model, observation, config), iterations=iterations)
     photos = observation.principal.shape[0]
     begin = jax.vmap(lambda each: start(model, each, config))(observation)
-    joint = solvers.tied(problem(model, modes, config, photos=photos), states.of_the_person(model), photos)
+    joint = solvers.tied(problem(model, modes, config, photos=photos), shared_coordinates(model), photos)
     return solvers.levenberg_marquardt(joint, observation, begin, iterations=iterations)
 
 
@@ -261,16 +271,16 @@ def _fit_person(model: MorphableModel, modes: LandmarkModes, observations: Obser
 
 def solve(model: MorphableModel, observation: Observation, config: LandmarkConfig) -> Solution:
     """Recipe `landmarks` on one face."""
-    return _fit(model, landmark_modes(model, states.point_count(observation)), observation, config=config)
+    return _fit(model, landmark_modes(model, point_count(observation)), observation, config=config)
 
 
 def solve_batch(
     model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: LandmarkConfig
 ) -> Solution:
     """Recipe `landmarks` on stacked faces of different people; solutions stacked. A face that is not `active` takes no steps."""
-    return _fit_batch(model, landmark_modes(model, states.point_count(observations)), observations, active, config=config)
+    return _fit_batch(model, landmark_modes(model, point_count(observations)), observations, active, config=config)
 
 
 def solve_person(model: MorphableModel, observations: Observation, config: LandmarkConfig) -> Solution:
     """Recipe `landmarks` on stacked photos of one person, who has one identity; solutions stacked."""
-    return _fit_person(model, landmark_modes(model, states.point_count(observations)), observations, config=config)
+    return _fit_person(model, landmark_modes(model, point_count(observations)), observations, config=config)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fitkit import files, images
 from fitkit.errors import FitkitError
+from fitkit.io import atomic_files, images
 
 
 def refused(code, action, *arguments, **options):
@@ -105,17 +105,17 @@ def test_unwritable_output(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     refused("E_OUTPUT", images.write_image, tmp_path / "file" / "a.png", np.zeros((2, 2, 3)))
     (tmp_path / "folder").mkdir()
-    refused("E_OUTPUT", files.write_bytes, tmp_path / "folder", b"")
+    refused("E_OUTPUT", atomic_files.write_bytes, tmp_path / "folder", b"")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_whole_folder_is_complete_or_absent(tmp_path):
     target = tmp_path / "deep" / "result"
-    with pytest.raises(RuntimeError), files.whole_folder(target) as folder:
+    with pytest.raises(RuntimeError), atomic_files.whole_folder(target) as folder:
         (folder / "a").write_bytes(b"1")
         raise RuntimeError
     assert list((tmp_path / "deep").iterdir()) == []
-    with files.whole_folder(target) as folder:
+    with atomic_files.whole_folder(target) as folder:
         (folder / "a").write_bytes(b"1")
     assert (target / "a").read_bytes() == b"1"
 
@@ -124,12 +124,12 @@ def test_whole_folder_keeps_what_is_there(tmp_path):
     target = tmp_path / "result"
     target.mkdir()
     (target / "mine").write_bytes(b"1")
-    with pytest.raises(FitkitError, match="E_EXISTS"), files.whole_folder(target):
+    with pytest.raises(FitkitError, match="E_EXISTS"), atomic_files.whole_folder(target):
         pytest.fail("the folder was handed out")
-    with pytest.raises(RuntimeError), files.whole_folder(target, overwrite=True):
+    with pytest.raises(RuntimeError), atomic_files.whole_folder(target, overwrite=True):
         raise RuntimeError
     assert (target / "mine").read_bytes() == b"1"
-    with files.whole_folder(target, overwrite=True) as folder:
+    with atomic_files.whole_folder(target, overwrite=True) as folder:
         (folder / "new").write_bytes(b"2")
     assert [p.name for p in target.iterdir()] == ["new"]
     assert [p.name for p in tmp_path.iterdir()] == ["result"]
@@ -137,6 +137,6 @@ def test_whole_folder_keeps_what_is_there(tmp_path):
 
 def test_whole_folder_never_replaces_a_file(tmp_path):
     (tmp_path / "result").write_bytes(b"mine")
-    with pytest.raises(FitkitError, match="E_OUTPUT"), files.whole_folder(tmp_path / "result", overwrite=True):
+    with pytest.raises(FitkitError, match="E_OUTPUT"), atomic_files.whole_folder(tmp_path / "result", overwrite=True):
         pytest.fail("the folder was handed out")
     assert (tmp_path / "result").read_bytes() == b"mine"

@@ -4,16 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from fitkit import cli, configuration
+from fitkit import configuration
+from fitkit.cli import main
 from fitkit.errors import EXIT_STATUS
-from tests.toy_fit import InnerConfig, calls, photos  # noqa: F401
+from tests.fixtures.toy_fit import (
+    InnerConfig,
+    photos,  # noqa: F401
+)
 
 
 def test_config_file_gives_defaults_and_the_command_line_wins(calls):
     photos("ok")
     fit, recipe = "[fit]\nsize = 128\nseed = 3\nquiet = true\n", "[recipe]\nweight = 2\nrobust = false\n"
     Path("c.toml").write_text(fit + recipe + "[recipe.inner]\niterations = 9\n")
-    assert cli.run(["fit", "p0.jpg", "--config", "c.toml", "--size", "256", "--set", "weight=4"]) == 0
+    assert main.run(["fit", "p0.jpg", "--config", "c.toml", "--size", "256", "--set", "weight=4"]) == 0
     assert calls[0] | {"size": 256, "seed": 3, "weight": 4.0, "robust": False, "inner": InnerConfig(iterations=9)} == calls[0]
 
 
@@ -51,7 +55,7 @@ USAGE = [
 @pytest.mark.parametrize(("arguments", "code", "words"), USAGE, ids=[" ".join(case[0]) or "nothing" for case in USAGE])
 def test_a_usage_error_is_one_sentence(calls, capsys, arguments, code, words):
     photos("ok")
-    assert cli.run(arguments) == EXIT_STATUS[code] == 2
+    assert main.run(arguments) == EXIT_STATUS[code] == 2
     out, err = capsys.readouterr()
     assert not out and len(err.splitlines()) == 1 and not calls
     assert err.startswith(f"fitkit: error {code}: ") and words in err
@@ -69,7 +73,7 @@ def test_a_usage_error_is_one_sentence(calls, capsys, arguments, code, words):
 def test_a_config_error_is_one_sentence(calls, capsys, text, words):
     photos("ok")
     Path("c.toml").write_text(text)
-    assert cli.run(["fit", "p0.jpg", "--config", "c.toml"]) == 2
+    assert main.run(["fit", "p0.jpg", "--config", "c.toml"]) == 2
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1 and words in err and not calls
 

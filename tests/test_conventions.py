@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import fitkit
-from fitkit.doctor import field_notes
+from fitkit.cli.doctor import field_notes
 from fitkit.errors import EXIT_STATUS
 from fitkit.recipes import RECIPES
-from tests.source import Definition, classes, definitions, dotted, modules, tree
+from tests.fixtures.source_tree import Definition, classes, definitions, dotted, modules, tree
 
 PRODUCT = [name for name in modules() if not name.startswith("fitkit.models.build")]
 

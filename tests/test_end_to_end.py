@@ -11,9 +11,9 @@ import scipy.ndimage
 from PIL import Image
 
 import fitkit
-from fitkit import cli
-from fitkit.images import read_image
-from tests.test_export import Glb, validated
+from fitkit.cli import main
+from fitkit.io.images import read_image
+from tests.export.test_export import Glb, validated
 
 ASTRONAUT = pathlib.Path(__file__).parents[1] / "notebooks" / "data" / "astronaut.png"
 FILES = {"albedo.png", "comparison.png", "depth.npy", "detail.safetensors", "displacement.png", "fit.json", "mesh.glb", "mesh.mtl",
@@ -25,7 +25,7 @@ def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
     broken = folder / "broken.jpg"
     broken.write_bytes(b"<html>not found</html>")
-    assert cli.run(["fit", str(broken), str(ASTRONAUT), "--out", str(folder)]) == 1     # one bad photo stops no other
+    assert main.run(["fit", str(broken), str(ASTRONAUT), "--out", str(folder)]) == 1     # one bad photo stops no other
     return folder
 
 
@@ -146,20 +146,20 @@ def test_load_gives_it_back_and_render_turns_it(result_folder, tmp_path):
     again = fitkit.fit(ASTRONAUT)
     np.testing.assert_array_equal(fitted.mesh().vertices, again.mesh().vertices)
     target = tmp_path / "side.png"
-    assert cli.run(["render", str(result_folder), "--yaw", "30", "--expression", "jawOpen=0.6", "--out", str(target)]) == 0
+    assert main.run(["render", str(result_folder), "--yaw", "30", "--expression", "jawOpen=0.6", "--out", str(target)]) == 0
     assert read_image(target).pixels.std() > 0.05
 
 
 def test_a_second_run_keeps_what_is_there(out, result_folder, capsys):
     before = (result_folder / "fit.json").stat().st_mtime_ns
-    assert cli.run(["fit", str(ASTRONAUT), "--out", str(out)]) == 0
+    assert main.run(["fit", str(ASTRONAUT), "--out", str(out)]) == 0
     assert (result_folder / "fit.json").stat().st_mtime_ns == before
     assert "kept" in "".join(capsys.readouterr())
 
 
 def test_every_face_of_a_group(assets, tmp_path):
     photo = str(assets / "photos" / "faces.jpg")
-    assert cli.run(["fit", photo, "--faces", "all", "--outputs", "params", "--out", str(tmp_path)]) == 0
+    assert main.run(["fit", photo, "--faces", "all", "--outputs", "params", "--out", str(tmp_path)]) == 0
     names = sorted(path.name for path in tmp_path.iterdir())
     assert len(names) >= 3 and all("-face" in name for name in names)
     assert all(fitkit.load(tmp_path / name).status == "converged" for name in names)

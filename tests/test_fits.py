@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import fitkit
-from fitkit import verdict
-from fitkit.camera import head_angles, project
-from tests.ict import load_ict
-from tests.ict_pictures import ict_camera, ict_picture, ict_shape
+from fitkit.geometry.camera import head_angles, project
+from fitkit.results import fit_quality
+from tests.fixtures.ict_archive import load_ict
+from tests.fixtures.ict_pictures import ict_camera, ict_picture, ict_shape
 
 ROOT = pathlib.Path(__file__).parents[1]
 ASTRONAUT = ROOT / "notebooks" / "data" / "astronaut.png"
@@ -39,7 +39,7 @@ def hand_error(result, face):
     index = [int(key) for key in face["points"] if int(key) not in face["guessed"]]
     marks = np.array([face["points"][str(i)] for i in index])
     distance = np.linalg.norm(result.landmarks_fitted[index] - marks, axis=-1)
-    return float(distance.mean() / verdict.outer_eye_distance(result.landmarks_detected))
+    return float(distance.mean() / fit_quality.outer_eye_distance(result.landmarks_detected))
 
 
 def openings(points):
@@ -50,7 +50,7 @@ def openings(points):
 
 
 def landmark_error(result):
-    return verdict.landmark_error(result.landmarks_fitted, result.landmarks_detected)
+    return fit_quality.landmark_error(result.landmarks_fitted, result.landmarks_detected)
 
 
 @pytest.mark.parametrize(("recipe", "limit"), [("inverse_rendering", 0.03), ("landmarks", 0.03)])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import fitkit
-from tests.source import ROOT, modules
+from tests.fixtures.source_tree import ROOT, modules
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 KEPT = ("pyproject.toml", "README.md", "LICENSE", "fitkit", "models", "recipes")

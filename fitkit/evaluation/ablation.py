@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from fitkit import api, verdict
+from fitkit import api
 from fitkit.errors import FitkitError
-from fitkit.evaluation import likeness
-from fitkit.models.identity import Identity
-from fitkit.results import FitResult
+from fitkit.evaluation import identity_similarity
+from fitkit.models.identity.network import Identity
+from fitkit.results import fit_quality
+from fitkit.results.result import FitResult
 
 VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "all terms": ("ganfit", {}),
@@ -75,7 +76,7 @@ def run(
                     raise
                 fail(error, path.name)
             else:
-                windows[path.name] = likeness.shown(result)
+                windows[path.name] = identity_similarity.shown(result)
                 found.append(measure(result, path.name, variant, judge, windows[path.name]))
             turn(None)
     return found, windows
@@ -83,12 +84,12 @@ def run(
 
 def measure(result: FitResult, photo: str, variant: str, judge: Identity, window: np.ndarray) -> Fitted:
     """One fit beside its photo."""
-    picture = likeness.rendered(result)
-    head = np.abs(picture - likeness.GROUND).max(-1) > 1e-3
+    picture = identity_similarity.rendered(result)
+    head = np.abs(picture - identity_similarity.GROUND).max(-1) > 1e-3
     return Fitted(
-        photo=photo, variant=variant, likeness=likeness.likeness(judge, result), picture=picture,
+        photo=photo, variant=variant, likeness=identity_similarity.likeness(judge, result), picture=picture,
         colour=float(np.abs(picture - window)[head].mean()), seconds=float(result.timings["fit"]),
-        points=float(verdict.landmark_error(result.landmarks_fitted, result.landmarks_detected)))
+        points=float(fit_quality.landmark_error(result.landmarks_fitted, result.landmarks_detected)))
 
 
 def table(found: Sequence[Fitted]) -> str:
@@ -111,6 +112,6 @@ def sheet(found: Sequence[Fitted], windows: Mapping[str, np.ndarray]) -> Float[n
     """A row per photo: the photo, then each variant in the table's order."""
     names = list(dict.fromkeys(each.variant for each in found))
     by_place = {(each.photo, each.variant): each.picture for each in found}
-    blank = np.ones((likeness.SIDE, likeness.SIDE, 3), np.float32)
+    blank = np.ones((identity_similarity.SIDE, identity_similarity.SIDE, 3), np.float32)
     return np.concatenate([np.concatenate([window, *(by_place.get((photo, name), blank) for name in names)], 1)
                            for photo, window in windows.items()], 0)

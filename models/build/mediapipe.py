@@ -20,10 +20,10 @@ import numpy as np
 from flax import nnx
 from safetensors import numpy as safetensors
 
-from fitkit.models.blaze import WEIGHTS, parameter_shapes
-from fitkit.models.facedetector import FaceDetector
-from fitkit.models.facemesh import FaceMesh
-from fitkit.models.facemesh_v2 import FaceMeshV2
+from fitkit.models.mediapipe.facedetector import FaceDetector
+from fitkit.models.mediapipe.facemesh import FaceMesh
+from fitkit.models.mediapipe.facemesh_v2 import FaceMeshV2
+from fitkit.models.parameters import WEIGHTS, parameter_shapes
 
 DETECTOR = "mediapipe/modules/face_detection/face_detection_short_range.tflite"
 MESH = "mediapipe/modules/face_landmark/face_landmark.tflite"

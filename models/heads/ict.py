@@ -1,7 +1,7 @@
 """ICT-FaceKit Light (MIT), read from your copy: ict:PATH is the whole head, ict-face:PATH its face; PATH a folder or .tar.xz.
 
 What ICT-FaceKit does not hold (albedo, regions, MediaPipe's points, lines the jaw slides along) is laid over it from the embedded
-head by a fixed table of places, `weights/ict_registration.safetensors`, built by `fitkit.models.build.ict_registration`. Vertices
+head by a fixed table of places, `weights/ict_registration.safetensors`, built by `fitkit.models.build.ict.registration`. Vertices
 keep ICT's order and frame, in millimetres; tear fluid, shadow cards and lashes lose their triangles, being transparent. Expressions
 have ARKit's names; browInnerUp and cheekPuff, which ICT splits, are two each (browInnerUpLeft, browInnerUpRight, ...), and there is
 no tongueOut. Goes to `fitkit.load_head`.
@@ -21,8 +21,7 @@ import scipy.spatial
 from jaxtyping import Array, Float, Int
 
 from fitkit.errors import FitkitError
-from fitkit.models import ict_source
-from fitkit.models.heads import makehuman
+from fitkit.models.heads import ict_source, makehuman
 from fitkit.types import MorphableModel, SurfacePoints
 
 REGISTRATION = pathlib.Path(__file__).parents[1] / "weights" / "ict_registration.safetensors"

@@ -1,5 +1,5 @@
 """The embedded head: reads `weights/makehuman.safetensors`, built by `fitkit.models.build.makehuman` from CC0 data, and
-`weights/makehuman_calibration.safetensors`, measured by `tests/calibration.py`.
+`weights/makehuman_calibration.safetensors`, measured by `models/build/makehuman/detector_calibration.py`.
 
 Frame: millimetres, +Y up, face to +Z, +X the subject's left, origin midway between the ears. Goes to `fitkit.load_head`.
 """
@@ -13,9 +13,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from fitkit import subdivision
 from fitkit.errors import FitkitError
 from fitkit.models.heads import makehuman_teeth
+from fitkit.morphable import subdivision
 from fitkit.types import MorphableModel, SurfacePoints
 
 WEIGHTS = pathlib.Path(__file__).parents[1] / "weights" / "makehuman.safetensors"

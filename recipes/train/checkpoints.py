@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from fitkit.errors import FitkitError
-from fitkit.files import write_bytes
+from fitkit.io.atomic_files import write_bytes
 
 T = TypeVar("T")
 

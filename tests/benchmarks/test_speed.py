@@ -9,9 +9,10 @@ or light. The scenes are those of `fitkit bench`, which measures the recipes too
 import jax
 import pytest
 
-from fitkit import load_head, scenes
+from fitkit import load_head
+from fitkit.evaluation.speed import scenes
 from tests.benchmarks.measured import MEASURED
-from tests.ict import ARCHIVE
+from tests.fixtures.ict_archive import ARCHIVE
 
 
 @pytest.fixture(scope="module", params=["ict", "makehuman"])

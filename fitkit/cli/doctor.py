@@ -1,0 +1,233 @@
+"""`fitkit doctor`, `fitkit heads`, `fitkit recipes`: what is installed, whether it works, and what there is to choose from."""
+
+import base64
+import dataclasses
+import hashlib
+import importlib.metadata
+import inspect
+import json
+import platform
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import fitkit
+from fitkit import configuration, device
+from fitkit.cli.console import Report
+from fitkit.cli.options import Doctor
+from fitkit.errors import EXIT_STATUS, FitkitError
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pillow", "safetensors")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of the doctor's."""
+
+    name: str
+    text: str                  # what was found
+    code: str | None = None    # of the error; None where all is well
+
+
+def run_doctor(options: Doctor, speech: Report) -> int:
+    """Look at everything a fit needs, say what was found, and return the exit status."""
+    checks: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("device", lambda: describe_device(options.general.device)),
+        ("compilation cache", describe_cache),
+        ("embedded data", check_weights),
+        ("default head", check_head),
+        ("tiny fit", tiny_fit),
+    )
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    findings = [
+        Finding(name="fitkit", text=f"{fitkit.__version__}, Python {platform.python_version()}, {platform.platform()}"),
+        Finding(name="packages", text=versions),
+    ]
+    if not options.json:
+        for finding in findings:
+            _say(finding, speech)
+    for name, check in checks:
+        try:
+            finding = Finding(name=name, text=check())
+        except FitkitError as error:
+            finding = Finding(name=name, text=error.message, code=error.code)
+        except Exception as error:  # the doctor reports what it meets, and goes on
+            finding = Finding(name=name, text=f"{type(error).__name__}: {error}", code="E_INTERNAL")
+        findings.append(finding)
+        if not options.json:
+            _say(finding, speech)
+    if options.json:
+        print(json.dumps({finding.name: {"text": finding.text, "code": finding.code} for finding in findings}, indent=2))
+    return max((EXIT_STATUS.get(finding.code, 1) for finding in findings if finding.code), default=0)
+
+
+def describe_device(name: str | None) -> str:
+    """Where JAX computes.
+
+    Raises:
+        FitkitError: E_DEVICE where `name` is not there.
+    """
+    device.select_device(name)
+    import jax
+
+    return f"{jax.default_backend()}: " + ", ".join(str(found.device_kind) for found in jax.devices())
+
+
+def describe_cache() -> str:
+    """Where compiled programs are kept, and how much they take."""
+    folder = device.keep_compiled_programs()
+    if folder is None:
+        return "none: the cache is switched off or its directory cannot be written, so each run compiles again"
+    files = [path for path in folder.glob("*") if path.is_file()]
+    return f"{folder}: {len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB"
+
+
+def check_weights() -> str:
+    """Read every embedded weight file; compare its sha256 with the one that was installed, where the installer kept it.
+
+    Raises:
+        FitkitError: E_DATA for a file that is missing, damaged, or not the one that was installed.
+    """
+    import numpy as np
+    from safetensors import SafetensorError, numpy
+
+    paths = sorted(weights_folder().glob("*.safetensors"))
+    if not paths:
+        raise FitkitError("E_DATA", f"there are no weight files in {weights_folder()}; install fitkit again")
+    installed = _installed_sums()
+    lines = []
+    for path in paths:
+        data = path.read_bytes()
+        found = hashlib.sha256(data)
+        expected = installed.get(f"fitkit/models/weights/{path.name}")
+        if expected not in (None, base64.urlsafe_b64encode(found.digest()).decode().rstrip("=")):
+            raise FitkitError("E_DATA", f"{path} is not the file that was installed (its sha256 differs); install fitkit again")
+        try:
+            tensors = numpy.load(data)
+        except SafetensorError as error:
+            raise FitkitError("E_DATA", f"{path} is damaged ({error}); install fitkit again") from error
+        if not all(np.isfinite(tensor).all() for tensor in tensors.values() if tensor.dtype.kind == "f"):
+            raise FitkitError("E_DATA", f"{path} holds numbers that are not finite; install fitkit again")
+        compared = "" if expected else " (not compared)"
+        lines.append(f"{path.name} {len(data) / 1e6:.1f} MB sha256 {found.hexdigest()[:16]}{compared}")
+    return "; ".join(lines)
+
+
+def check_head() -> str:
+    """Load the default head and give its sizes."""
+    model = fitkit.load_head("makehuman")
+    coefficients = f"{len(model.identity)} identity, {len(model.expression)} expression, {len(model.albedo)} albedo coefficients"
+    return f"{model.name}: {len(model.mean)} vertices, {len(model.triangles)} triangles, {coefficients}"
+
+
+def tiny_fit() -> str:
+    """Fit the landmarks of the mean head, seen from the front, back to a head; no photo is needed for it.
+
+    Raises:
+        RuntimeError: where the fit does not converge.
+    """
+    import numpy as np
+
+    from fitkit.io.images import write_image
+
+    model = fitkit.load_head("makehuman")
+    corners = np.asarray(model.mean)[np.asarray(model.triangles)[np.asarray(model.landmarks.triangle)]]
+    points = (corners * np.asarray(model.landmarks.barycentric)[..., None]).sum(1)
+    points = (points - points.mean(0))[:, :2] * (1.0, -1.0)
+    pixels = 128 + points * (90 / np.abs(points).max())
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        photo = write_image(Path(folder) / "grey.png", np.full((256, 256, 3), 0.5, np.float32))
+        np.save(Path(folder) / "grey.npy", pixels.astype(np.float32))
+        result = fitkit.fit(photo, recipe="landmarks", landmarks=Path(folder) / "grey.npy")
+    if result.status not in ("converged", "doubtful"):
+        raise RuntimeError(f"the fit of the mean head's own points ended as {result.status}")
+    return f"{result.status} in {time.perf_counter() - started:.1f} s, compilation included"
+
+
+def weights_folder() -> Path:
+    """Where the embedded weight files lie."""
+    return _models() / "weights"
+
+
+def describe_heads() -> str:
+    """One line per head: its name and where it comes from, from the first line of its module."""
+    lines = []
+    for path in sorted((_models() / "heads").glob("[a-z]*.py")):
+        text = re.match(r'\s*(?:#.*\n)*"""(.*)', path.read_text(encoding="utf-8"))
+        note = text.group(1).removesuffix('"""').strip() if text else ""
+        lines.append((path.stem, note + ("  (default)" if path.stem == "makehuman" else "")))
+    return _columns(lines)
+
+
+def describe_recipes(name: str) -> str:
+    """One entry per recipe, with its paper, where `name` is empty; else the fields of one, their defaults, meaning and types.
+
+    Raises:
+        FitkitError: E_RECIPE for an unknown name.
+    """
+    from fitkit.recipes import RECIPES
+
+    if not name:
+        notes = [(key, f"{recipe.summary}\n{recipe.paper}") for key, recipe in RECIPES.items()]
+        return _columns(notes) + "\n\nfitkit recipes NAME lists the fields of one; fitkit fit --set FIELD=VALUE changes one."
+    configuration.check_choice(name, RECIPES, code="E_RECIPE", what="recipe")
+    recipe = RECIPES[name]
+    introduction = f"{name}: {recipe.summary}\n{recipe.paper}\n\nFields (fitkit fit --set FIELD=VALUE):\n"
+    return introduction + _columns(fields_of(recipe.config))
+
+
+def fields_of(kind: type, *, prefix: str = "") -> list[tuple[str, str]]:
+    """The fields of a recipe's configuration: `name=default`, and its meaning and type."""
+    hints, notes = get_type_hints(kind), field_notes(kind)
+    lines = []
+    for name, value in ((field.name, getattr(kind(), field.name)) for field in dataclasses.fields(kind)):
+        if dataclasses.is_dataclass(value):
+            lines += fields_of(type(value), prefix=f"{prefix}{name}.")
+        else:
+            text = json.dumps(value) if not isinstance(value, str) and value is not None else str(value)
+            lines.append((f"{prefix}{name}={text}", f"{notes.get(name, '')} ({configuration.describe_type(hints[name])})"))
+    return lines
+
+
+def field_notes(kind: type) -> dict[str, str]:
+    """What the docstrings of a dataclass and of those it extends say of each field, in the section `Attributes:`."""
+    notes: dict[str, str] = {}
+    for owner in reversed(kind.__mro__[:-1]):
+        section = inspect.cleandoc(owner.__doc__ or "").partition("Attributes:\n")[2].split("\n\n")[0]
+        entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8,}.*)*)", section, flags=re.MULTILINE)
+        notes |= {name: " ".join(text.split()) for name, text in entries}
+    return notes
+
+
+def _models() -> Path:
+    from fitkit import models  # by import: only a checkout with links has it below this folder
+
+    return Path(str(models.__file__)).parent
+
+
+def _installed_sums() -> dict[str, str]:
+    """sha256 of each installed file, as the installer wrote it down; empty in a checkout."""
+    try:
+        files = importlib.metadata.files("fitkit") or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    own = Path(__file__).resolve()
+    here = any(Path(str(file.locate())).resolve() == own for file in files if file.name == "doctor.py")
+    return {str(file.as_posix()): file.hash.value for file in files if here and file.hash is not None}
+
+
+def _say(finding: Finding, speech: Report) -> None:
+    if finding.code is not None:
+        speech.error(finding.code, f"{finding.name}: {finding.text}")
+    elif speech.level:
+        print(f"{'ok':4} {finding.name}: {finding.text}", flush=True)
+
+
+def _columns(entries: list[tuple[str, Any]]) -> str:
+    """Names and texts in two columns; a text of several lines goes on under itself."""
+    width = max((len(name) for name, _ in entries), default=0) + 2
+    return "\n".join(f"{name:{width}}" + str(text).replace("\n", "\n" + " " * width) for name, text in entries)

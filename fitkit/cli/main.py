@@ -1,0 +1,280 @@
+"""The `fitkit` command: reads the command line, sets the device before JAX wakes, calls the public functions, says what came of it.
+
+Parsing is tyro's, from the classes in `options.py`. Nothing here imports JAX at the top: help comes in a fraction of a second.
+Exit status: 0 fine, 1 some photos failed, 2 usage, 3 missing data, 4 device, 5 output not writable.
+"""
+
+import contextlib
+import dataclasses
+import inspect
+import io
+import os
+import shutil
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+import fitkit
+from fitkit import configuration
+from fitkit.cli.console import Level, Report, failure
+from fitkit.cli.options import (
+    COMMANDS,
+    AssetsImport,
+    Bench,
+    Command,
+    Doctor,
+    EvalAblation,
+    EvalFolder,
+    EvalSynthetic,
+    Fit,
+    General,
+    Recipes,
+    Render,
+    Unwrap,
+)
+from fitkit.errors import FitkitError
+
+DESCRIPTION = """From a photograph of a face to a 3D face.
+
+Examples:
+  fitkit fit me.jpg                            fit one photo; the result goes to out/
+  fitkit render out/me-1a2b3c4d --yaw 30       look at it from the side
+  fitkit doctor                                check the installation
+
+Each command explains itself: fitkit fit --help.
+Exit status: 0 fine, 1 some photos failed, 2 usage, 3 missing data, 4 device, 5 output not writable."""
+
+LIGHTS = {"front": (0.0, 0.0), "left": (-60.0, 15.0), "right": (60.0, 15.0), "above": (0.0, 65.0), "below": (0.0, -65.0)}
+_NO_PAIRS = (tyro.conf.FlagCreatePairsOff,)
+
+
+def main() -> int:
+    """Run the process's own command line and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a photo may have any name; saying it must not stop the others
+    return run(sys.argv[1:])
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line, given without the program's name, and return its exit status."""
+    speech = Report()
+    try:
+        status = 0
+        if (parsed := parse(arguments)) is not None:
+            options, fields = parsed
+            speech = Report(level=_level(options.general), as_json=getattr(options, "json", False) is True)
+            with _warnings_said(speech):
+                status = _dispatch(options, fields, speech)
+        sys.stdout.flush()  # a reader that has gone is noticed here, not at the interpreter's end
+        return status
+    except FitkitError as error:
+        speech.error(error.code, error.message)
+        return error.exit_status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing left to say
+        return 1
+    except KeyboardInterrupt:
+        speech.note("stopped by the keyboard")
+        return 130
+    except Exception as error:
+        outcome = failure(error, "this command")
+        speech.error("E_INTERNAL", outcome.message)
+        return 1
+
+
+def parse(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
+    """Read a command line.
+
+    Returns:
+        the command's options, and the recipe fields of its config file; None where it asked for help, which is printed.
+
+    Raises:
+        FitkitError: E_USAGE or E_FIELD, in one sentence.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "--version"):
+        _introduce(arguments)
+        return None
+    name, *rest = arguments
+    if any(command.startswith(f"{name} ") for command in COMMANDS):
+        if not rest or rest[0] in ("-h", "--help"):
+            _introduce(["--help"] if rest else [], group=name)
+            return None
+        name, rest = f"{name} {rest[0]}", rest[1:]
+    configuration.check_choice(name, COMMANDS, code="E_USAGE", what="command")
+    options = _read(name, rest, None)
+    if not isinstance(options, Fit) or options.config is None:
+        return None if options is None else (options, {})
+    tables = configuration.read_config(options.config)
+    options = _read(name, rest, _defaults(tables["fit"], options.config))
+    return None if options is None else (options, tables["recipe"])
+
+
+def _defaults(table: dict[str, Any], path: str) -> Fit:
+    """The options as table [fit] of a config file sets them."""
+    for key in ("photo", "set", "config", "general"):
+        if key in table:
+            raise FitkitError("E_FIELD", f"{key!r} in table [fit] of {path} is not for a file; give it on the command line")
+    given = {key.replace("-", "_"): value for key, value in table.items()}
+    shared = {key: value for key, value in given.items() if key in {field.name for field in dataclasses.fields(General)}}
+    general = General(**configuration.check_fields(General, shared, where=path))
+    own = {key: value for key, value in given.items() if key not in shared}
+    return Fit(**configuration.check_fields(Fit, own, where=path), general=general)
+
+
+def _introduce(arguments: Sequence[str], group: str = "") -> None:
+    """Print the help of all commands, or of those of a group; the version, where it was asked for."""
+    prog, prefix = f"fitkit {group}".strip(), f"{group} ".lstrip()
+    commands = {name.removeprefix(prefix): kind for name, kind in COMMANDS.items() if name.startswith(prefix)}
+    if not arguments:
+        raise FitkitError("E_USAGE", f"no command was named; there are {', '.join(commands)}, and {prog} --help explains them")
+    if arguments[0] == "--version":
+        print(f"fitkit {fitkit.__version__}")
+        return
+    # not by tyro: reading every option of every command, only to name the commands, costs half of a help page's time
+    room, width = max(map(len, commands)) + 4, min(shutil.get_terminal_size().columns, 100)
+    print(f"usage: {prog} [-h{'' if group else ' | --version'}] COMMAND ...\n")
+    print("" if group else f"{DESCRIPTION}\n\n", "commands:", sep="")
+    for name, kind in commands.items():
+        summary = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0]
+        print(textwrap.fill(summary, width, initial_indent=f"  {name}".ljust(room), subsequent_indent=" " * room))
+
+
+def _read(name: str, arguments: Sequence[str], default: Command | None) -> Command | None:
+    """Parse one command's arguments; tyro's error boxes become sentences. None where help was asked for and printed."""
+    said = io.StringIO()
+    kind = COMMANDS[name]
+    try:
+        with contextlib.redirect_stderr(said):
+            options, unknown = tyro.cli(
+                kind, prog=f"fitkit {name}", description=inspect.cleandoc(kind.__doc__ or ""), args=list(arguments),
+                default=default or kind(), return_unknown_args=True, config=_NO_PAIRS,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            return None
+        raise FitkitError("E_USAGE", f"{_sentence(said.getvalue())}; fitkit {name} --help explains the options") from None
+    if unknown:
+        fields = dataclasses.fields(kind) + dataclasses.fields(General)
+        others = ("photo", "result", "results", "general")
+        flags = ["--" + field.name.replace("_", "-") for field in fields if field.name not in others]
+        word = unknown[0].partition("=")[0]
+        if not word.startswith("-"):
+            raise FitkitError("E_USAGE", f"fitkit {name} does not take {unknown[0]!r}; fitkit {name} --help explains what it takes")
+        raise FitkitError("E_USAGE", f"unknown option {word!r} of fitkit {name}; {configuration.did_you_mean(word, flags)}")
+    return options
+
+
+def _sentence(box: str) -> str:
+    """The first paragraph of one of tyro's boxes, in one line, without its title and frame (drawn or of dashes)."""
+    rows = [line.strip("│ ") for line in box.strip().splitlines()[1:]]
+    ruled = [not row.strip("─-╰╯ ") for row in rows]
+    start = ruled.index(False) if False in ruled else len(rows)
+    end = ruled.index(True, start) if True in ruled[start:] else len(rows)
+    sentence = " ".join(" ".join(rows[start:end]).split()).rstrip(".") or "the command line cannot be read"
+    sentence = sentence.replace("invalid literal for int() with base 10:", "not a whole number:")
+    return sentence.replace("could not convert string to float:", "not a number:").replace("Error parsing ", "cannot take ", 1)
+
+
+def _level(options: General) -> Level:
+    if options.debug or options.verbose >= 2:
+        return 3
+    if options.verbose and options.quiet:
+        raise FitkitError("E_USAGE", "-v and -q exclude each other; drop one")
+    return 2 if options.verbose else 0 if options.quiet else 1
+
+
+@contextlib.contextmanager
+def _warnings_said(speech: Report) -> Iterator[None]:
+    """Say Python's warnings in one line each; those meant for developers only where tracebacks are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default" if speech.level >= 3 else "ignore")
+        warnings.filterwarnings("always" if speech.level >= 1 else "ignore", category=UserWarning, module=r"fitkit\b")
+        warnings.showwarning = lambda message, *_, **__: speech.note(f"warning: {message}")
+        yield
+
+
+def _dispatch(options: Command, fields: dict[str, Any], speech: Report) -> int:
+    if isinstance(options, Fit):
+        from fitkit.cli.fit import run_fit
+
+        return run_fit(options, fields, speech)
+    if isinstance(options, Render):
+        return _render(options, speech)
+    if isinstance(options, Unwrap):
+        from fitkit.cli.unwrap import run_unwrap
+
+        return run_unwrap(options, speech)
+    if isinstance(options, EvalSynthetic):
+        from fitkit.cli.evaluate import run_synthetic
+
+        return run_synthetic(options, speech)
+    if isinstance(options, EvalFolder):
+        from fitkit.cli.evaluate_scans import run_eval_folder
+
+        return run_eval_folder(options, speech)
+    if isinstance(options, EvalAblation):
+        from fitkit.cli.evaluate import run_ablation
+
+        return run_ablation(options, speech)
+    if isinstance(options, Bench):
+        from fitkit.cli.bench import run_bench
+
+        return run_bench(options, speech)
+    if isinstance(options, AssetsImport):
+        from fitkit.cli.assets import run_import
+
+        return run_import(options, speech)
+    from fitkit.cli import doctor
+
+    if isinstance(options, Doctor):
+        return doctor.run_doctor(options, speech)
+    text = doctor.describe_recipes(options.recipe) if isinstance(options, Recipes) else doctor.describe_heads()
+    print(text)
+    return 0
+
+
+def _render(options: Render, speech: Report) -> int:
+    if not options.result:
+        raise FitkitError("E_USAGE", "no result folder was named; write for example fitkit render out/me-1a2b3c4d --yaw 30")
+    weights = configuration.parse_assignments(options.expression, option="--expression")
+    for name, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise FitkitError("E_USAGE", f"--expression {name} takes a weight from 0 to 1, not {weight!r}; write {name}=0.6, say")
+    light = _light(options.light)
+    from fitkit import device
+
+    device.select_device(options.general.device)
+    device.keep_compiled_programs()
+    from fitkit.io.images import write_image
+
+    picture = fitkit.load(options.result).render(
+        yaw=options.yaw, pitch=options.pitch, roll=options.roll, light=light,
+        expression={name: float(weight) for name, weight in weights.items()},
+    )
+    path = write_image(options.out or Path(options.result) / "render.png", picture)
+    if speech.level:
+        print(path)
+    return 0
+
+
+def _light(text: str | None) -> tuple[float, float] | None:
+    """Where a lamp stands, degrees to the viewer's right and up, from its name or from `AZIMUTH,ELEVATION`."""
+    if text is None or text in LIGHTS:
+        return LIGHTS.get(text or "")
+    try:
+        azimuth, elevation = map(float, text.split(","))
+        return azimuth, elevation
+    except ValueError:
+        hint = configuration.did_you_mean(text, LIGHTS)
+        sentence = f"--light {text!r} is neither a name nor AZIMUTH,ELEVATION in degrees (like --light=30,10); {hint}"
+        raise FitkitError("E_USAGE", sentence) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

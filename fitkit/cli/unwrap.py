@@ -1,0 +1,77 @@
+"""`fitkit unwrap`: fits photos and writes their completed UV albedo maps, one PNG for each face, to train a texture generator on.
+
+Visible skin and the hair of the scalp come from the photo, hidden skin from the mirrored side, the rest from the model
+(`unwrapping.py`, `skin.py`). The fit is `fitkit.fit`; what reads the maps is `recipes/train/texture_generator/training.py --maps`.
+"""
+
+import time
+from pathlib import Path
+
+import fitkit
+from fitkit import configuration, device
+from fitkit.cli import console
+from fitkit.cli.console import Outcome, Report
+from fitkit.cli.options import Unwrap
+from fitkit.errors import FitkitError
+
+SIZES = (64, 128, 256, 512, 1024)
+
+
+def run_unwrap(options: Unwrap, speech: Report) -> int:
+    """Unwrap every photo of `options` and return the exit status; one bad photo never stops the others.
+
+    Raises:
+        FitkitError: E_USAGE, E_RECIPE, E_DEVICE: what would stop every photo.
+    """
+    started = time.perf_counter()
+    if not options.photo:
+        raise FitkitError("E_USAGE", "no photo was named; write for example fitkit unwrap photos/ --out maps")
+    if options.size not in SIZES:
+        raise FitkitError("E_USAGE", f"--size takes one of {', '.join(map(str, SIZES))} texels, not {options.size}")
+    device.select_device(options.general.device)
+    device.keep_compiled_programs()
+    from fitkit.io.images import find_photos
+    from fitkit.recipes import RECIPES
+
+    configuration.check_choice(options.recipe, RECIPES, code="E_RECIPE", what="recipe")
+    photos, outcomes = find_photos(options.photo), []
+    with console.progress(speech, len(photos)) as (voice, turn):
+        for photo in photos:
+            turn(photo.name)
+            outcomes.append(_unwrap(photo, options))
+            voice.outcome(outcomes[-1])
+            turn(None)
+    speech.note(console.summary(outcomes, time.perf_counter() - started))
+    return console.exit_status(outcomes)
+
+
+def _unwrap(photo: Path, options: Unwrap) -> Outcome:
+    """Fit one photo and write its map, unless it is there."""
+    started = time.perf_counter()
+    try:
+        from fitkit.results.save import result_name
+
+        path = Path(options.out) / f"{result_name(photo, None)}.png"
+        if path.exists() and not options.overwrite:
+            return Outcome(photo=str(photo), status="kept", folder=str(path))
+        result = fitkit.fit(photo, recipe=options.recipe)
+        if result.status == "doubtful":
+            raise FitkitError("E_NOFACE", f"the fit of {photo} is doubtful ({result.reason}), and its map would teach errors;"
+                              " leave the photo out")
+        _write(path, result, options.size)
+    except Exception as error:
+        return console.failure(error, str(photo), seconds=time.perf_counter() - started)
+    return Outcome(photo=str(photo), status=result.status, folder=str(path), seconds=time.perf_counter() - started)
+
+
+def _write(path: Path, result: "fitkit.FitResult", size: int) -> None:
+    import numpy as np
+
+    from fitkit.io.images import write_image
+
+    texture = result.texture
+    if texture is None:
+        raise FitkitError("E_RESULT", f"the recipe {result.recipe} gives no texture; choose another with --recipe")
+    block = len(texture) // size
+    means = texture.reshape(size, block, size, block, 3).mean(axis=(1, 3), dtype=np.float32)
+    write_image(path, np.rint(means).astype(np.uint8))

@@ -1,0 +1,1 @@
+"""Points of faces in photos: detectors, files of points, and the crop that a network sees."""

@@ -1,0 +1,121 @@
+"""Points of a face: what they are, and where they come from: a detector that is handed in, a file, an array, or `face-alignment`.
+
+Knows no network of ours. Points are in photo pixels (x right, y down, image origin top-left, a pixel's centre at +0.5 in
+both). Which vertex of a head a point belongs to comes with the head.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+from fitkit.errors import FitkitError
+
+SCHEMES = {68: "ibug68", 468: "mediapipe468"}
+MINIMUM_SIZE = 32.0     # pixels: under this a face carries too little to fit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Landmarks:
+    """The points of one face in a photo."""
+
+    points: Float[np.ndarray, "n 2"]       # photo pixels
+    scheme: str                            # what point i is: "mediapipe468" or "ibug68"
+    score: float                           # in [0, 1]; 1 for points that were given
+    box: Float[np.ndarray, " 4"]           # x0, y0, x1, y1 around the points, photo pixels
+
+    @property
+    def size(self) -> float:
+        """The longer side of the box, pixels."""
+        return float((self.box[2:] - self.box[:2]).max())
+
+
+# A photo (sRGB in [0, 1], `[height, width, 3]`) -> its faces, largest first
+Detector = Callable[[np.ndarray], list[Landmarks]]
+
+
+def box_of(points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " 4"]:
+    """The box (x0, y0, x1, y1) around points."""
+    return np.concatenate([points.min(0), points.max(0)])
+
+
+def detect_landmarks(image: Float[np.ndarray, "h w 3"], *, detector: Detector, minimum_size: float = MINIMUM_SIZE,
+           name: str = "the photo") -> list[Landmarks]:
+    """All faces of a photo of at least `minimum_size` pixels, largest first.
+
+    Args:
+        image: RGB in [0, 1], sRGB.
+        detector: finds the faces; networks come in here.
+        minimum_size: least longer side of a face's box, pixels.
+        name: what to call the photo in an error.
+
+    Raises:
+        FitkitError: `E_NOFACE`, or `E_SMALLFACE` where only smaller faces were found.
+    """
+    faces = sorted(detector(image), key=lambda face: -face.size)
+    large = [face for face in faces if face.size >= minimum_size]
+    if large:
+        return large
+    height, width = image.shape[:2]
+    if faces:
+        raise FitkitError("E_SMALLFACE", f"the largest face in {name} is {faces[0].size:.0f} px, under the "
+                          f"{minimum_size:.0f} px a fit needs; use a larger original of the photo.")
+    raise FitkitError("E_NOFACE", f"no face found in {name} ({width}x{height}); turn it upright, crop it nearer to the face, "
+                      "or give the points yourself with --landmarks FILE (.pts or .npy).")
+
+
+def read_points(source: str | os.PathLike[str] | np.ndarray) -> Landmarks:
+    """Points given by the user: 68 iBUG or 468 MediaPipe points of one face.
+
+    Args:
+        source: an array `[68 or 468, 2]` or an `.npy` file of one, in photo pixels (centre of the first pixel at 0.5); or a
+            `.pts` file of the iBUG format, whose coordinates are 1-based (centre of the first pixel at 1): shifted by -0.5 here.
+
+    Raises:
+        FitkitError: `E_LANDMARKS`, not such a file or array.
+    """
+    if isinstance(source, np.ndarray):
+        return _given(source, "the given array")
+    path = pathlib.Path(source)
+    try:
+        if path.suffix.lower() == ".pts":
+            return _given(_read_pts(path.read_text(encoding="utf-8")) - 0.5, str(path))
+        if path.suffix.lower() == ".npy":
+            # mapped, so that a file that claims to be huge is refused before it is read
+            return _given(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
+    except FileNotFoundError as error:
+        raise FitkitError("E_LANDMARKS", f"the landmark file {path} does not exist; check the path.") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise FitkitError("E_LANDMARKS", f"cannot read landmarks from {path} ({error}); give 68 or 468 points as .pts or "
+                          ".npy.") from error
+    raise FitkitError("E_LANDMARKS", f"{path} is no landmark file; give 68 or 468 points as .pts (iBUG format) or .npy.")
+
+
+def _given(points: np.ndarray, name: str) -> Landmarks:
+    if points.ndim != 2 or points.shape[0] not in SCHEMES or points.shape[1] != 2 or points.dtype.kind not in "fiu":
+        raise FitkitError("E_LANDMARKS", f"{name} holds {points.dtype} values of shape {points.shape}; landmarks are 68x2 or "
+                          "468x2 numbers in photo pixels.")
+    points = np.array(points, np.float32)
+    if not np.isfinite(points).all():
+        raise FitkitError("E_LANDMARKS", f"{name} holds points that are not finite; all {len(points)} are needed.")
+    if (np.ptp(points, axis=0) <= 0).any():
+        raise FitkitError("E_LANDMARKS", f"the points of {name} lie on one line; give them in photo pixels as x, y.")
+    return Landmarks(points=points, scheme=SCHEMES[len(points)], score=1.0, box=box_of(points))
+
+
+def _read_pts(text: str) -> np.ndarray:
+    """The numbers between the braces of a `.pts` file, one point a line."""
+    _, opened, rest = text.partition("{")
+    body, closed, _ = rest.partition("}")
+    if not (opened and closed):
+        raise ValueError("no points between { and }")
+    return np.array([[float(value) for value in line.split()] for line in body.splitlines() if line.strip()])
+
+
+
+
+
+

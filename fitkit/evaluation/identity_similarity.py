@@ -1,0 +1,86 @@
+"""How alike a fit is to its photo, as an identity network sees it: both aligned to the same template, one against the other.
+
+    result -> photo and rendering in one window -> two 112x112 crops -> product of two unit vectors
+
+The rendering is the fit's own texture, light and camera on a plain ground: nothing of the photo stands beside the head.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from PIL import Image
+
+from fitkit.color import linear_to_srgb, quantize, srgb_to_linear
+from fitkit.detection.face_crop import align, five_points, samples_for
+from fitkit.geometry.camera import rescale_camera
+from fitkit.models.identity.network import Identity, embed
+from fitkit.morphable.model import shape
+from fitkit.rendering.render import render_textured
+from fitkit.results import pictures
+from fitkit.results.result import FitResult
+from fitkit.types import Camera, FaceParameters, MorphableModel
+
+SIDE = 320               # of the window, pixels
+FIELD = 1.5              # its side over the longer side of the 68 points' box
+OVERSAMPLING = 2         # of the rendering, along each side
+GROUND = 0.5             # sRGB
+
+
+def window(result: FitResult) -> tuple[np.ndarray, float]:
+    """Top left corner and side of the square that shows the face, photo pixels."""
+    low, high = result.landmarks_fitted.min(0), result.landmarks_fitted.max(0)
+    side = FIELD * float((high - low).max())
+    return (low + high - side) / 2, side
+
+
+def shown(result: FitResult) -> Float[np.ndarray, "320 320 3"]:
+    """The photo in its window, sRGB; grey beyond its border."""
+    corner, side = window(result)
+    photo = Image.fromarray(quantize(np.asarray(result.photo.pixels), np.uint8))
+    left, top = np.round(corner).astype(int).tolist()
+    grey = Image.new("RGB", (round(side), round(side)), (128, 128, 128))
+    grey.paste(photo, (-left, -top))
+    return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.LANCZOS), np.float32) / 255
+
+
+def rendered(result: FitResult) -> Float[np.ndarray, "320 320 3"]:
+    """The fit in the same window, sRGB, in black and white where the photo is."""
+    corner, side = window(result)
+    zoom = SIDE * OVERSAMPLING / side
+    camera = rescale_camera(result.camera, zoom, -corner * zoom)
+    picture = np.asarray(_draw(result.model, result.parameters, jnp.asarray(result.texture), camera))
+    return np.repeat(picture.mean(-1, keepdims=True), 3, -1) if pictures.is_grey(np.asarray(result.photo.pixels)) else picture
+
+
+@jax.jit
+def _draw(
+    model: MorphableModel, face: FaceParameters, texture: Array, camera: Camera
+) -> Float[Array, "320 320 3"]:
+    vertices = shape(model, face.identity, face.expression)
+    linear, side = srgb_to_linear(texture.astype(jnp.float32) / 255), SIDE * OVERSAMPLING
+    lit, mask, _ = render_textured(model, vertices, linear, camera, face.light, height=side, width=side)
+    whole = jnp.where(mask[..., None], jnp.clip(lit, 0.0, 1.0), srgb_to_linear(jnp.full(3, GROUND)))
+    return linear_to_srgb(whole.reshape(SIDE, OVERSAMPLING, SIDE, OVERSAMPLING, 3).mean((1, 3)))
+
+
+def vectors(network: Identity, result: FitResult) -> Float[np.ndarray, "2 d"]:
+    """Unit embeddings of the photo, by its detected points, and of the rendering, by the fitted ones."""
+    corner, side = window(result)
+    crops = [_crop(picture, (points - corner) * SIDE / side) for picture, points in (
+        (shown(result), result.landmarks_detected), (rendered(result), result.landmarks_fitted))]
+    return np.asarray(embed(network, jnp.stack(crops)))
+
+
+def likeness(network: Identity, result: FitResult) -> float:
+    """Cosine of the photo's and the rendering's embedding."""
+    photo, rendering = vectors(network, result)
+    return float(photo @ rendering)
+
+
+def _crop(picture: np.ndarray, points: np.ndarray) -> Float[Array, "112 112 3"]:
+    five = five_points(jnp.asarray(points, jnp.float32))
+    return _aligned(jnp.asarray(picture), five, samples=samples_for(np.asarray(five)))
+
+
+_aligned = jax.jit(align, static_argnames=("samples",))

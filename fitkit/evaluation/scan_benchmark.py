@@ -1,0 +1,202 @@
+"""A user's own scans against the results of `fitkit fit`: who belongs to whom, and how far apart they are.
+
+    result folders -> photo's name -> scan of that name (scans) -> errors of mean head, fit and floor (metrics) -> Pair
+
+The same ruler as for synthetic truth, for data that only its owners may hold (NoW, MICC, FaceCap).
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from fitkit import api
+from fitkit.configuration import check_choice
+from fitkit.errors import FitkitError
+from fitkit.evaluation import registration_floor, scores
+from fitkit.evaluation.metrics import scan_to_mesh
+from fitkit.evaluation.metrics.scan_to_mesh import Measurement
+from fitkit.evaluation.registration_floor import Prepared
+from fitkit.io.scans import Scan, find_scans, read_scan
+from fitkit.results import fit_json
+
+METRICS = ("now", "micc", "facecap")
+SHAPES = ("mean_head", "fit", "floor")
+_THINNED = 4000          # points of the scan that the floor is registered to
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One result and its scan. `errors` is None where `failure` says why there are none."""
+
+    result: Path
+    scan: str                                                  # name; empty where none belongs to the result
+    status: str = ""                                           # of the fit
+    errors: Mapping[str, Mapping[str, float]] | None = None    # measure -> shape of `SHAPES` -> mean, mm
+    distances: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)     # shape -> NoW's, with scale, to be pooled
+    failure: FitkitError | None = None
+
+
+def find_results(folder: Path) -> list[Path]:
+    """The result folders in `folder`, or itself.
+
+    Raises:
+        FitkitError: E_RESULT where there are none.
+    """
+    if (folder / fit_json.NAME).is_file():
+        return [folder]
+    found = sorted(path.parent for path in folder.glob(f"*/{fit_json.NAME}"))
+    if not found:
+        raise FitkitError("E_RESULT", f"there are no results in {folder}; fitkit fit PHOTOS --out {folder} makes them")
+    return found
+
+
+def choose_metrics(text: str) -> tuple[str, ...]:
+    """The measures that a list separated by commas names; `all` is every one.
+
+    Raises:
+        FitkitError: E_USAGE for one that there is not.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()] or ["now"]
+    for name in names:
+        check_choice(name, (*METRICS, "all"), code="E_USAGE", what="metric")
+    return METRICS if "all" in names else tuple(name for name in METRICS if name in names)
+
+
+def scan_of(photo: str, scans: Sequence[str]) -> str | None:
+    """The scan that a photo belongs to: of its own name, of the longest name that its name begins with, or of a folder it lies in.
+
+    Args:
+        photo: path of the photo.
+        scans: names.
+    """
+    path = PurePath(photo)
+    begun = [name for name in scans if re.match(re.escape(name) + r"([^A-Za-z0-9]|$)", path.stem)]
+    if begun:
+        return max(begun, key=len)
+    return next((part for part in reversed(path.parent.parts) if part in scans), None)
+
+
+def run(results: Path, truth: Path, *, wanted: Sequence[str] = ("now",), unit: str = "mm", neutral: bool = False,
+        turn: Callable[[str | None], Any] = lambda name: None) -> list[Pair]:
+    """Measure every result against its scan; one that cannot be measured stops no other.
+
+    Args:
+        results: folder of result folders.
+        truth: folder of scans.
+        wanted: of `METRICS`.
+        unit: of the scans.
+        neutral: whether the fit's expression is left out.
+        turn: told the name of each result, and None when it is done; there are `len(find_results(results))`.
+
+    Raises:
+        FitkitError: E_RESULT or E_SCAN where there is nothing to measure at all.
+    """
+    folders, scans = find_results(results), find_scans(truth)
+
+    @cache
+    def known(name: str, head: str) -> tuple[Scan, Mapping[str, Any], Mapping[str, Any]]:
+        """A scan, and what does not depend on the fit: measurements of the mean head and of the floor."""
+        scan, prepared = read_scan(scans[name], name=name, unit=unit), _prepared(head)
+        mean = measure(scan, prepared, prepared.mean, wanted)
+        return scan, mean, measure(scan, prepared, _floor(scan, prepared), wanted)
+
+    pairs = []
+    for folder in folders:
+        turn(folder.name)
+        pairs.append(_pair(folder, scans, known, wanted, neutral))
+        turn(None)
+    return pairs
+
+
+def measure(scan: Scan, head: Prepared, vertices: np.ndarray, wanted: Sequence[str]) -> dict[str, Any]:
+    """Measurements of one shape of a head against a scan, by measure; skin only.
+
+    Raises:
+        FitkitError: E_SCAN where the scan does not hold what a measure needs.
+    """
+    truth, marks, mesh = scan.vertices, scan.landmarks, (vertices, head.triangles, head.landmarks(vertices))
+    found: dict[str, Any] = {}
+    if "now" in wanted:
+        found["now"] = scan_to_mesh.now(truth, marks, *mesh, scale=True)
+        found["now, no scale"] = scan_to_mesh.now(truth, marks, *mesh, scale=False)
+    if "micc" in wanted:
+        found["micc"] = scan_to_mesh.micc(truth, scan.triangles, marks, *mesh)
+    if "facecap" in wanted:
+        found["facecap"] = scan_to_mesh.facecap(truth, marks, mesh[0][np.unique(mesh[1])], mesh[2])
+    return found
+
+
+def summarize(pairs: Sequence[Pair]) -> dict[str, dict[str, Any]]:
+    """By measure: how many results, means over them of mean head, fit and floor, the gap closed and its interval over scans."""
+    measured = [(pair, pair.errors) for pair in pairs if pair.errors is not None]
+    subjects = np.unique([pair.scan for pair, _ in measured], return_inverse=True)[1].tolist()
+    table = {}
+    for name in measured[0][1] if measured else ():
+        values = np.array([[errors[name][shape] for shape in SHAPES] for _, errors in measured]).T
+        gap = float(scores.gap_closed(*values)) if values[0].mean() != values[2].mean() else float("nan")
+        spread = scores.interval(values, subjects) if np.isfinite(gap) else (gap, gap)
+        table[name] = dict(zip(SHAPES, values.mean(axis=1).tolist(), strict=True)) | {
+            "results": len(measured), "gap_closed": gap, "interval": spread}
+    return table
+
+
+def pool(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
+    """By shape: median, mean and standard deviation of the NoW distances of all results together, as the challenge prints them."""
+    measured = [pair for pair in pairs if pair.distances]
+    pooled = {shape: np.concatenate([pair.distances[shape] for pair in measured]) for shape in SHAPES} if measured else {}
+    return {shape: {"median": float(np.median(all_)), "mean": float(all_.mean()), "std": float(all_.std())}
+            for shape, all_ in pooled.items()}
+
+
+def _pair(folder: Path, scans: Mapping[str, Path], known: Callable[[str, str], Any], wanted: Sequence[str], neutral: bool) -> Pair:
+    name = ""
+    try:
+        result = api.load(folder)
+        photo = result.photo.path
+        name = scan_of(photo, list(scans)) or ""
+        if not name:
+            raise FitkitError("E_SCAN", f"no scan belongs to {folder.name}, the fit of {photo}; there are {_some(list(scans))}, and"
+                              " the photo's name, or its folder's, must begin with its scan's")
+        scan, mean, lowest = known(name, result.head)
+        head = _prepared(result.head)
+        weights = np.asarray(result.parameters.expression, np.float64) * (not neutral)
+        fitted = measure(scan, head, head.shape(np.append(np.asarray(result.parameters.identity, np.float64), weights)), wanted)
+    except FitkitError as error:
+        return Pair(result=folder, scan=name, failure=error)
+    shapes = {"mean_head": mean, "fit": fitted, "floor": lowest}
+    means = {shape: _means(found) for shape, found in shapes.items()}
+    errors = {measure: {shape: means[shape][measure] for shape in SHAPES} for measure in means["fit"]}
+    distances = {shape: shapes[shape]["now"].distances for shape in SHAPES} if "now" in wanted else {}
+    return Pair(result=folder, scan=name, status=result.status, errors=errors, distances=distances)
+
+
+def _means(found: Mapping[str, Any]) -> dict[str, float]:
+    """Measure -> mean, mm; a measure both ways gives two."""
+    means: dict[str, float] = {}
+    for name, measurement in found.items():
+        if isinstance(measurement, Measurement):
+            means[name] = measurement.mean
+        else:
+            means |= {f"{name}, closest": measurement.closest, f"{name}, point to plane": measurement.point_to_plane}
+    return means
+
+
+def _floor(scan: Scan, head: Prepared) -> np.ndarray:
+    """Our head laid straight on the scan's face area; the mean head's alignment says where that is."""
+    mean = scan_to_mesh.now(scan.vertices, scan.landmarks, head.mean, head.triangles, head.landmarks(head.mean), scale=False)
+    points = scan.vertices[mean.kept[:: -(-len(mean.kept) // _THINNED)]]
+    return head.shape(registration_floor.register(head, points, mean.transform.apply(head.landmarks(head.mean))))
+
+
+@cache
+def _prepared(head: str) -> Prepared:
+    return registration_floor.prepare(api.load_head(head))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

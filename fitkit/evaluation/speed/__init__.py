@@ -1,0 +1,1 @@
+"""How fast fitkit is: scenes to measure on, and the stopwatch. For `fitkit bench`."""

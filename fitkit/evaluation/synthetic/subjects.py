@@ -1,0 +1,141 @@
+"""Who stands before the camera: ICT-FaceKit people with expressions, and where the camera stands. Drawn by seed, exactly.
+
+Identity coefficients are N(0, 1) over all modes (seed -> `default_rng(seed).standard_normal`); seeds 0-19 develop, 100-119 test.
+A person keeps identity, expression and skin over all pictures; lens, pose and light change from picture to picture.
+Frame: the head's own, millimetres, moved so that the middle of the face area is the origin (see `types`).
+"""
+
+import dataclasses
+import functools
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from fitkit.geometry.camera import head_rotation, project
+from fitkit.geometry.vectors import vertex_normals
+from fitkit.models.heads.ict_source import IctArrays
+from fitkit.rendering.rasterizer import rasterize
+from fitkit.types import Camera
+
+SPLITS = {"develop": range(20), "test": range(100, 120)}
+OPAQUE = 21451           # vertices from here on: eyeballs, and what is transparent
+WINDOW = 600             # pixels, of the pictures that say what a scanner sees
+OPEN = 0.6               # share of the places it faces from which a scanned vertex is seen
+FACE = 9409              # vertices 0..9408: the face area, with forehead, temples and jaw
+LENS = (35.0, 85.0)      # mm on full frame: its longer side is 36 mm
+FULL_FRAME = 36.0
+FILL = (0.55, 0.72)      # height of the head over that of the picture
+HEAD_HEIGHT = 235.0      # mm, chin to crown
+TILT = (8.0, 6.0)        # degrees: most of pitch and roll
+GAZE = (0.25, 0.1)       # deviation of the weights that turn the eyes sideways and up
+
+# What faces do, as ARKit weights; each is scaled by a random strength and its sides differ a little.
+GESTURES: dict[str, dict[str, float]] = {
+    "rest": {},
+    "smile": {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "cheekSquintLeft": 0.5, "cheekSquintRight": 0.5},
+    "laugh": {"mouthSmileLeft": 0.9, "mouthSmileRight": 0.9, "jawOpen": 0.35, "mouthUpperUpLeft": 0.3, "mouthUpperUpRight": 0.3,
+              "cheekSquintLeft": 0.7, "cheekSquintRight": 0.7, "eyeSquintLeft": 0.4, "eyeSquintRight": 0.4},
+    "talk": {"jawOpen": 0.3, "mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3},
+    "round": {"jawOpen": 0.15, "mouthFunnel": 0.5, "mouthPucker": 0.3},
+    "surprise": {"jawOpen": 0.4, "browInnerUp": 0.8, "browOuterUpLeft": 0.7, "browOuterUpRight": 0.7, "eyeWideLeft": 0.6,
+                 "eyeWideRight": 0.6},
+    "frown": {"browDownLeft": 0.8, "browDownRight": 0.8, "mouthFrownLeft": 0.5, "mouthFrownRight": 0.5},
+    "sneer": {"noseSneerLeft": 0.6, "noseSneerRight": 0.6, "mouthUpperUpLeft": 0.4, "mouthUpperUpRight": 0.4},
+    "press": {"mouthPressLeft": 0.6, "mouthPressRight": 0.6, "mouthDimpleLeft": 0.4, "mouthDimpleRight": 0.4},
+    "brows": {"browInnerUp": 0.7, "browOuterUpLeft": 0.6, "browOuterUpRight": 0.6},
+    "squint": {"eyeSquintLeft": 0.7, "eyeSquintRight": 0.7, "browDownLeft": 0.4, "browDownRight": 0.4},
+    "half_closed": {"eyeBlinkLeft": 0.35, "eyeBlinkRight": 0.35},
+    "aside": {"mouthLeft": 0.5, "jawLeft": 0.3},
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Person:
+    """One subject with one expression; the scan is `vertices[scanned(head)]`."""
+
+    seed: int
+    identity: Float[np.ndarray, " I"]        # standard deviations
+    expression: Float[np.ndarray, " E"]      # ARKit weights
+    vertices: Float[np.ndarray, "V 3"]       # mm, expression applied
+    neutral: Float[np.ndarray, "V 3"]        # the same without expression
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """Where the camera of one picture stands."""
+
+    yaw: float                               # degrees, signed
+    pitch: float
+    roll: float
+    lens: float                              # mm on full frame
+    camera: Camera                           # of the picture, pixels
+
+
+@functools.lru_cache(maxsize=2)
+def scanned(head: IctArrays) -> Int[np.ndarray, " n"]:
+    """The vertices of the face area that a scanner sees: from most places that they face nothing stands before them.
+
+    The face area of ICT-FaceKit goes on inside nostrils and lips and behind the lids; no scanner looks there, and distances from
+    there to a head without nostrils say nothing about a likeness.
+    """
+    opaque = jnp.asarray(head.triangles[(head.triangles < OPAQUE).all(axis=1)])
+    places = jnp.asarray(head.neutral - head.neutral[:FACE].mean(axis=0), jnp.float32)
+    normals = vertex_normals(places, opaque)[:FACE]
+    faced, seen = np.zeros(FACE), np.zeros(FACE)
+    for yaw, pitch in itertools.product(range(-80, 81, 20), range(-50, 51, 25)):
+        rotation = head_rotation(*np.radians([yaw, pitch, 0.0]))
+        camera = Camera(focal=jnp.float32(3.5 * WINDOW), principal=jnp.full(2, WINDOW / 2), rotation=rotation,
+                        translation=jnp.array([0.0, 0.0, 900.0]), perspective=True)
+        pixels, depth = project(camera, places)
+        surface = rasterize(pixels, depth, opaque, height=WINDOW, width=WINDOW, cull=False).depth
+        column, row = np.clip(np.asarray(pixels[:FACE]).astype(int), 0, WINDOW - 1).T
+        nearest = np.asarray(surface)[row, column]
+        towards = np.asarray(-(normals @ rotation[2])) > 0.15
+        faced += towards
+        seen += towards & ((nearest == 0) | (np.asarray(depth[:FACE]) < nearest + 1.5))
+    return np.flatnonzero(seen >= OPEN * np.maximum(faced, 1))
+
+
+def person(head: IctArrays, seed: int) -> Person:
+    """Subject `seed` of the foreign head, in its one expression."""
+    mean, modes, shapes = (np.asarray(array, np.float64) for array in (head.neutral, head.identity, head.expression))
+    identity = np.random.default_rng(seed).standard_normal(len(modes))
+    weights = expression(head.expression_names, np.random.default_rng((seed, 1)))
+    neutral = mean + np.tensordot(identity, modes, axes=1)
+    vertices = neutral + np.tensordot(weights, shapes, axes=1)
+    middle = neutral[:FACE].mean(axis=0)
+    return Person(seed=seed, identity=identity, expression=weights, vertices=vertices - middle, neutral=neutral - middle)
+
+
+def expression(names: tuple[str, ...], generator: np.random.Generator) -> Float[np.ndarray, " E"]:
+    """Weights of one or two gestures of random strength, and a gaze."""
+    wanted: dict[str, float] = {}
+    for gesture in generator.choice(list(GESTURES), size=2, replace=False):
+        strength = generator.uniform(0.3, 1.0)
+        for name, weight in GESTURES[str(gesture)].items():
+            wanted[name] = max(wanted.get(name, 0.0), weight * strength * generator.uniform(0.8, 1.2))
+    across, up = generator.normal(0, GAZE)
+    for side, outward in (("Left", across), ("Right", -across)):
+        wanted |= {f"eyeLookOut{side}": outward, f"eyeLookIn{side}": -outward, f"eyeLookUp{side}": up, f"eyeLookDown{side}": -up}
+    arkit = [name.replace("_L", "Left").replace("_R", "Right") for name in names]
+    # the foreign head parts two of ARKit's shapes into sides
+    weights = [wanted.get(name, wanted.get(name.removesuffix("Left").removesuffix("Right"), 0.0)) for name in arkit]
+    return np.clip(weights, 0.0, 1.0)
+
+
+def view(seed: int, yaw: float, width: int, height: int) -> View:
+    """The camera of the picture of subject `seed` at `yaw` degrees; which way the head turns is drawn."""
+    generator = np.random.default_rng((seed, 2, round(yaw)))
+    side = 1.0 if generator.uniform() < 0.5 else -1.0
+    pitch, roll = generator.uniform(-1, 1, 2) * TILT
+    lens = float(np.exp(generator.uniform(*np.log(LENS))))
+    focal = lens / FULL_FRAME * max(width, height)
+    distance = focal * HEAD_HEIGHT / (generator.uniform(*FILL) * height)
+    shift = generator.normal(0, 1, 2) * (0.02 * distance * width / focal)
+    rotation = head_rotation(*np.radians([side * yaw, pitch, roll]))
+    camera = Camera(
+        focal=jnp.float32(focal), principal=jnp.asarray([width / 2, height / 2], jnp.float32), rotation=rotation,
+        translation=jnp.asarray([shift[0], shift[1], distance], jnp.float32), perspective=True)
+    return View(yaw=side * yaw, pitch=float(pitch), roll=float(roll), lens=lens, camera=camera)

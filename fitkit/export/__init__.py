@@ -1,0 +1,1 @@
+"""Meshes for other programs: GLB with morph targets, OBJ and PLY."""

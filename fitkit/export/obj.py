@@ -1,0 +1,82 @@
+"""OBJ with its materials, and PLY: the head with its expression applied, in millimetres, for programs that read no GLB."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fitkit.export.gltf import _roughness, _unit, _vertex_tables
+from fitkit.io import atomic_files, images
+from fitkit.types import FaceParameters, MorphableModel
+from fitkit.version import __version__
+
+
+def write_obj(
+    path: str | Path, model: MorphableModel, parameters: FaceParameters, *, texture: np.ndarray | None = None
+) -> Path:
+    """Write a Wavefront OBJ with its .mtl: one group and material per part, texture coordinates, normals; millimetres.
+
+    Args:
+        path: the .obj file; the .mtl takes its name, the texture is `albedo.png` beside it.
+        model: the head.
+        parameters: identity, expression and albedo are used.
+        texture: UV albedo, uint8 sRGB `[S, S, 3]`. Without it, colours stand behind the vertices (sRGB in [0, 1]).
+
+    Raises:
+        FitkitError: E_OUTPUT where the place cannot be written.
+    """
+    path = Path(path)
+    vertices, normals, colours = _shaped(model, parameters)
+    table = vertices if texture is not None else np.concatenate([vertices, colours], axis=1)
+    lines = [f"# fitkit {__version__}; head frame (+Y up, the face looks to +Z), millimetres", f"mtllib {path.stem}.mtl"]
+    lines += _rows("v", table) + _rows("vt", np.asarray(model.uv)) + _rows("vn", normals)
+    corners = np.stack([np.asarray(model.triangles), np.asarray(model.uv_triangles)], axis=-1) + 1
+    for index, name in enumerate(model.part_names):
+        chosen = corners[np.asarray(model.part) == index]
+        if len(chosen):
+            lines += [f"g {name}", f"usemtl {name}"]
+            lines += ["f {}/{}/{} {}/{}/{} {}/{}/{}".format(*face) for face in chosen[..., [0, 1, 0]].reshape(-1, 9).tolist()]
+    if texture is not None:
+        images.write_image(path.parent / "albedo.png", texture)
+    materials = [_material_lines(name, texture is not None) for name in model.part_names]
+    atomic_files.write_bytes(path.with_suffix(".mtl"), "\n".join(materials).encode())
+    return atomic_files.write_bytes(path, ("\n".join(lines) + "\n").encode())
+
+
+def write_ply(path: str | Path, model: MorphableModel, parameters: FaceParameters) -> Path:
+    """Write a binary PLY: vertices in millimetres, expression applied, with normals and sRGB colours of the albedo model.
+
+    Raises:
+        FitkitError: E_OUTPUT where the place cannot be written.
+    """
+    vertices, normals, colours = _shaped(model, parameters)
+    triangles = np.asarray(model.triangles)
+    names = [*"xyz", "nx", "ny", "nz"]
+    table = np.zeros(len(vertices), [(name, "<f4") for name in names] + [(name, "u1") for name in ("red", "green", "blue")])
+    for name, column in zip(names, np.concatenate([vertices, normals], axis=1).T, strict=True):
+        table[name] = column
+    for name, column in zip(("red", "green", "blue"), colours.T, strict=True):
+        table[name] = (column * 255 + 0.5).astype(np.uint8)
+    faces = np.zeros(len(triangles), [("count", "u1"), ("corners", "<i4", 3)])
+    faces["count"], faces["corners"] = 3, triangles
+    kinds = [f"property float {name}" for name in names] + [f"property uchar {name}" for name in ("red", "green", "blue")]
+    header = ["ply", "format binary_little_endian 1.0", f"comment fitkit {__version__}, millimetres"]
+    header += [f"element vertex {len(table)}", *kinds]
+    header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
+    return atomic_files.write_bytes(path, "\n".join(header).encode() + table.tobytes() + faces.tobytes())
+
+
+def _shaped(model: MorphableModel, parameters: FaceParameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    # Vertices (mm, expression applied), unit normals, sRGB colours in [0, 1].
+    vertices, normals, colours = map(np.asarray, _vertex_tables(model, parameters))
+    return vertices, _unit(normals), colours
+
+
+def _rows(keyword: str, table: np.ndarray) -> list[str]:
+    # Nine digits bring every float32 back exactly.
+    return [keyword + " " + " ".join(f"{x:.9g}" for x in row) for row in table.tolist()]
+
+
+def _material_lines(part: str, textured: bool) -> str:
+    shininess = round(2 / _roughness(part) ** 4 - 2)  # the Blinn-Phong exponent of that roughness (Walter 2007)
+    lines = [f"newmtl {part}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0.04 0.04 0.04", f"Ns {min(shininess, 1000)}", "illum 2"]
+    return "\n".join(lines + (["map_Kd albedo.png"] if textured else []) + [""])

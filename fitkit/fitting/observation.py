@@ -1,0 +1,180 @@
+"""Between a photo and a recipe: what is seen of a face, as a recipe wants it, and what came of it, in the photo's own pixels.
+
+    photo, points, lens -> `observe` -> Observation -> recipe -> Solution -> `result_of` -> FitResult
+
+A recipe works on a square crop around the face; this room knows the way there and back. It knows no detector and no recipe.
+"""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fitkit.compilation import quick_jit
+from fitkit.detection.landmarks import Landmarks
+from fitkit.errors import FitkitError
+from fitkit.fitting.state import FocalPrior, Observation
+from fitkit.io.images import Photo, read_image
+from fitkit.morphable.correspondence import correspond, ibug_points
+from fitkit.types import MorphableModel
+
+CROP_MARGIN = 1.55           # side of the crop over the longer side of the 68 points' box
+FOCAL_MEAN = 1.6             # focal length in longest photo sides, where nothing says it: a 58 mm lens on full frame
+FOCAL_DEVIATION = 0.4        # of its logarithm
+FOCAL_BOUND = 1.0             # the estimate stays within a factor of e of the mean
+EXIF_DEVIATION = 0.02        # EXIF rounds to whole millimetres
+
+
+def photo_of(photo: str | Path | np.ndarray) -> Photo:
+    """A photo from a file or an array.
+
+    Raises:
+        FitkitError: E_NOTIMAGE and others, where it is none.
+    """
+    return _from_array(photo) if isinstance(photo, np.ndarray) else read_image(photo)
+
+
+def _from_array(pixels: np.ndarray) -> Photo:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or not (pixels.dtype == np.uint8 or pixels.dtype.kind == "f"):
+        raise FitkitError("E_NOTIMAGE", f"a photo array is [height, width, 3] of uint8 or of floats in [0, 1], not "
+                          f"{pixels.dtype} {list(pixels.shape)}")
+    floats = pixels.astype(np.float32) / (255.0 if pixels.dtype == np.uint8 else 1.0)
+    if not (np.isfinite(floats).all() and np.min(floats) >= 0 and np.max(floats) <= 1):
+        raise FitkitError("E_NOTIMAGE", "a photo array of floats holds values outside [0, 1]; divide it by its white level")
+    digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    return Photo(pixels=floats, path="array", sha256=digest, exif_focal=None, warnings=())
+
+
+@dataclasses.dataclass(frozen=True)
+class Lens:
+    """What is known of the photo's lens, in photo pixels."""
+
+    focal: float
+    deviation: float
+    bound: float
+    principal: np.ndarray
+    source: str          # given, exif, intrinsics, estimated
+
+
+def lens_of(image: Photo, focal: float | None, intrinsics: np.ndarray | None) -> Lens:
+    """What is known of a photo's lens: K where it is given, a focal length in pixels, EXIF's, or bounds for an estimate.
+
+    Raises:
+        FitkitError: E_USAGE for a lens that cannot be.
+    """
+    height, width = image.pixels.shape[:2]
+    middle = np.array([width / 2.0, height / 2.0], np.float32)
+    if intrinsics is not None:
+        matrix = np.asarray(intrinsics, np.float64)
+        if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
+            raise FitkitError("E_USAGE", f"intrinsics must be a 3x3 matrix K in pixels with focal lengths above 0, not {matrix}")
+        if abs(matrix[0, 0] - matrix[1, 1]) > 0.02 * matrix[0, 0] or abs(matrix[0, 1]) > 0.02 * matrix[0, 0]:
+            raise FitkitError("E_USAGE", "intrinsics with non-square pixels or skew are not supported; resample the photo first")
+        return Lens(float((matrix[0, 0] + matrix[1, 1]) / 2), 1.0, 0.0, matrix[:2, 2].astype(np.float32), "intrinsics")
+    if focal is not None:
+        if not (np.isfinite(focal) and focal > 0):
+            raise FitkitError("E_USAGE", f"focal must be a positive number of pixels, not {focal}")
+        return Lens(float(focal), 1.0, 0.0, middle, "given")
+    if image.exif_focal:
+        return Lens(image.exif_focal, EXIF_DEVIATION, 0.1, middle, "exif")
+    return Lens(FOCAL_MEAN * max(width, height), FOCAL_DEVIATION, FOCAL_BOUND, middle, "estimated")
+
+
+def observe(
+    model: MorphableModel, image: Photo, face: Landmarks, lens: Lens, size: int
+) -> tuple[Observation, tuple[float, np.ndarray]]:
+    """The crop a recipe sees, and (scale, offset) that takes its pixels back to the photo."""
+    ibug = ibug_points(face.points)
+    low, high = ibug.min(0), ibug.max(0)
+    crop, scale, offset = working_crop(image.pixels, (low + high) / 2, float((high - low).max()) * CROP_MARGIN, size)
+    height, width = image.pixels.shape[:2]
+    places = np.arange(size) + 0.5
+    columns, rows = places * scale + offset[0], places * scale + offset[1]
+    inside = ((rows > 0) & (rows < height))[:, None] & ((columns > 0) & (columns < width))
+    small = ((ibug - offset) / scale).astype(np.float32)
+    observation = Observation(
+        crop=jnp.asarray(np.where(inside[..., None], np.asarray(crop), np.float32(np.nan))),
+        seen=correspond(model, jnp.asarray((face.points - offset) / scale, jnp.float32), jnp.asarray(small)),
+        ibug=jnp.asarray(small),
+        focal=FocalPrior(mean=jnp.float32(np.log(lens.focal / scale)), deviation=jnp.float32(lens.deviation),
+                         bound=jnp.float32(lens.bound)),
+        principal=jnp.asarray((lens.principal - offset) / scale, jnp.float32))
+    return observation, (scale, offset)
+
+
+
+
+
+
+
+
+
+
+def working_crop(
+    pixels: np.ndarray, centre: tuple[float, float] | np.ndarray, extent: float, size: int
+) -> tuple[Float[Array, "size size 3"], float, np.ndarray]:
+    """A square crop, resampled without aliasing.
+
+    Coordinates count pixel centres at +0.5 on both sides: `photo = crop * scale + offset`. Beyond its border the photo
+    is continued by its edge pixels. Whole steps of reduction are averaged on the host first, so that the jitted
+    resampling has one shape per `size` whatever the photo (one compile).
+
+    Args:
+        pixels: photo, float32 `[H, W, 3]`.
+        centre: (x, y) of the square in the photo, pixels.
+        extent: side of the square in the photo, pixels; > 0.
+        size: side of the crop, pixels.
+
+    Returns:
+        the crop; scale (photo pixels per crop pixel); offset `[2]` (x, y), the square's top-left corner in the photo.
+    """
+    centre = np.asarray(centre, np.float64)
+    extent = float(extent)
+    if not (np.isfinite(centre).all() and 0 < extent < 1e6 and size > 0):
+        raise ValueError(f"a crop needs a finite centre, 0 < extent < 1e6 and size > 0; got {centre}, {extent}, {size}")
+    offset = centre - extent / 2
+    block = max(1, int(extent / size))
+    side = 2 * size + 8  # covers less than two reduced pixels per crop pixel, and the filter's border
+    start = np.floor(offset).astype(int) - 3 * block
+    window = _reduce(np.asarray(pixels), start, side, block)
+    scale = extent / size
+    crop = _resample(window, np.float32((offset - start) / block), np.float32(scale / block), size)
+    return crop, scale, offset.astype(np.float32)
+
+
+@quick_jit(static_argnames=("size",))
+def _resample(
+    window: Float[Array, "side side 3"], offset: Float[Array, " 2"], scale: Float[Array, ""], size: int
+) -> Float[Array, "size size 3"]:
+    # Linear interpolation averaged over a box, one matrix per axis: it moves no feature, at any scale. The box is none
+    # at scale 1 (a copy) and tends to the crop's own pixel; its variance is what the wider pixel adds.
+    centres = jnp.arange(window.shape[0]) + 0.5
+    targets = (jnp.arange(size) + 0.5) * scale
+    box = jnp.sqrt(jnp.maximum(scale**2 - 1, 0.0))
+
+    def tent_integral(x: Float[Array, "size side"]) -> Float[Array, "size side"]:
+        x = jnp.clip(x, -1.0, 1.0)
+        return x - 0.5 * x * jnp.abs(x)
+
+    def weights(start: Float[Array, ""]) -> Float[Array, "size side"]:
+        distance = targets[:, None] + start - centres
+        wide = tent_integral(distance + box / 2) - tent_integral(distance - box / 2)
+        raw = jnp.where(box > 0.05, wide, jnp.maximum(1 - jnp.abs(distance), 0.0))
+        return raw / raw.sum(axis=1, keepdims=True)
+
+    return jnp.einsum("iy,jx,yxc->ijc", weights(offset[1]), weights(offset[0]), window)
+
+
+def _reduce(pixels: np.ndarray, start: np.ndarray, side: int, block: int) -> np.ndarray:
+    # Means over block x block pixels; indices beyond the border are clamped to the edge.
+    height, width = pixels.shape[:2]
+    rows = np.clip(np.arange(start[1], start[1] + side * block), 0, height - 1)
+    columns = np.clip(np.arange(start[0], start[0] + side * block), 0, width - 1)
+    total = np.zeros((side, side, pixels.shape[2]), np.float32)
+    for i in range(block):  # block^2 strided gathers of the small result: never the whole padded window at once
+        for j in range(block):
+            total += pixels[rows[i::block, None], columns[None, j::block]]
+    return total / np.float32(block * block)

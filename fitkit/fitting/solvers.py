@@ -1,0 +1,143 @@
+"""Solvers: damped Gauss-Newton over any state with a tangent space, boxes included. Never raises on divergence.
+
+A recipe hands in a `Problem`: callables over its own data (one photo) and state. All is one jitted loop in which each face has its
+own damping and its own end: a face whose step is not finite keeps its last good state and touches no other. `over_faces` runs many
+faces in one program, `tied` makes one problem of several photos that share some coordinates.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+CONJUGATE_STEPS = 200      # most steps of the linear solve
+
+
+class LinearSystem(NamedTuple):
+    """Energy, gradient and Gauss-Newton matrix of half the energy at one state."""
+
+    energy: Float[Array, ""]
+    gradient: Float[Array, " n"]
+    matrix: Float[Array, "n n"]
+
+
+class Problem(NamedTuple):
+    """What is minimised, by functions of the data `d` (a photo's observation), what a step holds `f`, and the state `s`."""
+
+    linearize: Callable[[Any, Any], tuple[Any, LinearSystem]]      # d, s -> f, what is not differentiated (visibility, robust
+    #                                                                weights), and with it held: energy, gradient, matrix
+    energy: Callable[[Any, Any, Any], Float[Array, ""]]     # d, f, s -> the same energy
+    retract: Callable[[Any, Float[Array, " n"]], Any]       # s, tangent step -> the state after it
+    bounds: Callable[[Any, Any], tuple[Array, Array]]         # d, s -> how far each coordinate may still move, down and up
+
+
+class Descent(NamedTuple):
+    """What a descent came to."""
+
+    state: Any
+    frozen: Any                    # what the last step held
+    energy: Float[Array, ""]       # with that held
+    steps: Int[Array, ""]
+    accepted: Int[Array, ""]       # steps that were kept
+
+
+def robust_weight(squared_error: Float[Array, "..."], scale: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Geman-McClure weight of iteratively reweighted least squares, in (0, 1]: `1 / (1 + e^2 / scale^2)^2`."""
+    return 1.0 / jnp.square(1.0 + squared_error / jnp.square(scale))
+
+
+def damped_step(
+    system: LinearSystem, damping: Float[Array, ""], lower: Float[Array, " n"], upper: Float[Array, " n"]
+) -> Float[Array, " n"]:
+    """One Levenberg-Marquardt step inside a box (`lower <= 0 <= upper`, how far the tangent may move).
+
+    Coordinates at a bound that the gradient pushes outward are held; the rest is solved with the scaled damping
+    of Marquardt and clipped to the box.
+    """
+    held = ((lower >= 0) & (system.gradient > 0)) | ((upper <= 0) & (system.gradient < 0)) | (lower >= upper)
+    free = jnp.where(held, 0.0, 1.0).astype(system.gradient.dtype)
+    diagonal = jnp.diagonal(system.matrix)
+    # coordinates are scaled to a unit diagonal: with a few hundred of them conjugate gradients then need tens of products, no
+    # factorization, and no threads of a linear-algebra library that fight XLA's for the cores
+    scale = free / jnp.sqrt(jnp.maximum(diagonal, 1e-9 * jnp.max(diagonal) + 1e-30))
+
+    def product(v: Float[Array, " n"]) -> Float[Array, " n"]:
+        return scale * (system.matrix @ (scale * v)) + damping * v
+
+    step, _ = jax.scipy.sparse.linalg.cg(product, -scale * system.gradient, tol=1e-4, maxiter=CONJUGATE_STEPS)
+    return jnp.clip(scale * step, lower, upper)
+
+
+def levenberg_marquardt(
+    problem: Problem, data: Any, state: Any, *, iterations: int | Int[Array, ""], damping: float = 1e-2, tolerance: float = 1e-4
+) -> Descent:
+    """Minimise an energy by damped Gauss-Newton steps.
+
+    Each step linearizes, holding what is not differentiated, and is kept only if it lowers the energy with that held; otherwise
+    the damping grows. It ends after `iterations` steps, or when a kept step gains less than `tolerance` of the
+    energy, or when no step of any size gains. A state that is not finite is never kept.
+    """
+    def unfinished(carry: tuple[Any, ...]) -> Bool[Array, ""]:
+        _, _, _, factor, _, step, done = carry
+        return (step < iterations) & ~done & (factor < 1e5)
+
+    def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        current, _, _, factor, accepted, step, _ = carry
+        frozen, system = problem.linearize(data, current)
+        trial = problem.retract(current, damped_step(system, factor, *problem.bounds(data, current)))
+        reached = problem.energy(data, frozen, trial)
+        good = reached < system.energy                     # False for NaN
+        kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), trial, current)
+        factor = jnp.where(good, jnp.maximum(factor * 0.5, 1e-7), factor * 4.0)
+        done = good & (system.energy - reached < tolerance * system.energy)
+        return kept, frozen, jnp.where(good, reached, system.energy), factor, accepted + good, step + 1, done
+
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(problem.linearize, data, state)[0])
+    start = (state, nothing, jnp.asarray(jnp.inf), jnp.asarray(damping), jnp.asarray(0), jnp.asarray(0), jnp.asarray(False))
+    final, frozen, value, _, accepted, steps, _ = lax.while_loop(unfinished, body, start)
+    return Descent(final, frozen, value, steps, accepted)
+
+
+def over_faces(function: Callable[..., Any], *faces: Any, vectorize: bool | None = None) -> Any:
+    """`function` of each face of stacked arguments, results stacked: one program, whatever each face needs.
+
+    Args:
+        function: of one face.
+        *faces: PyTrees whose leaves carry the faces on their first axis.
+        vectorize: all faces at once (`vmap`), or one after another (`lax.map`); by default at once except on a CPU, whose
+            caches hold one face, and where a face that has ended would wait for the others.
+    """
+    if vectorize is None:
+        vectorize = jax.default_backend() != "cpu"
+    return jax.vmap(function)(*faces) if vectorize else lax.map(lambda each: function(*each), faces)
+
+
+def tied(problem: Problem, shared: Bool[np.ndarray, " n"], faces: int) -> Problem:
+    """One problem of several photos whose `shared` tangent coordinates move together; data and states are stacked.
+
+    The energy is the sum over the photos. States must start with equal shared parts and then keep them equal.
+    """
+    own = int((~shared).sum())
+    places = np.empty((faces, shared.size), np.int32)      # of each photo's coordinates in the joint tangent: shared ones first
+    places[:, shared] = np.arange(shared.sum())
+    places[:, ~shared] = shared.sum() + np.arange(faces * own).reshape(faces, own)
+    size = int(np.max(places, initial=-1)) + 1
+
+    def linearize(data: Any, state: Any) -> tuple[Any, LinearSystem]:
+        frozen, each = over_faces(problem.linearize, data, state)
+        gradient = jnp.zeros(size, each.gradient.dtype).at[places].add(each.gradient)
+        matrix = jnp.zeros((size, size), each.matrix.dtype).at[places[:, :, None], places[:, None, :]].add(each.matrix)
+        return frozen, LinearSystem(jnp.sum(each.energy), gradient, matrix)
+
+    def bounds(data: Any, state: Any) -> tuple[Array, Array]:
+        lower, upper = jax.vmap(problem.bounds)(data, state)
+        return jnp.zeros(size, lower.dtype).at[places].set(lower), jnp.zeros(size, upper.dtype).at[places].set(upper)
+
+    return Problem(
+        linearize=linearize,
+        energy=lambda data, frozen, state: jnp.sum(over_faces(problem.energy, data, frozen, state)),
+        retract=lambda state, step: jax.vmap(problem.retract)(state, step[places]), bounds=bounds)

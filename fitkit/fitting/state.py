@@ -1,0 +1,140 @@
+"""What the fits of this room move: one face with its light and pose, its tangent space, its box and its priors.
+
+Tangent order: identity, expression, pose (rotation 3, centre 2, log scale, log focal), albedo, light (row-major `[K, 3]`).
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from fitkit.geometry.pose import POSE_TANGENT, Pose, head_to_view, project_view, retract_pose, view_depth
+from fitkit.morphable.correspondence import Correspondence
+from fitkit.morphable.model import shape
+from fitkit.rendering.rasterizer import rasterize
+from fitkit.types import Detail, FaceParameters, Fragments, MorphableModel
+
+COEFFICIENT_BOUND = 4.0    # standard deviations from the mean of people; a face that needs more is not what the model knows
+SH_WHITE = 3.5449077       # sqrt(4 pi): the constant coefficient under which a white surface shows 1
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FaceState:
+    """One face under estimation."""
+
+    face: FaceParameters
+    pose: Pose
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FocalPrior:
+    """What is known of the lens: `log_focal ~ N(mean, deviation)` inside [mean - bound, mean + bound]; a bound of 0 holds it."""
+
+    mean: Float[Array, ""]
+    deviation: Float[Array, ""]
+    bound: Float[Array, ""]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What is seen of one face, in pixels of a square crop."""
+
+    crop: Float[Array, "S S 3"]            # sRGB; NaN outside the photo
+    seen: Correspondence
+    ibug: Float[Array, "68 2"]             # the same detection as 68 points
+    focal: FocalPrior
+    principal: Float[Array, " 2"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Solution:
+    """What a recipe came to."""
+
+    state: FaceState
+    losses: dict[str, Float[Array, ""]]    # by the term's name
+    detail: Detail | None = None           # of the recipes that look at single pixels
+    texture: Float[Array, "T T 3"] | None = None       # albedo map, linear RGB, of the recipes that have one of their own
+
+
+def tangent_sizes(state: FaceState) -> tuple[int, int, int, int, int]:
+    """Lengths of the tangent's blocks."""
+    face = state.face
+    return face.identity.shape[0], face.expression.shape[0], POSE_TANGENT, face.albedo.shape[0], face.light.size
+
+
+def neutral_state(model: MorphableModel, pose: Pose) -> FaceState:
+    """A typical face under white ambient light."""
+    light = jnp.zeros((9, 3)).at[0].set(SH_WHITE)
+    face = FaceParameters(
+        identity=model.identity_mean, expression=jnp.zeros(model.expression.shape[0]),
+        albedo=jnp.zeros(model.albedo.shape[0]), light=light)
+    return FaceState(face=face, pose=pose)
+
+
+def retract_state(state: FaceState, step: Float[Array, " n"]) -> FaceState:
+    """The state after a tangent step."""
+    a, b, c, d, _ = tangent_sizes(state)
+    face = state.face
+    moved = FaceParameters(
+        identity=face.identity + step[:a], expression=face.expression + step[a:a + b],
+        albedo=face.albedo + step[a + b + c:a + b + c + d],
+        light=face.light + step[a + b + c + d:].reshape(face.light.shape))
+    return FaceState(face=moved, pose=retract_pose(state.pose, step[a + b:a + b + c]))
+
+
+def rasterize_state(state: FaceState, model: MorphableModel, *, size: int) -> Fragments:
+    """What the pixels of a square crop see of the state's head."""
+    view = head_to_view(state.pose, shape(model, state.face.identity, state.face.expression))
+    return rasterize(project_view(state.pose, view), view_depth(state.pose, view), model.triangles, height=size,
+                     width=size, perspective=state.pose.perspective)
+
+
+def tangent_bounds(
+    state: FaceState, model: MorphableModel, focal: FocalPrior, *, appearance: bool
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """How far each tangent coordinate may move inside its box; `appearance=False` holds albedo and light."""
+    face = state.face
+    free = jnp.full(6, 1e3)
+    reach = focal.bound if state.pose.perspective else jnp.zeros_like(focal.bound)
+    lens = jnp.stack([focal.mean - reach, focal.mean + reach]) - state.pose.log_focal
+    lens = jnp.where(reach > 0, lens, 0.0)
+    bound = COEFFICIENT_BOUND if appearance else 0.0
+    light = jnp.full(face.light.size, 1e3 if appearance else 0.0)
+
+    def side(sign: float, expression: Float[Array, " E"], lens: Float[Array, ""]) -> Float[Array, " n"]:
+        albedo = sign * bound - face.albedo if appearance else jnp.zeros_like(face.albedo)
+        return jnp.concatenate([
+            sign * COEFFICIENT_BOUND + model.identity_mean - face.identity, expression - face.expression, sign * free, lens[None],
+            albedo, sign * light])
+
+    return side(-1.0, model.expression_lower, lens[0]), side(1.0, model.expression_upper, lens[1])
+
+
+
+
+
+
+def shared_coordinates(model: MorphableModel) -> Bool[np.ndarray, " n"]:
+    """Which tangent coordinates several photos of one person share: identity and albedo."""
+    a, b, d = (basis.shape[0] for basis in (model.identity, model.expression, model.albedo))
+    return np.repeat([True, False, True, False], [a, b + POSE_TANGENT, d, 27])
+
+
+def with_mean_albedo(states: FaceState) -> FaceState:
+    """Stacked states of one person with the mean of their albedos."""
+    albedo = jnp.broadcast_to(jnp.mean(states.face.albedo, 0, keepdims=True), states.face.albedo.shape)
+    return dataclasses.replace(states, face=dataclasses.replace(states.face, albedo=albedo))
+
+
+def point_count(observations: Observation) -> int:
+    """Points of the detections, 468 or 68."""
+    inner = observations.seen.points.shape[-2]
+    return 68 if inner < 68 else inner
+
+

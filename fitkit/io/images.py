@@ -1,0 +1,171 @@
+"""Photos in, pictures out: the one decoder, the one encoder, crops, and sRGB <-> linear.
+
+Every image file of the project enters through `read_image` and leaves through `write_image`. Inside, images are float32
+sRGB `[height, width, 3]` in [0, 1], upright, pixel centres at +0.5; only `srgb_to_linear`,
+`linear_to_srgb` change that.
+
+What the decoder decides:
+    transparency is laid over white, as a viewer shows it; an animation gives its first frame; both leave a warning.
+    An embedded ICC profile is converted to sRGB (relative colorimetric); CMYK without one by (1 - ink)(1 - key).
+    Grey becomes three equal channels. 16-bit colour keeps its full depth in PNG, its upper 8 bits in other formats.
+    Floating-point grey is taken as sRGB in [0, 1] and clipped.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+from jaxtyping import Array
+
+from fitkit.color import quantize
+from fitkit.errors import FitkitError
+from fitkit.io import atomic_files
+from fitkit.io.image_decoder import decode
+
+SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Photo:
+    """A decoded photo."""
+
+    pixels: np.ndarray             # float32 [H, W, 3], sRGB in [0, 1], upright
+    path: str                      # as given
+    sha256: str                    # of the file's bytes, hexadecimal
+    exif_focal: float | None       # pixels of this image; None where the file does not say
+    warnings: tuple[str, ...]      # one sentence each
+
+
+def read_image(path: str | Path) -> Photo:
+    """Decode an image file.
+
+    Args:
+        path: a JPEG, PNG, WebP, TIFF, BMP, GIF, PNM, JPEG 2000 or AVIF file.
+
+    Returns:
+        the photo: float32 sRGB, upright (EXIF rotation applied).
+
+    Raises:
+        FitkitError: E_NOFILE, E_NOTIMAGE, or E_TOOLARGE (over 100 megapixels; refused before any pixel is decoded).
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise FitkitError("E_NOTIMAGE", f"{path} is a directory where one image was expected; name a photo inside it")
+    with _open(path) as file:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's notes on odd metadata; sizes are checked in `decode`
+            pixels, focal, notes = decode(file, str(path))
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Photo(pixels=pixels, path=str(path), sha256=digest, exif_focal=focal, warnings=notes)
+
+
+def find_photos(paths: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The photos named by `paths`: a directory stands for the images directly in it, sorted by name.
+
+    A path that does not exist is kept, for `read_image` to report: one bad photo does not stop the others.
+
+    Raises:
+        FitkitError: E_EMPTYDIR for a directory without images.
+    """
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    return [photo for path in map(Path, given) for photo in (_in_directory(path) if path.is_dir() else [path])]
+
+
+def file_sha256(path: str | Path) -> str:
+    """Sha256 of a photo's bytes, hexadecimal, without decoding it.
+
+    Raises:
+        FitkitError: E_NOFILE where it cannot be read.
+    """
+    with _open(Path(path)) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_image(path: str | Path, pixels: np.ndarray | Array, *, bits: int = 8) -> Path:
+    """Write a PNG atomically.
+
+    Args:
+        path: where to.
+        pixels: float sRGB in [0, 1] (clipped, rounded), or integers of that depth; `[H, W, 3]`, or `[H, W]` (grey).
+        bits: 8 or 16 per channel.
+
+    Raises:
+        FitkitError: E_OUTPUT where the place cannot be written.
+    """
+    return atomic_files.write_bytes(path, encode_png(pixels, bits=bits))
+
+
+def encode_png(pixels: np.ndarray | Array, *, bits: int = 8) -> bytes:
+    """The PNG file that `write_image` writes, as bytes."""
+    if bits not in (8, 16):
+        raise ValueError(f"bits must be 8 or 16, not {bits}")
+    values = np.asarray(pixels)
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3):
+        raise ValueError(f"pixels must be [H, W, 3] or [H, W], not {values.shape}")
+    depth = np.uint8 if bits == 8 else np.uint16
+    if np.issubdtype(values.dtype, np.floating):
+        values = quantize(values, depth)
+    elif values.dtype != depth:
+        raise ValueError(f"pixels must be float or {depth.__name__}, not {values.dtype}")
+    if bits == 16:
+        return _png16(values)
+    return iio.imwrite("<bytes>", values, extension=".png", compress_level=1)   # level 6 takes four times as long
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+def _png16(values: np.ndarray) -> bytes:
+    # Pillow writes no 16-bit colour: the three chunks of ISO/IEC 15948, every row with filter 0.
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width = values.shape[:2]
+    rows = values.astype(">u2").reshape(height, -1).view(np.uint8)
+    body = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())
+    header = struct.pack(">IIBBBBB", width, height, 16, 2 if values.ndim == 3 else 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def _open(path: Path) -> io.BufferedReader:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError as error:
+        raise FitkitError("E_NOFILE", f"no such photo: {path}{_nearest(path)}") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise FitkitError("E_NOFILE", f"cannot open {path}: {reason}; check its permissions") from error
+
+
+def _in_directory(path: Path) -> list[Path]:
+    found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+    if not found:
+        raise FitkitError("E_EMPTYDIR", f"the directory {path} holds no images ({' '.join(SUFFIXES)}); name another")
+    return found
+
+
+def _nearest(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f": there is no directory {folder}; check the path"
+    names = [p.name for p in folder.iterdir() if p.is_file()]
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {folder / close[0]}?" if close else "; check the path"

@@ -1,0 +1,1 @@
+"""Draws a head: rasterize, interpolate, shade, texture. Differentiable, batched by `jax.vmap`."""

@@ -1,0 +1,1 @@
+"""The result of a fit: what it holds, its pictures, its folder on disk."""

@@ -1,0 +1,211 @@
+"""fit.json: what a fit was, for people and for other programs. Written from a `FitResult`, read back into its plain fields.
+
+Units and frames are said in the file. Every float comes back exactly (JSON holds the shortest digits that do); one that JSON
+cannot hold is written as {"float": "nan"}. Lists come back as tuples.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fitkit.errors import FitkitError
+from fitkit.geometry.camera import calibration_matrix, head_angles
+from fitkit.io.images import Photo
+from fitkit.uv.displacement import ZERO, encode_heights
+from fitkit.version import __version__
+
+NAME = "fit.json"
+FORMAT = "fitkit result 1"
+STATES = ("converged", "doubtful")
+_LARGEST = 16 * 2**20      # bytes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What `read` finds."""
+
+    fitkit_version: str            # that wrote the folder
+    head: str
+    head_sha256: str
+    arrays_sha256: str
+    detail_sha256: str             # of detail.safetensors; empty where there is none
+    perspective: bool
+    files: tuple[str, ...]         # beside fit.json
+    rest: dict[str, Any]           # fields of `FitResult` that are neither arrays nor the head
+
+
+def compose(result: Any, head_sha256: str, sums: Mapping[str, str], files: list[str]) -> str:
+    """The text of fit.json.
+
+    Args:
+        result: a `results.FitResult`, which stands above this module.
+        head_sha256: of the head it was made with.
+        sums: sha256 of params.safetensors and, where there is one, of detail.safetensors.
+        files: written beside fit.json.
+    """
+    photo, weights = result.photo, np.asarray(result.parameters.expression)
+    height, width = photo.pixels.shape[:2]
+    content = {
+        "format": FORMAT,
+        "versions": versions(),
+        "status": result.status,
+        "reason": result.reason,
+        "warnings": result.warnings,
+        "photo": {
+            "path": photo.path, "sha256": photo.sha256, "width": width, "height": height, "face": result.face,
+            "exif_focal": photo.exif_focal, "warnings": photo.warnings,
+        },
+        "head": {"name": result.head, "sha256": head_sha256},
+        "recipe": {"name": result.recipe, "fields": dict(result.fields), "size": result.size, "seed": result.seed},
+        "losses": dict(result.losses),
+        "timings": dict(result.timings),
+        "camera": _camera(result),
+        "landmarks": {
+            "about": "68 iBUG points: photo in pixels (x right, y down, pixel centres at +0.5), mesh in the frame of mesh.obj"
+            " (+Y up, the face looks to +Z), millimetres",
+            "detected": result.landmarks_detected.tolist(),
+            "photo": result.landmarks_fitted.tolist(),
+            "mesh": result.landmarks_mesh.tolist(),
+        },
+        "expression": dict(zip(result.model.expression_names, weights.tolist(), strict=True)),
+        "params_sha256": sums["params.safetensors"],
+        "files": files,
+    }
+    if "detail.safetensors" in sums:
+        content["detail_sha256"] = sums["detail.safetensors"]
+    if "displacement.png" in files:
+        content["displacement"] = _displacement(result)
+    return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
+
+
+def read(folder: Path) -> Facts:
+    """Read fit.json of a result folder.
+
+    Raises:
+        FitkitError: E_RESULT where the folder is no result, or a damaged one, or of a format this version does not know.
+    """
+    path = folder / NAME
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise damaged(folder, f"{NAME} is far too large")
+        content = _exact(json.loads(path.read_text("utf-8")))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FitkitError(
+            "E_RESULT", f"{folder} is not a result folder (it holds no {NAME}); name one that fitkit fit wrote"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(folder, f"{NAME}: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
+        raise FitkitError("E_RESULT", f"{path} is of format {found!r}, not {FORMAT!r}; read it with the fitkit that wrote it")
+    try:
+        return _facts(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(folder, f"{NAME}: {type(error).__name__} {error}") from error
+
+
+def damaged(folder: Path, what: str) -> FitkitError:
+    """The error for a result folder that cannot be trusted."""
+    return FitkitError("E_RESULT", f"the result folder {folder} is damaged ({' '.join(what.split())}); fit the photo again")
+
+
+def versions() -> dict[str, str]:
+    """Versions of fitkit, Python and the packages that numbers depend on."""
+    packages = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy")}
+    return {"fitkit": __version__, **packages, "python": platform.python_version()}
+
+
+def _camera(result: Any) -> dict[str, Any]:
+    camera = result.camera
+    yaw, pitch, roll = np.asarray(head_angles(camera), np.float64).tolist()
+    return {
+        "about": "x_camera = R @ x + t, millimetres, OpenCV axes (x right, y down, z forward); pixel = K @ x_camera / z, where z"
+        " is the depth of each point (perspective) or of the origin, t[2] (weak perspective); yaw > 0 turns the face to the"
+        " viewer's right, pitch > 0 down, roll > 0 counter-clockwise",
+        "perspective": camera.perspective,
+        "focal_source": result.focal_source,
+        "K": np.asarray(calibration_matrix(camera)).tolist(),
+        "R": np.asarray(camera.rotation).tolist(),
+        "t": np.asarray(camera.translation).tolist(),
+        "euler_degrees": {"yaw": yaw, "pitch": pitch, "roll": roll},
+    }
+
+
+def _displacement(result: Any) -> dict[str, Any]:
+    step = encode_heights(result.relief)[1]
+    return {
+        "about": "displacement.png: how far the refined surface lies outwards of mesh.obj along its smooth normals;"
+        " millimetres = offset + scale * 16-bit value",
+        "scale": step,
+        "offset": -ZERO * step,
+    }
+
+
+def _facts(content: dict[str, Any]) -> Facts:
+    photo, recipe, camera = content["photo"], content["recipe"], content["camera"]
+    width, height = _whole(photo["width"]), _whole(photo["height"])
+    if content["status"] not in STATES or not isinstance(camera["perspective"], bool):
+        raise ValueError("status or perspective")
+    rest = {
+        "head": _text(content["head"]["name"]),
+        # No pixels, but the right height and width.
+        "photo": Photo(
+            pixels=np.empty((height, width, 0), np.float32), path=_text(photo["path"]), sha256=_text(photo["sha256"]),
+            exif_focal=photo["exif_focal"], warnings=tuple(map(_text, photo["warnings"])),
+        ),
+        "face": None if photo["face"] is None else _whole(photo["face"]),
+        "recipe": _text(recipe["name"]), "fields": dict(recipe["fields"]),
+        "size": _whole(recipe["size"]), "seed": int(recipe["seed"]),
+        "status": content["status"], "reason": _text(content["reason"]),
+        "losses": dict(content["losses"]), "timings": dict(content["timings"]),
+        "focal_source": _text(camera["focal_source"]), "warnings": tuple(map(_text, content["warnings"])),
+    }
+    return Facts(
+        fitkit_version=_text(content["versions"]["fitkit"]), head=rest["head"], head_sha256=content["head"]["sha256"],
+        arrays_sha256=content["params_sha256"], detail_sha256=_text(content.get("detail_sha256", "")),
+        perspective=camera["perspective"], files=tuple(content["files"]), rest=rest,
+    )
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or not 0 < value < 2**31:
+        raise ValueError(f"{value!r} where a positive whole number was expected")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} where text was expected")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    # NumPy and JAX scalars become Python's; what JSON cannot say becomes a tagged dictionary.
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, str | bool | int | None):
+        return value
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"float": repr(value)}
+    raise TypeError(f"fit.json cannot hold a {type(value).__name__}: {value!r}")
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {"float"}:
+            return float(value["float"])
+        return {key: _exact(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_exact(item) for item in value)
+    return value

@@ -1,0 +1,72 @@
+"""From what a recipe came to in its crop to a `FitResult` in the photo's own pixels, with its status.
+
+In: the head, the photo, its lens, the observation and the recipe's `Solution`. Out: a `FitResult`. Reads and writes no files.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from fitkit.color import linear_to_srgb, quantize
+from fitkit.compilation import quick_jit
+from fitkit.fitting.observation import Lens
+from fitkit.fitting.state import FaceState, Observation, Solution
+from fitkit.geometry.camera import rescale_camera
+from fitkit.geometry.pose import camera_from_pose, head_to_view, project_view
+from fitkit.io.images import Photo
+from fitkit.morphable.correspondence import contour_choice
+from fitkit.morphable.model import points_on, shape
+from fitkit.results.fit_quality import judge
+from fitkit.results.result import FitResult
+from fitkit.types import MorphableModel, SurfacePoints
+from fitkit.uv.unwrap import painted
+
+
+def result_of(
+    model: MorphableModel, image: Photo, lens: Lens, observation: Observation, back: tuple[float, np.ndarray], solution: Solution,
+    **settings: Any,
+) -> FitResult:
+    """What a recipe came to, in the photo's own pixels, with its verdict.
+
+    Args:
+        model: the head.
+        image: the photo.
+        lens: of the photo.
+        observation: what the recipe saw.
+        back: from `observe`.
+        solution: of the recipe.
+        **settings: the other fields of the result.
+    """
+    scale, offset = back
+    height, width = image.pixels.shape[:2]
+    state, losses = solution.state, {name: float(value) for name, value in solution.losses.items()}
+    mesh_points, pixels = _fitted_points(model, state)
+    camera = rescale_camera(camera_from_pose(state.pose), scale, offset)
+    fitted = np.asarray(pixels) * scale + offset
+    detected = np.asarray(observation.ibug) * scale + offset
+    status, reason = judge(state.face, fitted, detected, losses, width, height, identity_mean=np.asarray(model.identity_mean))
+    return FitResult(
+        model=model, parameters=state.face, camera=camera, photo=image, status=status, reason=reason, losses=losses,
+        focal_source=lens.source, landmarks_detected=detected.astype(np.float32), landmarks_fitted=fitted.astype(np.float32),
+        landmarks_mesh=np.asarray(mesh_points), warnings=image.warnings, detail=solution.detail,
+        skin=None if solution.texture is None else _encoded_skin(model, state, solution.texture), **settings)
+
+
+def _encoded_skin(model: MorphableModel, state: FaceState, texture: Float[jax.Array, "s s 3"]) -> np.ndarray:
+    """A recipe's own texture as a result keeps it: full size, uint8 sRGB."""
+    return quantize(np.asarray(linear_to_srgb(painted(model, state.face.albedo, texture))), np.uint8)
+
+
+@quick_jit()
+def _fitted_points(model: MorphableModel, state: FaceState) -> tuple[Float[jax.Array, "68 3"], Float[jax.Array, "68 2"]]:
+    """The 68 points on the fitted head (mm) and in the crop; the jaw where it is seen."""
+    vertices = shape(model, state.face.identity, state.face.expression)
+    image = project_view(state.pose, head_to_view(state.pose, vertices))
+    inner: SurfacePoints = jax.tree.map(lambda table: table[17:], model.landmarks)
+    jaw = contour_choice(model, image, jnp.mean(points_on(inner, model.triangles, image)[10:19], 0))
+    both = jax.tree.map(lambda first, second: jnp.concatenate([first, second]), jaw, inner)
+    points = points_on(both, model.triangles, vertices)
+    return points, project_view(state.pose, head_to_view(state.pose, points))

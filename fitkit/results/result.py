@@ -1,0 +1,176 @@
+"""The result of a fit: what it holds, what can be asked of it, and its folder on disk.
+
+    fit.json              everything a person or a program reads; see `fit_json.py`
+    params.safetensors    coefficients, camera and points, float32, exactly
+    mesh.glb              metres, UV texture, 52 morph targets, current expression as weights
+    mesh.obj mesh.mtl     head frame, millimetres, expression applied
+    albedo.png            UV albedo, sRGB
+    overlay.png comparison.png normals.png depth.npy    as `pictures.py` makes them
+
+and of a recipe that refines the geometry (then normals.png and depth.npy are of the refined surface, mesh.glb has a normal map):
+
+    detail.safetensors    the `Detail` of the fit, float32, exactly
+    mesh_detailed.glb     the head subdivided and displaced, expression applied, metres
+    displacement.png      displacement along the normals in UV, 16 bits; fit.json says how many millimetres a step is
+
+and of a recipe with a texture of its own, such as `ganfit` (albedo.png is then that texture with the photo's detail):
+
+    skin.png              the recipe's UV albedo, sRGB
+
+The folder is written by `save.py` and read back, bit for bit, by `load.py`.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from fitkit.errors import FitkitError
+from fitkit.io import images
+from fitkit.io.images import Photo
+from fitkit.morphable.model import shape
+from fitkit.rendering.novel_view import Light, render_anew
+from fitkit.results import pictures
+from fitkit.results.save import save_result
+from fitkit.types import Camera, Detail, FaceParameters, Mesh, MorphableModel
+from fitkit.uv.displacement import Relief, bake_relief
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class FitResult:
+    """One fitted face. World frame and units are those of `types`; pixels are the photo's own."""
+
+    head: str                                  # name of the head, for `load_head`
+    model: MorphableModel
+    parameters: FaceParameters
+    camera: Camera                             # of the photo, pixels
+    photo: Photo                               # loaded from disk its pixels are [H, W, 0]: a result does not hold the photo
+    face: int | None                           # 1, 2, ... where the photo has several
+    recipe: str
+    fields: Mapping[str, Any]                  # of the recipe, all of them
+    size: int                                  # side of the working crop, pixels
+    seed: int
+    status: str                                # "converged" or "doubtful"
+    reason: str                                # why doubtful, else empty
+    losses: Mapping[str, float]
+    timings: Mapping[str, float]               # seconds
+    focal_source: str                          # "given", "exif", "estimated" or "intrinsics"
+    landmarks_detected: np.ndarray             # [68, 2] pixels
+    landmarks_fitted: np.ndarray               # [68, 2] pixels
+    landmarks_mesh: np.ndarray                 # [68, 3] mm, head frame, the frame of mesh.obj
+    warnings: tuple[str, ...] = ()
+    detail: Detail | None = None               # per pixel of the working crop; of a recipe that refines the geometry
+    skin: np.ndarray | None = None             # UV albedo [S, S, 3], uint8 sRGB, of a recipe with a texture of its own
+    albedo_map: np.ndarray | None = None       # uint8 sRGB [S, S, 3] read from disk; ask `texture` for it
+
+    def mesh(self) -> Mesh:
+        """The fitted head, expression applied: millimetres, head frame, with texture coordinates."""
+        vertices = shape(self.model, self.parameters.identity, self.parameters.expression)
+        model = self.model
+        return Mesh(vertices=vertices, triangles=model.triangles, uv=model.uv, uv_triangles=model.uv_triangles)
+
+    @cached_property
+    def pictures(self) -> dict[str, np.ndarray]:
+        """The pictures of `pictures.make`, made on first use.
+
+        Raises:
+            FitkitError: E_RESULT where the result was loaded and its photo has gone.
+        """
+        return pictures.make(self.model, self.parameters, self.camera, self._photo_pixels(), relief=self.relief,
+                             skin=self._skin())
+
+    @cached_property
+    def relief(self) -> Relief | None:
+        """The refined geometry in UV, made on first use: displacement along the normals, mm; None where nothing was refined."""
+        return None if self.detail is None else bake_relief(self.model, self.parameters, self.detail)
+
+    @cached_property
+    def texture(self) -> np.ndarray | None:
+        """UV albedo, uint8 sRGB `[S, S, 3]`, made on first use; None in a result that was saved without it."""
+        if self.albedo_map is not None or not self.photo.pixels.size:
+            return self.albedo_map
+        if "pictures" in self.__dict__:
+            albedo = self.pictures["albedo"]
+        else:   # alone it costs a fraction of all the pictures
+            albedo = pictures.make_albedo(self.model, self.parameters, self.camera, self.photo.pixels, skin=self._skin())
+        return (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+    def render(
+        self, *, yaw: float | None = None, pitch: float | None = None, roll: float | None = None,
+        light: Light | None = None, expression: Mapping[str, float] | np.ndarray | None = None, size: int = 512,
+        background: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    ) -> Float[np.ndarray, "size size 3"]:
+        """Render the face turned, relit or with another expression; see `repose.render_anew` for the arguments.
+
+        Returns:
+            float32 sRGB in [0, 1].
+
+        Raises:
+            FitkitError: E_USAGE for an unknown expression or a value out of range.
+        """
+        return render_anew(
+            self.model, self.parameters, self.camera, texture=self.texture, yaw=yaw, pitch=pitch, roll=roll, light=light,
+            expression=expression, size=size, background=background,
+        )
+
+    def save(self, folder: str | Path, *, outputs: str | Sequence[str] = "all", overwrite: bool = False) -> Path:
+        """Write the result folder; it appears complete or not at all.
+
+        Args:
+            folder: where to; `result_name` makes a good name.
+            outputs: what to write beside fit.json, names of `OUTPUTS` (a sequence, or separated by commas). Only a folder
+                with `params` can be loaded again.
+            overwrite: replace a result folder that is there already. A folder that is no result is never replaced.
+
+        Returns:
+            the folder.
+
+        Raises:
+            FitkitError: E_EXISTS, E_OUTPUT, E_USAGE (unknown output), E_RESULT (pictures asked for and the photo gone).
+        """
+        return save_result(self, folder, outputs=outputs, overwrite=overwrite)
+
+    def _skin(self) -> np.ndarray | None:
+        return None if self.skin is None else self.skin.astype(np.float32) / 255
+
+    def _photo_pixels(self) -> np.ndarray:
+        if self.photo.pixels.size:
+            return self.photo.pixels
+        try:
+            photo = images.read_image(self.photo.path)
+        except FitkitError:
+            photo = None
+        if photo is None or photo.sha256 != self.photo.sha256:
+            raise FitkitError(
+                "E_RESULT", f"pictures need the photo, and {self.photo.path} is no longer the file that was fitted;"
+                " put it back, or save with outputs='params,mesh'"
+            )
+        return photo.pixels
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+

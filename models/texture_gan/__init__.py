@@ -1,0 +1,1 @@
+"""The generative adversarial network of albedo maps: its generator and its discriminator."""

@@ -1,0 +1,75 @@
+"""Where stage 1 starts from: the light and the skin tone of a posed face, in closed form from its photo.
+
+    posed head -> colours of the photo at its skin vertices -> light under the mean skin -> part of its level to the skin
+
+Hair, spectacles and cast shadows darken skin; hardly anything brightens it. So the brighter colours are believed: a start between
+both would have the fit, which takes a bright pixel for a highlight, settle on the dark ones.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fitkit.color import linear_to_srgb, srgb_to_linear
+from fitkit.fitting import solvers
+from fitkit.fitting.state import FaceState
+from fitkit.geometry.pose import head_to_view, project_view
+from fitkit.geometry.vectors import vertex_normals
+from fitkit.morphable.model import shape, vertex_albedo
+from fitkit.rendering.shading import sh_basis
+from fitkit.rendering.texture import sample_pixels
+from fitkit.types import MorphableModel
+
+SKIN_SHARE = 0.75       # of the photo's brightness, as a power, that is the skin's: photos differ less in it than people
+DARKER_SCALE = 0.1      # how much darker than lit skin, sRGB, a vertex counts for a quarter
+ROUNDS = 8              # of reweighting
+SMOOTH = 0.05           # ridge on all but the constant harmonic, relative to the normal matrix's trace
+
+
+def starting_light(state: FaceState, model: MorphableModel, photo: Float[Array, "S S 3"], *, skin: str) -> FaceState:
+    """The state with the light and the albedo of the photo.
+
+    Ridge regression of the photo, linear, on the mean albedo's nine harmonics, reweighted so that dark vertices count less; then
+    `SKIN_SHARE` of the light's level, as a power, goes over to the albedo.
+
+    Args:
+        state: a posed face.
+        model: its head.
+        photo: sRGB crop; NaN outside the photo.
+        skin: name of the region that is looked at.
+    """
+    view = head_to_view(state.pose, shape(model, state.face.identity, state.face.expression))
+    normals = vertex_normals(view, model.triangles)
+    target = sample_pixels(srgb_to_linear(photo), project_view(state.pose, view))
+    facing = jnp.clip(normals[:, 2] - 0.2, 0.0, 1.0) * model.regions[model.region_names.index(skin)]
+    weight = jnp.where(jnp.all(jnp.isfinite(target), -1), facing, 0.0)
+    target, basis, albedo = jnp.nan_to_num(target), sh_basis(normals), vertex_albedo(model, state.face.albedo)
+
+    def lit(weight: Float[Array, " V"]) -> Float[Array, "9 3"]:
+        def channel(albedo: Float[Array, " V"], seen: Float[Array, " V"]) -> Float[Array, " 9"]:
+            design = basis * (albedo * weight)[:, None]
+            square = design.T @ design
+            ridge = SMOOTH * jnp.trace(square) * jnp.diag(jnp.arange(9) > 0).astype(design.dtype)
+            return jnp.linalg.solve(square + ridge + 1e-6 * jnp.eye(9), design.T @ (seen * weight))
+
+        return jax.vmap(channel, in_axes=(1, 1), out_axes=1)(albedo, target)
+
+    def believed(_: Any, light: Float[Array, "9 3"]) -> Float[Array, "9 3"]:
+        rendered = linear_to_srgb(jnp.clip(albedo * (basis @ light), 0.0, 1.0))
+        darker = jnp.maximum(jnp.mean(rendered - linear_to_srgb(target), -1), 0.0)
+        return lit(weight * jnp.sqrt(solvers.robust_weight(jnp.square(darker), jnp.asarray(DARKER_SCALE))))
+
+    light = jax.lax.fori_loop(0, ROUNDS, believed, lit(weight))
+    # so far all of the photo's brightness is the light's
+    shading = jnp.mean(basis @ light, -1)
+    level = jnp.sum(shading * jnp.square(weight)) / jnp.maximum(jnp.sum(jnp.square(weight)), 1e-6)
+    factor = jnp.clip(level, 0.1, 3.0) ** SKIN_SHARE
+    design = (model.albedo * weight[:, None]).reshape(model.albedo.shape[0], -1)
+    square = design @ design.T
+    ridge = (0.02 * jnp.maximum(jnp.sum(weight), 1.0) * 0.05**2) * jnp.eye(square.shape[0])
+    darker = jnp.linalg.solve(square + ridge, design @ ((factor - 1.0) * albedo * weight[:, None]).ravel())
+    return dataclasses.replace(state, face=dataclasses.replace(
+        state.face, light=light / factor, albedo=state.face.albedo + jnp.clip(darker, -3.0, 3.0)))

@@ -1,0 +1,318 @@
+"""Stage 1 of recipe `inverse_rendering`: the model fitting of Guo et al. 2018, Section V-A.
+
+    E(chi) = E_con + w_l E_lan + w_r E_reg                                                        (Eq. 5)
+
+over shape, expression, albedo, pose and 27 spherical-harmonic coefficients, by Levenberg-Marquardt: energy and gradient of every
+visible pixel, and the closed-form matrix of `fitkit.fitting.photometric`. Starts from recipe `landmarks`, then goes from a blurred
+picture to the sharp one. Only visible face skin counts, and a pixel that disagrees (hair, glasses, highlights) counts little.
+"""
+
+import dataclasses
+from functools import lru_cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from fitkit.color import linear_to_srgb, srgb_to_linear
+from fitkit.compilation import SMALL_CROP, quick_jit
+from fitkit.fitting import losses, photometric, solvers
+from fitkit.fitting.photometric import FrozenPixels, SkinModes
+from fitkit.fitting.solvers import Descent, LinearSystem, Problem
+from fitkit.fitting.state import (
+    FaceState,
+    Observation,
+    Solution,
+    point_count,
+    rasterize_state,
+    retract_state,
+    shared_coordinates,
+    tangent_bounds,
+    with_mean_albedo,
+)
+from fitkit.geometry.pose import POSE_TANGENT, retract_pose
+from fitkit.morphable.model import vertex_albedo
+from fitkit.recipes import landmarks
+from fitkit.recipes.inverse_rendering.initial_light import starting_light
+from fitkit.recipes.landmarks import (
+    FrozenPoints,
+    LandmarkConfig,
+    LandmarkModes,
+    head_vertices,
+    landmark_energy,
+    landmark_modes,
+    landmark_system,
+)
+from fitkit.recipes.priors import prior_system
+from fitkit.types import MorphableModel
+
+SKIN = "fit_skin"       # the region whose pixels are compared
+FOREHEAD, FOREHEAD_LESS = "forehead", 0.8      # hair falls over it, and shaded hair would be taken for a shape
+EYE_WEIGHT = 0.3        # of a pixel on an eyeball: reflections and lashes are in the way
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelFittingConfig(LandmarkConfig):
+    """Fields of stage 1; those of `landmarks` hold for the start, its weights for both.
+
+    Attributes:
+        colour_scale: colour difference, sRGB, at which a pixel counts for a quarter.
+        highlight_share: what is left of that where the photo is brighter than the rendering.
+        light_chroma: deviation of the light's colour from grey, relative to white light.
+        blurred_iterations: most steps against the blurred picture.
+        sharp_iterations: most steps against the picture; one is always taken.
+        pixel_share: most pixels compared, as a share of the crop's; the skin of a face takes less, so that all are.
+    """
+
+    colour_scale: float = 0.2
+    highlight_share: float = 0.5
+    light_chroma: float = 0.15
+    blurred_iterations: int = 8
+    sharp_iterations: int = 5
+    pixel_share: float = 0.5
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrozenView:
+    """What one step holds: pixels with their weights, points with theirs."""
+
+    pixels: FrozenPixels
+    points: FrozenPoints
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FittingModes:
+    """The tables of stage 1: how points and vertices of one head move with its coefficients, and which triangles count."""
+
+    points: LandmarkModes
+    skin: SkinModes
+    mask: Float[Array, " F"]
+
+
+@lru_cache(maxsize=8)
+def fitting_modes(model: MorphableModel, count: int) -> FittingModes:
+    """The tables for detections of `count` points, 468 or 68; kept, so that a head's second face does not wait for them."""
+    mask = skin_triangles(model)
+    return FittingModes(points=landmark_modes(model, count), skin=photometric.skin_modes(model, mask), mask=mask)
+
+
+def skin_triangles(model: MorphableModel) -> Float[Array, " F"]:
+    """How much each triangle counts in the energy, in [0, 1]: face skin, the forehead less, the eyeballs for colour and gaze."""
+    regions, part = np.asarray(model.regions), np.asarray(model.part)
+    weight = regions[model.region_names.index(SKIN)]
+    if FOREHEAD in model.region_names:
+        weight = weight * (1.0 - FOREHEAD_LESS * regions[model.region_names.index(FOREHEAD)])
+    skin = np.asarray(jnp.mean(weight[np.asarray(model.triangles)], -1))
+    skin = np.where((part == model.part_names.index("skin")) & (skin > 0.05), skin, 0.0)
+    eyes = [index for index, name in enumerate(model.part_names) if name.startswith("eye_")]
+    return jnp.asarray(np.where(np.isin(part, eyes), EYE_WEIGHT, skin), jnp.float32)
+
+
+def freeze_view(
+    observation: Observation, state: FaceState, model: MorphableModel, modes: FittingModes, config: ModelFittingConfig
+) -> FrozenView:
+    """Rasterize the state, find its pixels, and weigh pixels and points by how well they agree."""
+    pixels = visible_pixels(observation, state, model, modes, config)
+    pixels = weighed(pixels, pixel_residuals(state, model, pixels), config)
+    return FrozenView(pixels=pixels, points=landmarks.weighed_points(observation, state, model, modes.points, config))
+
+
+def visible_pixels(
+    observation: Observation, state: FaceState, model: MorphableModel, modes: FittingModes, config: ModelFittingConfig
+) -> FrozenPixels:
+    """The pixels that show skin, each with the weight of its triangle."""
+    photo, size = observation.crop, observation.crop.shape[0]
+    fragments = rasterize_state(state, model, size=size)
+    return photometric.freeze_pixels(fragments.triangle, modes.mask, photo, round(config.pixel_share * size * size))
+
+
+def weighed(pixels: FrozenPixels, difference: Float[Array, "3 N"], config: ModelFittingConfig) -> FrozenPixels:
+    """The pixels, those that disagree with the rendering counting little."""
+    # highlights only ever brighten: a pixel brighter than the rendering is believed less than a darker one
+    scale = config.colour_scale * jnp.where(jnp.mean(difference, 0) < 0, config.highlight_share, 1.0)
+    robust = solvers.robust_weight(jnp.mean(jnp.square(difference), 0), scale)
+    return dataclasses.replace(pixels, weight=pixels.weight * robust)
+
+
+def pixel_residuals(state: FaceState, model: MorphableModel, pixels: FrozenPixels) -> Float[Array, "3 N"]:
+    """Rendered minus photographed colour at frozen pixels."""
+    return photometric.residuals(pixels, state.pose, head_vertices(state, model), vertex_albedo(model, state.face.albedo),
+                                 state.face.light, model.triangles)
+
+
+def terms(
+    model: MorphableModel, config: ModelFittingConfig, observation: Observation, view: FrozenView, state: FaceState, *,
+    photos: int = 1,
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """The terms of Eq. 5 with visibility and robust weights held: colours, points, priors."""
+    con = losses.photo_consistency(pixel_residuals(state, model, view.pixels), view.pixels.weight)
+    prior, *_ = prior_system(state, model, observation.focal, chroma=config.light_chroma, photos=photos)
+    return con, landmark_energy(state, view.points), prior
+
+
+def problem(model: MorphableModel, modes: FittingModes, config: ModelFittingConfig, *, photos: int = 1) -> Problem:
+    """Eq. 5 with visibility and robust weights held; data are observations, `photos` of them of one person."""
+    w_l, w_r = config.weight_landmark, config.weight_prior
+
+    def energy(observation: Observation, view: FrozenView, state: FaceState) -> Float[Array, ""]:
+        con, landmark, prior = terms(model, config, observation, view, state, photos=photos)
+        return con + w_l * landmark + w_r * prior
+
+    def linearize(observation: Observation, state: FaceState) -> tuple[FrozenView, LinearSystem]:
+        pixels = visible_pixels(observation, state, model, modes, config)
+        pixels, photo, gradient = photo_gradient(pixels, state, model, config)
+        view = FrozenView(pixels=pixels, points=landmarks.weighed_points(observation, state, model, modes.points, config))
+        matrix = photometric.matrix(pixels, state.pose, head_vertices(state, model), vertex_albedo(model, state.face.albedo),
+                                    state.face.light, model.triangles, modes.skin)
+        point = landmark_system(state, view.points)
+        value, by_prior, of_prior = prior_system(
+            state, model, observation.focal, chroma=config.light_chroma, photos=photos)
+        return view, LinearSystem(photo + w_l * point.energy + w_r * value, gradient + w_l * point.gradient + w_r * by_prior,
+                                  matrix + w_l * point.matrix + w_r * of_prior)
+
+    return Problem(
+        linearize=linearize, energy=energy, retract=retract_state,
+        bounds=lambda observation, state: tangent_bounds(state, model, observation.focal, appearance=True))
+
+
+def photo_gradient(
+    pixels: FrozenPixels, state: FaceState, model: MorphableModel, config: ModelFittingConfig
+) -> tuple[FrozenPixels, Float[Array, ""], Float[Array, " n"]]:
+    """The pixels as they are weighed here, E_con over all of them with those weights held, and half its gradient in the tangent."""
+    def difference(vertices: Array, step: Array, colours: Array, light: Array) -> Float[Array, "3 N"]:
+        return photometric.residuals(pixels, retract_pose(state.pose, step), vertices, colours, light, model.triangles)
+
+    seen, back = jax.vjp(difference, head_vertices(state, model), jnp.zeros(POSE_TANGENT),
+                         vertex_albedo(model, state.face.albedo), state.face.light)
+    held = weighed(pixels, seen, config)
+    value, by_difference = jax.value_and_grad(losses.photo_consistency)(seen, held.weight)
+    by_vertices, by_step, by_colours, by_light = back(by_difference)
+
+    def through(basis: Float[Array, "K V 3"], gradient: Float[Array, "V 3"]) -> Float[Array, " K"]:
+        return jnp.dot(basis.reshape(basis.shape[0], -1), gradient.ravel(), precision="highest")
+
+    return held, value, 0.5 * jnp.concatenate([
+        through(model.identity, by_vertices), through(model.expression, by_vertices), by_step, through(model.albedo, by_colours),
+        by_light.ravel()])
+
+
+def blurred(photo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
+    """The picture without its fine detail: averaged over four pixels a side in linear light. NaN stays outside the photo."""
+    kernel = jnp.array([0.125, 0.25, 0.25, 0.25, 0.125])
+    padded = jnp.pad(srgb_to_linear(photo), ((2, 2), (2, 2), (0, 0)), mode="edge")
+    size = photo.shape[0]
+    rows = sum((kernel[k] * padded[k:k + size] for k in range(5)), jnp.zeros(()))
+    return linear_to_srgb(sum((kernel[k] * rows[:, k:k + size] for k in range(5)), jnp.zeros(())))
+
+
+@partial(jax.jit, static_argnames=("config",))
+def start(
+    model: MorphableModel, modes: FittingModes, observation: Observation, *, config: ModelFittingConfig,
+    active: bool | Bool[Array, ""] = True,
+) -> FaceState:
+    """The landmark fit of one face under the light of its photo."""
+    return _light(model, landmarks.descend(model, modes.points, observation, config, active=active).state, observation)
+
+
+def _light(model: MorphableModel, state: FaceState, observation: Observation) -> FaceState:
+    return starting_light(state, model, blurred(observation.crop), skin=SKIN)
+
+
+@partial(jax.jit, static_argnames=("config", "together"))
+def descend(
+    model: MorphableModel, modes: FittingModes, observation: Observation, state: FaceState, *, config: ModelFittingConfig,
+    iterations: int | Int[Array, ""], together: bool = False,
+) -> Descent:
+    """Minimise Eq. 5 from a state, against the observation's picture.
+
+    `together`: observation and state are stacks of photos of one person.
+    """
+    photos = observation.crop.shape[0] if together else 1
+    chosen = problem(model, modes, config, photos=photos)
+    if together:
+        chosen = solvers.tied(chosen, shared_coordinates(model), photos)
+    return solvers.levenberg_marquardt(chosen, observation, state, iterations=iterations)
+
+
+def _coarse_to_fine(
+    model: MorphableModel, modes: FittingModes, observation: Observation, state: FaceState, config: ModelFittingConfig, *,
+    active: bool | Bool[Array, ""] = True, together: bool = False,
+) -> Descent:
+    """First against the blurred picture, then against the picture; no step unless `active`. What the last descent came to."""
+    soft = jax.vmap(blurred)(observation.crop) if together else blurred(observation.crop)
+
+    def level(state: FaceState, of: tuple[Array, Array]) -> tuple[FaceState, Descent]:
+        crop, iterations = of
+        found = descend(model, modes, dataclasses.replace(observation, crop=crop), state, config=config, iterations=iterations,
+                        together=together)
+        return found.state, found
+
+    # one loop for both, so that its body compiles once
+    steps = jnp.where(active, jnp.array([config.blurred_iterations, max(config.sharp_iterations, 1)]), 0)
+    levels = jax.lax.scan(level, state, (jnp.stack([soft, observation.crop]), steps))[1]
+    return jax.tree.map(lambda leaf: leaf[-1], levels)
+
+
+def _finish(
+    model: MorphableModel, config: ModelFittingConfig, observation: Observation, view: FrozenView, state: FaceState
+) -> Solution:
+    """The solution that a descent came to; its losses are over the pixels and points that the last step held."""
+    con, landmark, prior = terms(model, config, observation, view, state)
+    total = con + config.weight_landmark * landmark + config.weight_prior * prior
+    return Solution(state=state, losses={"total": total, "photo_consistency": con, "landmark": landmark})
+
+
+def _fit_one(
+    model: MorphableModel, modes: FittingModes, config: ModelFittingConfig, observation: Observation, active: bool | Array = True
+) -> Solution:
+    state = start(model, modes, observation, config=config, active=active)
+    found = _coarse_to_fine(model, modes, observation, state, config, active=active)
+    return _finish(model, config, observation, found.frozen, found.state)
+
+
+@quick_jit(static_argnames=("config",), where=lambda model, modes, observation, **_: observation.crop.shape[0] <= SMALL_CROP)
+def _fit(model: MorphableModel, modes: FittingModes, observation: Observation, *, config: ModelFittingConfig) -> Solution:
+    return _fit_one(model, modes, config, observation)
+
+
+@partial(jax.jit, static_argnames=("config",))
+def _fit_batch(
+    model: MorphableModel, modes: FittingModes, observations: Observation, active: Bool[Array, " B"], *, config: ModelFittingConfig
+) -> Solution:
+    return solvers.over_faces(partial(_fit_one, model, modes, config), observations, active)
+
+
+@partial(jax.jit, static_argnames=("config",))
+def _fit_person(
+    model: MorphableModel, modes: FittingModes, observations: Observation, *, config: ModelFittingConfig
+) -> Solution:
+    state = landmarks.descend(model, modes.points, observations, config, together=True).state
+    state = with_mean_albedo(jax.vmap(partial(_light, model))(state, observations))
+    found = _coarse_to_fine(model, modes, observations, state, config, together=True)
+    return solvers.over_faces(partial(_finish, model, config), observations, found.frozen, found.state)
+
+
+def solve(model: MorphableModel, observation: Observation, config: ModelFittingConfig) -> Solution:
+    """Model fitting of one face."""
+    return _fit(model, fitting_modes(model, point_count(observation)), observation, config=_own(config))
+
+
+def solve_batch(
+    model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: ModelFittingConfig
+) -> Solution:
+    """Model fitting of stacked faces of different people; solutions stacked. A face that is not `active` takes no steps."""
+    modes = fitting_modes(model, point_count(observations))
+    return _fit_batch(model, modes, observations, active, config=_own(config))
+
+
+def solve_person(model: MorphableModel, observations: Observation, config: ModelFittingConfig) -> Solution:
+    """Model fitting of stacked photos of one person, who has one identity and one albedo; solutions stacked."""
+    return _fit_person(model, fitting_modes(model, point_count(observations)), observations, config=_own(config))
+
+
+def _own(config: ModelFittingConfig) -> ModelFittingConfig:
+    """The fields of this stage alone: other fields of a recipe then compile nothing anew."""
+    return ModelFittingConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(ModelFittingConfig)})

@@ -1,0 +1,81 @@
+"""Recipe `inverse_rendering`: inverse rendering by Guo et al. 2018, Section V. The stages, one after another, and their fields.
+
+Stage 1 is `model_fitting`, stage 2 `geometry_refinement`, stage 3 `albedo_blending`.
+"""
+
+import dataclasses
+from typing import Literal, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from fitkit.compilation import quick_jit
+from fitkit.fitting.state import Observation, Solution, rasterize_state
+from fitkit.recipes.inverse_rendering import albedo_blending, geometry_refinement, model_fitting
+from fitkit.recipes.inverse_rendering.albedo_blending import AlbedoBlendingConfig
+from fitkit.recipes.inverse_rendering.geometry_refinement import GeometryRefinementConfig
+from fitkit.recipes.inverse_rendering.model_fitting import ModelFittingConfig
+from fitkit.types import MorphableModel
+
+Stage = TypeVar("Stage", GeometryRefinementConfig, AlbedoBlendingConfig)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InverseRenderingConfig(AlbedoBlendingConfig, GeometryRefinementConfig, ModelFittingConfig):
+    """Fields of recipe `inverse_rendering`: those of its stages.
+
+    Attributes:
+        stages: how many of the stages are run; 1 fits the morphable head alone.
+    """
+
+    stages: Literal[1, 2, 3] = 3
+
+
+def solve(model: MorphableModel, observation: Observation, config: InverseRenderingConfig) -> Solution:
+    """Recipe `inverse_rendering` on one face."""
+    return _refine(model, observation, model_fitting.solve(model, observation, config), config)
+
+
+def solve_batch(
+    model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: InverseRenderingConfig
+) -> Solution:
+    """Recipe `inverse_rendering` on stacked faces of different people; solutions stacked."""
+    return _refine_each(model, observations, model_fitting.solve_batch(model, observations, active, config), config,
+                        count=int(active.sum()))
+
+
+def solve_person(model: MorphableModel, observations: Observation, config: InverseRenderingConfig) -> Solution:
+    """Recipe `inverse_rendering` on stacked photos of one person; solutions stacked, identity and albedo the same in all."""
+    return _refine_each(model, observations, model_fitting.solve_person(model, observations, config), config,
+                        count=observations.principal.shape[0])
+
+
+def _refine(model: MorphableModel, observation: Observation, solution: Solution, config: InverseRenderingConfig) -> Solution:
+    """The stages after the first, as many as are asked for."""
+    if config.stages == 1:
+        return solution
+    state, photo = solution.state, observation.crop
+    seen = _look(state, model, size=photo.shape[0])
+    detail = geometry_refinement.refine(model, state, photo, seen, config=_own(GeometryRefinementConfig, config))
+    if config.stages == 3:
+        detail = albedo_blending.blend(model, state, photo, seen, detail, config=_own(AlbedoBlendingConfig, config))
+    return dataclasses.replace(solution, detail=detail)
+
+
+_look = quick_jit(static_argnames=("size",))(rasterize_state)      # one program for both stages
+
+
+def _own(stage: type[Stage], config: InverseRenderingConfig) -> Stage:
+    """The fields of one stage alone: other fields of the recipe then compile nothing of it anew."""
+    return stage(**{field.name: getattr(config, field.name) for field in dataclasses.fields(stage)})
+
+
+def _refine_each(
+    model: MorphableModel, observations: Observation, solutions: Solution, config: InverseRenderingConfig, *, count: int
+) -> Solution:
+    """The later stages of the first `count` faces; what stands behind them only fills the stack."""
+    faces = [jax.tree.map(lambda leaf, i=i: leaf[i], (observations, solutions)) for i in range(count)]
+    each = [_refine(model, observation, solution, config) for observation, solution in faces]
+    each += [each[-1]] * (observations.principal.shape[0] - count)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)

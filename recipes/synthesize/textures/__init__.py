@@ -1,0 +1,1 @@
+"""Synthetic albedo maps of people in the embedded head's UV."""

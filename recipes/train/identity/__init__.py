@@ -1,0 +1,1 @@
+"""Training of the embedded identity network: `python -m fitkit.recipes.train.identity --help`."""

@@ -1,0 +1,159 @@
+"""Pictures to train the identity network on: heads of many people rendered in many ways, and faces cut from photos.
+
+A bank of each is made once, as bytes: aligned crops with a margin of 8 pixels for the augmentation to move in. Renderings carry the
+number of their person and their silhouette, behind which `augmentation.py` puts something else each time; photos carry no name.
+"""
+
+import functools
+import pathlib
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from fitkit.color import linear_to_srgb, quantize
+from fitkit.detection.face_crop import SIZE, align, five_points, samples_for
+from fitkit.geometry.camera import head_rotation, project
+from fitkit.io.images import find_photos, read_image
+from fitkit.models.mediapipe.facemesh import find_faces
+from fitkit.morphable.model import points_on, shape
+from fitkit.rendering.render import render_textured
+from fitkit.rendering.shading import light_from_direction
+from fitkit.types import Camera, MorphableModel
+
+MARGIN = 8
+SIDE = SIZE + 2 * MARGIN
+CANVAS = 160            # pixels a head is rendered at before it is aligned
+SCALE = 0.7             # pixels of the canvas per mm at the face
+
+
+class Renderings(NamedTuple):
+    """A bank of rendered faces, views of one person side by side."""
+
+    crops: UInt8[np.ndarray, "n 128 128 3"]     # sRGB on black
+    masks: UInt8[np.ndarray, "n 128 128"]       # 255 where the head is
+    people: Int[np.ndarray, " n"]
+
+
+def render_people(key: Array, head: MorphableModel, textures: Iterator[UInt8[np.ndarray, "S S 3"]], *, people: int, views: int,
+                  ) -> Renderings:
+    """Render `people` random identities, each with its own texture, `views` times: expression, pose, distance and light vary.
+
+    Args:
+        key: of everything drawn.
+        head: the morphable head.
+        textures: UV albedo maps, sRGB; one is taken for each person.
+        people: how many.
+        views: of each person.
+    """
+    crops, masks = [], []
+    for person, of_person in enumerate(jax.random.split(key, people)):
+        texture = jnp.asarray(next(textures), jnp.float32) / 255
+        picture, mask = _views(of_person, head, texture, views=views)
+        crops.append(quantize(np.asarray(picture), np.uint8))
+        masks.append(quantize(np.asarray(mask), np.uint8))
+        if person % 100 == 99:
+            print(f"rendered {person + 1} of {people} people", flush=True)
+    return Renderings(np.concatenate(crops), np.concatenate(masks), np.repeat(np.arange(people), views))
+
+
+@functools.partial(jax.jit, static_argnames="views")
+def _views(key: Array, head: MorphableModel, texture: Float[Array, "S S 3"], *, views: int,
+           ) -> tuple[Float[Array, "views 128 128 3"], Float[Array, "views 128 128"]]:
+    """Views of one person: aligned crops, sRGB, and silhouettes."""
+    for_identity, for_views = jax.random.split(key)
+    identity = head.identity_mean + jax.random.normal(for_identity, (head.identity.shape[0],))
+    albedo = jnp.where(texture <= 0.04045, texture / 12.92, ((texture + 0.055) / 1.055) ** 2.4)
+    return jax.lax.map(lambda each: _view(each, head, identity, albedo), jax.random.split(for_views, views))
+
+
+def _view(key: Array, head: MorphableModel, identity: Float[Array, " I"], albedo: Float[Array, "S S 3"],
+          ) -> tuple[Float[Array, "128 128 3"], Float[Array, "128 128"]]:
+    for_face, for_pose, for_light = jax.random.split(key, 3)
+    vertices = shape(head, identity, draw_expression(for_face, head))
+    points = points_on(head.dense, head.triangles, vertices)
+    seen_by = draw_camera(for_pose, jnp.mean(five_points_3d(points), axis=0))
+    colour, mask, _ = render_textured(head, vertices, albedo, seen_by, draw_light(for_light), height=CANVAS, width=CANVAS)
+    picture = jnp.concatenate([linear_to_srgb(jnp.clip(colour, 0.0, 1.0)), mask[..., None]], axis=-1)
+    crop = align(picture, five_points(project(seen_by, points)[0]), samples=2, margin=MARGIN)
+    return crop[..., :3], crop[..., 3]
+
+
+def five_points_3d(points: Float[Array, "468 3"]) -> Float[Array, "5 3"]:
+    """`five_points` of points in space."""
+    return jnp.concatenate([five_points(points[:, :2]), five_points(points[:, 1:])[:, 1:]], axis=-1)
+
+
+def draw_expression(key: Array, head: MorphableModel) -> Float[Array, " E"]:
+    """A few ARKit shapes at once, left and right mostly alike."""
+    names = head.expression_names
+    twin = np.array([names.index(name.replace("Right", "Left")) if name.replace("Right", "Left") in names else i
+                     for i, name in enumerate(names)])
+    some, much, amount, uneven = jax.random.split(key, 4)
+    weight = jax.random.bernoulli(some, 0.1, (len(names),)) * jax.random.uniform(much, (len(names),))
+    weight = jnp.where(jax.random.bernoulli(uneven, 0.2, (len(names),)), weight, weight[twin])
+    return jnp.clip(weight * jax.random.uniform(amount), head.expression_lower, head.expression_upper)
+
+
+def draw_camera(key: Array, middle: Float[Array, " 3"]) -> Camera:
+    """A pinhole 0.4 to 2 m from the face's middle, the head turned any way."""
+    for_turn, for_distance = jax.random.split(key)
+    spread = jnp.array([0.42, 0.17, 0.12])
+    turn = jnp.clip(jax.random.normal(for_turn, (3,)), -2.4, 2.4) * spread
+    rotation = head_rotation(turn[0], turn[1], turn[2])
+    distance = jnp.exp(jax.random.uniform(for_distance, minval=np.log(400.0), maxval=np.log(2000.0)))
+    aim = jnp.array([0.5, 0.63]) * CANVAS        # the crop shows more above the five points than below
+    place = jnp.array([0.0, 0.0, 1.0]) * distance - jnp.dot(rotation, middle, precision="highest")
+    return Camera(focal=SCALE * distance, principal=aim, rotation=rotation, translation=place, perspective=True)
+
+
+def draw_light(key: Array) -> Float[Array, "9 3"]:
+    """A lamp from anywhere before the face, ambient light and a little of every other direction, each tinted."""
+    for_lamp, for_strength, for_tint, for_rest = jax.random.split(key, 4)
+    direction = jax.random.normal(for_lamp, (3,)) + jnp.array([0.0, 0.4, 1.1])
+    ambient, strength, exposure = jax.random.uniform(for_strength, (3,), minval=jnp.array([0.25, 0.1, -0.5]),
+                                                     maxval=jnp.array([0.9, 1.0, 0.5]))
+    tint = jnp.exp(0.12 * jax.random.normal(for_tint, (3,)))
+    light = light_from_direction(direction, ambient=ambient, strength=strength)
+    rest = jax.random.normal(for_rest, (9, 4))
+    rest = (0.07 * rest[:, :1] + 0.03 * rest[:, 1:]).at[0].set(0.0)
+    return jnp.exp(exposure) * tint * (light + rest)
+
+
+def photo_crops(folder: str | pathlib.Path, *, without: Collection[str] = ()) -> tuple[UInt8[np.ndarray, "n 128 128 3"], list[str]]:
+    """Every face that the detector finds in a folder's photos, aligned, with its name: file and number, largest first.
+
+    Args:
+        folder: of photos.
+        without: names to leave out.
+
+    Raises:
+        FitkitError: as `fitkit.io.images.find_photos` and `read_image`.
+    """
+    crop = jax.jit(functools.partial(align, margin=MARGIN), static_argnames="samples")
+    crops, names = [], []
+    for path in find_photos(folder):
+        image = read_image(path).pixels
+        for number, face in enumerate(find_faces(image)):
+            points = np.asarray(five_points(jnp.asarray(face.points)))
+            if (name := f"{path.stem}:{number}") not in without:
+                crops.append(quantize(np.asarray(crop(image, points, samples=samples_for(points))), np.uint8))
+                names.append(name)
+    return np.stack(crops), names
+
+
+def photo_patches(key: Array, folder: str | pathlib.Path, *, each: int = 12) -> UInt8[np.ndarray, "n 128 128 3"]:
+    """Squares from anywhere in a folder's photos, of many scales: backgrounds."""
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    patches = []
+    for path in find_photos(folder):
+        image = read_image(path).pixels
+        for _ in range(each):
+            side = int(min(image.shape[:2]) * rng.uniform(0.15, 1.0))
+            top, left = (int(rng.integers(0, extent - side + 1)) for extent in image.shape[:2])
+            rows = ((np.arange(SIDE) + rng.random()) * side / SIDE).astype(int).clip(0, side - 1)
+            patches.append(quantize(image[top:top + side, left:left + side][rows[:, None], rows], np.uint8))
+    return np.stack(patches)

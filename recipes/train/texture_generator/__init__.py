@@ -1,0 +1,1 @@
+"""Training of the texture generator: `python -m fitkit.recipes.train.texture_generator --help`."""

@@ -1,0 +1,266 @@
+"""The command line with the fit itself replaced: what is fitted, kept and said, and the exit status.
+
+A real fit through the command line is in `test_end_to_end.py`.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import rich.progress
+
+import fitkit
+from fitkit.cli import console, main
+from fitkit.errors import FitkitError
+from fitkit.io import images
+from tests.fixtures.toy_fit import (
+    InnerConfig,
+    ToyResult,
+    photos,  # noqa: F401
+)
+
+
+def test_fit_writes_one_folder_per_photo_and_says_where(calls, capsys):
+    assert main.run(["fit", *photos("ok", "doubtful")]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split(" (")[0] for line in out.splitlines()] == ["p0.jpg -> out/p0-12345678", "p1.jpg -> out/p1-12345678"]
+    assert "doubtful: the points are far off" in out
+    assert "fitkit: p0.jpg: an animation\n" in err
+    assert "fitkit: 2 faces: 2 fitted (1 doubtful); " in err
+    assert json.loads(Path("out/p0-12345678/fit.json").read_text())["outputs"] == ["all"]
+
+
+def test_every_option_reaches_the_fit(calls):
+    photos("ok")
+    status = main.run(["fit", "p0.jpg", "--recipe", "landmarks", "--head", "ict", "--size", "512", "--focal", "900", "--seed", "7",
+                       "--landmarks", "face-alignment", "--set", "weight=3", "--set", "inner.iterations=5",
+                       "--set", "schedule=[1, 2]", "--out", "elsewhere", "--outputs", "params,mesh", "-q"])
+    assert status == 0
+    assert calls == [{"photo": "p0.jpg", "recipe": "landmarks", "head": "ict", "size": 512, "focal": 900.0, "seed": 7,
+                      "detector": "face-alignment", "weight": 3.0, "inner": InnerConfig(iterations=5), "schedule": (1, 2)}]
+    assert json.loads(Path("elsewhere/p0-12345678/fit.json").read_text())["outputs"] == ["params", "mesh"]
+
+
+def test_bad_photos_do_not_stop_the_others(calls, capsys):
+    names = photos("ok", "noface", "defect", "ok")
+    Path("empty").mkdir()
+    assert main.run(["fit", *names, "gone.jpg", "empty"]) == 1
+    out, err = capsys.readouterr()
+    assert [call["photo"] for call in calls] == [*names, "gone.jpg"]
+    assert len(out.splitlines()) == 2
+    errors = [line for line in err.splitlines() if line.startswith("fitkit: error")]
+    assert [line.split()[2] for line in errors] == ["E_EMPTYDIR:", "E_NOFACE:", "E_INTERNAL:", "E_NOFILE:"]
+    assert "6 faces: 2 fitted, 4 failed" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("flag", ["-vv", "--debug"])
+def test_a_traceback_is_shown_where_asked(calls, capsys, flag):
+    assert main.run(["fit", *photos("defect"), flag]) == 1
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_json_is_one_object_per_face_and_nothing_else(calls, capsys):
+    assert main.run(["fit", *photos("ok", "noface"), "--json"]) == 1
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["photo"], first["folder"], first["status"], first["code"]) == ("p0.jpg", "out/p0-12345678", "converged", None)
+    assert (second["folder"], second["status"], second["code"]) == (None, "failed", "E_NOFACE")
+    assert first["seconds"] >= 0 and second["message"].startswith("no face")
+
+
+def test_all_faces_are_numbered(calls, capsys):
+    assert main.run(["fit", *photos("ok"), "--faces", "all"]) == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["p0-12345678-face1", "p0-12345678-face2"]
+    assert "p0.jpg, face 1 -> " in capsys.readouterr().out
+    assert main.run(["fit", "p0.jpg", "--faces", "all"]) == 0
+    assert len(calls) == 1 and "kept out/p0-12345678-face1" in capsys.readouterr().out
+
+
+def test_a_stopped_photo_of_several_faces_is_fitted_again(calls):
+    photos("ok")
+    Path("out/p0-12345678-face2").mkdir(parents=True)      # the first face is written last: this one was not finished
+    assert main.run(["fit", "p0.jpg", "--faces", "all"]) == 0
+    assert len(calls) == 1 and Path("out/p0-12345678-face1/fit.json").exists()
+
+
+def test_a_result_is_kept_unless_overwritten(calls, capsys):
+    photos("ok")
+    assert main.run(["fit", "p0.jpg"]) == main.run(["fit", "p0.jpg"]) == 0
+    assert len(calls) == 1 and "p0.jpg: kept out/p0-12345678" in capsys.readouterr().out
+    assert main.run(["fit", "p0.jpg", "--overwrite"]) == 0
+    assert len(calls) == 2
+
+
+def test_dry_run_does_nothing(calls, capsys):
+    photos("ok", "ok")
+    Path("out/p1-12345678").mkdir(parents=True)
+    assert main.run(["fit", "p0.jpg", "p1.jpg", "--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    assert "p0.jpg: would write out/p0-12345678\n" in out and "p1.jpg: kept" in out
+    assert "1 planned, 1 kept" in err
+    assert not calls and not Path("out/p0-12345678").exists()
+
+
+def test_a_directory_stands_for_its_photos(calls):
+    Path("album").mkdir()
+    for name in ("b.png", "a.jpg", "notes.txt"):
+        (Path("album") / name).write_text("ok")
+    assert main.run(["fit", "album", "album/a.jpg", "-q"]) == 0
+    assert [call["photo"] for call in calls] == ["a.jpg", "b.png"]
+
+
+def test_landmark_files_go_to_the_photo_of_their_name(calls, capsys):
+    names = photos("ok", "ok")
+    Path("points").mkdir()
+    Path("points/p0.pts").write_text("")
+    assert main.run(["fit", *names, "--landmarks", "points"]) == 1
+    assert calls[0]["landmarks"] == Path("points/p0.pts") and len(calls) == 1
+    assert "E_LANDMARKS: there is neither p1.pts nor p1.npy in points" in capsys.readouterr().err
+    assert main.run(["fit", *names, "--landmarks", "points/p0.pts"]) == 2
+
+
+def test_the_keyboard_stops_with_a_summary(calls, capsys):
+    assert main.run(["fit", *photos("ok", "stop", "ok")]) == 130
+    assert "1 fitted; " in (err := capsys.readouterr().err) and "stopped by the keyboard" in err
+
+
+def test_several_photos_of_one_person_are_fitted_together(calls, capsys, monkeypatch):
+    names = photos("ok", "noface", "ok")
+    together = []
+
+    def fit(photo, *, same_person, **arguments):
+        together.append([path.name for path in photo])
+        assert same_person and arguments["recipe"] == "inverse_rendering"
+        return [FitkitError("E_NOFACE", "no face") if path.read_text() == "noface" else ToyResult() for path in photo]
+
+    monkeypatch.setitem(vars(fitkit), "fit", fit)
+    assert main.run(["fit", *names, "--same-person"]) == 1
+    out, err = capsys.readouterr()
+    assert together == [names] and len(out.splitlines()) == 2 and "E_NOFACE" in err
+    assert main.run(["fit", names[0], names[2], "--same-person"]) == 0 and len(together) == 1      # both are there already
+    assert main.run(["fit", *names, "--same-person", "--faces", "all"]) == 2
+
+
+def test_missing_data_stops_with_3(calls, capsys):
+    assert main.run(["fit", *photos("nodata", "ok")]) == 3
+    assert len(calls) == 1 and "error E_DATA: " in capsys.readouterr().err
+
+
+def test_an_unwritable_output_stops_with_5_before_any_work(calls, capsys):
+    photos("ok")
+    Path("file").write_text("")
+    assert main.run(["fit", "p0.jpg", "--out", "file/under"]) == 5
+    assert "E_OUTPUT: cannot write into file/under" in capsys.readouterr().err and not calls
+
+
+def test_a_failed_write_counts_for_the_exit_status():
+    outcomes = [console.failure(FitkitError(code, "words"), "p.jpg") for code in ("E_NOFACE", "E_OUTPUT", "E_NOFILE")]
+    assert console.exit_status(outcomes) == 5
+    assert console.exit_status(outcomes[:1]) == 1
+    assert console.exit_status([]) == 0
+
+
+def test_a_name_that_is_no_text_is_still_said(tmp_path):
+    script = "import sys; from fitkit import cli; sys.exit(cli.main())"
+    command = [sys.executable, "-c", script, "fit", b"\xff.jpg", "--dry-run", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True)
+    assert done.returncode == 1 and done.stderr.startswith(b"fitkit: error E_NOFILE: ") and b"Traceback" not in done.stderr
+
+
+def test_a_terminal_gets_one_progress_line_and_results_stay_apart(calls, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert main.run(["fit", *photos("ok", "ok"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["photo"] for line in out.splitlines()] == ["p0.jpg", "p1.jpg"]
+    assert "p0.jpg" in err and "2/2" in err and "left" in err
+
+
+def test_the_progress_line_moves_within_a_photo(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    seen = []
+    monkeypatch.setattr(rich.progress.Progress, "update", lambda self, task, **changes: seen.append(changes["completed"]))
+    with console.progress(console.Report(), 2) as (_, turn):
+        turn("a.jpg"), turn("a.jpg", 0.4), turn(None), turn("b.jpg"), turn("b.jpg", 0.5), turn(None)
+    assert seen == [0, 0.4, 1, 1, 1.5, 2]
+
+
+def test_verbose_says_timings_and_quiet_says_nothing(calls, capsys):
+    photos("ok")
+    assert main.run(["fit", "p0.jpg", "-v"]) == 0
+    assert "p0.jpg: detect 0.25 s, fit 1.50 s" in capsys.readouterr().err
+    assert main.run(["fit", "p0.jpg", "--overwrite", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_render_turns_lights_and_animates(calls, capsys, monkeypatch):
+    seen = {}
+
+    class Saved(ToyResult):
+        def render(self, **arguments):
+            seen.update(arguments)
+            return super().render(**arguments)
+
+    monkeypatch.setitem(vars(fitkit), "load", lambda folder: Saved())
+    monkeypatch.setattr(images, "write_image", lambda path, picture: Path(path))
+    weights = ["--expression", "jawOpen=0.6", "--expression", "browInnerUp=1"]
+    assert main.run(["render", "r", "--yaw", "30", "--light", "left", *weights]) == 0
+    assert seen == {"yaw": 30.0, "pitch": None, "roll": None, "light": (-60.0, 15.0),
+                    "expression": {"jawOpen": 0.6, "browInnerUp": 1.0}}
+    assert capsys.readouterr().out == "r/render.png\n"
+    assert main.run(["render", "r", "--light=-30,5", "--out", "x.png"]) == 0
+    assert seen["light"] == (-30.0, 5.0) and capsys.readouterr().out == "x.png\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["render", "--help"], ["--version"]])
+def test_help_teaches_without_jax(arguments):
+    code = "import sys; from fitkit import cli\ntry: cli.run(sys.argv[1:])\nfinally: assert not {'jax', 'rich'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert not done.stderr
+    if "--help" in arguments:
+        assert "Examples:" in done.stdout and "fitkit fit me.jpg" in done.stdout or "fitkit render" in done.stdout
+    else:
+        assert done.stdout == f"fitkit {fitkit.__version__}\n"
+
+
+def test_the_overview_names_every_command_in_order(capsys):
+    assert main.run(["--help"]) == 0
+    listed = capsys.readouterr().out.partition("commands:\n")[2].splitlines()
+    assert [line[2:].partition("  ")[0] for line in listed if not line.startswith("    ")] == list(main.COMMANDS)
+    assert main.run(["eval", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("usage: fitkit eval") and "  ablation   Leave one term" in out and "unwrap" not in out
+
+
+@pytest.mark.parametrize("arguments", [["heads"], ["--help"]])
+def test_a_reader_that_leaves_is_no_error(arguments):
+    script = "import sys; from fitkit import cli; sys.exit(cli.run(sys.argv[1:]))"
+    process = subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 1 and not err
+
+
+def test_a_photo_is_fitted_while_the_one_before_it_is_written(calls, monkeypatch, capsys):
+    second_begun = threading.Event()
+    fit, save = fitkit.fit, ToyResult.save
+
+    def fit_noted(photo, **arguments):
+        if Path(photo).name == "p1.jpg":
+            second_begun.set()
+        return fit(photo, **arguments)
+
+    def save_late(self, folder, **arguments):
+        assert second_begun.wait(20), "the second photo waits for the first to be written"
+        return save(self, folder, **arguments)
+
+    monkeypatch.setitem(vars(fitkit), "fit", fit_noted)
+    monkeypatch.setattr(ToyResult, "save", save_late)
+    assert main.run(["fit", *photos("face", "noface", "face")]) == 1
+    said = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert said == ["p0.jpg", "p2.jpg"]      # in order

@@ -1,0 +1,76 @@
+"""How good GANFIT's likenesses are on the test photos, by an identity network that had no part in the fit.
+
+    python -m tests.measurements.ganfit_scores --judge mobileface [--network NAME] [--photos FOLDER] [--set FIELD=VALUE ...]
+
+Prints, for every photo, the cosine of photo and rendering by recipe `ganfit` and by stage 1 of `inverse_rendering`; for the people
+who are in several photos, whether a rendering is nearer to another photo of the same person than to any of somebody else; and
+whether a fit to two photos of a person is nearer to a third than the fits to one of them.
+"""
+
+import argparse
+import pathlib
+
+import numpy as np
+
+from fitkit import api, configuration
+from fitkit.evaluation import identity_similarity
+from fitkit.io.images import find_photos
+from fitkit.models.identity.network import load_identity
+from tests.conftest import ASSETS
+from tests.measurements.identity_scores import KNOWN
+
+
+def nearer(renderings: dict[str, np.ndarray], photos: dict[str, np.ndarray]) -> dict[str, bool]:
+    """Of each known photo: its rendering is nearer to another photo of the person than to any photo of anyone else."""
+    result = {}
+    for name, person in KNOWN.items():
+        if name not in renderings:
+            continue
+        same = [other for other, who in KNOWN.items() if who == person and other != name and other in photos]
+        own = [renderings[name] @ photos[other] for other in same]
+        others = [renderings[name] @ vector for other, vector in photos.items() if KNOWN.get(other) != person]
+        result[name] = bool(own) and max(own) > max(others)
+    return result
+
+
+def main() -> None:
+    """Fit, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--judge", default="mobileface")
+    parser.add_argument("--network", default="embedded")
+    parser.add_argument("--photos", type=pathlib.Path, default=ASSETS / "photos")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--singles-only", action="store_true")
+    options = parser.parse_args()
+    judge = load_identity(name=options.judge)
+    fields = {"network": options.network} | configuration.parse_assignments(tuple(options.set))
+    paths = {path.stem: path for path in find_photos(options.photos)}
+    photos, renderings, before = {}, {}, {}
+    for name, path in paths.items():
+        result = api.fit(path, recipe="ganfit", **fields)
+        photos[name], renderings[name] = identity_similarity.vectors(judge, result)
+        before[name] = identity_similarity.likeness(judge, api.fit(path, stages=1))
+        print(f"{name:22s} ganfit {photos[name] @ renderings[name]:6.3f}   stage 1 {before[name]:6.3f}   "
+              f"{result.timings['fit']:5.1f} s  {result.status}", flush=True)
+    after = {name: float(photos[name] @ renderings[name]) for name in photos}
+    gain = np.array([after[name] - before[name] for name in after])
+    print(f"mean {np.mean(list(after.values())):.3f}, stage 1 {np.mean(list(before.values())):.3f}; at least 0.1 above it on "
+          f"{np.sum(gain >= 0.1)} of {len(gain)}")
+    found = nearer(renderings, photos)
+    missed = [name for name, good in found.items() if not good]
+    print(f"nearer to the same person: {sum(found.values())} of {len(found)}; not: {missed}")
+    if options.singles_only:
+        return
+    for person in ("dad", "man"):
+        names = [name for name, who in KNOWN.items() if who == person and name in paths]
+        for left in names:
+            pair = [name for name in names if name != left]
+            joint = api.fit([paths[name] for name in pair], same_person=True, recipe="ganfit", **fields)
+            together = np.mean([identity_similarity.vectors(judge, fit)[1] @ photos[left] for fit in joint])      # type: ignore[arg-type]
+            alone = [float(renderings[name] @ photos[left]) for name in pair]
+            print(f"{person}: {' + '.join(pair)} to {left}: {together:.3f}, alone {np.mean(alone):.3f} "
+                  f"({', '.join(f'{value:.3f}' for value in alone)})", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""A fit is believed only where every number it leaves says so; each case changes one number of a fit that is believed."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fitkit.results.fit_quality import judge, landmark_error
+from fitkit.types import FaceParameters
+
+WIDTH, HEIGHT = 400, 300
+GOOD = {"landmarks": 0.5, "photo_consistency": 0.004}
+FACE = FaceParameters(identity=jnp.zeros(20), expression=jnp.zeros(10), albedo=jnp.zeros(12), light=jnp.zeros((9, 3)))
+
+
+def points():
+    """68 points of a face 120 pixels between its outer eye corners."""
+    found = np.stack([np.linspace(120, 280, 68), 80 + 140 * np.abs(np.linspace(-1, 1, 68))], -1)
+    found[36], found[45] = (140, 130), (260, 130)
+    return found
+
+
+def verdict(face=FACE, fitted=None, detected=None, losses=GOOD, mean=0.0):
+    return judge(face, points() if fitted is None else fitted, points() if detected is None else detected, losses, WIDTH, HEIGHT,
+                 identity_mean=np.full(20, mean))
+
+
+def test_a_good_fit_is_believed():
+    assert verdict() == ("converged", "")
+    assert verdict(fitted=points() + 3)[0] == "converged"
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_not_finite_is_never_believed(number):
+    for name in ("identity", "expression", "albedo", "light"):
+        value = getattr(FACE, name)
+        status, reason = verdict(face=dataclasses.replace(FACE, **{name: value.at[(1,) * value.ndim].set(number)}))
+        assert status == "doubtful" and "coefficients" in reason, name
+    broken = points()
+    broken[30, 1] = number
+    assert verdict(fitted=broken)[0] == "doubtful"
+    assert verdict(detected=broken) == ("doubtful", "the detected points are not finite: nothing says where the face is")
+    for name in (*GOOD, "prior"):
+        assert verdict(losses={**GOOD, name: number}) == ("doubtful", f"the fit diverged: {name} is not finite")
+
+
+def test_each_sign_of_a_bad_fit_is_named():
+    assert "9.0 % of the eye distance" in verdict(fitted=points() + [0.09 * 120, 0])[1]
+    away = points() + [WIDTH, 0]
+    assert "100 % of the face lies outside" in verdict(fitted=away, detected=away)[1]
+    assert "4 coefficients" in verdict(face=dataclasses.replace(FACE, identity=FACE.identity.at[:4].set(-4.0)))[1]
+    assert "colours do not agree" in verdict(losses={**GOOD, "photo_consistency": 0.03})[1]
+
+
+def test_the_unit_of_a_turned_head_does_not_vanish():
+    turned = points()
+    turned[45] = turned[36]
+    assert landmark_error(turned + [7, 0], turned) == pytest.approx(7 / (np.ptp(turned[:, 1]) / 2))
+
+
+def test_coefficients_at_their_bounds_are_counted_about_the_mean_of_people():
+    at_bound = dataclasses.replace(FACE, identity=jnp.zeros(20).at[:4].set(4.0))
+    status, reason = verdict(face=at_bound)
+    assert status == "doubtful" and "4 coefficients stand at their bounds" in reason
+    assert verdict(face=at_bound, mean=2.0)[0] == "converged"
+    assert "20 coefficients" in verdict(mean=4.0)[1]
