@@ -14,7 +14,7 @@ from fitkit.geometry.camera import (
     to_view_frame,
 )
 from fitkit.types import Camera
-from tests.fixtures import naive_rasterizer
+from tests.fixtures import numpy_oracles
 
 pytestmark = pytest.mark.usefixtures("strict_ranks")
 
@@ -99,7 +99,7 @@ def test_project_has_the_gradient_of_central_differences(perspective, rng):
     def f(points):
         pixels, depth = project(camera, jnp.asarray(points))
         return (pixels * weights).sum() + depth.sum()
-    expected = naive_rasterizer.central_difference(f, points, step=1e-4)
+    expected = numpy_oracles.central_difference(f, points, step=1e-4)
     np.testing.assert_allclose(jax.grad(f)(jnp.asarray(points)), expected, rtol=1e-6)
 
 

@@ -12,7 +12,7 @@ from fitkit.geometry.vectors import (
     safe_normalize,
     vertex_normals,
 )
-from tests.fixtures import naive_rasterizer
+from tests.fixtures import numpy_oracles
 from tests.fixtures.tiny_head import tiny_head
 
 pytestmark = pytest.mark.usefixtures("strict_ranks")
@@ -51,7 +51,7 @@ def test_rotation_from_vector_has_the_gradient_of_central_differences(length, rn
 
     def f(v):
         return (rotation_from_vector(v) * weights).sum()
-    np.testing.assert_allclose(jax.grad(f)(jnp.asarray(v)), naive_rasterizer.central_difference(f, v), atol=1e-8)
+    np.testing.assert_allclose(jax.grad(f)(jnp.asarray(v)), numpy_oracles.central_difference(f, v), atol=1e-8)
 
 
 def test_euler_angles_follow_scipy_and_come_back(rng):
@@ -77,7 +77,7 @@ def test_euler_gradient_is_finite_looking_straight_up():
 def test_normals_agree_with_the_oracle(rng):
     head = tiny_head()
     vertices = np.asarray(head.mean) + rng.normal(size=head.mean.shape).astype(np.float32)
-    expected = naive_rasterizer.vertex_normals(vertices.astype(np.float64), np.asarray(head.triangles))
+    expected = numpy_oracles.vertex_normals(vertices.astype(np.float64), np.asarray(head.triangles))
     np.testing.assert_allclose(vertex_normals(jnp.asarray(vertices), head.triangles), expected, atol=2e-5)
 
 
@@ -102,7 +102,7 @@ def test_vertex_normals_have_the_gradient_of_central_differences(rng):
     def f(v):
         return (vertex_normals(jnp.asarray(v), triangles) * weights).sum()
     gradient = jax.grad(f)(jnp.asarray(vertices))
-    np.testing.assert_allclose(gradient, naive_rasterizer.central_difference(f, vertices), atol=1e-7)
+    np.testing.assert_allclose(gradient, numpy_oracles.central_difference(f, vertices), atol=1e-7)
     direction = rng.normal(size=(5, 3))
     tangent = jax.jvp(f, (jnp.asarray(vertices),), (jnp.asarray(direction),))[1]
     np.testing.assert_allclose(tangent, (gradient * direction).sum(), rtol=1e-10)

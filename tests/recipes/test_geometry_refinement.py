@@ -12,7 +12,7 @@ from fitkit.fitting.state import rasterize_state
 from fitkit.recipes.inverse_rendering import geometry_refinement
 from fitkit.recipes.inverse_rendering.geometry_refinement import Comparison, GeometryRefinementConfig, Surface
 from fitkit.rendering import shading
-from tests.fixtures.naive_rasterizer import central_difference
+from tests.fixtures.numpy_oracles import central_difference
 from tests.measurements import wrinkles
 
 SIDE = 7

@@ -12,7 +12,7 @@ from fitkit.geometry.camera import head_rotation, project, rescale_camera
 from fitkit.models.heads import makehuman
 from fitkit.rendering.rasterizer import barycentrics, foreground, interpolate, interpolate_at, rasterize
 from fitkit.types import Camera
-from tests.fixtures import naive_rasterizer
+from tests.fixtures import numpy_oracles
 from tests.fixtures.tiny_head import tiny_head
 
 pytestmark = pytest.mark.usefixtures("strict_ranks")
@@ -37,7 +37,7 @@ def draw(pixels, depth, triangles, *, height=30, width=40, capacity=None, cull=T
 def assert_same(pixels, depth, triangles, *, height=30, width=40, capacity=None, **options):
     """Indices exactly those of the oracle, everywhere; depth close to it."""
     pixels, depth = np.asarray(pixels, np.float32), np.asarray(depth, np.float32)
-    ids, z = naive_rasterizer.visible_triangles(pixels, depth, triangles, height=height, width=width, **options)
+    ids, z = numpy_oracles.visible_triangles(pixels, depth, triangles, height=height, width=width, **options)
     found = draw(pixels, depth, triangles, height=height, width=width, capacity=capacity, **options)
     np.testing.assert_array_equal(found.triangle, ids)
     assert found.overflow == 0
@@ -184,7 +184,7 @@ def test_interpolation_matches_the_oracle(rng):
         pixels, depth = project(portrait(0.5, perspective), head.mean)
         found = draw(pixels, depth, head.triangles, height=48, width=56, perspective=perspective)
         values = rng.normal(size=(len(pixels), 4)).astype(np.float32)
-        expected = naive_rasterizer.interpolate(np.asarray(found.triangle), *(np.asarray(x, np.float64) for x in (pixels, depth)),
+        expected = numpy_oracles.interpolate(np.asarray(found.triangle), *(np.asarray(x, np.float64) for x in (pixels, depth)),
                                          np.asarray(head.triangles), values, perspective=perspective)
         got = compiled_interpolate(found, pixels, depth, head.triangles, values, perspective=perspective)
         # On a sliver at the rim the exact point lies a hair outside the snapped triangle, where weights are held to it.
@@ -250,7 +250,7 @@ def test_gradients_match_central_differences(perspective, rng):
     for i in range(3):
         def along(x, i=i):
             return jitted(*arguments[:i], x, *arguments[i + 1:])
-        expected = naive_rasterizer.central_difference(along, arguments[i], step=1e-5)
+        expected = numpy_oracles.central_difference(along, arguments[i], step=1e-5)
         np.testing.assert_allclose(gradient[i], expected, rtol=1e-5, atol=1e-5)
 
 

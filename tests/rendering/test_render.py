@@ -9,7 +9,7 @@ from fitkit.geometry.camera import head_rotation, project, to_camera_frame, to_v
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.rendering import render
 from fitkit.types import Camera
-from tests.fixtures import naive_rasterizer
+from tests.fixtures import numpy_oracles
 from tests.fixtures.tiny_head import tiny_head
 
 pytestmark = pytest.mark.usefixtures("strict_ranks")
@@ -32,11 +32,11 @@ def test_color_is_albedo_times_irradiance_of_the_interpolated_normal(light):
     head, camera = tiny_head(), portrait()
     image, mask, fragments = render.render_color(head, head.mean, head.albedo_mean, camera, light, **SIZE)
     pixels, depth = (np.asarray(x, np.float64) for x in project(camera, head.mean))
-    normals = naive_rasterizer.vertex_normals(np.asarray(head.mean, np.float64), np.asarray(head.triangles))
+    normals = numpy_oracles.vertex_normals(np.asarray(head.mean, np.float64), np.asarray(head.triangles))
     normals = normals @ np.asarray(camera.rotation).T
     values = np.concatenate([normals * [[1, -1, -1]], np.asarray(head.albedo_mean)], axis=1)
     ids = np.asarray(fragments.triangle)
-    expected = naive_rasterizer.interpolate(ids, pixels, depth, np.asarray(head.triangles), values)
+    expected = numpy_oracles.interpolate(ids, pixels, depth, np.asarray(head.triangles), values)
     n = expected[..., :3] / np.maximum(np.linalg.norm(expected[..., :3], axis=-1, keepdims=True), 1e-9)
     basis = [1, n[..., 1], n[..., 2], n[..., 0], n[..., 0] * n[..., 1], n[..., 1] * n[..., 2], 3 * n[..., 2] ** 2 - 1,
              n[..., 0] * n[..., 2], n[..., 0] ** 2 - n[..., 1] ** 2]

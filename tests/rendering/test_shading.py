@@ -5,7 +5,7 @@ import pytest
 from scipy.special import sph_harm_y
 
 from fitkit.rendering import shading
-from tests.fixtures import naive_rasterizer
+from tests.fixtures import numpy_oracles
 
 pytestmark = pytest.mark.usefixtures("strict_ranks")
 
@@ -77,8 +77,8 @@ def test_irradiance_has_the_gradient_of_central_differences(float64, rng):
     def loss(n, light):
         return (shading.sh_irradiance(jnp.asarray(n), jnp.asarray(light)) * weights).sum()
     to_normals, to_light = jax.grad(loss, (0, 1))(jnp.asarray(n), jnp.asarray(light))
-    np.testing.assert_allclose(to_normals, naive_rasterizer.central_difference(lambda x: loss(x, light), n), atol=1e-7)
-    np.testing.assert_allclose(to_light, naive_rasterizer.central_difference(lambda x: loss(n, x), light), atol=1e-7)
+    np.testing.assert_allclose(to_normals, numpy_oracles.central_difference(lambda x: loss(x, light), n), atol=1e-7)
+    np.testing.assert_allclose(to_light, numpy_oracles.central_difference(lambda x: loss(n, x), light), atol=1e-7)
 
 
 def test_phong_by_hand():
@@ -111,8 +111,8 @@ def test_shading_in_planes_is_shading_and_has_the_gradient_of_central_difference
     def loss(surface, light):
         return (shading.shade_planes(surface, light) * weights).sum()
     by_surface, by_light = jax.grad(loss, (0, 1))(jnp.asarray(surface), jnp.asarray(light))
-    np.testing.assert_allclose(by_surface, naive_rasterizer.central_difference(lambda x: loss(x, light), surface), atol=1e-8)
-    np.testing.assert_allclose(by_light, naive_rasterizer.central_difference(lambda x: loss(surface, x), light), atol=1e-8)
+    np.testing.assert_allclose(by_surface, numpy_oracles.central_difference(lambda x: loss(x, light), surface), atol=1e-8)
+    np.testing.assert_allclose(by_light, numpy_oracles.central_difference(lambda x: loss(surface, x), light), atol=1e-8)
 
 
 def test_shading_in_planes_of_a_missing_normal_has_a_finite_gradient_in_a_batch():
