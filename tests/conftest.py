@@ -8,6 +8,8 @@ import pytest
 
 from fitkit.device import keep_compiled_programs
 
+pytest_plugins = ("tests.fixtures.toy_fit",)      # fixtures of the command line's tests
+
 ASSETS = pathlib.Path(__file__).resolve().parents[1].parent / "shared" / "assets"
 
 

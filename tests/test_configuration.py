@@ -7,10 +7,7 @@ import pytest
 from fitkit import configuration
 from fitkit.cli import main
 from fitkit.errors import EXIT_STATUS
-from tests.fixtures.toy_fit import (
-    InnerConfig,
-    photos,  # noqa: F401
-)
+from tests.fixtures.toy_fit import InnerConfig, photos
 
 
 def test_config_file_gives_defaults_and_the_command_line_wins(calls):

@@ -16,11 +16,7 @@ import fitkit
 from fitkit.cli import console, main
 from fitkit.errors import FitkitError
 from fitkit.io import images
-from tests.fixtures.toy_fit import (
-    InnerConfig,
-    ToyResult,
-    photos,  # noqa: F401
-)
+from tests.fixtures.toy_fit import InnerConfig, ToyResult, photos
 
 
 def test_fit_writes_one_folder_per_photo_and_says_where(calls, capsys):
@@ -164,7 +160,7 @@ def test_a_failed_write_counts_for_the_exit_status():
 
 
 def test_a_name_that_is_no_text_is_still_said(tmp_path):
-    script = "import sys; from fitkit import cli; sys.exit(cli.main())"
+    script = "import sys; from fitkit.cli import main; sys.exit(main.main())"
     command = [sys.executable, "-c", script, "fit", b"\xff.jpg", "--dry-run", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True)
     assert done.returncode == 1 and done.stderr.startswith(b"fitkit: error E_NOFILE: ") and b"Traceback" not in done.stderr
@@ -218,7 +214,7 @@ def test_render_turns_lights_and_animates(calls, capsys, monkeypatch):
 
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["render", "--help"], ["--version"]])
 def test_help_teaches_without_jax(arguments):
-    code = "import sys; from fitkit import cli\ntry: cli.run(sys.argv[1:])\nfinally: assert not {'jax', 'rich'} & set(sys.modules)"
+    code = "import sys; from fitkit.cli import main\ntry: main.run(sys.argv[1:])\nfinally: assert not {'jax', 'rich'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert not done.stderr
     if "--help" in arguments:
@@ -238,7 +234,7 @@ def test_the_overview_names_every_command_in_order(capsys):
 
 @pytest.mark.parametrize("arguments", [["heads"], ["--help"]])
 def test_a_reader_that_leaves_is_no_error(arguments):
-    script = "import sys; from fitkit import cli; sys.exit(cli.run(sys.argv[1:]))"
+    script = "import sys; from fitkit.cli import main; sys.exit(main.run(sys.argv[1:]))"
     process = subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     err = process.stderr.read()

@@ -12,9 +12,7 @@ from fitkit import device
 from fitkit.cli import doctor, main
 from fitkit.errors import FitkitError
 from tests.fixtures.source_tree import ROOT
-from tests.fixtures.toy_fit import (
-    photos,  # noqa: F401
-)
+from tests.fixtures.toy_fit import photos
 
 
 def test_a_missing_device_stops_with_4(calls, capsys):
@@ -33,8 +31,8 @@ def test_a_missing_device_stops_with_4(calls, capsys):
 
 
 def test_the_device_is_chosen_before_jax_wakes(tmp_path):
-    code = "import sys; from fitkit import cli, device; assert 'jax' not in sys.modules; device.select_device('cpu');" \
-           "import jax; print(jax.config.jax_platforms, jax.default_backend())"
+    code = "import sys; from fitkit.cli import main; from fitkit import device; assert 'jax' not in sys.modules;" \
+           "device.select_device('cpu'); import jax; print(jax.config.jax_platforms, jax.default_backend())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["cpu", "cpu"]
 
