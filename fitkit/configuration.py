@@ -1,11 +1,12 @@
 """Options as text: `field=value` on the command line and TOML files, checked against a frozen dataclass's fields.
 
-Used by the command line and by `api.py` to check a recipe's fields. Knows no recipe, no option by name, and no JAX. Anything
-unknown is refused with the nearest name.
+Used by the command line and by `pipeline.py` to check a recipe's fields. Knows no option by name and imports neither JAX nor a
+recipe. Anything unknown is refused with the nearest name.
 """
 
 import dataclasses
 import difflib
+import importlib.util
 import tomllib
 import types
 import typing
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fitkit.errors import FitkitError
+
+PAPER = "paper:"      # `paper:NAME` stands for the config file of the values that the paper of recipe NAME states
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -96,12 +99,34 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def paper_recipe(config: str | Path) -> str | None:
+    """The recipe that a config of the form `paper:NAME` names; None for the path of a file."""
+    return str(config).removeprefix(PAPER) if str(config).startswith(PAPER) else None
+
+
+def paper_files() -> dict[str, Path]:
+    """The installed `paper.toml` of each recipe that has one, by the recipe's name."""
+    found = importlib.util.find_spec("fitkit.recipes")      # not imported: a recipe brings JAX, whose device is not chosen yet
+    folders = (found.submodule_search_locations or []) if found else []
+    return {path.parent.name: path for folder in folders for path in sorted(Path(folder).glob("*/paper.toml"))}
+
+
 def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
     """Read a TOML file of two tables: `[fit]`, options of `fitkit fit`, and `[recipe]`, fields of the recipe.
 
+    `paper:NAME` reads the values of recipe NAME's paper (`paper.toml` beside the recipe) and names that recipe in `[fit]`.
+    In Python: `fitkit.fit("me.jpg", recipe="ganfit", **read_config("paper:ganfit")["recipe"])`.
+
     Raises:
-        FitkitError: E_USAGE where the file is missing, is not TOML, or holds another table.
+        FitkitError: E_USAGE where the file is missing, is not TOML, or holds another table, and for a recipe without `paper.toml`.
     """
+    if (name := paper_recipe(path)) is not None:
+        files = paper_files()
+        if name not in files:
+            hint = did_you_mean(name, files)
+            raise FitkitError("E_USAGE", f"there is no file of a paper's values for recipe {name!r} (--config {path}); {hint}")
+        tables = read_config(files[name])
+        return {"fit": {"recipe": name} | tables["fit"], "recipe": tables["recipe"]}
     try:
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

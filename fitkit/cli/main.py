@@ -111,7 +111,10 @@ def parse(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
     if not isinstance(options, Fit) or options.config is None:
         return None if options is None else (options, {})
     tables = configuration.read_config(options.config)
-    options = _read(name, rest, _defaults(tables["fit"], options.config))
+    config, options = options.config, _read(name, rest, _defaults(tables["fit"], options.config))
+    paper = configuration.paper_recipe(config)
+    if isinstance(options, Fit) and paper not in (None, options.recipe):
+        raise FitkitError("E_USAGE", f"--config {config} is for recipe {paper}, and --recipe says {options.recipe}; drop one")
     return None if options is None else (options, tables["recipe"])
 
 

@@ -39,6 +39,7 @@ class Fit:
       fitkit fit photos/ --out faces --faces all     every photo of a directory, every face of a photo
       fitkit fit me.jpg --recipe landmarks           landmarks only: quick, no light, no skin colour
       fitkit fit me.jpg --set weight_landmark=20     another value for a field of the recipe
+      fitkit fit me.jpg --config paper:ganfit        a recipe with its paper's own values
       fitkit fit *.jpg --json > results.jsonl        one JSON object per face, for other programs
 
     The first photo compiles for up to a minute; compiled programs are kept for the next run.
@@ -69,8 +70,9 @@ class Fit:
     """What to write, separated by commas: params, mesh, pictures, all."""
     set: Annotated[Words, arg(metavar="FIELD=VALUE")] = ()
     """Another value for a field of the recipe; `fitkit recipes NAME` lists them."""
-    config: Annotated[str | None, arg(metavar="FILE.toml", help_behavior_hint="")] = None
-    """Options from a TOML file: table [fit] for these options, [recipe] for the recipe's fields. The command line wins."""
+    config: Annotated[str | None, arg(metavar="FILE.toml|paper:NAME", help_behavior_hint="")] = None
+    """Options from a TOML file: table [fit] for these options, [recipe] for the recipe's fields. The command line wins.
+    paper:NAME is recipe NAME with the values that its paper states."""
     json: Flag = False
     """Write one JSON object per face to standard output, and nothing else there."""
     dry_run: Flag = False
