@@ -214,7 +214,8 @@ def test_render_turns_lights_and_animates(calls, capsys, monkeypatch):
 
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["render", "--help"], ["--version"]])
 def test_help_teaches_without_jax(arguments):
-    code = "import sys; from fitkit.cli import main\ntry: main.run(sys.argv[1:])\nfinally: assert not {'jax', 'rich'} & set(sys.modules)"
+    code = "import sys; from fitkit.cli import main\ntry: main.run(sys.argv[1:])\n" \
+           "finally: assert not {'jax', 'rich'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert not done.stderr
     if "--help" in arguments:
