@@ -33,13 +33,13 @@ from fitkit.morphable.correspondence import (
     Correspondence,
     PointModes,
     expected_bias,
-    furthest_out,
-    lid_pairs,
-    places,
+    eyelid_pairs,
+    landmark_places,
+    outermost,
     point_modes,
-    precision,
+    point_precision,
 )
-from fitkit.morphable.model import points_on, shape
+from fitkit.morphable.model import shape, values_at_points
 from fitkit.recipes.priors import prior_system
 from fitkit.types import MorphableModel
 
@@ -94,7 +94,7 @@ class LandmarkModes:
 @lru_cache(maxsize=8)
 def landmark_modes(model: MorphableModel, count: int) -> LandmarkModes:
     """The tables for detections of `count` points, 468 or 68; kept, so that a head's second face does not wait for them."""
-    inner = point_modes(model, places(model, count))
+    inner = point_modes(model, landmark_places(model, count))
     if count != 68:
         return LandmarkModes(inner=inner, contour=None)
     contour = jax.tree.map(lambda table: table.reshape(-1, *table.shape[2:]), model.contour)
@@ -120,11 +120,11 @@ def freeze_points(
     A detector guesses points that the head turns away; they count for little, the jaw apart, which is the outline itself.
     """
     view = head_to_view(state.pose, head_vertices(state, model))
-    normals = points_on(seen.surface, model.triangles, vertex_normals(view, model.triangles))
+    normals = values_at_points(seen.surface, model.triangles, vertex_normals(view, model.triangles))
     facing = jnp.clip((normals[:, 2] + FACING[0]) / (FACING[0] + FACING[1]), FACING_LEAST, 1.0)
     inner, trust = seen.points, jnp.asarray(1.0)
     if inner.shape[0] == model.dense_bias.shape[1]:
-        inner, trust = inner - expected_bias(state.pose, model.dense_bias), precision(state.pose, model.dense_deviation)
+        inner, trust = inner - expected_bias(state.pose, model.dense_bias), point_precision(state.pose, model.dense_deviation)
     chosen, target, weight = modes.inner, inner, seen.weight * facing
     if modes.contour is not None:
         jaw = chosen_jaw(state, model, view, modes.contour)
@@ -133,7 +133,7 @@ def freeze_points(
         weight = jnp.concatenate([weight, seen.contour_weight])
     error = jnp.sum(jnp.square(projected(state, chosen) - target), -1) / jnp.square(side)
     robust = solvers.robust_weight(error, jnp.asarray(robust_scale))
-    lids = lid_pairs(len(inner))
+    lids = eyelid_pairs(len(inner))
     opening = LIDS / len(lids) * jnp.prod(facing[lids], 1)
     return FrozenPoints(modes=chosen, target=target, lids=jnp.asarray(lids), side=side,
                         weight=jnp.concatenate([weight / jnp.sum(weight) * robust, opening]) * trust)
@@ -148,11 +148,11 @@ def weighed_points(
 
 
 def chosen_jaw(state: FaceState, model: MorphableModel, view: Float[Array, "V 3"], contour: PointModes) -> Int[Array, " 17"]:
-    """Which of the contour's candidates each jaw point belongs to now: the one that stands furthest out (`furthest_out`)."""
+    """Which of the contour's candidates each jaw point belongs to now: the one that stands furthest out (`outermost`)."""
     nose = jax.tree.map(lambda table: table[27:36], model.landmarks)
-    centre = jnp.mean(project_view(state.pose, points_on(nose, model.triangles, view)), 0)
+    centre = jnp.mean(project_view(state.pose, values_at_points(nose, model.triangles, view)), 0)
     candidates = project_view(state.pose, head_to_view(state.pose, point_places(state, contour)))
-    best = furthest_out(candidates.reshape(CONTOUR, -1, 2), centre)
+    best = outermost(candidates.reshape(CONTOUR, -1, 2), centre)
     return best + jnp.arange(best.size) * (candidates.shape[0] // best.size)
 
 
@@ -193,8 +193,9 @@ def start(model: MorphableModel, observation: Observation, config: LandmarkConfi
     index = jnp.asarray(STABLE)
     typical = shape(model, model.identity_mean, jnp.zeros(model.expression.shape[0]))
     stable = jax.tree.map(lambda table: table[index], model.landmarks)
-    pose = starting_pose(points_on(stable, model.triangles, typical), observation.ibug[index], jnp.exp(observation.focal.mean),
-                         observation.principal, perspective=config.perspective)
+    points = values_at_points(stable, model.triangles, typical)
+    pose = starting_pose(points, observation.ibug[index], jnp.exp(observation.focal.mean), observation.principal,
+                         perspective=config.perspective)
     return neutral_state(model, pose)
 
 

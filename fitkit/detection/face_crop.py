@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fitkit.errors import FitkitError
-from fitkit.rendering.texture import sample_pixels
+from fitkit.rendering.texture import sample_image
 
 SIZE = 112      # side of the crop, pixels
 # Where ArcFace puts the subject's right and left eye, the tip of the nose, the right and left corner of the mouth. Its table counts
@@ -77,7 +77,7 @@ def align(image: Float[Array, "h w C"], points: Float[Array, "5 2"], *, samples:
     usable = square > _POINT
     back = matrix.T / jnp.where(usable, square, 1.0)
     pixels = jnp.dot(places, back.T, precision="highest")
-    picture = sample_pixels(image, pixels)
+    picture = sample_image(image, pixels)
     return jnp.mean(picture.reshape(side, samples, side, samples, -1), axis=(1, 3))
 
 

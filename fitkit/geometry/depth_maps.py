@@ -31,7 +31,7 @@ def pixels_per_mm(depth: Float[Array, "H W"], camera: Camera) -> Float[Array, "H
     return jnp.where(reach > 0, camera.focal / jnp.where(reach > 0, reach, 1.0), 0.0)
 
 
-def depth_slopes(depth: Float[Array, "H W"], camera: Camera) -> tuple[Float[Array, "2 H W"], Bool[Array, "H W"]]:
+def slopes_from_depth(depth: Float[Array, "H W"], camera: Camera) -> tuple[Float[Array, "2 H W"], Bool[Array, "H W"]]:
     """Slopes to the next pixel across and down, and where all three pixels have a depth (elsewhere slopes are 0)."""
     seen = depth > 0
     known = seen & ahead(seen, axis=1) & ahead(seen, axis=0)
@@ -40,23 +40,23 @@ def depth_slopes(depth: Float[Array, "H W"], camera: Camera) -> tuple[Float[Arra
     return jnp.where(known, slopes, 0.0), known
 
 
-def slope_normals(slopes: Float[Array, "2 H W"], lines: Float[Array, "2 H W"]) -> Float[Array, "3 H W"]:
+def normals_from_slopes(slopes: Float[Array, "2 H W"], lines: Float[Array, "2 H W"]) -> Float[Array, "3 H W"]:
     """Unit normals, view frame, of a surface of these slopes on these lines of sight."""
     towards = 1.0 + lines[0] * slopes[0] + lines[1] * slopes[1]
     length = jnp.sqrt(slopes[0] ** 2 + slopes[1] ** 2 + towards**2 + 1e-12)
     return jnp.stack([slopes[0], -slopes[1], towards]) / length
 
 
-def normal_slopes(normals: Float[Array, "3 H W"], lines: Float[Array, "2 H W"]) -> Float[Array, "2 H W"]:
-    """Slopes of a surface with these normals, the inverse of `slope_normals`; bounded where it is seen edge on or from behind."""
+def slopes_from_normals(normals: Float[Array, "3 H W"], lines: Float[Array, "2 H W"]) -> Float[Array, "2 H W"]:
+    """Slopes of a surface with these normals, inverse of `normals_from_slopes`; bounded where it is seen edge on or from behind."""
     facing = normals[2] - lines[0] * normals[0] + lines[1] * normals[1]
     return jnp.stack([normals[0], -normals[1]]) / jnp.maximum(facing, EDGE_ON)
 
 
-def depth_normals(depth: Float[Array, "H W"], camera: Camera) -> Float[Array, "H W 3"]:
+def normals_from_depth(depth: Float[Array, "H W"], camera: Camera) -> Float[Array, "H W 3"]:
     """Normal of the triangle of each pixel and the next ones across and down (Guo 2018, Section V-B); 0 where one has no depth."""
-    slopes, known = depth_slopes(depth, camera)
-    normals = slope_normals(slopes, sight_lines(camera, height=depth.shape[0], width=depth.shape[1]))
+    slopes, known = slopes_from_depth(depth, camera)
+    normals = normals_from_slopes(slopes, sight_lines(camera, height=depth.shape[0], width=depth.shape[1]))
     return jnp.where(known[..., None], safe_normalize(jnp.moveaxis(normals, 0, -1)), 0.0)
 
 

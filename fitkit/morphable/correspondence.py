@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from fitkit.geometry.pose import Pose
 from fitkit.geometry.vectors import safe_normalize
-from fitkit.morphable.model import points_on
+from fitkit.morphable.model import values_at_points
 from fitkit.types import MorphableModel, SurfacePoints
 
 CONTOUR = 17           # jaw points of the iBUG scheme
@@ -49,8 +49,9 @@ class PointModes:
 def point_modes(model: MorphableModel, surface: SurfacePoints) -> PointModes:
     """The modes of points on a head."""
     basis = jnp.concatenate([model.identity, model.expression]).transpose(1, 2, 0)
-    flat = points_on(surface, model.triangles, basis.reshape(basis.shape[0], -1))
-    return PointModes(mean=points_on(surface, model.triangles, model.mean), basis=flat.reshape(*flat.shape[:-1], *basis.shape[1:]))
+    flat = values_at_points(surface, model.triangles, basis.reshape(basis.shape[0], -1))
+    mean = values_at_points(surface, model.triangles, model.mean)
+    return PointModes(mean=mean, basis=flat.reshape(*flat.shape[:-1], *basis.shape[1:]))
 
 
 @cache
@@ -68,14 +69,14 @@ def ibug_points(points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "68 2"]:
     return np.asarray(points) if len(points) == 68 else _dense_to_ibug() @ np.asarray(points, np.float32)
 
 
-def places(model: MorphableModel, count: int) -> SurfacePoints:
+def landmark_places(model: MorphableModel, count: int) -> SurfacePoints:
     """Where the well-defined points of a detection of 468 or 68 points lie on the head: all 468, or the inner 51."""
     return jax.tree.map(lambda table: table[CONTOUR:], model.landmarks) if count == 68 else model.dense
 
 
 @cache
-def lid_pairs(count: int) -> Int[np.ndarray, "4 2"]:
-    """Of a detection of 468 or 68 points, the upper and the lower lid's opposite each other, as indices into `places`."""
+def eyelid_pairs(count: int) -> Int[np.ndarray, "4 2"]:
+    """Of a detection of 468 or 68 points, the upper and the lower lid's opposite each other, as indices into `landmark_places`."""
     pairs = np.array([[37, 41], [38, 40], [43, 47], [44, 46]])
     return pairs - CONTOUR if count == 68 else _dense_to_ibug()[pairs].argmax(-1)
 
@@ -91,7 +92,7 @@ def correspond(
         ibug: the same detection as 68 points (for 68 points: themselves).
         contour_weight: weight of a jaw point of the 68 beside a well-defined one.
     """
-    surface = places(model, points.shape[0])
+    surface = landmark_places(model, points.shape[0])
     if points.shape[0] == 68:
         weight, points = jnp.ones(68 - CONTOUR), points[CONTOUR:]
         jaw = jnp.full(CONTOUR, contour_weight)
@@ -111,7 +112,7 @@ def expected_bias(pose: Pose, table: Float[Array, "5 N 2"]) -> Float[Array, "N 2
     return pose.scale * jnp.stack([x * up[1] + y * up[0], x * up[0] - y * up[1]], -1)
 
 
-def precision(pose: Pose, table: Float[Array, " 5"]) -> Float[Array, ""]:
+def point_precision(pose: Pose, table: Float[Array, " 5"]) -> Float[Array, ""]:
     """What the dense points of this pose count beside those of a face that looks at the camera: inverse variance.
 
     `table` is `MorphableModel.dense_deviation`, read as `expected_bias` reads its own.
@@ -127,7 +128,7 @@ def _at_yaw(pose: Pose, table: Float[Array, "5 *n"]) -> Float[Array, "*n"]:
     return table[row] * (row + 1.0 - place) + table[row + 1] * (place - row)
 
 
-def contour_choice(
+def visible_contour(
     model: MorphableModel, vertices_image: Float[Array, "V 2"], centre: Float[Array, " 2"]
 ) -> SurfacePoints:
     """The visible jaw of a turned head: of each jaw line's candidates the one that stands furthest out in the image.
@@ -135,11 +136,11 @@ def contour_choice(
     Candidates run from the cheek to the frontal jaw line, so the near side keeps its frontal place and the far side follows the
     silhouette. `centre` is the middle of the face, pixels.
     """
-    best = furthest_out(points_on(model.contour, model.triangles, vertices_image), centre)
+    best = outermost(values_at_points(model.contour, model.triangles, vertices_image), centre)
     return jax.tree.map(lambda table: jax.vmap(lambda row, index: row[index])(table, best), model.contour)
 
 
-def furthest_out(candidates: Float[Array, "L M 2"], centre: Float[Array, " 2"]) -> Int[Array, " L"]:
+def outermost(candidates: Float[Array, "L M 2"], centre: Float[Array, " 2"]) -> Int[Array, " L"]:
     """Which candidate of each line stands furthest from the centre, towards the line's last candidate."""
     outward = candidates[:, -1] - centre
     return jnp.argmax(jnp.sum((candidates - centre) * outward[:, None], -1), axis=1)

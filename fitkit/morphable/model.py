@@ -27,7 +27,7 @@ def vertex_albedo(model: MorphableModel, coefficients: Float[Array, " A"]) -> Fl
     return model.albedo_mean + _combine(coefficients, model.albedo)
 
 
-def points_on(points: SurfacePoints, triangles: Int[Array, "F 3"], values: Float[Array, "V C"]) -> Float[Array, "*n C"]:
+def values_at_points(points: SurfacePoints, triangles: Int[Array, "F 3"], values: Float[Array, "V C"]) -> Float[Array, "*n C"]:
     """Values per vertex (positions, colours) at points of the surface: barycentric mean over the corners of their triangles."""
     corners = values[triangles[points.triangle]]                     # [*n, 3, C]
     return jnp.sum(points.barycentric[..., None] * corners, axis=-2)

@@ -22,7 +22,7 @@ def subdivide(model: MorphableModel) -> MorphableModel:
     triangles = np.asarray(model.triangles)
     count = len(model.mean)
     edges, sides = edge_table(triangles)
-    smooth, middle = butterfly(triangles, edges, sides, count), halfway(edges, count)
+    smooth, middle = butterfly_operator(triangles, edges, sides, count), midpoint_operator(edges, count)
     uv_edges, uv_sides = edge_table(np.asarray(model.uv_triangles))
     return dataclasses.replace(
         model,
@@ -32,9 +32,9 @@ def subdivide(model: MorphableModel) -> MorphableModel:
         albedo_mean=_apply(middle, model.albedo_mean),
         albedo=_apply(middle, model.albedo),
         regions=_apply(middle, model.regions[..., None])[..., 0],
-        triangles=jnp.asarray(quarter(triangles, sides, count), jnp.int32),
-        uv=_apply(halfway(uv_edges, len(model.uv)), model.uv),
-        uv_triangles=jnp.asarray(quarter(np.asarray(model.uv_triangles), uv_sides, len(model.uv)), jnp.int32),
+        triangles=jnp.asarray(split_triangles(triangles, sides, count), jnp.int32),
+        uv=_apply(midpoint_operator(uv_edges, len(model.uv)), model.uv),
+        uv_triangles=jnp.asarray(split_triangles(np.asarray(model.uv_triangles), uv_sides, len(model.uv)), jnp.int32),
         part=jnp.repeat(model.part, 4),
         mirror=jnp.asarray(_mirror(np.asarray(model.mirror), edges, np.asarray(model.mean)), jnp.int32),
         landmarks=_child_points(model.landmarks),
@@ -50,21 +50,21 @@ def edge_table(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return edges, index.reshape(-1, 3)
 
 
-def quarter(triangles: np.ndarray, sides: np.ndarray, count: int) -> np.ndarray:
+def split_triangles(triangles: np.ndarray, sides: np.ndarray, count: int) -> np.ndarray:
     """Four triangles [4 F, 3] for each: one at each corner, then the middle one."""
     (a, b, c), (ab, bc, ca) = triangles.T, sides.T + count
     children = [[a, ab, ca], [b, bc, ab], [c, ca, bc], [ab, bc, ca]]
     return np.array(children).transpose(2, 0, 1).reshape(-1, 3)
 
 
-def halfway(edges: np.ndarray, count: int) -> scipy.sparse.csr_matrix:
+def midpoint_operator(edges: np.ndarray, count: int) -> scipy.sparse.csr_matrix:
     """Operator [V + E, V]: old vertices as they are, new ones halfway."""
     rows = np.repeat(np.arange(len(edges)), 2)
     middle = scipy.sparse.csr_matrix((np.full(rows.size, 0.5), (rows, edges.ravel())), (len(edges), count))
     return scipy.sparse.vstack([scipy.sparse.identity(count), middle]).tocsr()
 
 
-def butterfly(triangles: np.ndarray, edges: np.ndarray, sides: np.ndarray, count: int) -> scipy.sparse.csr_matrix:
+def butterfly_operator(triangles: np.ndarray, edges: np.ndarray, sides: np.ndarray, count: int) -> scipy.sparse.csr_matrix:
     """Operator [V + E, V] of the butterfly scheme; the four-point rule on open edges, halfway where a wing is missing."""
     opposite = np.full((len(edges), 2), -1)                 # the third corner of the triangles on either side
     third = np.roll(triangles, -2, axis=1).ravel()

@@ -26,7 +26,7 @@ Light = tuple[float, float] | np.ndarray | jax.Array
 _MARGIN = 0.96       # of the picture's side that the sphere around the head fills
 
 
-def render_anew(
+def render_novel_view(
     model: MorphableModel, parameters: FaceParameters, camera: Camera, *, texture: np.ndarray | None = None,
     yaw: float | None = None, pitch: float | None = None, roll: float | None = None, light: Light | None = None,
     expression: Mapping[str, float] | np.ndarray | None = None, size: int = 512,

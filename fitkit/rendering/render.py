@@ -2,7 +2,7 @@
 
 `project` -> `rasterize` -> `interpolate` -> shade. Vertices come in the world frame (mm); shading normals are interpolated vertex
 normals in the view frame, so the head turns under a light that stays. Backward passes reach vertices, albedo or texture, camera
-and light. `foreground_color` is the fast path of a fit: it shades only the pixels that see the head.
+and light. `render_foreground` is the fast path of a fit: it shades only the pixels that see the head.
 """
 
 import jax.numpy as jnp
@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 from fitkit.geometry.camera import project, to_view_frame
 from fitkit.geometry.vectors import safe_normalize, vertex_normals
 from fitkit.rendering.rasterizer import foreground, interpolate, interpolate_at, rasterize
-from fitkit.rendering.shading import shade_planes, shade_sh
-from fitkit.rendering.texture import sample
+from fitkit.rendering.shading import shade, shade_planes
+from fitkit.rendering.texture import sample_texture
 from fitkit.types import Camera, Fragments, MorphableModel
 
 INSIDE = ("teeth_upper", "teeth_lower", "tongue")       # parts that stand free inside the mouth
@@ -39,7 +39,7 @@ def render_color(model: MorphableModel, vertices: Float[Array, "V 3"], albedo: F
     values = jnp.concatenate([to_view_frame(camera, vertex_normals(vertices, model.triangles)), albedo], axis=-1)
     picture = interpolate(fragments, pixels, depth, model.triangles, values, perspective=camera.perspective)
     mask = fragments.triangle >= 0
-    color = shade_sh(picture[..., 3:], safe_normalize(picture[..., :3]), light)
+    color = shade(picture[..., 3:], safe_normalize(picture[..., :3]), light)
     return jnp.where(mask[..., None], color, 0.0), mask, fragments
 
 
@@ -48,16 +48,16 @@ def render_textured(model: MorphableModel, vertices: Float[Array, "V 3"], textur
                     cull: bool = True) -> tuple[Float[Array, "H W 3"], Bool[Array, "H W"], Fragments]:
     """`render_color` with the albedo of a UV texture (linear RGB) in place of vertex colours."""
     fragments, pixels, depth = _seen(model, vertices, camera, height, width, capacity, cull)
-    normals = to_view_frame(camera, vertex_normals(vertices, model.triangles) + towards_opening(model))
+    normals = to_view_frame(camera, vertex_normals(vertices, model.triangles) + mouth_normal_offset(model))
     picture = interpolate(fragments, pixels, depth, model.triangles, normals, perspective=camera.perspective)
     uv = interpolate(fragments, pixels, depth, model.triangles, model.uv, value_triangles=model.uv_triangles,
                      perspective=camera.perspective)
     mask = fragments.triangle >= 0
-    color = shade_sh(sample(texture, uv), safe_normalize(picture), light)
+    color = shade(sample_texture(texture, uv), safe_normalize(picture), light)
     return jnp.where(mask[..., None], color, 0.0), mask, fragments
 
 
-def towards_opening(model: MorphableModel) -> Float[Array, "V 3"]:
+def mouth_normal_offset(model: MorphableModel) -> Float[Array, "V 3"]:
     """What pictures add to the unit normals before they shade, world frame: teeth and tongue are lit through the lips alone.
 
     Without it the edges of the teeth, which look down, take the colour that a fitted light has where no skin was seen.
@@ -68,9 +68,9 @@ def towards_opening(model: MorphableModel) -> Float[Array, "V 3"]:
     return jnp.zeros_like(model.mean).at[:, 2].set(forward)
 
 
-def foreground_color(triangles: Int[Array, "F 3"], vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], camera: Camera,
-                     light: Float[Array, "K 3"], *, height: int, width: int, size: int, capacity: int | None = None,
-                     ) -> tuple[Int[Array, " N"], Float[Array, "3 N"], Fragments]:
+def render_foreground(triangles: Int[Array, "F 3"], vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], camera: Camera,
+                      light: Float[Array, "K 3"], *, height: int, width: int, size: int, capacity: int | None = None,
+                      ) -> tuple[Int[Array, " N"], Float[Array, "3 N"], Fragments]:
     """`render_color` at the first `size` pixels that see the head: row-major pixel indices (padding: H * W), colours, fragments.
 
     Colours are 0 at the padding. Compare `jnp.sum(fragments.triangle >= 0)` with `size` to see whether all pixels are there.
@@ -108,11 +108,11 @@ def render_pncc(model: MorphableModel, vertices: Float[Array, "V 3"], camera: Ca
                 capacity: int | None = None, hold_barycentrics: bool = False) -> Float[Array, "H W 3"]:
     """Projected normalised coordinate code (Zhu 2016): where on the mean head each pixel lies, each axis scaled to [0, 1]."""
     fragments, pixels, depth = _seen(model, vertices, camera, height, width, capacity, True)
-    return interpolate(fragments, pixels, depth, model.triangles, coordinate_code(model), perspective=camera.perspective,
+    return interpolate(fragments, pixels, depth, model.triangles, pncc_colors(model), perspective=camera.perspective,
                        hold_barycentrics=hold_barycentrics)
 
 
-def coordinate_code(model: MorphableModel) -> Float[Array, "V 3"]:
+def pncc_colors(model: MorphableModel) -> Float[Array, "V 3"]:
     """Vertices of the mean head, each axis scaled to [0, 1]: the colours of PNCC."""
     low, high = model.mean.min(axis=0, keepdims=True), model.mean.max(axis=0, keepdims=True)
     return (model.mean - low) / (high - low)

@@ -29,8 +29,8 @@ def sh_irradiance(normals: Float[Array, "*n 3"], light: Float[Array, "K 3"]) -> 
     return jnp.stack(irradiance_planes(x, y, z, light), axis=-1)
 
 
-def shade_sh(albedo: Float[Array, "*n 3"], normals: Float[Array, "*n 3"],
-             light: Float[Array, "K 3"]) -> Float[Array, "*n 3"]:
+def shade(albedo: Float[Array, "*n 3"], normals: Float[Array, "*n 3"],
+          light: Float[Array, "K 3"]) -> Float[Array, "*n 3"]:
     """Lambertian colour `albedo * B(n)^T light` (Guo 2018, Eq. 4), linear RGB."""
     return albedo * sh_irradiance(normals, light)
 
@@ -46,7 +46,7 @@ def irradiance_planes(x: Float[Array, "..."], y: Float[Array, "..."], z: Float[A
 
 @jax.custom_vjp
 def shade_planes(surface: Float[Array, "6 N"], light: Float[Array, "K 3"]) -> Float[Array, "3 N"]:
-    """`shade_sh` over many pixels at once: rows nx, ny, nz (of any length; zero stays zero), red, green, blue of the albedo.
+    """`shade` over many pixels at once: rows nx, ny, nz (of any length; zero stays zero), red, green, blue of the albedo.
 
     Its backward pass is written out (a third of the time of the derived one on CPU), so it does not differentiate forward.
     """
@@ -81,9 +81,9 @@ def _shade_backward(saved: tuple[Array, Array], gradient: Float[Array, "3 N"]) -
 shade_planes.defvjp(_shade_forward, _shade_backward)
 
 
-def phong(albedo: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], view_direction: Float[Array, "*n 3"],
-          light_direction: Float[Array, "*#n 3"], *, ambient: ArrayLike = 0.3, diffuse: ArrayLike = 0.7,
-          specular: ArrayLike = 0.1, shininess: ArrayLike = 10.0) -> Float[Array, "*n 3"]:
+def shade_phong(albedo: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], view_direction: Float[Array, "*n 3"],
+                light_direction: Float[Array, "*#n 3"], *, ambient: ArrayLike = 0.3, diffuse: ArrayLike = 0.7,
+                specular: ArrayLike = 0.1, shininess: ArrayLike = 10.0) -> Float[Array, "*n 3"]:
     """Phong's reflection of one distant white light (Phong 1975), linear RGB.
 
     Args:

@@ -16,13 +16,13 @@ from fitkit.rendering.rasterizer import rasterize
 from fitkit.types import Camera, Fragments, MorphableModel
 
 
-def sample(texture: Float[Array, "h w C"], uv: Float[Array, "*n 2"]) -> Float[Array, "*n C"]:
+def sample_texture(texture: Float[Array, "h w C"], uv: Float[Array, "*n 2"]) -> Float[Array, "*n C"]:
     """Bilinear samples; gradients reach the texture and the coordinates."""
     height, width = texture.shape[:2]
-    return sample_pixels(texture, jnp.stack([uv[..., 0] * width, (1.0 - uv[..., 1]) * height], axis=-1))
+    return sample_image(texture, jnp.stack([uv[..., 0] * width, (1.0 - uv[..., 1]) * height], axis=-1))
 
 
-def sample_pixels(image: Float[Array, "h w C"], pixels: Float[Array, "*n 2"]) -> Float[Array, "*n C"]:
+def sample_image(image: Float[Array, "h w C"], pixels: Float[Array, "*n 2"]) -> Float[Array, "*n C"]:
     """Bilinear samples of an image at pixel positions (x, y), centres at +0.5."""
     height, width, channels = image.shape
     x = jnp.clip(pixels[..., 0] - 0.5, 0.0, width - 1.0)
@@ -38,8 +38,8 @@ def sample_pixels(image: Float[Array, "h w C"], pixels: Float[Array, "*n 2"]) ->
     return upper * (1.0 - fy) + lower * fy
 
 
-def unwrap(photo: Float[Array, "H W 3"], camera: Camera, model: MorphableModel, vertices: Float[Array, "V 3"], *, size: int,
-           tolerance: float = 1.0) -> tuple[Float[Array, "size size 3"], Float[Array, "size size"]]:
+def unwrap_photo(photo: Float[Array, "H W 3"], camera: Camera, model: MorphableModel, vertices: Float[Array, "V 3"], *, size: int,
+                 tolerance: float = 1.0) -> tuple[Float[Array, "size size 3"], Float[Array, "size size"]]:
     """The photo seen from the texture: colour per texel, and how far to trust it.
 
     Args:
@@ -62,7 +62,7 @@ def unwrap(photo: Float[Array, "H W 3"], camera: Camera, model: MorphableModel, 
     points = values[..., :3]
     weight = jnp.where(covered, visible_weight(points, safe_normalize(values[..., 3:]), seen.depth, camera, tolerance=tolerance),
                        0.0)
-    return jnp.where(weight[..., None] > 0.0, sample_pixels(photo, project(camera, points)[0]), 0.0), weight
+    return jnp.where(weight[..., None] > 0.0, sample_image(photo, project(camera, points)[0]), 0.0), weight
 
 
 def visible_weight(points: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], depth_map: Float[Array, "H W"],
@@ -74,7 +74,7 @@ def visible_weight(points: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], 
         normals: unit, world frame.
         depth_map: camera z of the nearest surface, mm, 0 where there is none.
         camera: of the depth map.
-        tolerance: as in `unwrap`.
+        tolerance: as in `unwrap_photo`.
     """
     height, width = depth_map.shape
     pixels, depth = project(camera, points)
@@ -93,16 +93,16 @@ def visible_weight(points: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], 
     return jnp.where(inside & (surface > 0.0) & (depth - surface < tolerance + pixel_size * slope), cosine**2, 0.0)
 
 
-def over_paint(model: MorphableModel, albedo: Float[Array, "*n 3"], uv: Float[Array, "*n 2"]) -> Float[Array, "*n 3"]:
+def apply_paint(model: MorphableModel, albedo: Float[Array, "*n 3"], uv: Float[Array, "*n 2"]) -> Float[Array, "*n 3"]:
     """An albedo with the head's paint over it, at texture coordinates."""
     if model.paint is None:
         return albedo
     rows, side = model.paint.shape[:2]
-    paint = sample_pixels(model.paint, jnp.stack([uv[..., 0] * side, rows - uv[..., 1] * side], axis=-1))
+    paint = sample_image(model.paint, jnp.stack([uv[..., 0] * side, rows - uv[..., 1] * side], axis=-1))
     return albedo + paint[..., 3:] * (paint[..., :3] - albedo)
 
 
-def painted_texels(model: MorphableModel, albedo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
+def paint_albedo_map(model: MorphableModel, albedo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
     """An albedo map with the head's paint over it."""
     if model.paint is None:
         return albedo
@@ -110,7 +110,7 @@ def painted_texels(model: MorphableModel, albedo: Float[Array, "S S 3"]) -> Floa
     rows = -(-model.paint.shape[0] * size // model.paint.shape[1])
     places = (jnp.arange(size) + 0.5) / size
     u, v = jnp.meshgrid(places, places[:rows][::-1])
-    return albedo.at[-rows:].set(over_paint(model, albedo[-rows:], jnp.stack([u, v], axis=-1)))
+    return albedo.at[-rows:].set(apply_paint(model, albedo[-rows:], jnp.stack([u, v], axis=-1)))
 
 
 def texel_fragments(model: MorphableModel, *, size: int) -> Fragments:
@@ -121,7 +121,7 @@ def texel_fragments(model: MorphableModel, *, size: int) -> Fragments:
 
 
 @lru_cache(maxsize=4)
-def kept_fragments(model: MorphableModel, size: int) -> Fragments:
+def cached_texel_fragments(model: MorphableModel, size: int) -> Fragments:
     """`texel_fragments` of a head, made once: they depend on no photo and no face. Not for traced heads."""
     fragments: Fragments = _compiled_fragments(model, size=size)
     return fragments
@@ -130,7 +130,7 @@ def kept_fragments(model: MorphableModel, size: int) -> Fragments:
 _compiled_fragments = quick_jit(static_argnames=("size",))(texel_fragments)
 
 
-def values_of_fragments(
+def values_at_fragments(
     fragments: Fragments, triangles: Int[Array, "F 3"], values: Float[Array, "V C"]
 ) -> Float[Array, "size size C"]:
     """Values per vertex at the places of fragments; 0 where those are empty. No gradient reaches the places."""
@@ -144,4 +144,4 @@ def values_at_texels(model: MorphableModel, values: Float[Array, "V C"], *, size
                      ) -> tuple[Float[Array, "size size C"], Bool[Array, "size size"]]:
     """Values per vertex (positions, normals, colours), interpolated at every texel of a square texture, and where there is one."""
     fragments = texel_fragments(model, size=size)
-    return values_of_fragments(fragments, model.triangles, values), fragments.triangle >= 0
+    return values_at_fragments(fragments, model.triangles, values), fragments.triangle >= 0

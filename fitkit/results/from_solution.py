@@ -17,8 +17,8 @@ from fitkit.fitting.state import FaceState, Observation, Solution
 from fitkit.geometry.camera import rescale_camera
 from fitkit.geometry.pose import camera_from_pose, head_to_view, project_view
 from fitkit.io.images import Photo
-from fitkit.morphable.correspondence import contour_choice
-from fitkit.morphable.model import points_on, shape
+from fitkit.morphable.correspondence import visible_contour
+from fitkit.morphable.model import shape, values_at_points
 from fitkit.results.fit_quality import judge
 from fitkit.results.result import FitResult
 from fitkit.types import MorphableModel, SurfacePoints
@@ -66,7 +66,7 @@ def _fitted_points(model: MorphableModel, state: FaceState) -> tuple[Float[jax.A
     vertices = shape(model, state.face.identity, state.face.expression)
     image = project_view(state.pose, head_to_view(state.pose, vertices))
     inner: SurfacePoints = jax.tree.map(lambda table: table[17:], model.landmarks)
-    jaw = contour_choice(model, image, jnp.mean(points_on(inner, model.triangles, image)[10:19], 0))
+    jaw = visible_contour(model, image, jnp.mean(values_at_points(inner, model.triangles, image)[10:19], 0))
     both = jax.tree.map(lambda first, second: jnp.concatenate([first, second]), jaw, inner)
-    points = points_on(both, model.triangles, vertices)
+    points = values_at_points(both, model.triangles, vertices)
     return points, project_view(state.pose, head_to_view(state.pose, points))

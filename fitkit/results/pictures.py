@@ -22,9 +22,9 @@ from fitkit.geometry.vectors import safe_normalize, vertex_normals
 from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.morphable.regions import PHOTO_PARTS, face_region
 from fitkit.rendering.rasterizer import rasterize
-from fitkit.rendering.render import towards_opening
-from fitkit.rendering.shading import light_from_direction, shade_sh
-from fitkit.rendering.texture import over_paint, sample, values_of_fragments
+from fitkit.rendering.render import mouth_normal_offset
+from fitkit.rendering.shading import light_from_direction, shade
+from fitkit.rendering.texture import apply_paint, sample_texture, values_at_fragments
 from fitkit.results.photo_window import TILE, Window, assemble, cut, halve, on_photo, paste, tiles, window_camera, window_of
 from fitkit.types import Camera, FaceParameters, MorphableModel
 from fitkit.uv.displacement import Relief, relief_normals
@@ -46,7 +46,7 @@ class Layers:
     normals: Float[Array, "S S 3"]      # unit, view frame; 0 where empty
     albedo: Float[Array, "S S 3"]       # linear RGB
     uv: Float[Array, "S S 2"]
-    opening: Float[Array, "S S 3"]      # what is added to the normals for light, view frame: `render.towards_opening`
+    opening: Float[Array, "S S 3"]      # what is added to the normals for light, view frame: `render.mouth_normal_offset`
     face: Float[Array, "S S"]           # how much of the face region, in [0, 1]
     depth: Float[Array, "S S"]          # camera z, mm; 0 where empty
 
@@ -61,18 +61,18 @@ def render_layers(
     pixels, depth = project(camera, vertices)
     seen = rasterize(pixels, depth, model.triangles, height=side, width=side, perspective=camera.perspective)
     normals = to_view_frame(camera, vertex_normals(vertices, model.triangles))
-    opening = to_view_frame(camera, towards_opening(model))
+    opening = to_view_frame(camera, mouth_normal_offset(model))
     values = jnp.concatenate([normals, albedo, opening, face_region(model)[:, None]], -1)
-    picture = values_of_fragments(seen, model.triangles, values)
-    uv = values_of_fragments(seen, model.uv_triangles, model.uv)
-    return Layers(normals=safe_normalize(picture[..., :3]), albedo=over_paint(model, picture[..., 3:6], uv), uv=uv,
+    picture = values_at_fragments(seen, model.triangles, values)
+    uv = values_at_fragments(seen, model.uv_triangles, model.uv)
+    return Layers(normals=safe_normalize(picture[..., :3]), albedo=apply_paint(model, picture[..., 3:6], uv), uv=uv,
                   opening=picture[..., 6:9], face=picture[..., 9], depth=seen.depth)
 
 
 @quick_jit()
 def lit(layers: Layers, albedo: Float[Array, "S S 3"], light: Float[Array, "K 3"]) -> Float[Array, "S S 3"]:
     """The layers under a light, sRGB in [0, 1]."""
-    return jnp.clip(linear_to_srgb(shade_sh(albedo, safe_normalize(layers.normals + layers.opening), light)), 0.0, 1.0)
+    return jnp.clip(linear_to_srgb(shade(albedo, safe_normalize(layers.normals + layers.opening), light)), 0.0, 1.0)
 
 
 @quick_jit()
@@ -80,7 +80,7 @@ def lit_texture(
     layers: Layers, texture: Float[Array, "T T 3"], light: Float[Array, "K 3"]
 ) -> Float[Array, "S S 3"]:
     """The layers with an albedo map (sRGB) under a light, sRGB in [0, 1]."""
-    return lit(layers, sample(srgb_to_linear(texture), layers.uv), light)
+    return lit(layers, sample_texture(srgb_to_linear(texture), layers.uv), light)
 
 
 def portrait_camera(model: MorphableModel, yaw: float, side: int) -> Camera:
@@ -102,7 +102,7 @@ def emboss(layers: Layers, relief: Relief | None, camera: Camera) -> Layers:
     """The layers with the normals and the depth of the fine geometry; as they are where there is none."""
     if relief is None:
         return layers
-    fine = sample(jnp.concatenate([relief.gradient, relief.displacement[..., None]], -1), layers.uv)
+    fine = sample_texture(jnp.concatenate([relief.gradient, relief.displacement[..., None]], -1), layers.uv)
     normals = relief_normals(layers.normals, to_view_frame(camera, fine[..., :3]))
     x, y = sight_lines(camera, height=layers.depth.shape[0], width=layers.depth.shape[1])
     facing = layers.normals[..., 2] - x * layers.normals[..., 0] + y * layers.normals[..., 1]

@@ -33,7 +33,7 @@ from fitkit.errors import FitkitError
 from fitkit.io import images
 from fitkit.io.images import Photo
 from fitkit.morphable.model import shape
-from fitkit.rendering.novel_view import Light, render_anew
+from fitkit.rendering.novel_view import Light, render_novel_view
 from fitkit.results import pictures
 from fitkit.results.save import save_result
 from fitkit.types import Camera, Detail, FaceParameters, Mesh, MorphableModel
@@ -104,7 +104,7 @@ class FitResult:
         light: Light | None = None, expression: Mapping[str, float] | np.ndarray | None = None, size: int = 512,
         background: tuple[float, float, float] = (1.0, 1.0, 1.0),
     ) -> Float[np.ndarray, "size size 3"]:
-        """Render the face turned, relit or with another expression; see `repose.render_anew` for the arguments.
+        """Render the face turned, relit or with another expression; see `novel_view.render_novel_view` for the arguments.
 
         Returns:
             float32 sRGB in [0, 1].
@@ -112,7 +112,7 @@ class FitResult:
         Raises:
             FitkitError: E_USAGE for an unknown expression or a value out of range.
         """
-        return render_anew(
+        return render_novel_view(
             self.model, self.parameters, self.camera, texture=self.texture, yaw=yaw, pitch=pitch, roll=roll, light=light,
             expression=expression, size=size, background=background,
         )

@@ -19,7 +19,7 @@ from fitkit.geometry.camera import project, to_camera_frame, to_view_frame
 from fitkit.geometry.vectors import safe_normalize, vertex_normals
 from fitkit.morphable import subdivision
 from fitkit.morphable.model import shape
-from fitkit.rendering.texture import kept_fragments, sample, sample_pixels, values_of_fragments, visible_weight
+from fitkit.rendering.texture import cached_texel_fragments, sample_image, sample_texture, values_at_fragments, visible_weight
 from fitkit.types import Camera, Detail, FaceParameters, Fragments, MorphableModel
 
 TEXTURE = 1024            # side of the maps, texels
@@ -53,14 +53,14 @@ def bake_relief(model: MorphableModel, face: FaceParameters, detail: Detail, *, 
 
     A move by `d` along the line of sight `r = (x / z, y / z, 1)` moves the surface by `d (n . r)` along its normal `n`.
     """
-    relief: Relief = _bake(detail, *_at_texels(model, face, kept_fragments(model, size)))
+    relief: Relief = _bake(detail, *_at_texels(model, face, cached_texel_fragments(model, size)))
     return relief
 
 
 @quick_jit()
 def _bake(detail: Detail, points: Float[Array, "T T 3"], normals: Float[Array, "T T 3"], covered: Bool[Array, "T T"]) -> Relief:
     pixels = project(detail.camera, points)[0]
-    along = sample_pixels(detail.displacement[..., None], pixels)[..., 0]
+    along = sample_image(detail.displacement[..., None], pixels)[..., 0]
     squared = visible_weight(points, normals, detail.depth - detail.displacement, detail.camera)
     seen = jnp.where(covered, jnp.clip((squared - SQUARE[0]) / (SQUARE[1] - SQUARE[0]), 0.0, 1.0), 0.0)
     outwards = along * sight_cosine(detail.camera, points, normals) * seen
@@ -74,7 +74,7 @@ def _at_texels(model: MorphableModel, face: FaceParameters, texels: Fragments) -
     A program of its own: fused into a larger one, XLA for CPU computes it anew for every neighbour that is looked at.
     """
     vertices = shape(model, face.identity, face.expression)
-    values = values_of_fragments(
+    values = values_at_fragments(
         texels, model.triangles, jnp.concatenate([vertices, vertex_normals(vertices, model.triangles)], -1))
     return values[..., :3], safe_normalize(values[..., 3:]), texels.triangle >= 0
 
@@ -119,7 +119,7 @@ def normal_map(model: MorphableModel, face: FaceParameters, relief: Relief) -> F
 
     An empty texel holds (0, 0, 1).
     """
-    found: Array = _normal_map(relief, *_at_texels(model, face, kept_fragments(model, relief.displacement.shape[0])))
+    found: Array = _normal_map(relief, *_at_texels(model, face, cached_texel_fragments(model, relief.displacement.shape[0])))
     return found
 
 
@@ -174,10 +174,11 @@ def _fine_grid(model: MorphableModel) -> _FineGrid:
     for _ in range(LEVELS):
         edges, sides = subdivision.edge_table(triangles)
         count = operator.shape[0]
-        operator = subdivision.butterfly(triangles, edges, sides, count) @ operator
-        triangles = subdivision.quarter(triangles, sides, count)
+        operator = subdivision.butterfly_operator(triangles, edges, sides, count) @ operator
+        triangles = subdivision.split_triangles(triangles, sides, count)
         edges, sides = subdivision.edge_table(uv_triangles)
-        uv_triangles, uv = subdivision.quarter(uv_triangles, sides, len(uv)), subdivision.halfway(edges, len(uv)) @ uv
+        uv_triangles = subdivision.split_triangles(uv_triangles, sides, len(uv))
+        uv = subdivision.midpoint_operator(edges, len(uv)) @ uv
     place, skin = np.zeros((operator.shape[0], 2), np.float32), np.zeros(operator.shape[0], bool)
     place[triangles.ravel()] = uv[uv_triangles.ravel()]
     part = np.repeat(np.asarray(model.part), 4**LEVELS)
@@ -191,6 +192,6 @@ def _displace(
     vertices: Float[Array, "V 3"], triangles: Int[Array, "F 3"], place: Float[Array, "V 2"], skin: Array,
     displacement: Float[Array, "T T"],
 ) -> tuple[Float[Array, "V 3"], Float[Array, "V 3"]]:
-    outwards = jnp.where(skin, sample(displacement[..., None], place)[:, 0], 0.0)
+    outwards = jnp.where(skin, sample_texture(displacement[..., None], place)[:, 0], 0.0)
     moved = vertices + outwards[:, None] * vertex_normals(vertices, triangles)
     return moved, vertex_normals(moved, triangles)

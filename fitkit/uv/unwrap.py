@@ -15,11 +15,11 @@ from fitkit.geometry.vectors import safe_normalize, vertex_normals
 from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.rendering.shading import sh_irradiance
 from fitkit.rendering.texture import (
-    kept_fragments,
-    painted_texels,
-    sample_pixels,
+    cached_texel_fragments,
+    paint_albedo_map,
+    sample_image,
+    values_at_fragments,
     values_at_texels,
-    values_of_fragments,
     visible_weight,
 )
 from fitkit.types import Camera, FaceParameters, Fragments, MorphableModel
@@ -66,7 +66,7 @@ def painted(model: MorphableModel, albedo: Float[Array, " A"], skin: Float[Array
     """
     layout = _layout(model)
     place = layout.texels.triangle
-    own = painted_texels(model, values_of_fragments(layout.texels, model.triangles, vertex_albedo(model, albedo)))
+    own = paint_albedo_map(model, values_at_fragments(layout.texels, model.triangles, vertex_albedo(model, albedo)))
     paint = jax.image.resize(skin, own.shape, "cubic")
     is_skin = (model.part == model.part_names.index("skin"))[jnp.maximum(place, 0)] & (place >= 0)
     others = jnp.where((place >= 0)[..., None], own, paint)
@@ -82,7 +82,7 @@ def _layout(model: MorphableModel) -> Layout:
         if uv is model.uv:
             return layout
     del _layouts[:-3]
-    _layouts.append((model.uv, _make_layout(model, kept_fragments(model, TEXTURE))))
+    _layouts.append((model.uv, _make_layout(model, cached_texel_fragments(model, TEXTURE))))
     return _layouts[-1][1]
 
 
@@ -118,8 +118,8 @@ def _texels(
     normals = vertex_normals(vertices, model.triangles)
     irradiance = sh_irradiance(to_view_frame(camera, normals), face.light)
     values = [vertices, normals, vertex_albedo(model, face.albedo), region[:, None], irradiance]
-    texels = values_of_fragments(layout.texels, model.triangles, jnp.concatenate(values, -1))
-    return texels.at[..., 6:9].set(painted_texels(model, texels[..., 6:9]))
+    texels = values_at_fragments(layout.texels, model.triangles, jnp.concatenate(values, -1))
+    return texels.at[..., 6:9].set(paint_albedo_map(model, texels[..., 6:9]))
 
 
 @quick_jit()
@@ -137,4 +137,4 @@ def _look_up(
         padded = jnp.pad(linear, [(int(axis == k), int(axis == k)) for k in range(3)], mode="edge")
         before, after = (jax.lax.slice_in_dim(padded, k, k + photo.shape[axis], axis=axis) for k in (0, 2))
         linear = linear + side * (before - 2.0 * linear + after)
-    return sample_pixels(linear, pixels), jnp.where(inside, weight, 0.0)
+    return sample_image(linear, pixels), jnp.where(inside, weight, 0.0)

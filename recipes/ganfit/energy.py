@@ -20,7 +20,7 @@ from fitkit.geometry.pose import Pose, camera_from_pose, head_to_view, project_v
 from fitkit.geometry.vectors import rotation_from_euler, safe_norm, safe_normalize
 from fitkit.models.identity.network import Identity, activations
 from fitkit.models.photo_statistics import PhotoStatistics, draw_correlated
-from fitkit.morphable.model import points_on, shape
+from fitkit.morphable.model import shape, values_at_points
 from fitkit.recipes import landmarks
 from fitkit.recipes.ganfit.face import Likeness, Setting, Skin, albedo_maps, draw, settled, tint
 from fitkit.recipes.inverse_rendering import model_fitting
@@ -157,7 +157,7 @@ def _second(
     vertices = shape(model, likeness.identity, expression)
     light = draw_correlated(glow, photos.light).reshape(9, 3)
     picture, mask = draw(model, vertices, texture, state.face.albedo, camera_from_pose(pose), light, side=SECOND_SIDE)
-    points = points_on(model.landmarks, model.triangles, vertices)
+    points = values_at_points(model.landmarks, model.triangles, vertices)
     five = five_points(project_view(pose, head_to_view(pose, points)))
     return align(jnp.where(mask[..., None], picture, ground), five, samples=OVERSAMPLING)
 

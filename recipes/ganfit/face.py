@@ -20,8 +20,8 @@ from fitkit.geometry.vectors import safe_normalize, vertex_normals
 from fitkit.models.texture_gan.generator import GeneratorConfig, Parameters, synthesize
 from fitkit.morphable.model import vertex_albedo
 from fitkit.rendering.rasterizer import interpolate, rasterize
-from fitkit.rendering.shading import light_from_direction, phong, sh_irradiance
-from fitkit.rendering.texture import sample
+from fitkit.rendering.shading import light_from_direction, sh_irradiance, shade_phong
+from fitkit.rendering.texture import sample_texture
 from fitkit.types import Camera, FaceParameters, MorphableModel
 
 STEP = 10.0              # mm of camera or target, for a coordinate of one
@@ -153,7 +153,7 @@ def draw(
     if texture is not None:
         uv = interpolate(seen, pixels, depth, model.triangles, model.uv, value_triangles=model.uv_triangles)
         of_skin = model.part[jnp.maximum(seen.triangle, 0)] == model.part_names.index("skin")
-        colour = jnp.where(of_skin[..., None], sample(texture, uv), colour)
+        colour = jnp.where(of_skin[..., None], sample_texture(texture, uv), colour)
     lit = shaded(colour, safe_normalize(planes[..., :3]), planes[..., 3:6], light,
                  viewer=-jnp.asarray(VIEW_TO_CAMERA) @ camera.translation)
     mask = seen.triangle >= 0
@@ -167,5 +167,5 @@ def shaded(
     """Phong's reflection of a lamp at a place and ambient light, or harmonics; view frame about the head's origin, mm."""
     if light.shape == (9, 3):
         return albedo * sh_irradiance(normals, light)
-    return phong(albedo, normals, safe_normalize(viewer - places), safe_normalize(light[0] * LAMP - places), ambient=light[2],
-                 diffuse=light[1], specular=HIGHLIGHT * light[1], shininess=SHININESS)
+    return shade_phong(albedo, normals, safe_normalize(viewer - places), safe_normalize(light[0] * LAMP - places), ambient=light[2],
+                       diffuse=light[1], specular=HIGHLIGHT * light[1], shininess=SHININESS)

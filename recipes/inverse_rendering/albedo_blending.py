@@ -19,7 +19,7 @@ from fitkit.fitting.state import FaceState
 from fitkit.morphable.model import vertex_albedo
 from fitkit.morphable.regions import PHOTO_PARTS, face_region
 from fitkit.rendering.shading import sh_irradiance
-from fitkit.rendering.texture import values_of_fragments
+from fitkit.rendering.texture import values_at_fragments
 from fitkit.types import Detail, Fragments, MorphableModel
 
 REGION = "albedo_blend"
@@ -49,7 +49,7 @@ def blend(
     Beyond the face (ears, neck, scalp, the inside of the mouth) the albedo is the model's.
     """
     face = jnp.stack([model_share(model, config), face_region(model, parts=PHOTO_PARTS)], -1)
-    values = values_of_fragments(seen, model.triangles, jnp.concatenate([vertex_albedo(model, state.face.albedo), face], -1))
+    values = values_at_fragments(seen, model.triangles, jnp.concatenate([vertex_albedo(model, state.face.albedo), face], -1))
     albedo = blended_albedo(photo, detail.normals, values[..., :3], state.face.light, values[..., 3], values[..., 4])
     return dataclasses.replace(detail, albedo=jnp.where((seen.triangle >= 0)[..., None], albedo, 0.0))
 

@@ -29,9 +29,9 @@ from fitkit.fitting.state import FaceState
 from fitkit.geometry import depth_maps
 from fitkit.geometry.pose import camera_from_pose, head_to_view
 from fitkit.geometry.vectors import vertex_normals
-from fitkit.morphable.model import points_on, shape, vertex_albedo
+from fitkit.morphable.model import shape, values_at_points, vertex_albedo
 from fitkit.rendering.shading import irradiance_planes, sh_basis
-from fitkit.rendering.texture import values_of_fragments
+from fitkit.rendering.texture import values_at_fragments
 from fitkit.types import Detail, Fragments, MorphableModel
 
 CREASED = "forehead"           # region where lines cross, and stage 1 has little to misplace
@@ -114,7 +114,7 @@ def skin(model: MorphableModel) -> Float[Array, " V"]:
     for name, region in zip(model.region_names, model.regions, strict=True):
         if name == KEPT or name in LEFT_OUT:
             kept = kept * (region if name == KEPT else 1.0 - region)
-    points = points_on(model.landmarks, model.triangles, model.mean)
+    points = values_at_points(model.landmarks, model.triangles, model.mean)
     starts, ends, widths = zip(*((a, b, width) for line, width in OUTLINES for a, b in itertools.pairwise(line)), strict=True)
     start, end = points[jnp.array(starts)], points[jnp.array(ends)]
     offset = model.mean[:, None] - start                                                   # [V, segments, 3]
@@ -135,11 +135,11 @@ def surface_of(model: MorphableModel, state: FaceState, seen: Fragments) -> Surf
     view = head_to_view(state.pose, shape(model, state.face.identity, state.face.expression))
     values = jnp.concatenate([vertex_normals(view, model.triangles), vertex_albedo(model, state.face.albedo),
                               jnp.stack([skin(model), creased(model)], -1)], -1)
-    picture = jnp.moveaxis(values_of_fragments(seen, model.triangles, values), -1, 0)
+    picture = jnp.moveaxis(values_at_fragments(seen, model.triangles, values), -1, 0)
     normals = picture[:3] / jnp.sqrt(jnp.sum(jnp.square(picture[:3]), 0) + 1e-12)
     height, width = seen.triangle.shape
     lines = depth_maps.sight_lines(camera_from_pose(state.pose), height=height, width=width)
-    slopes = depth_maps.normal_slopes(normals, lines)
+    slopes = depth_maps.slopes_from_normals(normals, lines)
     facing = 1.0 / jnp.sqrt(1.0 + jnp.sum(jnp.square(slopes), 0))
     squarely = jnp.clip((facing - LEAST_FACING[0]) / (LEAST_FACING[1] - LEAST_FACING[0]), 0.0, 1.0)
     part = jnp.where(seen.triangle >= 0, model.part[seen.triangle], -1) == model.part_names.index("skin")
@@ -151,7 +151,7 @@ def surface_of(model: MorphableModel, state: FaceState, seen: Fragments) -> Surf
 def render(surface: Surface, light: Float[Array, "K 3"], mix: Float[Array, "3 3"], slopes: Float[Array, "2 S S"]
            ) -> Float[Array, "3 S S"]:
     """The head's colours, sRGB, were its surface of these slopes (Guo 2018, Eq. 4)."""
-    x, y, z = depth_maps.slope_normals(slopes, surface.sight)
+    x, y, z = depth_maps.normals_from_slopes(slopes, surface.sight)
     irradiance = jnp.stack(irradiance_planes(x, y, z, light))
     return jnp.einsum("chw,ce->ehw", linear_to_srgb(jnp.maximum(surface.albedo * irradiance, 0.0)), mix)
 
@@ -175,7 +175,7 @@ def relight(surface: Surface, light: Float[Array, "9 3"], photo: Float[Array, "S
     Stage 1 balances its light against priors; what is left of its error slants all skin and would become relief.
     """
     few = (..., slice(None, None, LIGHT_STRIDE), slice(None, None, LIGHT_STRIDE))
-    normals = jnp.moveaxis(depth_maps.slope_normals(surface.slopes[few], surface.sight[few]), 0, -1)
+    normals = jnp.moveaxis(depth_maps.normals_from_slopes(surface.slopes[few], surface.sight[few]), 0, -1)
     target = srgb_to_linear(jnp.moveaxis(photo, -1, 0)[few].reshape(3, -1))
     usable = jnp.all(jnp.isfinite(target), 0)
     target, mask = jnp.where(usable, target, 0.0), jnp.where(usable, surface.mask[few].ravel(), 0.0)
@@ -338,7 +338,7 @@ def refine(
     camera = camera_from_pose(state.pose)
     scale = depth_maps.pixels_per_mm(surface.depth, camera)
     displacement = jnp.where(scale > 0, pixels / jnp.where(scale > 0, scale, 1.0), 0.0)
-    normals = depth_maps.slope_normals(surface.slopes + depth_maps.differences(pixels), surface.sight)
+    normals = depth_maps.normals_from_slopes(surface.slopes + depth_maps.differences(pixels), surface.sight)
     there = surface.depth > 0
     return Detail(camera=camera, mask=mask, displacement=displacement, depth=surface.depth + displacement,
                   normals=jnp.where(there[..., None], jnp.moveaxis(normals, 0, -1), 0.0), albedo=None)

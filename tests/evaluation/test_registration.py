@@ -6,7 +6,7 @@ import pytest
 from fitkit.evaluation.synthetic import subjects
 from fitkit.models.build.makehuman.points import detector_calibration
 from fitkit.models.heads import ict_source, makehuman
-from fitkit.morphable.model import points_on
+from fitkit.morphable.model import values_at_points
 from tests.fixtures.ict_archive import ARCHIVE, load_ict, subject
 from tests.measurements import registration
 
@@ -63,6 +63,6 @@ def test_brows_lie_nearer_to_ict_facekits_own_marks_than_they_were_built():
         neutral = subjects.person(arrays, seed).neutral
         head = registrar.lay(neutral, neutral=True)[1]
         for name, model in (("built", built), ("shipped", shipped)):
-            places = np.asarray(points_on(model.landmarks, model.triangles, head))
+            places = np.asarray(values_at_points(model.landmarks, model.triangles, head))
             apart[name].append(np.linalg.norm(places[17:27] - neutral[arrays.landmarks[17:27]], axis=1))
     assert np.mean(apart["built"]) > 4.5 and np.mean(apart["shipped"]) < 3.5, {k: np.mean(v) for k, v in apart.items()}

@@ -14,7 +14,7 @@ from fitkit.errors import FitkitError
 from fitkit.evaluation import scan_benchmark
 from fitkit.evaluation.metrics.scan_to_mesh import SEVEN
 from fitkit.io import images, scans
-from fitkit.morphable.model import points_on, shape
+from fitkit.morphable.model import shape, values_at_points
 from fitkit.results.result import FitResult
 from fitkit.types import FaceParameters
 from tests.fixtures.tiny_head import tiny_camera
@@ -39,7 +39,7 @@ def person(head, seed, smile=0.0):
 def scan_of(head, parameters):
     """The front of the head as a scanner sees it, in a frame of the scanner's own: vertices, triangles, 68 landmarks, mm."""
     vertices = np.asarray(shape(head, parameters.identity, parameters.expression), np.float64)
-    marks = np.asarray(points_on(head.landmarks, head.triangles, jnp.asarray(vertices, jnp.float32)), np.float64)
+    marks = np.asarray(values_at_points(head.landmarks, head.triangles, jnp.asarray(vertices, jnp.float32)), np.float64)
     skin = np.asarray(head.triangles)[np.asarray(head.part) == head.part_names.index("skin")]
     skin = skin[(vertices[skin, 2] > marks[:17, 2].min()).all(axis=1)]
     used, triangles = np.unique(skin, return_inverse=True)

@@ -46,7 +46,7 @@ def plane(camera, normal, distance):
 def test_normals_of_a_tilted_plane_are_exact(camera):
     normal = np.array([0.3, -0.2, -0.9]) / np.linalg.norm([0.3, -0.2, -0.9])
     z = plane(camera, normal, normal[2] * 500.0)
-    found = np.asarray(depth_maps.depth_normals(jnp.asarray(z, jnp.float32), camera))
+    found = np.asarray(depth_maps.normals_from_depth(jnp.asarray(z, jnp.float32), camera))
     np.testing.assert_allclose(found[:-1, :-1], np.broadcast_to(normal @ VIEW_TO_CAMERA, (SIZE - 1, SIZE - 1, 3)), atol=2e-3)
     assert (found[-1] == 0).all() and (found[:, -1] == 0).all()      # no next pixel, no triangle
 
@@ -54,7 +54,7 @@ def test_normals_of_a_tilted_plane_are_exact(camera):
 @pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
 def test_normals_of_a_ball(camera):
     z, normals = ball(camera, np.array([8.0, -6.0, 650.0]), 200.0)
-    found = np.asarray(depth_maps.depth_normals(jnp.asarray(z, jnp.float32), camera))
+    found = np.asarray(depth_maps.normals_from_depth(jnp.asarray(z, jnp.float32), camera))
     # a triangle to the right and below has the normal of the ball half a pixel further
     middle = (normals[:-1, :-1] + normals[1:, 1:]) / 2
     hit = (z > 0) & (normals[..., 2] > 0.6)
@@ -67,7 +67,7 @@ def test_the_papers_normal_in_pixels():
     """Weak perspective: the triangle (i, j, z) with z in pixels, Guo 2018, Section V-B, one by one."""
     camera = CAMERAS["weak"]
     z = np.random.default_rng(0).normal(500.0, 0.5, (SIZE, SIZE)).astype(np.float32)
-    found = np.asarray(depth_maps.depth_normals(jnp.asarray(z), camera))
+    found = np.asarray(depth_maps.normals_from_depth(jnp.asarray(z), camera))
     scale = float(camera.focal / camera.translation[2])
     for i, j in ((3, 5), (50, 20), (90, 90)):       # i across, j down
         p = np.array([[i, j, z[j, i] * scale], [i + 1, j, z[j, i + 1] * scale], [i, j + 1, z[j + 1, i] * scale]], np.float64)
@@ -80,7 +80,7 @@ def test_the_papers_normal_in_pixels():
 def test_slopes_and_normals_are_inverse(camera):
     lines = depth_maps.sight_lines(camera, height=SIZE, width=SIZE)
     slopes = jnp.asarray(np.random.default_rng(1).normal(0, 0.8, (2, SIZE, SIZE)), jnp.float32)
-    back = depth_maps.normal_slopes(depth_maps.slope_normals(slopes, lines), lines)
+    back = depth_maps.slopes_from_normals(depth_maps.normals_from_slopes(slopes, lines), lines)
     np.testing.assert_allclose(back, slopes, atol=1e-4)
 
 
@@ -100,7 +100,7 @@ def test_stencils_are_what_they_say():
 def test_empty_pixels_stay_empty():
     z = jnp.full((8, 8), 500.0).at[3, 4].set(0.0)
     camera = dataclasses.replace(CAMERAS["pinhole"], principal=jnp.full(2, 4.0))
-    normals = np.asarray(depth_maps.depth_normals(z, camera))
+    normals = np.asarray(depth_maps.normals_from_depth(z, camera))
     assert np.isfinite(normals).all()
     assert {tuple(p) for p in np.argwhere((normals == 0).all(-1)[:-1, :-1])} == {(3, 4), (3, 3), (2, 4)}
     assert float(depth_maps.pixels_per_mm(z, camera)[3, 4]) == 0.0

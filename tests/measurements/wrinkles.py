@@ -23,13 +23,13 @@ from fitkit.geometry.pose import Pose, head_to_view, project_view, rescale_pose,
 from fitkit.geometry.vectors import rotation_from_euler, safe_normalize, vertex_normals
 from fitkit.models.heads import makehuman
 from fitkit.morphable import subdivision
-from fitkit.morphable.correspondence import contour_choice, correspond, expected_bias
-from fitkit.morphable.model import points_on, shape, vertex_albedo
+from fitkit.morphable.correspondence import correspond, expected_bias, visible_contour
+from fitkit.morphable.model import shape, values_at_points, vertex_albedo
 from fitkit.recipes.inverse_rendering import geometry_refinement, recipe
 from fitkit.recipes.inverse_rendering.geometry_refinement import GeometryRefinementConfig
 from fitkit.recipes.inverse_rendering.recipe import InverseRenderingConfig
 from fitkit.rendering.rasterizer import interpolate, rasterize
-from fitkit.rendering.shading import light_from_direction, shade_sh
+from fitkit.rendering.shading import light_from_direction, shade
 from fitkit.types import Detail, FaceParameters, MorphableModel
 
 LEVELS = 3                # of subdivision: a vertex every half millimetre
@@ -65,9 +65,9 @@ def fine_head() -> tuple[MorphableModel, Any, Any, np.ndarray]:
     smooth = flat = scipy.sparse.identity(count, format="csr")
     for _ in range(LEVELS):
         edges, sides = subdivision.edge_table(triangles)
-        smooth = subdivision.butterfly(triangles, edges, sides, count) @ smooth
-        flat = subdivision.halfway(edges, count) @ flat
-        triangles, count = subdivision.quarter(triangles, sides, count), smooth.shape[0]
+        smooth = subdivision.butterfly_operator(triangles, edges, sides, count) @ smooth
+        flat = subdivision.midpoint_operator(edges, count) @ flat
+        triangles, count = subdivision.split_triangles(triangles, sides, count), smooth.shape[0]
     return model, smooth, flat, triangles
 
 
@@ -140,7 +140,7 @@ def random_state(random: np.random.Generator, model: MorphableModel, size: int) 
     turned = rotation_from_euler(*np.radians(random.uniform([-20, -8, -5], [20, 8, 5])))
     pose = Pose(rotation=turned, centre=jnp.zeros(2), log_scale=jnp.float32(np.log(size / CROP)),
                 log_focal=jnp.float32(np.log(size / CROP * DISTANCE)), principal=jnp.full(2, size / 2, jnp.float32))
-    points = points_on(model.landmarks, model.triangles, shape(model, face.identity, face.expression))
+    points = values_at_points(model.landmarks, model.triangles, shape(model, face.identity, face.expression))
     marks = project_view(pose, head_to_view(pose, points))
     shift = size / 2 - (marks.max(0) + marks.min(0)) / 2
     return FaceState(face=face, pose=dataclasses.replace(pose, centre=shift))
@@ -171,7 +171,7 @@ def make_case(seed: int, *, size: int = 512, noise: float = 0.0) -> Case:
     # two samples a pixel along each side, averaged
     double = rescale_pose(state.pose, jnp.float32(2.0), jnp.zeros(2))
     wide = _picture(jnp.asarray(vertices, jnp.float32), *arguments, double, size=2 * size)[1]
-    linear = jnp.where(wide[..., 12:] > 0.0, shade_sh(wide[..., 6:9], safe_normalize(wide[..., :3]), state.face.light), 0.2)
+    linear = jnp.where(wide[..., 12:] > 0.0, shade(wide[..., 6:9], safe_normalize(wide[..., :3]), state.face.light), 0.2)
     mean = jnp.clip(linear, 0, 1).reshape(size, 2, size, 2, 3).mean((1, 3))
     photo = np.asarray(linear_to_srgb(mean)) + random.normal(0, max(noise, 1e-9), (size, size, 3))
 
@@ -238,10 +238,10 @@ def fitted(case: Case, seed: int) -> Solution:
     model, state, size = case.model, case.state, len(case.photo)
     random = np.random.default_rng(seed)
     pixels = project_view(state.pose, head_to_view(state.pose, shape(model, state.face.identity, state.face.expression)))
-    centre = jnp.mean(points_on(model.landmarks, model.triangles, pixels)[27:36], 0)
-    jaw = points_on(contour_choice(model, pixels, centre), model.triangles, pixels)
-    ibug = jnp.concatenate([jaw, points_on(model.landmarks, model.triangles, pixels)[17:]])
-    dense = points_on(model.dense, model.triangles, pixels) + expected_bias(state.pose, model.dense_bias)
+    centre = jnp.mean(values_at_points(model.landmarks, model.triangles, pixels)[27:36], 0)
+    jaw = values_at_points(visible_contour(model, pixels, centre), model.triangles, pixels)
+    ibug = jnp.concatenate([jaw, values_at_points(model.landmarks, model.triangles, pixels)[17:]])
+    dense = values_at_points(model.dense, model.triangles, pixels) + expected_bias(state.pose, model.dense_bias)
     ibug, dense = (points + jnp.asarray(random.normal(0, 0.002 * size, points.shape), jnp.float32) for points in (ibug, dense))
     focal = FocalPrior(mean=state.pose.log_focal + float(random.normal(0, 0.1)), deviation=jnp.float32(0.15),
                        bound=jnp.float32(0.5))

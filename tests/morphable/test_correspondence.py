@@ -11,8 +11,8 @@ import pytest
 import fitkit
 from fitkit.geometry.pose import Pose, head_to_view, project_view
 from fitkit.models.heads import makehuman
-from fitkit.morphable.correspondence import BIAS_YAW, correspond, expected_bias, lid_pairs, places, precision
-from fitkit.morphable.model import points_on, shape
+from fitkit.morphable.correspondence import BIAS_YAW, correspond, expected_bias, eyelid_pairs, landmark_places, point_precision
+from fitkit.morphable.model import shape, values_at_points
 from fitkit.recipes import landmarks
 from tests.fixtures.tiny_photo import a_state, observe, skinned_head
 
@@ -43,8 +43,8 @@ def test_bias_is_linear_between_yaws_and_turns_with_the_roll(yaw, share, roll):
 @pytest.mark.parametrize(("yaw", "deviation"), [(0, 1.5), (30, 2.0), (-45, 4.5), (45, 2.5), (80, 3.0)])
 def test_points_count_by_the_inverse_variance_of_their_yaw(yaw, deviation, roll):
     table = jnp.array([6.0, 3.0, 1.5, 2.0, 3.0])
-    assert precision(pose(yaw, roll), table) == pytest.approx((1.5 / deviation) ** 2, rel=1e-4)
-    slope = jax.grad(lambda turn: precision(dataclasses.replace(pose(0, 0), rotation=turn), table))(jnp.eye(3))
+    assert point_precision(pose(yaw, roll), table) == pytest.approx((1.5 / deviation) ** 2, rel=1e-4)
+    slope = jax.grad(lambda turn: point_precision(dataclasses.replace(pose(0, 0), rotation=turn), table))(jnp.eye(3))
     assert jnp.isfinite(slope).all()
 
 
@@ -53,24 +53,24 @@ def test_turned_heads_points_weigh_less_and_given_points_do_not():
     wary = dataclasses.replace(head, dense_deviation=jnp.array([4.0, 2.0, 1.0, 2.0, 4.0]))
     observation, _ = observe(head, 0.9)
     state = a_state(head, turned=(0.9, 0.0, 0.0))
-    for count, share in ((468, float(precision(state.pose, wary.dense_deviation))), (68, 1.0)):
+    for count, share in ((468, float(point_precision(state.pose, wary.dense_deviation))), (68, 1.0)):
         points = jnp.asarray(observation.ibug) if count == 68 else project_view(
-            state.pose, head_to_view(state.pose, points_on(head.dense, head.triangles, shape(head, state.face.identity,
+            state.pose, head_to_view(state.pose, values_at_points(head.dense, head.triangles, shape(head, state.face.identity,
                                                                                           state.face.expression))))
         seen = correspond(head, points, observation.ibug)
         modes = landmarks.landmark_modes(head, count)
         plain, less = (landmarks.freeze_points(state, model, seen, modes, 0.03, jnp.asarray(64.0)) for model in (head, wary))
         np.testing.assert_allclose(less.weight, share * plain.weight, rtol=1e-5)
     deviation = 2 + 2 * (math.degrees(0.9) - 30) / 30
-    assert float(precision(state.pose, wary.dense_deviation)) == pytest.approx(deviation ** -2, rel=1e-3)
+    assert float(point_precision(state.pose, wary.dense_deviation)) == pytest.approx(deviation ** -2, rel=1e-3)
 
 
 @pytest.mark.parametrize("count", [468, 68])
 def test_lids_are_told_apart_and_their_opening_counts(count):
     """Upper over lower lid; eyes seen half as far open cost `LIDS` times the mean squared half opening, by hand."""
     model = fitkit.load_head("makehuman")
-    surface, pairs = places(model, count), lid_pairs(count)
-    spots = np.asarray(points_on(surface, model.triangles, model.mean))
+    surface, pairs = landmark_places(model, count), eyelid_pairs(count)
+    spots = np.asarray(values_at_points(surface, model.triangles, model.mean))
     opening = spots[pairs[:, 0]] - spots[pairs[:, 1]]
     assert (opening[:, 1] > 5).all() and (np.abs(opening[:, 0]) < 4).all() and (opening[:, 1] < 15).all()
     flat = landmarks.FrozenPoints(
@@ -89,7 +89,7 @@ def test_lids_are_told_apart_and_their_opening_counts(count):
 def test_points_lie_where_they_are_seen_from_the_front_and_lips_and_lids_where_they_were_built():
     """Brows are seen some 4 mm above their built places, the base of the nose 2 mm; both sides alike."""
     built, model = makehuman.load(calibrated=False), fitkit.load_head("makehuman")
-    before, after = (np.asarray(points_on(each.landmarks, each.triangles, built.mean)) for each in (built, model))
+    before, after = (np.asarray(values_at_points(each.landmarks, each.triangles, built.mean)) for each in (built, model))
     change = after - before
     still = np.r_[0:17, 36:68]
     np.testing.assert_array_equal(change[still], 0)

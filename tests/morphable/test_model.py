@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fitkit.morphable.model import points_on, shape, vertex_albedo
+from fitkit.morphable.model import shape, values_at_points, vertex_albedo
 from tests.fixtures.tiny_head import tiny_head
 
 pytestmark = pytest.mark.usefixtures("strict_ranks")
@@ -54,7 +54,7 @@ def test_a_model_without_modes_is_its_mean():
 def test_points_on_the_surface_are_barycentric_means():
     head = tiny_head()
     for points in (head.landmarks, head.contour, head.dense):
-        found = np.asarray(points_on(points, head.triangles, head.mean))
+        found = np.asarray(values_at_points(points, head.triangles, head.mean))
         assert found.shape == (*points.triangle.shape, 3)
         index = (0,) * points.triangle.ndim
         corners = np.asarray(head.mean)[np.asarray(head.triangles)[np.asarray(points.triangle)[index]]]

@@ -45,7 +45,7 @@ def test_a_finer_head_takes_the_same_coefficients(head):
     for name in ("mean", "identity", "expression", "albedo", "albedo_mean"):
         np.testing.assert_array_equal(np.asarray(getattr(fine, name))[..., :old, :], getattr(head, name))
     edges, sides = subdivision.edge_table(np.asarray(head.triangles))
-    operator = subdivision.butterfly(np.asarray(head.triangles), edges, sides, old)
+    operator = subdivision.butterfly_operator(np.asarray(head.triangles), edges, sides, old)
     weights = random.standard_normal(len(head.identity)).astype(np.float32)
     moved = [np.asarray(each.mean) + np.tensordot(weights, np.asarray(each.identity), axes=1) for each in (head, fine)]
     np.testing.assert_allclose(operator @ moved[0], moved[1], atol=2e-3)

@@ -51,7 +51,7 @@ def test_color_is_albedo_times_irradiance_of_the_interpolated_normal(light):
 def test_the_fast_path_gives_the_same_picture(light):
     head, camera = tiny_head(), portrait()
     image, mask, _ = render.render_color(head, head.mean, head.albedo_mean, camera, light, **SIZE)
-    pixel, color, _ = render.foreground_color(head.triangles, head.mean, head.albedo_mean, camera, light, size=1300, **SIZE)
+    pixel, color, _ = render.render_foreground(head.triangles, head.mean, head.albedo_mean, camera, light, size=1300, **SIZE)
     picture = jnp.zeros((40 * 36, 3)).at[pixel].set(color.T, mode="drop").reshape(40, 36, 3)
     assert mask.sum() < 1300
     np.testing.assert_allclose(picture, image, atol=1e-6)
@@ -129,7 +129,7 @@ def test_a_broken_face_in_a_batch_changes_no_other(light):
     @functools.partial(jax.vmap, in_axes=0)
     def loss_and_gradient(vertices):
         def loss(vertices):
-            _, color, _ = render.foreground_color(head.triangles, vertices, head.albedo_mean, portrait(), light, size=900, **SIZE)
+            _, color, _ = render.render_foreground(head.triangles, vertices, head.albedo_mean, portrait(), light, size=900, **SIZE)
             return (color**2).sum()
         return jax.value_and_grad(loss)(vertices)
     value, gradient = loss_and_gradient(batch)

@@ -55,13 +55,13 @@ def test_irradiance_is_the_basis_times_the_light(functions, rng):
     expected = real_harmonics(n)[:, :functions] @ light
     np.testing.assert_allclose(shading.sh_irradiance(n, light), expected, atol=1e-5)
     albedo = rng.uniform(size=(7, 3)).astype(np.float32)
-    np.testing.assert_allclose(shading.shade_sh(albedo, n, light), albedo * expected, atol=1e-5)
+    np.testing.assert_allclose(shading.shade(albedo, n, light), albedo * expected, atol=1e-5)
 
 
 def test_a_constant_light_leaves_the_albedo(rng):
     albedo = rng.uniform(size=(7, 3)).astype(np.float32)
     light = jnp.full((1, 3), 1 / shading.sh_basis(jnp.array([0.0, 0.0, 1.0]), bands=1)[0])
-    np.testing.assert_allclose(shading.shade_sh(albedo, directions(rng, 7), light), albedo, rtol=1e-6)
+    np.testing.assert_allclose(shading.shade(albedo, directions(rng, 7), light), albedo, rtol=1e-6)
 
 
 def test_light_from_a_direction_is_lamberts_cosine(rng):
@@ -85,9 +85,9 @@ def test_phong_by_hand():
     albedo, up = jnp.full((1, 3), 0.5), jnp.array([[0.0, 0.0, 1.0]])
     white = {"ambient": 0.1, "diffuse": 0.6, "specular": 0.3, "shininess": 4.0}
     slanted = jnp.array([[np.sqrt(0.75), 0.0, 0.5]])
-    np.testing.assert_allclose(shading.phong(albedo, up, up, up, **white), 0.5 * 0.7 + 0.3, rtol=1e-6)
-    np.testing.assert_allclose(shading.phong(albedo, up, up, slanted, **white), 0.5 * (0.1 + 0.3) + 0.3 * 0.5**4, rtol=1e-6)
-    np.testing.assert_allclose(shading.phong(albedo, up, up, -up, **white), 0.05, rtol=1e-6)     # lit from behind
+    np.testing.assert_allclose(shading.shade_phong(albedo, up, up, up, **white), 0.5 * 0.7 + 0.3, rtol=1e-6)
+    np.testing.assert_allclose(shading.shade_phong(albedo, up, up, slanted, **white), 0.5 * (0.1 + 0.3) + 0.3 * 0.5**4, rtol=1e-6)
+    np.testing.assert_allclose(shading.shade_phong(albedo, up, up, -up, **white), 0.05, rtol=1e-6)     # lit from behind
 
 
 def test_phong_has_finite_gradients_in_a_batch_where_the_highlight_ends():
@@ -95,7 +95,7 @@ def test_phong_has_finite_gradients_in_a_batch_where_the_highlight_ends():
     normals = jnp.stack([side, jnp.array([0.0, 0.0, 1.0]), jnp.zeros(3), -side])
 
     def loss(n):
-        return shading.phong(jnp.ones(3), n, jnp.array([0.0, 0.0, 1.0]), side, shininess=0.5 + 1.0).sum()
+        return shading.shade_phong(jnp.ones(3), n, jnp.array([0.0, 0.0, 1.0]), side, shininess=0.5 + 1.0).sum()
     assert np.isfinite(jax.vmap(jax.grad(loss))(normals)).all()
 
 
@@ -105,7 +105,7 @@ def test_shading_in_planes_is_shading_and_has_the_gradient_of_central_difference
     surface, light, weights = rng.normal(size=(6, 7)), rng.normal(size=(count, 3)), jnp.asarray(rng.normal(size=(3, 7)))
     unit = surface[:3] / np.linalg.norm(surface[:3], axis=0)
     np.testing.assert_allclose(shading.shade_planes(jnp.asarray(surface), jnp.asarray(light)).T,
-                               shading.shade_sh(surface[3:].T, unit.T, jnp.asarray(light)), atol=1e-12)
+                               shading.shade(surface[3:].T, unit.T, jnp.asarray(light)), atol=1e-12)
 
     @jax.jit
     def loss(surface, light):

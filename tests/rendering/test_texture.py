@@ -27,21 +27,22 @@ def test_samples_match_the_oracle_and_repeat_the_edge(rng):
     image = rng.uniform(size=(4, 6, 3)).astype(np.float32)
     uv = rng.uniform(-0.2, 1.2, (40, 2)).astype(np.float32)
     expected = [numpy_oracles.bilinear(image, float(u), float(v)) for u, v in uv]
-    np.testing.assert_allclose(texture.sample(image, uv), expected, atol=2e-6)
+    np.testing.assert_allclose(texture.sample_texture(image, uv), expected, atol=2e-6)
 
 
 def test_texel_centres_return_the_texels_and_v_points_up(rng):
     image = rng.uniform(size=(3, 5, 2)).astype(np.float32)
     row, column = np.mgrid[:3, :5]
     uv = jnp.asarray(np.stack([(column + 0.5) / 5, 1 - (row + 0.5) / 3], -1), jnp.float32)
-    np.testing.assert_allclose(texture.sample(image, uv), image, atol=1e-6)
-    np.testing.assert_allclose(texture.sample(image, jnp.array([0.0, 1.0])), image[0, 0])
+    np.testing.assert_allclose(texture.sample_texture(image, uv), image, atol=1e-6)
+    np.testing.assert_allclose(texture.sample_texture(image, jnp.array([0.0, 1.0])), image[0, 0])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1)])
 def test_a_texture_of_one_texel_across_is_constant_across(shape):
     image = jnp.arange(float(shape[0] * shape[1])).reshape(*shape, 1)
-    np.testing.assert_allclose(texture.sample(image, jnp.array([[0.0, 1.0], [1.0, 0.0]]))[:, 0], [0.0, shape[0] * shape[1] - 1.0])
+    corners = texture.sample_texture(image, jnp.array([[0.0, 1.0], [1.0, 0.0]]))
+    np.testing.assert_allclose(corners[:, 0], [0.0, shape[0] * shape[1] - 1.0])
 
 
 def test_gradients_match_central_differences(float64, rng):
@@ -49,7 +50,7 @@ def test_gradients_match_central_differences(float64, rng):
 
     @jax.jit
     def loss(image, uv):
-        return (texture.sample(image, uv) * weights).sum()
+        return (texture.sample_texture(image, uv) * weights).sum()
     to_image, to_uv = jax.grad(loss, (0, 1))(jnp.asarray(image), jnp.asarray(uv))
     np.testing.assert_allclose(to_image, numpy_oracles.central_difference(lambda x: loss(x, uv), image), atol=1e-7)
     np.testing.assert_allclose(to_uv, numpy_oracles.central_difference(lambda x: loss(image, x), uv), atol=1e-6)
@@ -80,7 +81,7 @@ def test_unwrapping_a_rendering_gives_its_texture_back(perspective):
     painted = (points - low) / (high - low)
     camera = portrait(0.3, size=200, perspective=perspective)
     photo, _, _ = render_textured(head, head.mean, painted, camera, WHITE, height=200, width=200)
-    found, weight = texture.unwrap(photo, camera, head, head.mean, size=size)
+    found, weight = texture.unwrap_photo(photo, camera, head, head.mean, size=size)
     trusted = np.asarray(weight) > 0.25
     assert trusted.mean() > 0.12
     assert np.quantile(np.abs(found - painted)[trusted], 0.95) < 0.03
@@ -89,7 +90,7 @@ def test_unwrapping_a_rendering_gives_its_texture_back(perspective):
 
 def test_hidden_and_averted_texels_have_no_weight():
     head = tiny_head()
-    _, weight = texture.unwrap(jnp.ones((96, 96, 3)), portrait(0.0), head, head.mean, size=64)
+    _, weight = texture.unwrap_photo(jnp.ones((96, 96, 3)), portrait(0.0), head, head.mean, size=64)
     points, normals, covered = (np.asarray(x) for x in surface_at_texels(head, 64))
     assert (np.asarray(weight)[covered & (normals[..., 2] < -0.1)] == 0).all()
     facing = covered & (normals[..., 2] > 0.8)
@@ -106,7 +107,7 @@ def test_a_point_behind_another_surface_is_hidden():
         tiny_head(), mean=vertices, triangles=jnp.asarray(np.concatenate([two, two + 4]), jnp.int32),
         uv=jnp.asarray(np.concatenate([flat, flat + [[0.5, 0.0]]]), jnp.float32),
         uv_triangles=jnp.asarray(np.concatenate([two, two + 4]), jnp.int32))
-    _, weight = texture.unwrap(jnp.ones((96, 96, 3)), portrait(0.0), model, vertices, size=64)
+    _, weight = texture.unwrap_photo(jnp.ones((96, 96, 3)), portrait(0.0), model, vertices, size=64)
     behind, front = np.asarray(weight)[:, :32], np.asarray(weight)[:, 32:]
     assert (front[10:50, 6:28] > 0.95).all()
     assert behind[32, 16] == 0 and behind[8, 5] > 0.95      # its middle is covered, its rim is not

@@ -19,8 +19,8 @@ from fitkit.fitting.state import FocalPrior, Observation
 from fitkit.geometry.camera import head_rotation, project
 from fitkit.geometry.vectors import rotation_from_vector
 from fitkit.morphable.correspondence import correspond, ibug_points
-from fitkit.morphable.model import points_on, shape, vertex_albedo
-from fitkit.rendering.render import foreground_color, render_color
+from fitkit.morphable.model import shape, values_at_points, vertex_albedo
+from fitkit.rendering.render import render_color, render_foreground
 from fitkit.rendering.shading import light_from_direction
 from fitkit.rendering.visibility import default_capacity, jitted_visible_triangles
 from fitkit.types import Camera, MorphableModel
@@ -86,7 +86,7 @@ def value_and_gradient(scene: Scene) -> Work:
     """Coefficients -> vertices -> pose -> normals -> raster -> interpolate -> SH9 -> L2, and the gradient of all parameters."""
     def loss(p: dict[str, Array], model: MorphableModel, target: Array) -> Array:
         vertices = shape(model, p["identity"], p["expression"])
-        pixel, color, _ = foreground_color(model.triangles, vertices, vertex_albedo(model, p["albedo"]), _posed(scene, p),
+        pixel, color, _ = render_foreground(model.triangles, vertices, vertex_albedo(model, p["albedo"]), _posed(scene, p),
                                            p["light"], height=scene.size, width=scene.size, size=scene.foreground)
         there = target.at[:, pixel].get(mode="fill", fill_value=0.0)
         return jnp.sum((color - there) ** 2) / jnp.maximum(jnp.sum(pixel < scene.size**2), 1)
@@ -120,7 +120,7 @@ def portrait(model: MorphableModel, size: int, *, seed: int = 0) -> tuple[Float[
     identity = jnp.asarray(generator.normal(size=model.identity.shape[0]) * 0.5, jnp.float32)
     vertices = shape(model, identity, jnp.zeros(model.expression.shape[0]))
     albedo = vertex_albedo(model, jnp.asarray(generator.normal(size=model.albedo.shape[0]) * 0.5, jnp.float32))
-    places = points_on(model.dense, model.triangles, vertices)
+    places = values_at_points(model.dense, model.triangles, vertices)
     rotation = head_rotation(*np.deg2rad(generator.uniform(-10.0, 10.0, size=3)))
     camera = Camera(focal=jnp.float32(FOCAL * size), principal=jnp.full(2, size / 2), rotation=rotation,
                     translation=jnp.array([0.0, 0.0, FOCAL * FIELD]) - rotation @ places.mean(axis=0), perspective=True)

@@ -19,7 +19,7 @@ from fitkit.detection.face_crop import SIZE, align, five_points, samples_for
 from fitkit.geometry.camera import head_rotation, project
 from fitkit.io.images import find_photos, read_image
 from fitkit.models.mediapipe.facemesh import find_faces
-from fitkit.morphable.model import points_on, shape
+from fitkit.morphable.model import shape, values_at_points
 from fitkit.rendering.render import render_textured
 from fitkit.rendering.shading import light_from_direction
 from fitkit.types import Camera, MorphableModel
@@ -74,7 +74,7 @@ def _view(key: Array, head: MorphableModel, identity: Float[Array, " I"], albedo
           ) -> tuple[Float[Array, "128 128 3"], Float[Array, "128 128"]]:
     for_face, for_pose, for_light = jax.random.split(key, 3)
     vertices = shape(head, identity, draw_expression(for_face, head))
-    points = points_on(head.dense, head.triangles, vertices)
+    points = values_at_points(head.dense, head.triangles, vertices)
     seen_by = draw_camera(for_pose, jnp.mean(five_points_3d(points), axis=0))
     colour, mask, _ = render_textured(head, vertices, albedo, seen_by, draw_light(for_light), height=CANVAS, width=CANVAS)
     picture = jnp.concatenate([linear_to_srgb(jnp.clip(colour, 0.0, 1.0)), mask[..., None]], axis=-1)

@@ -21,7 +21,7 @@ from fitkit.geometry.vectors import vertex_normals
 from fitkit.models import heads
 from fitkit.models.heads import ict, ict_source, makehuman
 from fitkit.morphable.correspondence import _dense_to_ibug
-from fitkit.morphable.model import points_on, shape
+from fitkit.morphable.model import shape, values_at_points
 from fitkit.rendering.rasterizer import rasterize
 from tests.fixtures.ict_archive import ARCHIVE
 from tests.test_fits import ASTRONAUT
@@ -206,7 +206,7 @@ def test_only_what_is_opaque_is_drawn_and_faces_outward(whole):
         assert (names[(corner >= start) & (corner < stop)] == name).all(), name
     left = np.asarray(whole.mean)[np.unique(np.asarray(whole.triangles)[names == "eye_left"])]
     assert left[:, 0].min() > 10
-    tip = np.asarray(points_on(whole.landmarks, whole.triangles, vertex_normals(whole.mean, whole.triangles)))[30]
+    tip = np.asarray(values_at_points(whole.landmarks, whole.triangles, vertex_normals(whole.mean, whole.triangles)))[30]
     assert tip[2] > 0.5
 
 
@@ -221,14 +221,14 @@ def test_the_mirror_holds(whole, face):
 
 @needs_ict
 def test_landmarks_are_those_ict_marks(whole):
-    marks = np.asarray(points_on(whole.landmarks, whole.triangles, whole.mean))
+    marks = np.asarray(values_at_points(whole.landmarks, whole.triangles, whole.mean))
     np.testing.assert_allclose(marks, ict_source.read(ARCHIVE).neutral[ict_source.read(ARCHIVE).landmarks], atol=1e-4)
 
 
 @needs_ict
 def test_mediapipes_points_lie_where_ict_marks_the_same(whole):
-    dense = np.asarray(points_on(whole.dense, whole.triangles, whole.mean))
-    marks = np.asarray(points_on(whole.landmarks, whole.triangles, whole.mean))
+    dense = np.asarray(values_at_points(whole.dense, whole.triangles, whole.mean))
+    marks = np.asarray(values_at_points(whole.landmarks, whole.triangles, whole.mean))
     gap = np.linalg.norm(_dense_to_ibug() @ dense - marks, axis=1)
     assert gap[36:48].max() < 2.5 and gap[48:].max() < 2.5        # lids and lips
     assert gap[27:36].max() < 5.0 and gap[17:27].max() < 7.0      # nose and brows: ICT's are further out
@@ -264,7 +264,7 @@ def test_there_and_back_again(whole):
     """A vertex of ICT taken to the embedded head and back by the other table comes home."""
     table, own = ict.registration(), makehuman.load()
     there = np.asarray(own.triangles)[np.asarray(table.from_ict.triangle)]
-    laid = np.asarray(points_on(table.to_ict, whole.triangles, whole.mean))
+    laid = np.asarray(values_at_points(table.to_ict, whole.triangles, whole.mean))
     back = (np.asarray(table.from_ict.barycentric)[..., None] * laid[there]).sum(1)
     sound = (np.asarray(table.from_ict_weight) > 0.8) & (np.asarray(table.to_ict_weight)[there].min(1) > 0.8)
     gap = np.linalg.norm(back - np.asarray(whole.mean), axis=1)[sound]

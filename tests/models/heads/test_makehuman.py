@@ -304,7 +304,7 @@ def test_subdivision_commutes_with_the_coefficients(head, fine):
         + np.tensordot(expression, np.asarray(m.expression, np.float64), axes=1) for m in (head, fine)
     )
     triangles = np.asarray(head.triangles)
-    operator = subdivision.butterfly(triangles, *subdivision.edge_table(triangles), len(coarse))
+    operator = subdivision.butterfly_operator(triangles, *subdivision.edge_table(triangles), len(coarse))
     np.testing.assert_allclose(operator @ coarse, direct, atol=2e-3)
     np.testing.assert_array_equal(np.asarray(fine.mean)[: len(coarse)], np.asarray(head.mean))
 
@@ -322,7 +322,7 @@ def test_subdivision_keeps_tables_in_place(head, fine):
     np.testing.assert_array_equal(mirror[mirror], np.arange(len(mirror)))
     np.testing.assert_allclose(np.asarray(fine.mean)[mirror], np.asarray(fine.mean) * [-1, 1, 1], atol=0.05)
     spots, flat, triangles = rng_points(head), np.asarray(head.mean, np.float64), np.asarray(head.triangles)
-    halves = subdivision.halfway(subdivision.edge_table(triangles)[0], len(flat)) @ flat
+    halves = subdivision.midpoint_operator(subdivision.edge_table(triangles)[0], len(flat)) @ flat
     children = points_at(subdivision._child_points(spots), halves, np.asarray(fine.triangles))
     np.testing.assert_allclose(points_at(spots, flat, triangles), children, atol=1e-3)
 

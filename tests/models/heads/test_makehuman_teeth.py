@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fitkit.models.heads import makehuman, makehuman_teeth
-from fitkit.rendering.render import towards_opening
-from fitkit.rendering.texture import kept_fragments, over_paint, painted_texels
+from fitkit.rendering.render import mouth_normal_offset
+from fitkit.rendering.texture import apply_paint, cached_texel_fragments, paint_albedo_map
 from fitkit.results import pictures
 from fitkit.uv import unwrap
 from fitkit.uv.layout import COARSE
@@ -25,7 +25,7 @@ def head():
 
 def part_of_texels(model, size):
     """Name of the part [size, size] that each texel shows."""
-    triangle = np.asarray(kept_fragments(model, size).triangle)
+    triangle = np.asarray(cached_texel_fragments(model, size).triangle)
     return np.array([*model.part_names, "nothing"])[np.where(triangle < 0, -1, np.asarray(model.part)[triangle])]
 
 
@@ -86,9 +86,9 @@ def test_an_albedo_map_shows_what_pictures_show(head):
     row, column = random.integers(0, TEXTURE, (2, 2000))
     row[:1000] = random.integers(TEXTURE - makehuman_teeth.ROWS, TEXTURE, 1000)
     uv = jnp.stack([(column + 0.5) / TEXTURE, 1 - (row + 0.5) / TEXTURE], -1)
-    np.testing.assert_allclose(painted_texels(head, plain)[row, column], over_paint(head, plain[row, column], uv), atol=2e-3)
+    np.testing.assert_allclose(paint_albedo_map(head, plain)[row, column], apply_paint(head, plain[row, column], uv), atol=2e-3)
     ball = tiny_head()
-    assert painted_texels(ball, plain) is plain and over_paint(ball, plain, uv) is plain and not towards_opening(ball).any()
+    assert paint_albedo_map(ball, plain) is plain and apply_paint(ball, plain, uv) is plain and not mouth_normal_offset(ball).any()
 
 
 def test_teeth_are_no_mirror_image_of_other_parts(head):
