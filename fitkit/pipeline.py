@@ -20,7 +20,7 @@ from fitkit.detection.face_alignment import face_alignment_detector
 from fitkit.detection.landmarks import Detector, Landmarks, detect_landmarks, read_points
 from fitkit.device import keep_compiled_programs
 from fitkit.errors import FitkitError
-from fitkit.fitting.observation import Lens, lens_of, observe, photo_of
+from fitkit.fitting.observation import Lens, as_photo, known_lens, observe
 from fitkit.fitting.state import Observation, Solution
 from fitkit.io.images import Photo
 from fitkit.models import heads
@@ -105,8 +105,8 @@ def read(
         FitkitError: of a photo, a lens or points that cannot be used, and E_NOFACE.
     """
     started = time.perf_counter()
-    image = photo_of(photo)
-    lens = lens_of(image, focal, intrinsics)
+    image = as_photo(photo)
+    lens = known_lens(image, focal, intrinsics)
     done = time.perf_counter()
     if landmarks is not None:
         faces = [read_points(landmarks)]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from fitkit.fitting import losses, solvers
-from fitkit.fitting.initial_pose import STABLE, starting_pose
+from fitkit.fitting.initial_pose import STABLE_POINTS, pose_from_points
 from fitkit.fitting.solvers import Descent, LinearSystem, Problem
 from fitkit.fitting.state import (
     FaceState,
@@ -84,7 +84,7 @@ class FrozenPoints:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LandmarkModes:
+class LandmarkTables:
     """How the places of detected points move with the coefficients of one head: the tables of recipe `landmarks`."""
 
     inner: PointModes                      # [L], in the order of `Correspondence.points`
@@ -92,13 +92,13 @@ class LandmarkModes:
 
 
 @lru_cache(maxsize=8)
-def landmark_modes(model: MorphableModel, count: int) -> LandmarkModes:
+def landmark_tables(model: MorphableModel, count: int) -> LandmarkTables:
     """The tables for detections of `count` points, 468 or 68; kept, so that a head's second face does not wait for them."""
     inner = point_modes(model, landmark_places(model, count))
     if count != 68:
-        return LandmarkModes(inner=inner, contour=None)
+        return LandmarkTables(inner=inner, contour=None)
     contour = jax.tree.map(lambda table: table.reshape(-1, *table.shape[2:]), model.contour)
-    return LandmarkModes(inner=inner, contour=point_modes(model, contour))
+    return LandmarkTables(inner=inner, contour=point_modes(model, contour))
 
 
 def head_vertices(state: FaceState, model: MorphableModel) -> Float[Array, "V 3"]:
@@ -106,13 +106,13 @@ def head_vertices(state: FaceState, model: MorphableModel) -> Float[Array, "V 3"
     return shape(model, state.face.identity, state.face.expression)
 
 
-def point_places(state: FaceState, modes: PointModes) -> Float[Array, "*n 3"]:
+def point_positions(state: FaceState, modes: PointModes) -> Float[Array, "*n 3"]:
     """Points of the state's face, head frame, mm."""
     return modes.mean + modes.basis @ jnp.concatenate([state.face.identity, state.face.expression])
 
 
 def freeze_points(
-    state: FaceState, model: MorphableModel, seen: Correspondence, modes: LandmarkModes, robust_scale: float,
+    state: FaceState, model: MorphableModel, seen: Correspondence, modes: LandmarkTables, robust_scale: float,
     side: Float[Array, ""],
 ) -> FrozenPoints:
     """Choose the jaw's places for the present pose and weigh every point by how well it agrees and is seen.
@@ -127,11 +127,11 @@ def freeze_points(
         inner, trust = inner - expected_bias(state.pose, model.dense_bias), point_precision(state.pose, model.dense_deviation)
     chosen, target, weight = modes.inner, inner, seen.weight * facing
     if modes.contour is not None:
-        jaw = chosen_jaw(state, model, view, modes.contour)
+        jaw = visible_contour(state, model, view, modes.contour)
         chosen = jax.tree.map(lambda first, second: jnp.concatenate([first, second[jaw]]), chosen, modes.contour)
         target = jnp.concatenate([target, seen.contour_points])
         weight = jnp.concatenate([weight, seen.contour_weight])
-    error = jnp.sum(jnp.square(projected(state, chosen) - target), -1) / jnp.square(side)
+    error = jnp.sum(jnp.square(project_points(state, chosen) - target), -1) / jnp.square(side)
     robust = solvers.robust_weight(error, jnp.asarray(robust_scale))
     lids = eyelid_pairs(len(inner))
     opening = LIDS / len(lids) * jnp.prod(facing[lids], 1)
@@ -139,67 +139,68 @@ def freeze_points(
                         weight=jnp.concatenate([weight / jnp.sum(weight) * robust, opening]) * trust)
 
 
-def weighed_points(
-    observation: Observation, state: FaceState, model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig
+def reweighted_points(
+    observation: Observation, state: FaceState, model: MorphableModel, modes: LandmarkTables, config: LandmarkConfig
 ) -> FrozenPoints:
     """`freeze_points` of an observation."""
     side = jnp.asarray(float(observation.crop.shape[0]))
     return freeze_points(state, model, observation.seen, modes, config.robust_scale, side)
 
 
-def chosen_jaw(state: FaceState, model: MorphableModel, view: Float[Array, "V 3"], contour: PointModes) -> Int[Array, " 17"]:
+def visible_contour(state: FaceState, model: MorphableModel, view: Float[Array, "V 3"], contour: PointModes) -> Int[Array, " 17"]:
     """Which of the contour's candidates each jaw point belongs to now: the one that stands furthest out (`outermost`)."""
     nose = jax.tree.map(lambda table: table[27:36], model.landmarks)
     centre = jnp.mean(project_view(state.pose, values_at_points(nose, model.triangles, view)), 0)
-    candidates = project_view(state.pose, head_to_view(state.pose, point_places(state, contour)))
+    candidates = project_view(state.pose, head_to_view(state.pose, point_positions(state, contour)))
     best = outermost(candidates.reshape(CONTOUR, -1, 2), centre)
     return best + jnp.arange(best.size) * (candidates.shape[0] // best.size)
 
 
-def projected(state: FaceState, modes: PointModes) -> Float[Array, "*n 2"]:
+def project_points(state: FaceState, modes: PointModes) -> Float[Array, "*n 2"]:
     """Pixels of points on the state's face."""
-    return project_view(state.pose, head_to_view(state.pose, point_places(state, modes)))
+    return project_view(state.pose, head_to_view(state.pose, point_positions(state, modes)))
 
 
-def with_openings(points: FrozenPoints, values: Float[Array, "L *n"]) -> Float[Array, "L+P *n"]:
+def append_lid_openings(points: FrozenPoints, values: Float[Array, "L *n"]) -> Float[Array, "L+P *n"]:
     """Values per point, and behind them the differences from lower to upper lid: what `FrozenPoints.weight` weighs."""
     return jnp.concatenate([values, values[points.lids[:, 0]] - values[points.lids[:, 1]]])
 
 
 def landmark_energy(state: FaceState, points: FrozenPoints) -> Float[Array, ""]:
     """Weighted mean squared distance in crop sides (Guo 2018, Eq. 7), and that of the eyes' openings."""
-    seen, target = (with_openings(points, each / points.side) for each in (projected(state, points.modes), points.target))
+    seen = append_lid_openings(points, project_points(state, points.modes) / points.side)
+    target = append_lid_openings(points, points.target / points.side)
     return losses.landmark(seen, target, points.weight)
 
 
 def landmark_system(state: FaceState, points: FrozenPoints) -> LinearSystem:
     """Energy, gradient and Gauss-Newton matrix of `landmark_energy` over the whole tangent."""
     a, b, c, d, e = tangent_sizes(state)
-    view = head_to_view(state.pose, point_places(state, points.modes))
+    view = head_to_view(state.pose, point_positions(state, points.modes))
     by_point, by_pose = projection_jacobian(state.pose, view)
     to_head = by_point @ state.pose.rotation                                             # [L, 2, 3]
     by_shape = sum((to_head[..., i, None] * points.modes.basis[:, None, i] for i in range(3)), jnp.zeros(()))
     scale = jnp.sqrt(points.weight)[:, None] / points.side
-    residual = (with_openings(points, project_view(state.pose, view) - points.target) * scale).ravel()
-    jacobian = (with_openings(points, jnp.concatenate([by_shape, by_pose], -1)) * scale[..., None]).reshape(residual.size, -1)
+    residual = (append_lid_openings(points, project_view(state.pose, view) - points.target) * scale).ravel()
+    jacobian = (append_lid_openings(points, jnp.concatenate([by_shape, by_pose], -1)) * scale[..., None]).reshape(residual.size, -1)
     n, m = a + b + c, a + b + c + d + e
     matrix = jnp.zeros((m, m)).at[:n, :n].set(jacobian.T @ jacobian)
     gradient = jnp.zeros(m).at[:n].set(jacobian.T @ residual)
     return LinearSystem(jnp.sum(jnp.square(residual)), gradient, matrix)
 
 
-def start(model: MorphableModel, observation: Observation, config: LandmarkConfig) -> FaceState:
+def initial_state(model: MorphableModel, observation: Observation, config: LandmarkConfig) -> FaceState:
     """A typical head in its closed-form pose."""
-    index = jnp.asarray(STABLE)
+    index = jnp.asarray(STABLE_POINTS)
     typical = shape(model, model.identity_mean, jnp.zeros(model.expression.shape[0]))
     stable = jax.tree.map(lambda table: table[index], model.landmarks)
     points = values_at_points(stable, model.triangles, typical)
-    pose = starting_pose(points, observation.ibug[index], jnp.exp(observation.focal.mean), observation.principal,
+    pose = pose_from_points(points, observation.ibug[index], jnp.exp(observation.focal.mean), observation.principal,
                          perspective=config.perspective)
     return neutral_state(model, pose)
 
 
-def problem(model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig, *, photos: int = 1) -> Problem:
+def problem(model: MorphableModel, modes: LandmarkTables, config: LandmarkConfig, *, photos: int = 1) -> Problem:
     """`w_l E_lan + w_r E_reg` of pose, identity and expression; data are observations, `photos` of them of one person."""
     w_l, w_r = config.weight_landmark, config.weight_prior
 
@@ -207,7 +208,7 @@ def problem(model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig,
         return prior_system(state, model, observation.focal, chroma=1.0, photos=photos)
 
     def linearize(observation: Observation, state: FaceState) -> tuple[FrozenPoints, LinearSystem]:
-        points = weighed_points(observation, state, model, modes, config)
+        points = reweighted_points(observation, state, model, modes, config)
         value, gradient, matrix = prior(observation, state)
         system = landmark_system(state, points)
         return points, LinearSystem(w_l * system.energy + w_r * value, w_l * system.gradient + w_r * gradient,
@@ -220,7 +221,7 @@ def problem(model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig,
 
 
 def descend(
-    model: MorphableModel, modes: LandmarkModes, observation: Observation, config: LandmarkConfig, *,
+    model: MorphableModel, modes: LandmarkTables, observation: Observation, config: LandmarkConfig, *,
     active: bool | Bool[Array, ""] = True, together: bool = False,
 ) -> Descent:
     """Fit pose, identity and expression to detected points; no step unless `active`.
@@ -230,15 +231,15 @@ def descend(
     iterations = jnp.where(active, max(config.iterations, 1), 0)
     if not together:
         return solvers.levenberg_marquardt(
-            problem(model, modes, config), observation, start(model, observation, config), iterations=iterations)
+            problem(model, modes, config), observation, initial_state(model, observation, config), iterations=iterations)
     photos = observation.principal.shape[0]
-    begin = jax.vmap(lambda each: start(model, each, config))(observation)
-    joint = solvers.tied(problem(model, modes, config, photos=photos), shared_coordinates(model), photos)
+    begin = jax.vmap(lambda each: initial_state(model, each, config))(observation)
+    joint = solvers.shared_problem(problem(model, modes, config, photos=photos), shared_coordinates(model), photos)
     return solvers.levenberg_marquardt(joint, observation, begin, iterations=iterations)
 
 
 def _finish(
-    model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig, observation: Observation, points: FrozenPoints,
+    model: MorphableModel, modes: LandmarkTables, config: LandmarkConfig, observation: Observation, points: FrozenPoints,
     state: FaceState,
 ) -> Solution:
     """The solution that a descent came to; its loss is over the points as the last step weighed them."""
@@ -246,42 +247,42 @@ def _finish(
 
 
 def _fit_one(
-    model: MorphableModel, modes: LandmarkModes, config: LandmarkConfig, observation: Observation, active: bool | Array = True
+    model: MorphableModel, modes: LandmarkTables, config: LandmarkConfig, observation: Observation, active: bool | Array = True
 ) -> Solution:
     found = descend(model, modes, observation, config, active=active)
     return _finish(model, modes, config, observation, found.frozen, found.state)
 
 
 @partial(jax.jit, static_argnames=("config",))
-def _fit(model: MorphableModel, modes: LandmarkModes, observation: Observation, *, config: LandmarkConfig) -> Solution:
+def _fit(model: MorphableModel, modes: LandmarkTables, observation: Observation, *, config: LandmarkConfig) -> Solution:
     return _fit_one(model, modes, config, observation)
 
 
 @partial(jax.jit, static_argnames=("config",))
 def _fit_batch(
-    model: MorphableModel, modes: LandmarkModes, observations: Observation, active: Bool[Array, " B"], *, config: LandmarkConfig
+    model: MorphableModel, modes: LandmarkTables, observations: Observation, active: Bool[Array, " B"], *, config: LandmarkConfig
 ) -> Solution:
-    return solvers.over_faces(partial(_fit_one, model, modes, config), observations, active)
+    return solvers.map_over_faces(partial(_fit_one, model, modes, config), observations, active)
 
 
 @partial(jax.jit, static_argnames=("config",))
-def _fit_person(model: MorphableModel, modes: LandmarkModes, observations: Observation, *, config: LandmarkConfig) -> Solution:
+def _fit_person(model: MorphableModel, modes: LandmarkTables, observations: Observation, *, config: LandmarkConfig) -> Solution:
     found = descend(model, modes, observations, config, together=True)
-    return solvers.over_faces(partial(_finish, model, modes, config), observations, found.frozen, found.state)
+    return solvers.map_over_faces(partial(_finish, model, modes, config), observations, found.frozen, found.state)
 
 
 def solve(model: MorphableModel, observation: Observation, config: LandmarkConfig) -> Solution:
     """Recipe `landmarks` on one face."""
-    return _fit(model, landmark_modes(model, point_count(observation)), observation, config=config)
+    return _fit(model, landmark_tables(model, point_count(observation)), observation, config=config)
 
 
 def solve_batch(
     model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: LandmarkConfig
 ) -> Solution:
     """Recipe `landmarks` on stacked faces of different people; solutions stacked. A face that is not `active` takes no steps."""
-    return _fit_batch(model, landmark_modes(model, point_count(observations)), observations, active, config=config)
+    return _fit_batch(model, landmark_tables(model, point_count(observations)), observations, active, config=config)
 
 
 def solve_person(model: MorphableModel, observations: Observation, config: LandmarkConfig) -> Solution:
     """Recipe `landmarks` on stacked photos of one person, who has one identity; solutions stacked."""
-    return _fit_person(model, landmark_modes(model, point_count(observations)), observations, config=config)
+    return _fit_person(model, landmark_tables(model, point_count(observations)), observations, config=config)

@@ -17,7 +17,9 @@ PORTRAIT_LIGHT = (0.9, 0.1, 0.15)      # ambient, from above, from the front, in
 LIGHT_DEVIATION = (0.1, 0.25, 0.2)     # of the coefficients of each band from that, same units
 EXPOSURE = 0.15            # deviation of the light on what faces the camera: photographs are exposed for faces
 SIDE_TINT = 0.3            # how much less the directional light may be coloured than the ambient
-FACING = (1.0, 0.0, 3**0.5 * 2 / 3, 0.0, 0.0, 0.0, 5**0.5 / 4, 0.0, 0.0)      # harmonics over a hemisphere, as it is seen; of 1
+# mean of each harmonic over the hemisphere that faces the camera, weighted as it is seen (by n_z), relative to the constant one:
+# 1 / pi times the integral over the unit disk
+FACING_HEMISPHERE = (1.0, 0.0, 3**0.5 * 2 / 3, 0.0, 0.0, 0.0, 5**0.5 / 4, 0.0, 0.0)
 
 
 def expected_light() -> Float[Array, "9 3"]:
@@ -36,7 +38,7 @@ def light_precision(count: int, chroma: float) -> Float[Array, "n n"]:
     # highlights are bluer than skin and would otherwise pass for coloured light from the side
     tint = jnp.where(jnp.arange(count) == 0, chroma, SIDE_TINT * chroma)
     block = jnp.square(1.0 / deviation)[:, None, None] * grey + jnp.square(1.0 / tint)[:, None, None] * (jnp.eye(3) - grey)
-    exposed = jnp.array(FACING)[:count] / EXPOSURE
+    exposed = jnp.array(FACING_HEMISPHERE)[:count] / EXPOSURE
     return (jax.scipy.linalg.block_diag(*block) + jnp.kron(jnp.outer(exposed, exposed), grey)) / SH_WHITE**2
 
 

@@ -28,13 +28,13 @@ def head():
     pytest.param(model_fitting, False, id="model_fitting one by one"),
     pytest.param(model_fitting, True, id="model_fitting at once", marks=pytest.mark.slow)])
 def test_a_batch_is_its_faces_and_one_bad_face_changes_no_other(head, recipe, vectorize, monkeypatch):
-    over_faces, traced = solvers.over_faces, []
+    map_over_faces, traced = solvers.map_over_faces, []
 
     def one_way(function, *faces):
         traced.append(len(faces))
-        return over_faces(function, *faces, vectorize=vectorize)
+        return map_over_faces(function, *faces, vectorize=vectorize)
 
-    monkeypatch.setattr(solvers, "over_faces", one_way)
+    monkeypatch.setattr(solvers, "map_over_faces", one_way)
     recipe._fit_batch.clear_cache()     # a program that is kept goes the other way
     config = landmarks.LandmarkConfig() if recipe is landmarks else model_fitting.ModelFittingConfig(
         blurred_iterations=4, sharp_iterations=2)

@@ -10,10 +10,10 @@ from fitkit.geometry.pose import Pose
 from fitkit.geometry.vectors import safe_normalize
 
 # iBUG points that expression moves least: eye corners, nose bridge, nose base
-STABLE = (27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45)
+STABLE_POINTS = (27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45)
 
 
-def starting_pose(
+def pose_from_points(
     points: Float[Array, "N 3"], pixels: Float[Array, "N 2"], focal: Float[Array, ""], principal: Float[Array, " 2"], *,
     perspective: bool = True,
 ) -> Pose:

@@ -28,7 +28,7 @@ FOCAL_BOUND = 1.0             # the estimate stays within a factor of e of the m
 EXIF_DEVIATION = 0.02        # EXIF rounds to whole millimetres
 
 
-def photo_of(photo: str | Path | np.ndarray) -> Photo:
+def as_photo(photo: str | Path | np.ndarray) -> Photo:
     """A photo from a file or an array.
 
     Raises:
@@ -59,7 +59,7 @@ class Lens:
     source: str          # given, exif, intrinsics, estimated
 
 
-def lens_of(image: Photo, focal: float | None, intrinsics: np.ndarray | None) -> Lens:
+def known_lens(image: Photo, focal: float | None, intrinsics: np.ndarray | None) -> Lens:
     """What is known of a photo's lens: K where it is given, a focal length in pixels, EXIF's, or bounds for an estimate.
 
     Raises:

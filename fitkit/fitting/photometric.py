@@ -26,8 +26,8 @@ from fitkit.rendering.visibility import running_sum
 from fitkit.types import MorphableModel
 
 GREY_SPREAD = 0.01       # mean distance between a pixel's channels, sRGB, under which a photo is black and white
-MOST_VISIBLE = 0.75      # share of a face's triangles that are seen at once
-FLAT = 1e-3              # px^2; a triangle whose doubled area in the image is less has no slope
+VISIBLE_SHARE = 0.75      # share of a face's triangles that are seen at once
+MIN_DOUBLED_AREA = 1e-3              # px^2; a triangle whose doubled area in the image is less has no slope
 
 
 @jax.tree_util.register_dataclass
@@ -44,7 +44,7 @@ class FrozenPixels:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SkinModes:
+class SkinTables:
     """What the matrix is summed over, and how it follows the coefficients of one head."""
 
     triangle: Int[Array, " T"]         # the triangles that may count
@@ -52,11 +52,11 @@ class SkinModes:
     albedo: Float[Array, "V 3 A"]      # linear RGB per standard deviation
 
 
-def skin_modes(model: MorphableModel, mask: Float[Array, " F"]) -> SkinModes:
+def skin_tables(model: MorphableModel, mask: Float[Array, " F"]) -> SkinTables:
     """The tables of a head whose triangles count where `mask` > 0; outside jit, since their number follows from the values."""
     shape = jnp.concatenate([model.identity, model.expression])
     triangle = jnp.asarray(np.flatnonzero(np.asarray(mask) > 0), jnp.int32)
-    return SkinModes(triangle=triangle, shape=shape.transpose(1, 2, 0), albedo=model.albedo.transpose(1, 2, 0))
+    return SkinTables(triangle=triangle, shape=shape.transpose(1, 2, 0), albedo=model.albedo.transpose(1, 2, 0))
 
 
 def freeze_pixels(
@@ -104,7 +104,7 @@ def _slopes(
     a, b, c = (planes(columns[triangles[:, corner]]) for corner in range(3))
     ux, uy, vx, vy = b[0] - a[0], b[1] - a[1], c[0] - a[0], c[1] - a[1]
     area = ux * vy - uy * vx
-    sound = jnp.abs(area) > FLAT
+    sound = jnp.abs(area) > MIN_DOUBLED_AREA
     inverse = jnp.where(sound, 1.0 / jnp.where(sound, area, 1.0), 0.0)
     along_x = [((q - p) * vy - (r - p) * uy) * inverse for p, q, r in zip(a[2:], b[2:], c[2:], strict=True)]
     along_y = [((r - p) * ux - (q - p) * vx) * inverse for p, q, r in zip(a[2:], b[2:], c[2:], strict=True)]
@@ -132,9 +132,9 @@ def residuals(
     return jnp.dot(pixels.mix, rendered, precision="highest") - pixels.target
 
 
-def matrix(
+def gauss_newton_matrix(
     pixels: FrozenPixels, pose: Pose, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], light: Float[Array, "K 3"],
-    triangles: Int[Array, "F 3"], modes: SkinModes,
+    triangles: Int[Array, "F 3"], modes: SkinTables,
 ) -> Float[Array, "n n"]:
     """Gauss-Newton matrix of the weighted mean square of `residuals`, by (shape coefficients, pose 7, albedo, light).
 
@@ -143,10 +143,10 @@ def matrix(
     """
     held = jnp.zeros(triangles.shape[0], vertices.dtype).at[pixels.triangle].add(pixels.weight)
     held = held[modes.triangle]
-    chosen = jnp.nonzero(held > 0, size=int(MOST_VISIBLE * held.size), fill_value=0)[0]
+    chosen = jnp.nonzero(held > 0, size=int(VISIBLE_SHARE * held.size), fill_value=0)[0]
     weight = jnp.where(jnp.arange(chosen.size) < jnp.sum(held > 0), held[chosen], 0.0)
     corners = triangles[modes.triangle[chosen]]                                                              # [T, 3]
-    by_shape, rest, brighter = _at_triangles(pixels.mix, corners, pose, vertices, albedo, light, triangles, modes)
+    by_shape, rest, brighter = _centroid_derivatives(pixels.mix, corners, pose, vertices, albedo, light, triangles, modes)
     scale = jnp.sqrt(weight / jnp.maximum(jnp.sum(pixels.weight), 1.0))[:, None]
     own = sum((by_shape[j][:, i, None] * modes.shape[corners[:, j], i] for j in range(3) for i in range(3)), jnp.zeros(())) * scale
     bright = sum((brighter[:, i, None] * rest[i] for i in range(3)), jnp.zeros(())) * scale
@@ -155,9 +155,9 @@ def matrix(
     return jnp.block([[own.T @ own, between], [between.T, others.T @ others]])
 
 
-def _at_triangles(
+def _centroid_derivatives(
     mix: Float[Array, "3 3"], corners: Int[Array, "T 3"], pose: Pose, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"],
-    light: Float[Array, "K 3"], triangles: Int[Array, "F 3"], modes: SkinModes,
+    light: Float[Array, "K 3"], triangles: Int[Array, "F 3"], modes: SkinTables,
 ) -> tuple[list[Float[Array, "T 3"]], list[Float[Array, "T m"]], Float[Array, "T 3"]]:
     """Derivatives of the colour at the middle of triangles.
 
@@ -166,9 +166,9 @@ def _at_triangles(
         the unit direction in colour that is called brightness: the one in which more light takes the pixel.
     """
     view, normals = head_to_view(pose, vertices), vertex_normals(vertices, triangles)
-    normal = _middle(head_to_view(pose, normals), corners)
+    normal = _at_centroids(head_to_view(pose, normals), corners)
     normal = normal / jnp.sqrt(jnp.sum(jnp.square(normal), -1, keepdims=True) + 1e-12)
-    colour, basis = _middle(albedo, corners), sh_basis(normal)
+    colour, basis = _at_centroids(albedo, corners), sh_basis(normal)
     irradiance = basis @ light
     _, gamma = jax.jvp(linear_to_srgb, (colour * irradiance,), (jnp.ones_like(colour),))
     brighter = (gamma * colour * irradiance) @ mix.T
@@ -181,12 +181,12 @@ def _at_triangles(
     shown = linear_to_srgb(albedo * (sh_basis(head_to_view(pose, normals)) @ light))
     _, _, along_x, along_y = _slopes(project_view(pose, view), shown, corners)
     slope_x, slope_y = jnp.stack(along_x, -1)[..., None], jnp.stack(along_y, -1)[..., None]                   # [T, channel, 1]
-    point, by_pose = projection_jacobian(pose, _middle(view, corners))
+    point, by_pose = projection_jacobian(pose, _at_centroids(view, corners))
     by_point = -(slope_x * point[:, None, 0] + slope_y * point[:, None, 1])
     by_pose = -(slope_x * by_pose[:, None, 0] + slope_y * by_pose[:, None, 1])
     by_pose = by_pose.at[..., :3].add(jnp.cross(normal[:, None], by_normal))
 
-    albedo_modes = _middle(modes.albedo, corners)
+    albedo_modes = _at_centroids(modes.albedo, corners)
     no_light = jnp.zeros_like(basis)
     rest = [jnp.concatenate([
         by_pose[:, c], (gamma * irradiance)[:, c, None] * albedo_modes[:, c],
@@ -196,14 +196,14 @@ def _at_triangles(
     mixed = [sum((mix[c, d] * rest[d] for d in range(3)), jnp.zeros(())) for c in range(3)]
     towards = brighter @ mix                                                                                  # mix^T brighter
     place, turn = (jnp.sum(each * towards[..., None], 1) @ pose.rotation for each in (by_point, by_normal))
-    return _by_corners(vertices, corners, place, turn), mixed, brighter
+    return _corner_derivatives(vertices, corners, place, turn), mixed, brighter
 
 
-def _middle(values: Float[Array, "V *c"], corners: Int[Array, "T 3"]) -> Float[Array, "T *c"]:
+def _at_centroids(values: Float[Array, "V *c"], corners: Int[Array, "T 3"]) -> Float[Array, "T *c"]:
     return (values[corners[:, 0]] + values[corners[:, 1]] + values[corners[:, 2]]) / 3.0
 
 
-def _by_corners(
+def _corner_derivatives(
     vertices: Float[Array, "V 3"], corners: Int[Array, "T 3"], by_place: Float[Array, "T 3"], by_normal: Float[Array, "T 3"]
 ) -> list[Float[Array, "T 3"]]:
     """Derivatives by the corners from those by the middle of a triangle and by its own unit normal, all in the head frame."""

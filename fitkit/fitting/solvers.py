@@ -1,8 +1,8 @@
 """Solvers: damped Gauss-Newton over any state with a tangent space, boxes included. Never raises on divergence.
 
 A recipe hands in a `Problem`: callables over its own data (one photo) and state. All is one jitted loop in which each face has its
-own damping and its own end: a face whose step is not finite keeps its last good state and touches no other. `over_faces` runs many
-faces in one program, `tied` makes one problem of several photos that share some coordinates.
+own damping and its own end: a face whose step is not finite keeps its last good state and touches no other. `map_over_faces` runs
+many faces in one program, `shared_problem` makes one problem of several photos that share some coordinates.
 """
 
 from collections.abc import Callable
@@ -102,7 +102,7 @@ def levenberg_marquardt(
     return Descent(final, frozen, value, steps, accepted)
 
 
-def over_faces(function: Callable[..., Any], *faces: Any, vectorize: bool | None = None) -> Any:
+def map_over_faces(function: Callable[..., Any], *faces: Any, vectorize: bool | None = None) -> Any:
     """`function` of each face of stacked arguments, results stacked: one program, whatever each face needs.
 
     Args:
@@ -116,7 +116,7 @@ def over_faces(function: Callable[..., Any], *faces: Any, vectorize: bool | None
     return jax.vmap(function)(*faces) if vectorize else lax.map(lambda each: function(*each), faces)
 
 
-def tied(problem: Problem, shared: Bool[np.ndarray, " n"], faces: int) -> Problem:
+def shared_problem(problem: Problem, shared: Bool[np.ndarray, " n"], faces: int) -> Problem:
     """One problem of several photos whose `shared` tangent coordinates move together; data and states are stacked.
 
     The energy is the sum over the photos. States must start with equal shared parts and then keep them equal.
@@ -128,7 +128,7 @@ def tied(problem: Problem, shared: Bool[np.ndarray, " n"], faces: int) -> Proble
     size = int(np.max(places, initial=-1)) + 1
 
     def linearize(data: Any, state: Any) -> tuple[Any, LinearSystem]:
-        frozen, each = over_faces(problem.linearize, data, state)
+        frozen, each = map_over_faces(problem.linearize, data, state)
         gradient = jnp.zeros(size, each.gradient.dtype).at[places].add(each.gradient)
         matrix = jnp.zeros((size, size), each.matrix.dtype).at[places[:, :, None], places[:, None, :]].add(each.matrix)
         return frozen, LinearSystem(jnp.sum(each.energy), gradient, matrix)
@@ -139,5 +139,5 @@ def tied(problem: Problem, shared: Bool[np.ndarray, " n"], faces: int) -> Proble
 
     return Problem(
         linearize=linearize,
-        energy=lambda data, frozen, state: jnp.sum(over_faces(problem.energy, data, frozen, state)),
+        energy=lambda data, frozen, state: jnp.sum(map_over_faces(problem.energy, data, frozen, state)),
         retract=lambda state, step: jax.vmap(problem.retract)(state, step[places]), bounds=bounds)

@@ -24,7 +24,7 @@ from fitkit.morphable.model import shape, values_at_points
 from fitkit.recipes import landmarks
 from fitkit.recipes.ganfit.face import Likeness, Setting, Skin, albedo_maps, draw, settled, tint
 from fitkit.recipes.inverse_rendering import model_fitting
-from fitkit.recipes.inverse_rendering.model_fitting import FittingModes, ModelFittingConfig
+from fitkit.recipes.inverse_rendering.model_fitting import FittingTables, ModelFittingConfig
 from fitkit.recipes.landmarks import FrozenPoints
 from fitkit.types import MorphableModel
 
@@ -79,7 +79,7 @@ def terms(
         return _pictures(key, model, networks.photos, deviation, likeness, setting, target, texture)
 
     keys, textures = jax.random.split(key, len(likeness.identity)), albedo_maps(likeness, networks.skin)
-    rendering, mask, crop, wanted, second, point_error = solvers.over_faces(pictures, keys, likeness, setting, target, textures)
+    rendering, mask, crop, wanted, second, point_error = solvers.map_over_faces(pictures, keys, likeness, setting, target, textures)
     embedding, maps = activations(networks.identity, jnp.concatenate([crop, second]))
     person, wanted_maps = activations(networks.identity, wanted)
     person = jnp.where(together, pooled(person), person)
@@ -115,7 +115,7 @@ def _pictures(
     crop, wanted = _glimpse(looks, target.five, [jnp.where(mask[..., None], rendering, ground[0]), target.photo])
     second = _second(keys, model, photos, deviation, likeness, state, texture, ground[1]) @ target.mix.T
     points, weight = target.points, target.points.weight
-    off = safe_norm(landmarks.with_openings(points, landmarks.projected(state, points.modes) - points.target))
+    off = safe_norm(landmarks.append_lid_openings(points, landmarks.project_points(state, points.modes) - points.target))
     # over the points' own weight: the openings of the eyes come on top
     off = jnp.sum(weight * off) / jnp.maximum(jnp.sum(weight[:len(points.target)]), 1e-6)
     return rendering, mask, crop, wanted, second, off
@@ -167,7 +167,7 @@ def energy(found: dict[str, Float[Array, " B"]], numbers: dict[str, Array]) -> F
     return sum((numbers[f"weight_{name}"] * value for name, value in found.items()), jnp.zeros(()))
 
 
-def targets(model: MorphableModel, modes: FittingModes, started: FaceState, observations: Observation) -> Target:
+def targets(model: MorphableModel, modes: FittingTables, started: FaceState, observations: Observation) -> Target:
     """What stacked photos ask for, seen from their starting states."""
     config = ModelFittingConfig()
 
@@ -178,5 +178,5 @@ def targets(model: MorphableModel, modes: FittingModes, started: FaceState, obse
         weight = jnp.zeros(photo.shape[:2]).at[row, column].add(view.pixels.weight, mode="drop")
         return photo, weight, five_points(observation.ibug), view.pixels.mix, view.points
 
-    photo, weight, five, mix, points = solvers.over_faces(one, started, observations)
+    photo, weight, five, mix, points = solvers.map_over_faces(one, started, observations)
     return Target(photo=photo, weight=weight, five=five, mix=mix, points=points)

@@ -30,7 +30,7 @@ from fitkit.recipes.ganfit import energy, face
 from fitkit.recipes.ganfit.energy import Networks, Target
 from fitkit.recipes.ganfit.face import Likeness, Setting, Skin
 from fitkit.recipes.inverse_rendering import model_fitting
-from fitkit.recipes.inverse_rendering.model_fitting import FittingModes, ModelFittingConfig
+from fitkit.recipes.inverse_rendering.model_fitting import FittingTables, ModelFittingConfig
 from fitkit.types import MorphableModel
 
 REPORTED = 10            # steps between two words on how far the fit is
@@ -99,7 +99,7 @@ class Task:
 
 @partial(jax.jit, static_argnames=("harmonics",))
 def _begin(
-    model: MorphableModel, modes: FittingModes, networks: Networks, observations: Observation, started: FaceState,
+    model: MorphableModel, modes: FittingTables, networks: Networks, observations: Observation, started: FaceState,
     numbers: dict[str, Array], together: Bool[Array, ""], seed: Array, *, harmonics: bool,
 ) -> Task:
     first, setting = jax.vmap(partial(face.begin, skin=networks.skin, harmonics=harmonics))(started)
@@ -229,7 +229,7 @@ def _solve(
     model: MorphableModel, networks: Networks, observations: Observation, started: FaceState, config: GanfitConfig, seed: int,
     progress: Progress | None, *, together: bool,
 ) -> Solution:
-    modes = model_fitting.fitting_modes(model, point_count(observations))
+    modes = model_fitting.fitting_tables(model, point_count(observations))
     numbers = {name: jnp.asarray(value) for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
     task = _begin(model, modes, networks, observations, started, numbers, jnp.asarray(together), jnp.asarray(seed),
                   harmonics=config.light == "harmonics")

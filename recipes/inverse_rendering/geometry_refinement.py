@@ -93,7 +93,7 @@ class Surface(NamedTuple):
     slopes: Float[Array, "2 S S"]        # of its smooth normals: the facets of the mesh are no folds
     albedo: Float[Array, "3 S S"]        # linear RGB
     mask: Float[Array, "S S"]            # how much a pixel is face skin seen squarely, in [0, 1]
-    creased: Float[Array, "S S"]         # how much of the region `CREASED`
+    crossing_folds: Float[Array, "S S"]         # how much of region `CREASED`
     sight: Float[Array, "2 S S"]
 
 
@@ -108,7 +108,7 @@ class Comparison(NamedTuple):
     pixel: Float[Array, ""]              # size of a pixel on the face, in units of `PIXEL`
 
 
-def skin(model: MorphableModel) -> Float[Array, " V"]:
+def foldable_skin(model: MorphableModel) -> Float[Array, " V"]:
     """Per vertex, how much it is skin that folds, in [0, 1]."""
     kept = jnp.ones(model.mean.shape[0])
     for name, region in zip(model.region_names, model.regions, strict=True):
@@ -124,17 +124,17 @@ def skin(model: MorphableModel) -> Float[Array, " V"]:
     return kept * jnp.clip(beyond / FADE, 0.0, 1.0)
 
 
-def creased(model: MorphableModel) -> Float[Array, " V"]:
+def crossing_folds(model: MorphableModel) -> Float[Array, " V"]:
     """Per vertex, how much it is skin that folds across itself, so that what is found there need not be a line."""
     names = model.region_names
     return model.regions[names.index(CREASED)] if CREASED in names else jnp.zeros(model.mean.shape[0])
 
 
-def surface_of(model: MorphableModel, state: FaceState, seen: Fragments) -> Surface:
+def visible_surface(model: MorphableModel, state: FaceState, seen: Fragments) -> Surface:
     """The fitted head's surface at the pixels that see it."""
     view = head_to_view(state.pose, shape(model, state.face.identity, state.face.expression))
     values = jnp.concatenate([vertex_normals(view, model.triangles), vertex_albedo(model, state.face.albedo),
-                              jnp.stack([skin(model), creased(model)], -1)], -1)
+                              jnp.stack([foldable_skin(model), crossing_folds(model)], -1)], -1)
     picture = jnp.moveaxis(values_at_fragments(seen, model.triangles, values), -1, 0)
     normals = picture[:3] / jnp.sqrt(jnp.sum(jnp.square(picture[:3]), 0) + 1e-12)
     height, width = seen.triangle.shape
@@ -145,7 +145,7 @@ def surface_of(model: MorphableModel, state: FaceState, seen: Fragments) -> Surf
     part = jnp.where(seen.triangle >= 0, model.part[seen.triangle], -1) == model.part_names.index("skin")
     mask = jnp.where(part, squarely * picture[6], 0.0)
     return Surface(depth=seen.depth, slopes=jnp.where(seen.triangle >= 0, slopes, 0.0), albedo=jnp.clip(picture[3:6], 0.0, 1.0),
-                   mask=mask, creased=picture[7], sight=lines)
+                   mask=mask, crossing_folds=picture[7], sight=lines)
 
 
 def render(surface: Surface, light: Float[Array, "K 3"], mix: Float[Array, "3 3"], slopes: Float[Array, "2 S S"]
@@ -163,13 +163,13 @@ def blur(planes: Float[Array, "*n S S"], deviation: Float[Array, ""]) -> Float[A
     return kernel @ planes @ kernel
 
 
-def fade(size: int, scale: Float[Array, ""]) -> Float[Array, "S S"]:
+def border_fade(size: int, scale: Float[Array, ""]) -> Float[Array, "S S"]:
     """From 0 at the crop's border to 1 further in: a forehead that the crop cuts off keeps no edge there."""
     inwards = jnp.minimum(jnp.arange(size), jnp.arange(size)[::-1]) / (CROP_FADE * scale)
     return jnp.clip(jnp.minimum(inwards[:, None], inwards), 0.0, 1.0)
 
 
-def relight(surface: Surface, light: Float[Array, "9 3"], photo: Float[Array, "S S 3"]) -> Float[Array, "9 3"]:
+def refit_light(surface: Surface, light: Float[Array, "9 3"], photo: Float[Array, "S S 3"]) -> Float[Array, "9 3"]:
     """The light refitted to the skin seen, shape and albedo held: reweighted ridge regression, linear colours.
 
     Stage 1 balances its light against priors; what is left of its error slants all skin and would become relief.
@@ -196,16 +196,16 @@ def relight(surface: Surface, light: Float[Array, "9 3"], photo: Float[Array, "S
     return jax.lax.fori_loop(0, LIGHT_STEPS, step, light)
 
 
-def compare(surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], config: GeometryRefinementConfig
+def compare_photo(surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], config: GeometryRefinementConfig
             ) -> tuple[Comparison, Float[Array, "S S"]]:
     """The photo with the smooth part of what stage 1 leaves told apart, and the mask of the pixels that can be compared."""
     target = jnp.moveaxis(photo, -1, 0)
     usable = jnp.all(jnp.isfinite(target), 0)
     target = jnp.where(usable, target, 0.0)
     mix = colour_mix(photo)
-    light = relight(surface, state.face.light, photo)
+    light = refit_light(surface, state.face.light, photo)
     rendered = render(surface, light, mix, surface.slopes)
-    skin_seen = surface.mask * fade(photo.shape[0], state.pose.scale)
+    skin_seen = surface.mask * border_fade(photo.shape[0], state.pose.scale)
     skin_seen = jnp.where(usable & (jnp.min(rendered, 0) > LEAST_COLOUR), skin_seen, 0.0)
     # colours relative to the face's own, so that dark skin folds as deep as light skin
     level = jnp.sum(skin_seen * jnp.mean(target, 0)) / jnp.maximum(jnp.sum(skin_seen), 1.0)
@@ -282,7 +282,7 @@ def linearize(
                            pull_back + 2.0 * (xx + yy) + 20.0 * bend)
 
 
-def step(
+def reweighted_step(
     surface: Surface, shown: Comparison, mask: Float[Array, "S S"], displacement: Float[Array, "S S"], softening: Float[Array, ""],
     config: GeometryRefinementConfig,
 ) -> Float[Array, "S S"]:
@@ -293,7 +293,7 @@ def step(
     return jnp.where(jnp.all(jnp.isfinite(solved)), solved, displacement)
 
 
-def fold(displacement: Float[Array, "S S"], scale: Float[Array, ""]) -> Float[Array, "S S"]:
+def fold_confidence(displacement: Float[Array, "S S"], scale: Float[Array, ""]) -> Float[Array, "S S"]:
     """How far a displacement, pixels, is a fold and no lump, in [0, 1].
 
     A fold is a line: about it all slopes point across. Where stage 1 has a nose or a cheek a little beside its place, its shading
@@ -325,16 +325,16 @@ def refine(
         seen: what its pixels see of the fit (`state.fragments`).
         config: fields.
     """
-    surface = surface_of(model, state, seen)
-    shown, mask = compare(surface, state, photo, config)
+    surface = visible_surface(model, state, seen)
+    shown, mask = compare_photo(surface, state, photo, config)
     first, last = SOFTENING
     shrink = (last / first) ** (1.0 / max(config.refinement_steps - 1, 1))
 
     def body(index: int, displacement: Float[Array, "S S"]) -> Float[Array, "S S"]:
-        return step(surface, shown, mask, displacement, first * shrink ** index, config)
+        return reweighted_step(surface, shown, mask, displacement, first * shrink ** index, config)
 
     pixels = jax.lax.fori_loop(0, config.refinement_steps, body, jnp.zeros_like(mask))
-    pixels = pixels * jnp.maximum(fold(pixels, state.pose.scale), surface.creased)
+    pixels = pixels * jnp.maximum(fold_confidence(pixels, state.pose.scale), surface.crossing_folds)
     camera = camera_from_pose(state.pose)
     scale = depth_maps.pixels_per_mm(surface.depth, camera)
     displacement = jnp.where(scale > 0, pixels / jnp.where(scale > 0, scale, 1.0), 0.0)

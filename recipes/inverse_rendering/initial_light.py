@@ -29,7 +29,7 @@ ROUNDS = 8              # of reweighting
 SMOOTH = 0.05           # ridge on all but the constant harmonic, relative to the normal matrix's trace
 
 
-def starting_light(state: FaceState, model: MorphableModel, photo: Float[Array, "S S 3"], *, skin: str) -> FaceState:
+def fit_initial_light(state: FaceState, model: MorphableModel, photo: Float[Array, "S S 3"], *, skin: str) -> FaceState:
     """The state with the light and the albedo of the photo.
 
     Ridge regression of the photo, linear, on the mean albedo's nine harmonics, reweighted so that dark vertices count less; then

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from fitkit.color import linear_to_srgb, srgb_to_linear
 from fitkit.compilation import SMALL_CROP, quick_jit
 from fitkit.fitting import losses, photometric, solvers
-from fitkit.fitting.photometric import FrozenPixels, SkinModes
+from fitkit.fitting.photometric import FrozenPixels, SkinTables
 from fitkit.fitting.solvers import Descent, LinearSystem, Problem
 from fitkit.fitting.state import (
     FaceState,
@@ -34,15 +34,15 @@ from fitkit.fitting.state import (
 from fitkit.geometry.pose import POSE_TANGENT, retract_pose
 from fitkit.morphable.model import vertex_albedo
 from fitkit.recipes import landmarks
-from fitkit.recipes.inverse_rendering.initial_light import starting_light
+from fitkit.recipes.inverse_rendering.initial_light import fit_initial_light
 from fitkit.recipes.landmarks import (
     FrozenPoints,
     LandmarkConfig,
-    LandmarkModes,
+    LandmarkTables,
     head_vertices,
     landmark_energy,
-    landmark_modes,
     landmark_system,
+    landmark_tables,
 )
 from fitkit.recipes.priors import prior_system
 from fitkit.types import MorphableModel
@@ -84,19 +84,19 @@ class FrozenView:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FittingModes:
+class FittingTables:
     """The tables of stage 1: how points and vertices of one head move with its coefficients, and which triangles count."""
 
-    points: LandmarkModes
-    skin: SkinModes
+    points: LandmarkTables
+    skin: SkinTables
     mask: Float[Array, " F"]
 
 
 @lru_cache(maxsize=8)
-def fitting_modes(model: MorphableModel, count: int) -> FittingModes:
+def fitting_tables(model: MorphableModel, count: int) -> FittingTables:
     """The tables for detections of `count` points, 468 or 68; kept, so that a head's second face does not wait for them."""
     mask = skin_triangles(model)
-    return FittingModes(points=landmark_modes(model, count), skin=photometric.skin_modes(model, mask), mask=mask)
+    return FittingTables(points=landmark_tables(model, count), skin=photometric.skin_tables(model, mask), mask=mask)
 
 
 def skin_triangles(model: MorphableModel) -> Float[Array, " F"]:
@@ -112,16 +112,16 @@ def skin_triangles(model: MorphableModel) -> Float[Array, " F"]:
 
 
 def freeze_view(
-    observation: Observation, state: FaceState, model: MorphableModel, modes: FittingModes, config: ModelFittingConfig
+    observation: Observation, state: FaceState, model: MorphableModel, modes: FittingTables, config: ModelFittingConfig
 ) -> FrozenView:
     """Rasterize the state, find its pixels, and weigh pixels and points by how well they agree."""
     pixels = visible_pixels(observation, state, model, modes, config)
-    pixels = weighed(pixels, pixel_residuals(state, model, pixels), config)
-    return FrozenView(pixels=pixels, points=landmarks.weighed_points(observation, state, model, modes.points, config))
+    pixels = reweighted(pixels, pixel_residuals(state, model, pixels), config)
+    return FrozenView(pixels=pixels, points=landmarks.reweighted_points(observation, state, model, modes.points, config))
 
 
 def visible_pixels(
-    observation: Observation, state: FaceState, model: MorphableModel, modes: FittingModes, config: ModelFittingConfig
+    observation: Observation, state: FaceState, model: MorphableModel, modes: FittingTables, config: ModelFittingConfig
 ) -> FrozenPixels:
     """The pixels that show skin, each with the weight of its triangle."""
     photo, size = observation.crop, observation.crop.shape[0]
@@ -129,7 +129,7 @@ def visible_pixels(
     return photometric.freeze_pixels(fragments.triangle, modes.mask, photo, round(config.pixel_share * size * size))
 
 
-def weighed(pixels: FrozenPixels, difference: Float[Array, "3 N"], config: ModelFittingConfig) -> FrozenPixels:
+def reweighted(pixels: FrozenPixels, difference: Float[Array, "3 N"], config: ModelFittingConfig) -> FrozenPixels:
     """The pixels, those that disagree with the rendering counting little."""
     # highlights only ever brighten: a pixel brighter than the rendering is believed less than a darker one
     scale = config.colour_scale * jnp.where(jnp.mean(difference, 0) < 0, config.highlight_share, 1.0)
@@ -153,7 +153,7 @@ def terms(
     return con, landmark_energy(state, view.points), prior
 
 
-def problem(model: MorphableModel, modes: FittingModes, config: ModelFittingConfig, *, photos: int = 1) -> Problem:
+def problem(model: MorphableModel, modes: FittingTables, config: ModelFittingConfig, *, photos: int = 1) -> Problem:
     """Eq. 5 with visibility and robust weights held; data are observations, `photos` of them of one person."""
     w_l, w_r = config.weight_landmark, config.weight_prior
 
@@ -164,9 +164,10 @@ def problem(model: MorphableModel, modes: FittingModes, config: ModelFittingConf
     def linearize(observation: Observation, state: FaceState) -> tuple[FrozenView, LinearSystem]:
         pixels = visible_pixels(observation, state, model, modes, config)
         pixels, photo, gradient = photo_gradient(pixels, state, model, config)
-        view = FrozenView(pixels=pixels, points=landmarks.weighed_points(observation, state, model, modes.points, config))
-        matrix = photometric.matrix(pixels, state.pose, head_vertices(state, model), vertex_albedo(model, state.face.albedo),
-                                    state.face.light, model.triangles, modes.skin)
+        view = FrozenView(pixels=pixels, points=landmarks.reweighted_points(observation, state, model, modes.points, config))
+        matrix = photometric.gauss_newton_matrix(
+            pixels, state.pose, head_vertices(state, model), vertex_albedo(model, state.face.albedo), state.face.light,
+            model.triangles, modes.skin)
         point = landmark_system(state, view.points)
         value, by_prior, of_prior = prior_system(
             state, model, observation.focal, chroma=config.light_chroma, photos=photos)
@@ -187,7 +188,7 @@ def photo_gradient(
 
     seen, back = jax.vjp(difference, head_vertices(state, model), jnp.zeros(POSE_TANGENT),
                          vertex_albedo(model, state.face.albedo), state.face.light)
-    held = weighed(pixels, seen, config)
+    held = reweighted(pixels, seen, config)
     value, by_difference = jax.value_and_grad(losses.photo_consistency)(seen, held.weight)
     by_vertices, by_step, by_colours, by_light = back(by_difference)
 
@@ -199,7 +200,7 @@ def photo_gradient(
         by_light.ravel()])
 
 
-def blurred(photo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
+def blur_photo(photo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
     """The picture without its fine detail: averaged over four pixels a side in linear light. NaN stays outside the photo."""
     kernel = jnp.array([0.125, 0.25, 0.25, 0.25, 0.125])
     padded = jnp.pad(srgb_to_linear(photo), ((2, 2), (2, 2), (0, 0)), mode="edge")
@@ -209,21 +210,21 @@ def blurred(photo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
 
 
 @partial(jax.jit, static_argnames=("config",))
-def start(
-    model: MorphableModel, modes: FittingModes, observation: Observation, *, config: ModelFittingConfig,
+def initial_state(
+    model: MorphableModel, modes: FittingTables, observation: Observation, *, config: ModelFittingConfig,
     active: bool | Bool[Array, ""] = True,
 ) -> FaceState:
     """The landmark fit of one face under the light of its photo."""
-    return _light(model, landmarks.descend(model, modes.points, observation, config, active=active).state, observation)
+    return _with_initial_light(model, landmarks.descend(model, modes.points, observation, config, active=active).state, observation)
 
 
-def _light(model: MorphableModel, state: FaceState, observation: Observation) -> FaceState:
-    return starting_light(state, model, blurred(observation.crop), skin=SKIN)
+def _with_initial_light(model: MorphableModel, state: FaceState, observation: Observation) -> FaceState:
+    return fit_initial_light(state, model, blur_photo(observation.crop), skin=SKIN)
 
 
 @partial(jax.jit, static_argnames=("config", "together"))
 def descend(
-    model: MorphableModel, modes: FittingModes, observation: Observation, state: FaceState, *, config: ModelFittingConfig,
+    model: MorphableModel, modes: FittingTables, observation: Observation, state: FaceState, *, config: ModelFittingConfig,
     iterations: int | Int[Array, ""], together: bool = False,
 ) -> Descent:
     """Minimise Eq. 5 from a state, against the observation's picture.
@@ -233,16 +234,16 @@ def descend(
     photos = observation.crop.shape[0] if together else 1
     chosen = problem(model, modes, config, photos=photos)
     if together:
-        chosen = solvers.tied(chosen, shared_coordinates(model), photos)
+        chosen = solvers.shared_problem(chosen, shared_coordinates(model), photos)
     return solvers.levenberg_marquardt(chosen, observation, state, iterations=iterations)
 
 
 def _coarse_to_fine(
-    model: MorphableModel, modes: FittingModes, observation: Observation, state: FaceState, config: ModelFittingConfig, *,
+    model: MorphableModel, modes: FittingTables, observation: Observation, state: FaceState, config: ModelFittingConfig, *,
     active: bool | Bool[Array, ""] = True, together: bool = False,
 ) -> Descent:
     """First against the blurred picture, then against the picture; no step unless `active`. What the last descent came to."""
-    soft = jax.vmap(blurred)(observation.crop) if together else blurred(observation.crop)
+    soft = jax.vmap(blur_photo)(observation.crop) if together else blur_photo(observation.crop)
 
     def level(state: FaceState, of: tuple[Array, Array]) -> tuple[FaceState, Descent]:
         crop, iterations = of
@@ -266,53 +267,53 @@ def _finish(
 
 
 def _fit_one(
-    model: MorphableModel, modes: FittingModes, config: ModelFittingConfig, observation: Observation, active: bool | Array = True
+    model: MorphableModel, modes: FittingTables, config: ModelFittingConfig, observation: Observation, active: bool | Array = True
 ) -> Solution:
-    state = start(model, modes, observation, config=config, active=active)
+    state = initial_state(model, modes, observation, config=config, active=active)
     found = _coarse_to_fine(model, modes, observation, state, config, active=active)
     return _finish(model, config, observation, found.frozen, found.state)
 
 
 @quick_jit(static_argnames=("config",), where=lambda model, modes, observation, **_: observation.crop.shape[0] <= SMALL_CROP)
-def _fit(model: MorphableModel, modes: FittingModes, observation: Observation, *, config: ModelFittingConfig) -> Solution:
+def _fit(model: MorphableModel, modes: FittingTables, observation: Observation, *, config: ModelFittingConfig) -> Solution:
     return _fit_one(model, modes, config, observation)
 
 
 @partial(jax.jit, static_argnames=("config",))
 def _fit_batch(
-    model: MorphableModel, modes: FittingModes, observations: Observation, active: Bool[Array, " B"], *, config: ModelFittingConfig
+    model: MorphableModel, modes: FittingTables, observations: Observation, active: Bool[Array, " B"], *, config: ModelFittingConfig
 ) -> Solution:
-    return solvers.over_faces(partial(_fit_one, model, modes, config), observations, active)
+    return solvers.map_over_faces(partial(_fit_one, model, modes, config), observations, active)
 
 
 @partial(jax.jit, static_argnames=("config",))
 def _fit_person(
-    model: MorphableModel, modes: FittingModes, observations: Observation, *, config: ModelFittingConfig
+    model: MorphableModel, modes: FittingTables, observations: Observation, *, config: ModelFittingConfig
 ) -> Solution:
     state = landmarks.descend(model, modes.points, observations, config, together=True).state
-    state = with_mean_albedo(jax.vmap(partial(_light, model))(state, observations))
+    state = with_mean_albedo(jax.vmap(partial(_with_initial_light, model))(state, observations))
     found = _coarse_to_fine(model, modes, observations, state, config, together=True)
-    return solvers.over_faces(partial(_finish, model, config), observations, found.frozen, found.state)
+    return solvers.map_over_faces(partial(_finish, model, config), observations, found.frozen, found.state)
 
 
 def solve(model: MorphableModel, observation: Observation, config: ModelFittingConfig) -> Solution:
     """Model fitting of one face."""
-    return _fit(model, fitting_modes(model, point_count(observation)), observation, config=_own(config))
+    return _fit(model, fitting_tables(model, point_count(observation)), observation, config=_stage_config(config))
 
 
 def solve_batch(
     model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: ModelFittingConfig
 ) -> Solution:
     """Model fitting of stacked faces of different people; solutions stacked. A face that is not `active` takes no steps."""
-    modes = fitting_modes(model, point_count(observations))
-    return _fit_batch(model, modes, observations, active, config=_own(config))
+    modes = fitting_tables(model, point_count(observations))
+    return _fit_batch(model, modes, observations, active, config=_stage_config(config))
 
 
 def solve_person(model: MorphableModel, observations: Observation, config: ModelFittingConfig) -> Solution:
     """Model fitting of stacked photos of one person, who has one identity and one albedo; solutions stacked."""
-    return _fit_person(model, fitting_modes(model, point_count(observations)), observations, config=_own(config))
+    return _fit_person(model, fitting_tables(model, point_count(observations)), observations, config=_stage_config(config))
 
 
-def _own(config: ModelFittingConfig) -> ModelFittingConfig:
+def _stage_config(config: ModelFittingConfig) -> ModelFittingConfig:
     """The fields of this stage alone: other fields of a recipe then compile nothing anew."""
     return ModelFittingConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(ModelFittingConfig)})

@@ -56,17 +56,17 @@ def _refine(model: MorphableModel, observation: Observation, solution: Solution,
     if config.stages == 1:
         return solution
     state, photo = solution.state, observation.crop
-    seen = _look(state, model, size=photo.shape[0])
-    detail = geometry_refinement.refine(model, state, photo, seen, config=_own(GeometryRefinementConfig, config))
+    seen = _rasterize(state, model, size=photo.shape[0])
+    detail = geometry_refinement.refine(model, state, photo, seen, config=_stage_config(GeometryRefinementConfig, config))
     if config.stages == 3:
-        detail = albedo_blending.blend(model, state, photo, seen, detail, config=_own(AlbedoBlendingConfig, config))
+        detail = albedo_blending.blend(model, state, photo, seen, detail, config=_stage_config(AlbedoBlendingConfig, config))
     return dataclasses.replace(solution, detail=detail)
 
 
-_look = quick_jit(static_argnames=("size",))(rasterize_state)      # one program for both stages
+_rasterize = quick_jit(static_argnames=("size",))(rasterize_state)      # one program for both stages
 
 
-def _own(stage: type[Stage], config: InverseRenderingConfig) -> Stage:
+def _stage_config(stage: type[Stage], config: InverseRenderingConfig) -> Stage:
     """The fields of one stage alone: other fields of the recipe then compile nothing of it anew."""
     return stage(**{field.name: getattr(config, field.name) for field in dataclasses.fields(stage)})
 

@@ -29,7 +29,7 @@ def result():
     head = skinned_head()
     state = a_state(head)
     state = dataclasses.replace(state, pose=dataclasses.replace(state.pose, principal=jnp.full(2, 32.0)))
-    points = np.asarray(landmarks.projected(state, point_modes(head, head.landmarks)))
+    points = np.asarray(landmarks.project_points(state, point_modes(head, head.landmarks)))
     texture = np.random.default_rng(0).integers(60, 200, (32, 32, 3)).astype(np.uint8)
     blank = Photo(pixels=np.full((64, 64, 3), 0.5, np.float32) + np.array([0.1, 0, 0], np.float32), path="a.png", sha256="0",
                   exif_focal=None, warnings=())

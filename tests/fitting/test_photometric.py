@@ -112,9 +112,9 @@ def test_matrix_is_near_that_of_all_pixels():
     model, state = scene(perspective=False)
     pixels = frozen(model, state, jnp.repeat(a_photo()[..., :1], 3, -1), 1200)
     vertices = landmarks.head_vertices(state, model)
-    modes = photometric.skin_modes(model, model_fitting.skin_triangles(model))
-    found = jax.jit(photometric.matrix)(pixels, state.pose, vertices, vertex_albedo(model, state.face.albedo), state.face.light,
-                                        model.triangles, modes)
+    modes = photometric.skin_tables(model, model_fitting.skin_triangles(model))
+    found = jax.jit(photometric.gauss_newton_matrix)(
+        pixels, state.pose, vertices, vertex_albedo(model, state.face.albedo), state.face.light, model.triangles, modes)
 
     @jax.jit
     @jax.vmap
@@ -137,7 +137,7 @@ def test_landmark_and_prior_gradients_are_autodiff():
     points = jnp.asarray(np.random.default_rng(1).uniform(20, 70, (468, 2)), jnp.float32)
     seen = correspond(model, points, points[:68])
     lens = FocalPrior(mean=jnp.log(180.0), deviation=jnp.asarray(0.3), bound=jnp.asarray(1.0))
-    modes = landmarks.landmark_modes(model, 468)
+    modes = landmarks.landmark_tables(model, 468)
     chosen = landmarks.freeze_points(state, model, seen, modes, 0.1, jnp.asarray(float(SIZE)))
     with jax.enable_x64(True):
         model, state, chosen, lens = double(model), double(state), double(chosen), double(lens)
@@ -165,7 +165,7 @@ def test_total_system_is_the_gradient_of_the_total_energy():
     seen = correspond(model, points, points)
     lens = FocalPrior(mean=jnp.log(180.0), deviation=jnp.asarray(0.3), bound=jnp.asarray(1.0))
     config = model_fitting.ModelFittingConfig(pixel_share=0.1)
-    modes = model_fitting.fitting_modes(model, 68)
+    modes = model_fitting.fitting_tables(model, 68)
     observation = Observation(crop=photo, seen=seen, ibug=points, focal=lens, principal=state.pose.principal)
     frozen_alone = model_fitting.freeze_view(observation, state, model, modes, config)
     with jax.enable_x64(True):
@@ -201,8 +201,8 @@ def test_a_rendering_is_fitted_back():
     vertices = landmarks.head_vertices(truth, model)
     image = render_color(model, vertices, vertex_albedo(model, truth.face.albedo), camera_from_pose(truth.pose), truth.face.light,
                          height=SIZE, width=SIZE)[0]
-    points = landmarks.projected(truth, point_modes(model, model.dense))
-    ibug = landmarks.projected(truth, point_modes(model, model.landmarks))
+    points = landmarks.project_points(truth, point_modes(model, model.dense))
+    ibug = landmarks.project_points(truth, point_modes(model, model.landmarks))
     seen = correspond(model, points, ibug, contour_weight=0.0)
     lens = FocalPrior(mean=truth.pose.log_focal, deviation=jnp.asarray(0.1), bound=jnp.asarray(0.0))
     config = model_fitting.ModelFittingConfig(weight_landmark=120.0, weight_prior=1e-6)      # these points are exact

@@ -51,7 +51,7 @@ def test_one_bad_face_changes_no_other(vectorize):
     def run(shift):
         return solve(lambda x: rosenbrock(x) + shift, jnp.array([-1.2, 1.0]), -box, box)
 
-    each = jax.jit(lambda shifts: solvers.over_faces(run, shifts, vectorize=vectorize))
+    each = jax.jit(lambda shifts: solvers.map_over_faces(run, shifts, vectorize=vectorize))
     bad, good = each(jnp.array([0.0, jnp.nan, 0.1])), each(jnp.array([0.0, 0.3, 0.1]))
     for before, after in zip(jax.tree.leaves(good), jax.tree.leaves(bad), strict=True):
         np.testing.assert_array_equal(before[jnp.array([0, 2])], after[jnp.array([0, 2])])
@@ -67,7 +67,7 @@ def test_tied_problems_share_what_they_share():
     x = random.normal(size=(3, 8)).astype(np.float32)
     y = (1.7 * x + np.array([[0.5], [-1.0], [2.0]]) + 0.1 * random.normal(size=x.shape)).astype(np.float32)
     line = a_problem(lambda data, state: state[0] * data[0] + state[1] - data[1], -jnp.full(2, 9.0), jnp.full(2, 9.0))
-    joint = solvers.tied(line, np.array([True, False]), 3)
+    joint = solvers.shared_problem(line, np.array([True, False]), 3)
     found = solvers.levenberg_marquardt(joint, (jnp.asarray(x), jnp.asarray(y)), jnp.zeros((3, 2)), iterations=40, tolerance=0.0)
     design = np.zeros((24, 4))
     design[:, 0] = x.ravel()

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fitkit.fitting.initial_pose import starting_pose
+from fitkit.fitting.initial_pose import pose_from_points
 from fitkit.geometry.camera import project
 from fitkit.geometry.pose import (
     Pose,
@@ -69,11 +69,11 @@ def test_starting_pose_recovers_a_distant_view(yaw):
     points = np.random.default_rng(3).normal(size=(11, 3)).astype(np.float32) * [30, 30, 20]
     truth = dataclasses.replace(a_pose(True), rotation=rotation_from_euler(yaw, 0.1, -0.3), log_focal=jnp.log(2e4))
     pixels = project_view(truth, head_to_view(truth, points))
-    found = starting_pose(points, pixels, jnp.exp(truth.log_focal), truth.principal)
+    found = pose_from_points(points, pixels, jnp.exp(truth.log_focal), truth.principal)
     np.testing.assert_allclose(found.rotation, truth.rotation, atol=5e-3)
     np.testing.assert_allclose(project_view(found, head_to_view(found, points)), pixels, atol=0.3)
 
 
 def test_starting_pose_is_finite_for_repeated_points():
-    found = starting_pose(jnp.zeros((11, 3)), jnp.zeros((11, 2)), jnp.asarray(500.0), jnp.zeros(2))
+    found = pose_from_points(jnp.zeros((11, 3)), jnp.zeros((11, 2)), jnp.asarray(500.0), jnp.zeros(2))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))

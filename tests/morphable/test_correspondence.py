@@ -58,7 +58,7 @@ def test_turned_heads_points_weigh_less_and_given_points_do_not():
             state.pose, head_to_view(state.pose, values_at_points(head.dense, head.triangles, shape(head, state.face.identity,
                                                                                           state.face.expression))))
         seen = correspond(head, points, observation.ibug)
-        modes = landmarks.landmark_modes(head, count)
+        modes = landmarks.landmark_tables(head, count)
         plain, less = (landmarks.freeze_points(state, model, seen, modes, 0.03, jnp.asarray(64.0)) for model in (head, wary))
         np.testing.assert_allclose(less.weight, share * plain.weight, rtol=1e-5)
     deviation = 2 + 2 * (math.degrees(0.9) - 30) / 30
@@ -74,10 +74,10 @@ def test_lids_are_told_apart_and_their_opening_counts(count):
     opening = spots[pairs[:, 0]] - spots[pairs[:, 1]]
     assert (opening[:, 1] > 5).all() and (np.abs(opening[:, 0]) < 4).all() and (opening[:, 1] < 15).all()
     flat = landmarks.FrozenPoints(
-        modes=landmarks.landmark_modes(model, count).inner, target=jnp.zeros((len(spots), 2)), lids=jnp.asarray(pairs),
+        modes=landmarks.landmark_tables(model, count).inner, target=jnp.zeros((len(spots), 2)), lids=jnp.asarray(pairs),
         weight=jnp.concatenate([jnp.zeros(len(spots)), jnp.full(len(pairs), landmarks.LIDS / len(pairs))]), side=jnp.float32(100.0))
     state = a_state(model)
-    seen = landmarks.projected(state, flat.modes)
+    seen = landmarks.project_points(state, flat.modes)
     lower = jnp.asarray(pairs[:, 1])
     half = seen.at[lower].set((seen[lower] + seen[jnp.asarray(pairs[:, 0])]) / 2)
     apart = np.asarray(seen)[pairs[:, 0]] - np.asarray(seen)[pairs[:, 1]]

@@ -282,7 +282,7 @@ def test_the_prior_of_what_photos_share_counts_once(head, networks):
     config = GanfitConfig()
     learned = recipe._networks(head, config)
     observations = stacked([observe(head, 0.3)[0], observe(head, -0.3)[0]])
-    modes = model_fitting.fitting_modes(head, point_count(observations))
+    modes = model_fitting.fitting_tables(head, point_count(observations))
     numbers = {name: jnp.asarray(value) for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
     task = recipe._begin(head, modes, learned, observations, stacked([a_state(head)] * 2), numbers, jnp.asarray(True),
                          jnp.asarray(0), harmonics=False)

@@ -29,7 +29,7 @@ def small_problem():
 
     mask = plane(low=0.3, high=1.0).at[2, 3].set(0.0).at[0].set(0.0)
     surface = Surface(depth=plane(low=500, high=501), slopes=plane(2, low=-0.4, high=0.4), albedo=plane(3, low=0.2, high=0.6),
-                      mask=mask, creased=jnp.zeros_like(mask), sight=plane(2, low=-0.1, high=0.1))
+                      mask=mask, crossing_folds=jnp.zeros_like(mask), sight=plane(2, low=-0.1, high=0.1))
     light = jnp.asarray(np.vstack([[3.0, 2.8, 2.6], random.normal(0, 0.4, (8, 3))]), jnp.float32)
     mix = jnp.asarray([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], jnp.float32)
     gain = plane(3, low=0.9, high=1.3)
@@ -103,7 +103,7 @@ def test_a_step_solves_them():
     surface, shown, mask, d = small_problem()
     system = geometry_refinement.linearize(surface, shown, mask, d, jnp.asarray(SOFTENING), CONFIG)
     many = dataclasses.replace(CONFIG, refinement_products=80)
-    solved = geometry_refinement.step(surface, shown, mask, d, jnp.asarray(SOFTENING), many)
+    solved = geometry_refinement.reweighted_step(surface, shown, mask, d, jnp.asarray(SOFTENING), many)
     gap = np.linalg.norm(system.product(solved) - system.right)
     assert gap < 3e-3 * np.linalg.norm(system.right)
 
@@ -114,7 +114,7 @@ def test_nothing_to_compare_moves_nothing_and_has_finite_gradients():
 
     def moved(albedo, empty):
         changed = surface._replace(albedo=albedo)
-        return jnp.sum(geometry_refinement.step(changed, shown, empty, empty, jnp.asarray(SOFTENING), CONFIG))
+        return jnp.sum(geometry_refinement.reweighted_step(changed, shown, empty, empty, jnp.asarray(SOFTENING), CONFIG))
 
     assert float(moved(surface.albedo, empty)) == 0.0
     flat = jnp.zeros_like(surface.slopes)
@@ -166,26 +166,27 @@ def test_lines_are_folds_and_lumps_are_none():
     across, down = np.meshgrid(np.arange(size) - 63.5, np.arange(size) - 63.5)
     turned = across * np.cos(0.5) + down * np.sin(0.5)
     groove, lump = np.exp(-0.5 * (turned / 3) ** 2), np.exp(-0.5 * (across**2 + down**2) / 9)
-    at_groove, at_lump = (np.asarray(geometry_refinement.fold(jnp.asarray(each, jnp.float32), scale)) for each in (groove, lump))
+    confidence = geometry_refinement.fold_confidence
+    at_groove, at_lump = (np.asarray(confidence(jnp.asarray(each, jnp.float32), scale)) for each in (groove, lump))
     assert at_groove[60:68, 60:68].min() > 0.9
     assert at_lump[60:68, 60:68].max() < 0.1
-    shallow = geometry_refinement.fold(jnp.asarray(0.02 * groove, jnp.float32), scale)
+    shallow = confidence(jnp.asarray(0.02 * groove, jnp.float32), scale)
     assert np.asarray(shallow).max() < 0.1       # as flat as skin is
-    nothing, gradient = jax.value_and_grad(lambda d: jnp.sum(geometry_refinement.fold(d, scale)))(jnp.zeros((size, size)))
+    nothing, gradient = jax.value_and_grad(lambda d: jnp.sum(confidence(d, scale)))(jnp.zeros((size, size)))
     assert float(nothing) == 0.0 and np.isfinite(gradient).all()
 
 
 def test_lines_cross_on_the_forehead_alone():
     """What is found there is kept whole."""
     model = wrinkled(2, 128).model
-    names, kept = model.region_names, np.asarray(geometry_refinement.creased(model))
+    names, kept = model.region_names, np.asarray(geometry_refinement.crossing_folds(model))
     assert kept[np.asarray(model.regions[names.index("cheeks")]) > 0.5].max() < 0.5
     assert kept[np.asarray(model.regions[names.index("forehead")]) > 0.9].min() > 0.9
 
 
 def test_skin_at_the_crops_border_counts_for_nothing():
     """Two pixels to the millimetre: a forehead that is cut off comes to count over 8 mm."""
-    found = np.asarray(geometry_refinement.fade(64, jnp.float32(2.0)))
+    found = np.asarray(geometry_refinement.border_fade(64, jnp.float32(2.0)))
     distance = np.abs(np.arange(64) - 31.5)
     expected = [[np.clip((31.5 - max(x, y)) / 16, 0, 1) for x in distance] for y in distance]
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -198,9 +199,9 @@ def test_a_wrong_light_moves_skin_little():
     light = case.state.face.light + side
     wrong = dataclasses.replace(case.state, face=dataclasses.replace(case.state.face, light=light))
     assert wrinkles.measure(case, wrinkles.refined(dataclasses.replace(case, state=wrong))).flat < 0.08
-    surface = geometry_refinement.surface_of(case.model, wrong, rasterize_state(wrong, case.model, size=128))
+    surface = geometry_refinement.visible_surface(case.model, wrong, rasterize_state(wrong, case.model, size=128))
     mix = jnp.eye(3)
-    refitted = geometry_refinement.relight(surface, light, jnp.asarray(case.photo))
+    refitted = geometry_refinement.refit_light(surface, light, jnp.asarray(case.photo))
     lights = case.state.face.light, light, refitted
     true, before, after = (geometry_refinement.render(surface, each, mix, surface.slopes) for each in lights)
     gaps = [float(jnp.sum(surface.mask * jnp.abs(each - true)) / (3 * jnp.sum(surface.mask))) for each in (before, after)]

@@ -12,8 +12,8 @@ from fitkit.color import linear_to_srgb
 from fitkit.fitting.state import SH_WHITE, FaceState, neutral_state
 from fitkit.geometry.pose import Pose, camera_from_pose
 from fitkit.morphable.model import shape, vertex_albedo
-from fitkit.recipes.inverse_rendering.initial_light import starting_light
-from fitkit.recipes.priors import EXPOSURE, FACING, LIGHT_DEVIATION, SIDE_TINT, expected_light, light_precision
+from fitkit.recipes.inverse_rendering.initial_light import fit_initial_light
+from fitkit.recipes.priors import EXPOSURE, FACING_HEMISPHERE, LIGHT_DEVIATION, SIDE_TINT, expected_light, light_precision
 from fitkit.rendering import render
 from fitkit.rendering.shading import sh_basis
 
@@ -44,7 +44,7 @@ def photographed(melanin: float) -> np.ndarray:
 
 def skin_of(photo: np.ndarray) -> np.ndarray:
     """Median albedo of the facial skin at the start."""
-    state = jax.jit(starting_light, static_argnames=("skin",))(facing(), head(), jnp.asarray(photo), skin=FACE)
+    state = jax.jit(fit_initial_light, static_argnames=("skin",))(facing(), head(), jnp.asarray(photo), skin=FACE)
     colours = np.asarray(vertex_albedo(head(), state.face.albedo))
     return np.median(colours[np.asarray(head().regions[head().region_names.index(FACE)]) > 0.9], axis=0)
 
@@ -67,7 +67,7 @@ def test_the_facing_hemisphere_is_that_of_a_ball_as_it_is_seen():
     points = np.random.default_rng(0).uniform(-1, 1, (400_000, 2))
     x, y = points[np.square(points).sum(1) < 1].T
     normals = np.stack([x, y, np.sqrt(1 - x * x - y * y)], -1).astype(np.float32)
-    np.testing.assert_allclose(SH_WHITE * np.asarray(sh_basis(normals)).mean(0), FACING, atol=5e-3)
+    np.testing.assert_allclose(SH_WHITE * np.asarray(sh_basis(normals)).mean(0), FACING_HEMISPHERE, atol=5e-3)
 
 
 def test_the_prior_on_light_is_the_sum_that_its_docstring_says():
@@ -76,7 +76,7 @@ def test_the_prior_on_light_is_the_sum_that_its_docstring_says():
     of_band = np.repeat(LIGHT_DEVIATION, [1, 3, 5])[:, None]
     tint = np.where(np.arange(9) == 0, 0.15, 0.15 * SIDE_TINT)[:, None]
     wanted = (3 * (grey / of_band) ** 2).sum() + (((offset - grey) / tint) ** 2).sum()
-    wanted += 3 * (np.array(FACING) @ grey[:, 0] / EXPOSURE) ** 2
+    wanted += 3 * (np.array(FACING_HEMISPHERE) @ grey[:, 0] / EXPOSURE) ** 2
     found = (SH_WHITE * offset).ravel() @ np.asarray(light_precision(9, 0.15)) @ (SH_WHITE * offset).ravel()
     assert found == pytest.approx(wanted, rel=1e-4)
     np.testing.assert_allclose(light_precision(4, 0.15), light_precision(9, 0.15)[:12, :12])

@@ -109,8 +109,8 @@ def _step(size: int) -> tuple[Work, Work | None, int]:
 
     model = fitkit.load_head("makehuman")
     seen, config = scenes.observation(model, size), model_fitting.ModelFittingConfig()
-    modes = model_fitting.fitting_modes(model, 468)
-    state = model_fitting.start(model, modes, seen, config=config)
+    modes = model_fitting.fitting_tables(model, 468)
+    state = model_fitting.initial_state(model, modes, seen, config=config)
 
     def descend() -> Any:
         return model_fitting.descend(model, modes, seen, state, config=config, iterations=4)
