@@ -1,8 +1,11 @@
-"""fitkit: from a photograph of a face to a 3D face. This is the whole public face; everything else may move.
+"""fitkit: from a photograph of a face to a 3D face.
 
     import fitkit
     result = fitkit.fit("me.jpg", recipe="inverse_rendering")
     result.save("out/me")
+
+What a fit is made of stands in the packages `geometry`, `morphable`, `rendering`, `fitting` and `export`: functions of arrays, to
+build something else with. Names that neither this package nor one of these lists may move.
 
 Names load on first use (PEP 562), so that `import fitkit` and the command line's help do not wait for JAX.
 """
@@ -14,6 +17,7 @@ from fitkit.errors import FitkitError
 from fitkit.version import __version__
 
 if TYPE_CHECKING:
+    from fitkit import export, fitting, geometry, morphable, rendering
     from fitkit.api import FitResult, fit, fit_batch, fit_faces, load, load_head
     from fitkit.types import Camera, FaceParameters, Mesh, MorphableModel
 
@@ -26,14 +30,24 @@ __all__ = [
     "Mesh",
     "MorphableModel",
     "__version__",
+    "export",
     "fit",
     "fit_batch",
     "fit_faces",
+    "fitting",
+    "geometry",
     "load",
     "load_head",
+    "morphable",
+    "rendering",
 ]
 
-_HOME = {
+_HOME = {       # public name -> module that holds it; a package of building blocks stands in `fitkit` itself
+    "export": "fitkit",
+    "fitting": "fitkit",
+    "geometry": "fitkit",
+    "morphable": "fitkit",
+    "rendering": "fitkit",
     "fit": "fitkit.api",
     "fit_batch": "fitkit.api",
     "fit_faces": "fitkit.api",
@@ -48,10 +62,11 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from the module that owns it."""
-    if name not in _HOME:
+    """Load a public name from the module that holds it."""
+    home = _HOME.get(name)
+    if home is None:
         raise AttributeError(f"module 'fitkit' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
+    value = importlib.import_module(f"fitkit.{name}") if home == "fitkit" else getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 

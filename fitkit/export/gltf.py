@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pygltflib as gltf
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
-from fitkit.color import linear_to_srgb
 from fitkit.compilation import quick_jit
+from fitkit.export.vertex_tables import roughness, unit_normals
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.io import atomic_files, images
 from fitkit.morphable.model import shape, vertex_albedo
@@ -31,14 +31,11 @@ STILL_NORMAL = 1e-3     # the same for the change of a unit normal
 
 _FLOAT, _SHORT, _INT = 5126, 5123, 5125
 _VERTICES, _INDICES = 34962, 34963
-# Roughness by part: wet surfaces shine. glTF's other defaults are kept; skin is no metal.
-_ROUGHNESS = {"eye": 0.1, "teeth": 0.25, "tongue": 0.35, "mouth": 0.4}
-_ROUGH_SKIN = 0.6
 
 
 def write_glb(
-    path: str | Path, model: MorphableModel, parameters: FaceParameters, *, texture: np.ndarray | None = None,
-    normal_map: np.ndarray | None = None,
+    path: str | Path, model: MorphableModel, parameters: FaceParameters, *, texture: UInt8[np.ndarray, "S S 3"] | None = None,
+    normal_map: Float[np.ndarray, "N N 3"] | None = None,
 ) -> Path:
     """Write a binary glTF 2.0 file: the neutral head, its expressions as sparse morph targets, weights as fitted.
 
@@ -46,8 +43,8 @@ def write_glb(
         path: where to.
         model: the head.
         parameters: identity, expression and albedo are used; light is not (textures are albedo).
-        texture: UV albedo, uint8 sRGB `[S, S, 3]`, row 0 at v = 1; embedded as JPEG. Without it, vertex colours.
-        normal_map: unit normals `[S, S, 3]` in the texture's tangent space, for the skin; embedded as PNG.
+        texture: UV albedo, sRGB, row 0 at v = 1; embedded as JPEG. Without it, vertex colours.
+        normal_map: unit normals in the texture's tangent space, for the skin; embedded as PNG.
 
     Raises:
         FitkitError: E_OUTPUT where the place cannot be written.
@@ -57,7 +54,7 @@ def write_glb(
     neutral, moves, normals, turns = map(np.asarray, _neutral_and_targets(model, parameters))
     attributes = {
         "POSITION": _add(document, blob, neutral[vertex] * METRES, target=_VERTICES, bounds=True),
-        "NORMAL": _add(document, blob, _unit(normals[vertex]), target=_VERTICES),
+        "NORMAL": _add(document, blob, unit_normals(normals[vertex]), target=_VERTICES),
         "TEXCOORD_0": _add(document, blob, uv * [1, -1] + [0, 1], target=_VERTICES),  # glTF: v down
     }
     if texture is None:
@@ -74,7 +71,7 @@ def write_glb(
     ]
     bumps = None
     if normal_map is not None:
-        tangents = _tangents(neutral[vertex], _unit(normals[vertex]), uv, triangles)
+        tangents = _tangents(neutral[vertex], unit_normals(normals[vertex]), uv, triangles)
         bumps = _add_normal_map(document, blob, normal_map), _add(document, blob, tangents, target=_VERTICES)
     _add_parts(document, blob, model, triangles, np.asarray(model.part), attributes, targets=targets, bumps=bumps)
     document.meshes[0].weights = [float(w) for w in np.asarray(parameters.expression)]
@@ -83,7 +80,7 @@ def write_glb(
 
 
 def write_detailed_glb(
-    path: str | Path, model: MorphableModel, mesh: FineMesh, *, texture: np.ndarray | None = None
+    path: str | Path, model: MorphableModel, mesh: FineMesh, *, texture: UInt8[np.ndarray, "S S 3"] | None = None
 ) -> Path:
     """Write a displaced head as a binary glTF 2.0 file: expression applied, no morph targets; metres.
 
@@ -100,17 +97,13 @@ def write_detailed_glb(
     document, blob = gltf.GLTF2(), bytearray()
     attributes = {
         "POSITION": _add(document, blob, mesh.vertices[vertex] * METRES, target=_VERTICES, bounds=True),
-        "NORMAL": _add(document, blob, _unit(mesh.normals[vertex]), target=_VERTICES),
+        "NORMAL": _add(document, blob, unit_normals(mesh.normals[vertex]), target=_VERTICES),
     }
     if texture is not None:
         attributes["TEXCOORD_0"] = _add(document, blob, uv * [1, -1] + [0, 1], target=_VERTICES)
         _add_texture(document, blob, texture)
     _add_parts(document, blob, model, triangles, mesh.part, attributes)
     return _write(path, document, blob)
-
-
-
-
 
 
 @quick_jit()
@@ -122,17 +115,6 @@ def _neutral_and_targets(
     normals = vertex_normals(neutral, model.triangles)
     turned = jax.lax.map(lambda move: vertex_normals(neutral + move, model.triangles), model.expression)
     return neutral, model.expression, normals, turned - normals
-
-
-
-
-@quick_jit()
-def _vertex_tables(
-    model: MorphableModel, parameters: FaceParameters
-) -> tuple[Float[Array, "V 3"], Float[Array, "V 3"], Float[Array, "V 3"]]:
-    vertices = shape(model, parameters.identity, parameters.expression)
-    linear = jnp.clip(vertex_albedo(model, parameters.albedo), 0, 1)
-    return vertices, vertex_normals(vertices, model.triangles), linear_to_srgb(linear)
 
 
 def _write(path: str | Path, document: gltf.GLTF2, blob: bytearray) -> Path:
@@ -164,12 +146,6 @@ def _tangents(vertices: np.ndarray, normals: np.ndarray, uv: np.ndarray, triangl
     other = np.cross(normals, np.where(np.abs(normals[:, :1]) < 0.9, [1.0, 0, 0], [0, 1.0, 0]))      # where u does not grow
     total = np.where(length > 1e-9, total / np.maximum(length, 1e-9), other / np.linalg.norm(other, axis=-1, keepdims=True))
     return np.concatenate([total, np.where(mirrored < 0, -1.0, 1.0)[:, None]], axis=1)
-
-
-def _unit(normals: np.ndarray) -> np.ndarray:
-    # Exactly unit length, as glTF demands; a vertex without area around it looks forward.
-    length = np.linalg.norm(normals, axis=-1, keepdims=True)
-    return np.where(length > 0.5, normals / np.maximum(length, 0.5), np.array([0, 0, 1])).astype(np.float32)
 
 
 def _add_view(document: gltf.GLTF2, blob: bytearray, data: bytes, target: int | None = None) -> int:
@@ -257,7 +233,7 @@ def _add_parts(
             continue
         colour = gltf.TextureInfo(index=0) if coloured else None
         rough = bumps if name == "skin" else None
-        surface = gltf.PbrMetallicRoughness(baseColorTexture=colour, metallicFactor=0.0, roughnessFactor=_roughness(name))
+        surface = gltf.PbrMetallicRoughness(baseColorTexture=colour, metallicFactor=0.0, roughnessFactor=roughness(name))
         document.materials.append(gltf.Material(
             name=name, pbrMetallicRoughness=surface, alphaMode=None, alphaCutoff=None,
             normalTexture=gltf.NormalMaterialTexture(index=rough[0]) if rough else None))
@@ -272,11 +248,3 @@ def _add_parts(
     document.nodes = [gltf.Node(name=model.name, mesh=0)]
     document.scenes, document.scene = [gltf.Scene(nodes=[0])], 0
     document.asset = gltf.Asset(version="2.0", generator=f"fitkit {__version__}")
-
-
-def _roughness(part: str) -> float:
-    return next((value for start, value in _ROUGHNESS.items() if part.startswith(start)), _ROUGH_SKIN)
-
-
-
-

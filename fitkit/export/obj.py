@@ -3,15 +3,16 @@
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
-from fitkit.export.gltf import _roughness, _unit, _vertex_tables
+from fitkit.export.vertex_tables import roughness, unit_normals, vertex_tables
 from fitkit.io import atomic_files, images
 from fitkit.types import FaceParameters, MorphableModel
 from fitkit.version import __version__
 
 
 def write_obj(
-    path: str | Path, model: MorphableModel, parameters: FaceParameters, *, texture: np.ndarray | None = None
+    path: str | Path, model: MorphableModel, parameters: FaceParameters, *, texture: UInt8[np.ndarray, "S S 3"] | None = None
 ) -> Path:
     """Write a Wavefront OBJ with its .mtl: one group and material per part, texture coordinates, normals; millimetres.
 
@@ -19,7 +20,7 @@ def write_obj(
         path: the .obj file; the .mtl takes its name, the texture is `albedo.png` beside it.
         model: the head.
         parameters: identity, expression and albedo are used.
-        texture: UV albedo, uint8 sRGB `[S, S, 3]`. Without it, colours stand behind the vertices (sRGB in [0, 1]).
+        texture: UV albedo, sRGB, row 0 at v = 1. Without it, colours stand behind the vertices (sRGB in [0, 1]).
 
     Raises:
         FitkitError: E_OUTPUT where the place cannot be written.
@@ -67,8 +68,8 @@ def write_ply(path: str | Path, model: MorphableModel, parameters: FaceParameter
 
 def _shaped(model: MorphableModel, parameters: FaceParameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # Vertices (mm, expression applied), unit normals, sRGB colours in [0, 1].
-    vertices, normals, colours = map(np.asarray, _vertex_tables(model, parameters))
-    return vertices, _unit(normals), colours
+    vertices, normals, colours = map(np.asarray, vertex_tables(model, parameters))
+    return vertices, unit_normals(normals), colours
 
 
 def _rows(keyword: str, table: np.ndarray) -> list[str]:
@@ -77,6 +78,6 @@ def _rows(keyword: str, table: np.ndarray) -> list[str]:
 
 
 def _material_lines(part: str, textured: bool) -> str:
-    shininess = round(2 / _roughness(part) ** 4 - 2)  # the Blinn-Phong exponent of that roughness (Walter 2007)
+    shininess = round(2 / roughness(part) ** 4 - 2)  # the Blinn-Phong exponent of that roughness (Walter 2007)
     lines = [f"newmtl {part}", "Ka 1 1 1", "Kd 1 1 1", "Ks 0.04 0.04 0.04", f"Ns {min(shininess, 1000)}", "illum 2"]
     return "\n".join(lines + (["map_Kd albedo.png"] if textured else []) + [""])

@@ -1,1 +1,46 @@
-"""The morphable head: vertices and colours from coefficients, subdivision, regions, and points on it."""
+"""The morphable head: vertices and albedo from coefficients, points and regions of its surface, subdivision.
+
+Pure functions of a `MorphableModel`, which is an argument like any other. Vertices are millimetres in the world frame (+Y up, the
+face looks to +Z, +X is the subject's left); identity and albedo coefficients are standard deviations, expression weights ARKit's in
+[0, 1]; albedo is linear RGB.
+
+    import jax.numpy as jnp
+    import fitkit
+    head = fitkit.load_head("makehuman")
+    smile = jnp.zeros(len(head.expression_names)).at[head.expression_names.index("mouthSmileLeft")].set(0.8)
+    vertices = fitkit.morphable.shape(head, head.identity_mean, smile)               # [V, 3] mm
+    albedo = fitkit.morphable.vertex_albedo(head, jnp.zeros(len(head.albedo)))       # [V, 3] linear RGB
+"""
+
+from fitkit.morphable.correspondence import (
+    Correspondence,
+    PointModes,
+    correspond,
+    expected_bias,
+    ibug_points,
+    landmark_places,
+    point_modes,
+    visible_contour,
+)
+from fitkit.morphable.model import shape, values_at_points, vertex_albedo
+from fitkit.morphable.regions import face_region
+from fitkit.morphable.subdivision import subdivide
+from fitkit.types import MorphableModel, SurfacePoints
+
+__all__ = [
+    "Correspondence",
+    "MorphableModel",
+    "PointModes",
+    "SurfacePoints",
+    "correspond",
+    "expected_bias",
+    "face_region",
+    "ibug_points",
+    "landmark_places",
+    "point_modes",
+    "shape",
+    "subdivide",
+    "values_at_points",
+    "vertex_albedo",
+    "visible_contour",
+]

@@ -12,7 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, UInt8
 
 from fitkit.color import linear_to_srgb, srgb_to_linear
 from fitkit.errors import FitkitError
@@ -22,14 +22,14 @@ from fitkit.rendering.render import render_color, render_textured
 from fitkit.rendering.shading import light_from_direction
 from fitkit.types import Camera, FaceParameters, MorphableModel
 
-Light = tuple[float, float] | np.ndarray | jax.Array
+Light = tuple[float, float] | Float[np.ndarray, "K 3"] | Float[Array, "K 3"]      # degrees, or spherical harmonics
 _MARGIN = 0.96       # of the picture's side that the sphere around the head fills
 
 
 def render_novel_view(
-    model: MorphableModel, parameters: FaceParameters, camera: Camera, *, texture: np.ndarray | None = None,
+    model: MorphableModel, parameters: FaceParameters, camera: Camera, *, texture: UInt8[np.ndarray, "S S 3"] | None = None,
     yaw: float | None = None, pitch: float | None = None, roll: float | None = None, light: Light | None = None,
-    expression: Mapping[str, float] | np.ndarray | None = None, size: int = 512,
+    expression: Mapping[str, float] | Float[np.ndarray, " E"] | None = None, size: int = 512,
     background: tuple[float, float, float] = (1.0, 1.0, 1.0), supersampling: int = 2,
 ) -> Float[np.ndarray, "size size 3"]:
     """Render the head in the middle of a square picture, at the distance it had in the photo.
@@ -76,7 +76,7 @@ def render_novel_view(
 
 
 def expression_weights(
-    model: MorphableModel, fitted: Float[Array, " E"], change: Mapping[str, float] | np.ndarray | None
+    model: MorphableModel, fitted: Float[Array, " E"], change: Mapping[str, float] | Float[np.ndarray, " E"] | None
 ) -> Float[np.ndarray, " E"]:
     """The fitted expression weights with some changed by name, or all replaced.
 
