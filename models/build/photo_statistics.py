@@ -1,10 +1,10 @@
-"""How people stand before cameras, and in what light: the table `models/weights/photo_statistics.safetensors`.
+"""Measures distributions of camera and light over photos: the table `models/weights/photo_statistics.safetensors`.
 
     python -m fitkit.models.build.photo_statistics PHOTOS [--out FILE]
 
-Takes a folder of photos, fits every face by stage 1 of `inverse_rendering`, and writes mean and covariance of what was fitted. Each
-face counts twice, as it is and mirrored. GANFIT draws the camera and the light of its second rendering from them (Gecer et al.
-2019, Section 3.2; the paper took 300W-3D's).
+Takes a folder of photos, fits every face by stage 1 of `inverse_rendering`, and writes mean and covariance of the fitted cameras
+and lights, each face counted twice, as it is and mirrored. GANFIT draws the camera and the light of its second rendering from them
+(Gecer et al. 2019, Section 3.2; the paper took 300W-3D's).
 """
 
 import argparse
@@ -20,12 +20,12 @@ from fitkit.geometry.camera import head_angles
 from fitkit.models import photo_statistics
 from fitkit.results.result import FitResult
 
-PHOTOS = (".jpg", ".jpeg", ".png")
-ODD_IN_X = (3, 4, 7)       # spherical harmonics that change sign where left and right are exchanged: x, xy, xz
+PHOTOS = (".jpg", ".jpeg", ".png")     # file names taken for photos
+ODD_IN_X = (3, 4, 7)       # spherical harmonics (x, xy, xz) that change sign under mirroring; a definition
 
 
 def measure(folder: pathlib.Path) -> list[FitResult]:
-    """Fits of every face of every photo of a folder that converged."""
+    """The converged fits of all faces in all photos of a folder; photos that cannot be fitted are named on the console."""
     found: list[FitResult] = []
     for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTOS):
         try:
@@ -49,9 +49,9 @@ def statistics(camera: Float[np.ndarray, "n 3"], light: Float[np.ndarray, "n 9 3
 
 def main() -> None:
     """Measure a folder and write the table."""
-    parser = argparse.ArgumentParser(description="Measure how faces stand before cameras, and in what light.")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=pathlib.Path, help="folder of photos")
-    parser.add_argument("--out", type=pathlib.Path, default=photo_statistics.PATH)
+    parser.add_argument("--out", type=pathlib.Path, default=photo_statistics.PATH, help="weight file to write")
     options = parser.parse_args()
     faces = measure(options.photos)
     angles = np.array([head_angles(face.camera) for face in faces])

@@ -1,5 +1,5 @@
 """The embedded head: reads `weights/makehuman.safetensors`, built by `fitkit.models.build.makehuman` from CC0 data, and
-`weights/makehuman_calibration.safetensors`, measured by `models/build/makehuman/detector_calibration.py`.
+`weights/makehuman_calibration.safetensors`, measured by `fitkit.models.build.makehuman.points.detector_calibration`.
 
 Frame: millimetres, +Y up, face to +Z, +X the subject's left, origin midway between the ears. Goes to `fitkit.load_head`.
 """

@@ -1,7 +1,7 @@
-"""Lines that correspond on the embedded head and on ICT-FaceKit: edges of the lids, of the lips, the line of the lips, the nose.
+"""Lines that correspond on the embedded head and on ICT-FaceKit: edges of lids and lips, the line between the lips, the nose.
 
-On ours they run through MediaPipe's points, on ICT's along edges of its mesh from one of its 68 landmarks to the next. Used by
-ict_registration.py.
+On ours they run through MediaPipe's points, on ICT's along edges of its mesh from one of its 68 landmarks to the next. Takes both
+heads; gives matching points, which guide `registration.py`.
 """
 
 import dataclasses

@@ -1,9 +1,11 @@
-"""Lays the embedded head over ICT-FaceKit's neutral head and writes `weights/ict_registration.safetensors`: who lies where.
+"""Registers the embedded head to ICT-FaceKit's neutral head and writes the correspondence, `weights/ict_registration.safetensors`.
 
-`python -m fitkit.models.build.ict.registration ICT` with the folder or archive of ICT-FaceKit (MIT). Run by hand when the topology
-of the embedded head changes, or its points. Non-rigid registration in two steps (Amberg et al. 2007, "Optimal Step Nonrigid ICP
-Algorithms for Surface Registration"): pose and the head's own modes first, then a displacement of every skin vertex whose Laplacian
-is small. Lines of lids, lips and the nose lead; the rest follows the surface. Goes to `fitkit.models.heads.ict.registration`.
+    python -m fitkit.models.build.ict.registration ICT [--out FILE]
+
+Takes the folder or archive of ICT-FaceKit (MIT) and the shipped head. Non-rigid registration in two steps (Amberg et al. 2007,
+"Optimal Step Nonrigid ICP Algorithms for Surface Registration"): similarity and the head's own modes first, then a displacement of
+every skin vertex under a Laplacian penalty. Lines of lids, lips and nose are matched as such, the rest to the nearest surface. Run
+by hand when the topology of the embedded head or its points change; `fitkit.models.heads.ict.registration` reads the table.
 """
 
 import argparse
@@ -308,10 +310,10 @@ def _byte(weight: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Register from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ict", help="folder or archive of ICT-FaceKit")
-    parser.add_argument("--out", type=pathlib.Path, default=REGISTRATION)
+    parser.add_argument("--out", type=pathlib.Path, default=REGISTRATION, help="weight file to write")
     arguments = parser.parse_args()
     model, ict = makehuman.load(calibrated=False), ict_source.read(arguments.ict)      # as built: the shipped table was
     laid, placed = register(model, ict)

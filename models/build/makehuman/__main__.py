@@ -1,4 +1,4 @@
-"""`python -m fitkit.models.build.makehuman WHEEL [--out FILE]`: the command line of `head.py`."""
+"""Command line `python -m fitkit.models.build.makehuman WHEEL [--out FILE]`: runs `head.main`."""
 
 from fitkit.models.build.makehuman.head import main
 

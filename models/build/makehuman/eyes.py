@@ -1,6 +1,7 @@
-"""Eyeballs: a finer sphere of our own in place of each of MakeHuman's helper spheres, moved by the helper's vertices.
+"""Eyeballs: a finer sphere in place of each of MakeHuman's helper spheres.
 
-From makehuman_wheel.py to makehuman_mesh.py. Rings lie at the edges of pupil and iris so that colour can follow.
+Takes base.obj; gives vertices, triangles and the matrix by which every displacement of the helper's vertices moves ours. Rings of
+vertices lie at the edges of pupil and iris, so that they can be coloured apart. Decimetres, as in base.obj.
 """
 
 import dataclasses

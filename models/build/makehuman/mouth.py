@@ -1,9 +1,9 @@
-"""The inside of the mouth: where teeth and tongue stand, how they follow the lips from person to person, and how they are painted.
+"""The inside of the mouth: places of teeth and tongue on the mean head, their motion under identity modes, and their colours.
 
-MakeHuman hangs its teeth far behind the lips, edge on edge with them, and lets morphs of the face slide lips over teeth that stay.
-Here the arches stand close behind the lips, narrow towards the back, the upper incisors overlap the lower ones, and every identity
-mode carries them along with the line where the lips meet. Only teeth, tongue and lining are touched, never the skin. Pure and
-deterministic; called by makehuman.py and makehuman_albedo.py.
+MakeHuman's teeth stand far behind the lips, and its face morphs move the lips but not the teeth. Here the dental arches stand close
+behind the lips and narrow towards the back, the upper incisors overlap the lower ones, and every identity mode moves them along
+with the line where the lips meet. Arrays are vertices [V, 3] of the cut head, mm, or displacements of them; only teeth, tongue and
+lining change, never the skin.
 """
 
 import numpy as np

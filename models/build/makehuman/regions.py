@@ -1,7 +1,7 @@
-"""Soft masks of MakeHuman's head: face skin, lips, eyes, brows, ears, neck, and what a fit or an albedo model may want to know.
+"""Soft region masks of the head: face skin, lips, eyes, brows, ears, neck and so on, one weight in [0, 1] per vertex.
 
-Made by construction from the mean shape and its landmarks, in millimetres, so that a change of the shape model moves them along.
-Called by makehuman_surface.py; the albedo model paints with the same masks.
+Takes the cut head, its mean shape and its landmarks, mm; the masks are constructed from distances and angles on these, so that they
+follow a change of the shape model. The albedo model colours by the same masks.
 """
 
 import numpy as np

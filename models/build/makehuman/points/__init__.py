@@ -1,1 +1,6 @@
-"""Where landmark detectors' points lie on the embedded head, and how far each is to be trusted."""
+"""Where the points of landmark detectors lie on the embedded head, and how much each counts.
+
+`landmarks` reads points.toml and places 468 MediaPipe and 68 iBUG points and the jaw lines on the cut head (a step of the build).
+`register` writes points.toml from renderings, with `rings` for lids and lips. `detector_calibration` measures, on the built head,
+the prior of identity and the detector's bias, and writes `models/weights/makehuman_calibration.safetensors`.
+"""

@@ -1,8 +1,8 @@
-"""Places on MakeHuman's head: the 468 MediaPipe points, the 68 iBUG points, the lines along which jaw points slide.
+"""Places on the head of the 468 MediaPipe points, of the 68 iBUG points, and of the lines along which jaw points slide.
 
-Reads points.toml (places by base.obj vertex, measured once) and fitkit/data/landmarks.toml (which MediaPipe vertices
-mark an iBUG point); takes the cut head and a shape of it on which closeness is judged (the mean head). Called by
-makehuman_surface.py.
+Reads points.toml (places by base.obj vertex, written by `register.py`) and fitkit/data/landmarks.toml (which MediaPipe points mark
+an iBUG point); takes the cut head and its mean shape, on which distances are measured. A place is a triangle and barycentric
+coordinates.
 """
 
 import functools

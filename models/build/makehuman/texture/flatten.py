@@ -1,9 +1,8 @@
-"""Flattens a disk-like triangle mesh into a convex outline, without turning a triangle over, at scales one asks for.
+"""Flattens a disk-like triangle mesh into a convex outline, without flipping a triangle, at a scale given for each vertex.
 
 Tutte's embedding with mean value weights (Floater, "Mean value coordinates", 2003), then descent on the symmetric Dirichlet
 energy (Smith and Schaefer, "Bijective parameterization with free boundaries", 2015) by L-BFGS that starts from the inverse of
-a Laplacian. Holes are closed with a fan, which keeps the map one-to-one there too. Pure NumPy and SciPy; used by
-makehuman_unwrap.py.
+a Laplacian. Holes are closed with a fan, which keeps the map one-to-one there too. Knows no head; NumPy and SciPy only.
 """
 
 from collections.abc import Callable

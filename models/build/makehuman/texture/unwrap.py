@@ -1,8 +1,8 @@
-"""Upright texture coordinates of MakeHuman's head: one chart of skin, cut down the back, and small charts for the other parts.
+"""Texture coordinates of the head: one chart of skin, cut open at the back, and small charts for the other parts.
 
-The skin fills a superellipse with the face in the middle at one scale, and scalp, neck and ears squeezed towards the rim; a
-strip below holds eyes, teeth, tongue and the lining of the mouth. u grows to the viewer's right, v upwards: a texture looks
-like a portrait. Called by makehuman_surface.py; the flattening itself is makehuman_flatten.py.
+Takes the cut head, its mean shape and its region masks. The skin fills a superellipse, with the face in the middle at uniform scale
+and scalp, neck and ears compressed towards the border; a strip below holds eyes, teeth, tongue and the lining of the mouth. u grows
+to the viewer's right, v upwards: a texture looks like a portrait. The flattening itself is `flatten.py`.
 """
 
 import numpy as np
