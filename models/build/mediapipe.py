@@ -1,11 +1,11 @@
-"""Builder of the weight files of the face detector and the two face meshes.
+"""Converts MediaPipe's face detector and its two face meshes to weight files.
 
     python -m fitkit.models.build.mediapipe mediapipe-0.10.21-cp311-cp311-manylinux_2_28_x86_64.whl face_landmarks_detector.tflite
 
-Takes two `.tflite` files out of the wheel (any platform's wheel holds the same two); the third, the 478-point mesh, is in no
+Takes two `.tflite` files out of the wheel (any platform's wheel holds the same two); the third, the 478-point mesh, is not in a
 wheel but in MediaPipe's model bundle `face_landmarker.task`, a zip archive, and is given as a file. All sha256 are checked.
-Reads their constant tensors with a minimal flatbuffer reader, renames and transposes them to the Flax modules, and writes
-`models/weights/*.safetensors` in their own precision. The same files give the same bytes.
+Reads their constant tensors with a minimal flatbuffer reader, renames and transposes them for the Flax modules, and writes
+`models/weights/{facedetector,facemesh,facemesh_v2}.safetensors` in their own precision. The same files give the same bytes.
 """
 
 import argparse
@@ -34,14 +34,18 @@ SHA256 = {
     MESH: "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
     MESH_V2: "bc5ee5de06d8c3a5465c3155227615b164480a52105a2b3df5748250ab4d914f",
 }
-FLOATS: dict[int, np.dtype[Any]] = {0: np.dtype("<f4"), 1: np.dtype("<f2")}      # tensor types of the schema
+
+# TensorFlow Lite schema, version 3: tensor types, and positions of the fields that are read
+FLOATS: dict[int, np.dtype[Any]] = {0: np.dtype("<f4"), 1: np.dtype("<f2")}
+MODEL_SUBGRAPHS, MODEL_BUFFERS, SUBGRAPH_TENSORS, BUFFER_DATA = 2, 4, 0, 0
+TENSOR_SHAPE, TENSOR_TYPE, TENSOR_BUFFER, TENSOR_NAME = 0, 1, 2, 3
 
 
 def read_member(wheel: pathlib.Path, name: str) -> bytes:
-    """One file of the wheel, its sha256 checked.
+    """The bytes of one file of the wheel.
 
     Raises:
-        SystemExit: the wheel is another release.
+        SystemExit: its sha256 is that of another release.
     """
     with zipfile.ZipFile(wheel) as archive:
         data = archive.read(name)
@@ -50,7 +54,11 @@ def read_member(wheel: pathlib.Path, name: str) -> bytes:
 
 
 def check(data: bytes, name: str, otherwise: str) -> None:
-    """Hold a file to its sha256, or stop."""
+    """Check the sha256 of a file's bytes.
+
+    Raises:
+        SystemExit: it is not the one in `SHA256`; `otherwise` says what that means.
+    """
     found = hashlib.sha256(data).hexdigest()
     if found != SHA256[name]:
         raise SystemExit(f"{name} has sha256 {found}, not {SHA256[name]}: {otherwise}.")
@@ -94,28 +102,29 @@ class Table:
 
 
 def read_constants(data: bytes) -> dict[str, np.ndarray]:
-    """Name -> array of every constant float tensor of a `.tflite` (schema v3: Model, SubGraph, Tensor, Buffer)."""
+    """Every constant float tensor of a `.tflite` file's bytes, by name."""
     model = Table(data, struct.unpack_from("<I", data)[0])
-    buffers = model.tables(4)
+    buffers = model.tables(MODEL_BUFFERS)
     constants = {}
-    for tensor in model.tables(2)[0].tables(0):
-        start, length = buffers[tensor.scalar(2, "<I")].vector(0)
-        kind = FLOATS.get(tensor.scalar(1, "<b"))
+    for tensor in model.tables(MODEL_SUBGRAPHS)[0].tables(SUBGRAPH_TENSORS):
+        start, length = buffers[tensor.scalar(TENSOR_BUFFER, "<I")].vector(BUFFER_DATA)
+        kind = FLOATS.get(tensor.scalar(TENSOR_TYPE, "<b"))
         if length and kind is not None:
-            shape = np.frombuffer(data, "<i4", tensor.vector(0)[1], tensor.vector(0)[0])
-            name = bytes(data[tensor.vector(3)[0]:][:tensor.vector(3)[1]]).decode()
+            (at, count), (first, letters) = tensor.vector(TENSOR_SHAPE), tensor.vector(TENSOR_NAME)
+            shape = np.frombuffer(data, "<i4", count, at)
+            name = bytes(data[first:][:letters]).decode()
             constants[name] = np.frombuffer(data, kind, length // kind.itemsize, start).reshape(shape)
     return constants
 
 
 def _pointwise(constants: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    # OHWI -> (H W I) O
+    # axes: output, height, width, input -> (height width input), output
     kernel = constants[f"{name}/Kernel"]
     return {"kernel": kernel.reshape(len(kernel), -1).T, "bias": constants[f"{name}/Bias"]}
 
 
 def _stem(constants: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    # OHWI -> HWIO
+    # axes: output, height, width, input -> height, width, input, output
     return {"kernel": constants[f"{name}/Kernel"].transpose(1, 2, 3, 0), "bias": constants[f"{name}/Bias"]}
 
 
@@ -163,7 +172,8 @@ def mesh_parameters(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def mesh_v2_parameters(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Parameters of `FaceMeshV2`: block i is `blaze_block_i`; slopes 2 i + 1 and 2 i + 2 are its own, 0 the stem's, 35 the head's.
 
-    A tensor that several layers were folded into carries all their names; the first says whose it is, the number of axes what.
+    A tensor into which several layers were folded carries all their names; the first names the layer, and a kernel has more axes
+    than a bias.
     """
     parts: dict[tuple[str, bool], np.ndarray] = {}
     slopes: dict[int, np.ndarray] = {}
@@ -193,7 +203,11 @@ def mesh_v2_parameters(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray
 
 
 def write(parameters: dict[str, np.ndarray], module: nnx.Module, path: pathlib.Path) -> None:
-    """Write one weight file: keys sorted, precision as upstream, shapes checked against the module."""
+    """Write one weight file with sorted keys, in the precision of the source.
+
+    Raises:
+        SystemExit: names or shapes are not those of the module.
+    """
     found = {key: value.shape for key, value in parameters.items()}
     if found != parameter_shapes(module):
         raise SystemExit(f"{path.name}: the tensors of the tflite file do not fit {type(module).__name__}.")
@@ -201,7 +215,7 @@ def write(parameters: dict[str, np.ndarray], module: nnx.Module, path: pathlib.P
 
 
 def build(wheel: pathlib.Path, mesh_v2: pathlib.Path, out: pathlib.Path) -> None:
-    """Convert the three networks into weight files in `out`, and put the licence beside them."""
+    """Convert the three networks to weight files in the folder `out`, and write the licence beside them."""
     jobs = [(DETECTOR, detector_parameters, FaceDetector(), "facedetector"), (MESH, mesh_parameters, FaceMesh(), "facemesh")]
     for member, convert, module, name in jobs:
         write(convert(read_constants(read_member(wheel, member))), module, out / f"{name}.safetensors")
@@ -215,8 +229,8 @@ def build(wheel: pathlib.Path, mesh_v2: pathlib.Path, out: pathlib.Path) -> None
 def main() -> None:
     """Run the builder from the command line."""
     parser = argparse.ArgumentParser(description="Convert MediaPipe's face networks to fitkit's weight files.")
-    parser.add_argument("wheel", type=pathlib.Path, help="mediapipe-0.10.21-*.whl")
-    parser.add_argument("mesh_v2", type=pathlib.Path, help=MESH_V2)
+    parser.add_argument("wheel", type=pathlib.Path, help="mediapipe-0.10.21-*.whl, of any platform")
+    parser.add_argument("mesh_v2", type=pathlib.Path, help=f"{MESH_V2} of the model bundle face_landmarker.task")
     parser.add_argument("--out", type=pathlib.Path, default=WEIGHTS, help="folder of the weight files")
     arguments = parser.parse_args()
     build(arguments.wheel, arguments.mesh_v2, arguments.out)

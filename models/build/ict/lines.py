@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.csgraph
 
+from fitkit.models.heads.ict import FACE_TRIANGLES
 from fitkit.models.heads.ict_source import IctArrays
 from fitkit.types import MorphableModel, SurfacePoints
 
@@ -28,43 +29,43 @@ CURVES = (
     ((60, 67, 66), (78, 95, 88, 178, 87, 14)),
     ((64, 65, 66), (308, 324, 318, 402, 317, 14)),
 )
-SINGLE = (28, 29, 30, 33)       # iBUG points both heads mark alike: the bridge and the tip of the nose, and under it
-FACE_TRIANGLES = 18460          # the first of ICT's: its face, all quads
+SINGLE_POINTS = (28, 29, 30, 33)    # iBUG points that both heads mark alike: bridge, tip and base of the nose
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Line:
-    """Places on our head, one row each: three vertices and their shares."""
+class LinePoints:
+    """Points of the lines on our head: three vertices each and barycentric coordinates."""
 
-    corners: np.ndarray         # [n, 3]
-    share: np.ndarray           # [n, 3]
+    corners: np.ndarray         # [n, 3] vertices
+    barycentric: np.ndarray     # [n, 3]
 
     def matrix(self, count: int) -> scipy.sparse.csr_matrix:
-        """[n, V]: takes the vertices to the places."""
+        """[n, V]: takes the head's `count` vertices to the points."""
         rows = np.repeat(np.arange(len(self.corners)), 3)
-        return scipy.sparse.csr_matrix((self.share.ravel(), (rows, self.corners.ravel())), (len(self.corners), count))
+        return scipy.sparse.csr_matrix((self.barycentric.ravel(), (rows, self.corners.ravel())), (len(self.corners), count))
 
 
-def lines(model: MorphableModel, ict: IctArrays) -> tuple[Line, np.ndarray]:
-    """Places on our head, and where on ICT's neutral head they belong [n, 3], mm."""
+def lines(model: MorphableModel, ict: IctArrays) -> tuple[LinePoints, np.ndarray]:
+    """Points of the lines on our head, and the points [n, 3] of ICT's neutral head that correspond, mm."""
     triangles = np.asarray(model.triangles)
 
     def places(points: SurfacePoints, rows: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         return triangles[np.asarray(points.triangle)[list(rows)]], np.asarray(points.barycentric, float)[list(rows)]
 
     mean = np.asarray(model.mean, float)
-    corners, share, target = [], [], []
+    corners, barycentric, target = [], [], []
     graph = _edges(ict)
-    for marks, points in CURVES:
-        at, weight = places(model.dense, points)
+    for marks, ids in CURVES:
+        at, weight = places(model.dense, ids)
         corners.append(at)
-        share.append(weight)
+        barycentric.append(weight)
         ours = np.einsum("nk,nkd->nd", weight, mean[at])
         theirs = ict.neutral[_path(graph, ict.landmarks[list(marks)])].astype(float)
         target.append(_along(theirs, _lengths(ours)))
-    at, weight = places(model.landmarks, SINGLE)
-    target.append(ict.neutral[ict.landmarks[list(SINGLE)]].astype(float))
-    return Line(corners=np.concatenate([*corners, at]), share=np.concatenate([*share, weight])), np.concatenate(target)
+    at, weight = places(model.landmarks, SINGLE_POINTS)
+    target.append(ict.neutral[ict.landmarks[list(SINGLE_POINTS)]].astype(float))
+    points = LinePoints(corners=np.concatenate([*corners, at]), barycentric=np.concatenate([*barycentric, weight]))
+    return points, np.concatenate(target)
 
 
 def _edges(ict: IctArrays) -> scipy.sparse.csr_matrix:
@@ -78,15 +79,15 @@ def _edges(ict: IctArrays) -> scipy.sparse.csr_matrix:
 
 
 def _path(graph: scipy.sparse.csr_matrix, marks: np.ndarray) -> np.ndarray:
-    """Vertices of the shortest way along edges through the vertices `marks`."""
-    way = [marks[:1]]
+    """Vertices of the shortest path along edges through the vertices `marks`."""
+    path = [marks[:1]]
     for start, end in zip(marks[:-1], marks[1:], strict=True):
         before = scipy.sparse.csgraph.dijkstra(graph, indices=start, return_predecessors=True)[1]
         back = [end]
         while back[-1] != start:
             back.append(before[back[-1]])
-        way.append(np.array(back[-2::-1]))
-    return np.concatenate(way)
+        path.append(np.array(back[-2::-1]))
+    return np.concatenate(path)
 
 
 def _lengths(points: np.ndarray) -> np.ndarray:
@@ -96,5 +97,5 @@ def _lengths(points: np.ndarray) -> np.ndarray:
 
 
 def _along(points: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Points of a polyline [n, 3] at parts of its length."""
+    """Points of a polyline [n, 3] at fractions `places` of its length."""
     return np.stack([np.interp(places, _lengths(points), points[:, k]) for k in range(3)], axis=1)

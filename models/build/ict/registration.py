@@ -18,30 +18,36 @@ import scipy.sparse
 import scipy.sparse.linalg
 import scipy.spatial
 
-from fitkit.models.build.ict.lines import Line, lines
+from fitkit.models.build.ict.lines import LinePoints, lines
 from fitkit.models.heads import ict_source, makehuman
 from fitkit.models.heads.ict import FACE_TRIANGLES, PAINTED, REGISTRATION, SKIN, shares, topology
 from fitkit.models.heads.ict_source import IctArrays
 from fitkit.types import MorphableModel, SurfacePoints
 
+# Chosen, not tuned
 MODES = 60                  # identity modes used; the finer ones only follow noise here
-SLIDE = 0.03                # weight of the tangential distance beside the normal one
-ANCHOR = 3.0                # weight of a point of a line beside a point of the surface
-STEPS, PRIOR = 12, 0.01
-STIFFNESS = np.geomspace(30.0, 0.03, 12)
-NORMAL_REACH = 12.0         # mm that opposite normals count for in the search for the nearest vertex, halved: lips face lips
-FACING = 0.5                # least cosine between normals of points that correspond
-SOUND = 1.0                 # mm between the surfaces at which a place is worth 1/e
-EAR = 0.1                   # how much an ear is drawn: its folds do not correspond
+TANGENT_WEIGHT = 0.03       # of the squared tangential distance, beside that along the normal
+LINE_WEIGHT = 3.0           # of the points of lines; of all of them together in `fit_modes`
+STEPS, PRIOR = 12, 0.01     # Gauss-Newton steps over the modes; weight of their squared coefficients
+STIFFNESS = np.geomspace(30.0, 0.03, 12)    # weight of the squared Laplacian of the displacement, step by step
+RIDGE = 1e-6                # added to the diagonal of that system
+NORMAL_SCALE = 12.0         # mm: half of what opposite normals count for in the search for nearest points: lips must meet lips
+MIN_COSINE = 0.5            # least cosine between the normals of points that correspond
+FULL_COSINE = 0.3           # above MIN_COSINE, at which a correspondence has full weight in the table
+NEAR = 6.0                  # mm between the surfaces at which a vertex is pulled half as much
+GAP_SCALE = 1.0             # mm between the surfaces at which the weight of a correspondence is 1/e
+EAR_WEIGHT = 0.1            # of ears: their folds do not correspond
+SOCKET = 12.0               # mm from an eyeball within which skin outside all masks is hidden in the socket
+IN_MASK, IN_LIPS = 0.05, 0.95   # mask values above which a vertex is inside a region, and wholly in the lips
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Surface:
-    """A triangle mesh to find places on: only the listed triangles may be touched."""
+    """A triangle mesh to find nearest points on."""
 
     vertices: np.ndarray        # [V, 3] mm
     triangles: np.ndarray       # [F, 3]
-    allowed: np.ndarray         # [n] indices into triangles
+    allowed: np.ndarray         # [n] triangles on which points may lie
 
 
 def normals_of(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -57,14 +63,14 @@ def normals_of(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 def nearest(
     points: np.ndarray, normals: np.ndarray | None, surface: Surface, *, near: int = 6
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Nearest place of each of `points` [n, 3]: triangle [n], barycentric [n, 3], cosine between the normals [n].
+    """Nearest point of a surface to each of `points` [n, 3]: triangle [n], barycentric [n, 3], cosine between the normals [n].
 
-    Candidates are the triangles round the nearest vertices, in place and, where `normals` [n, 3] are given, in direction.
+    Candidates are the triangles round the `near` nearest vertices, by position and, where `normals` [n, 3] are given, by normal.
     """
     corners = surface.triangles[surface.allowed]
     own = normals_of(surface.vertices, corners)
     used = np.unique(corners)
-    reach = NORMAL_REACH if normals is not None else 0.0
+    reach = NORMAL_SCALE if normals is not None else 0.0
     direction = np.zeros_like(points) if normals is None else normals
     tree = scipy.spatial.cKDTree(np.hstack([surface.vertices[used], reach * own[used]]))
     rank = used[tree.query(np.hstack([points, reach * direction]), k=near)[1]]
@@ -76,14 +82,14 @@ def nearest(
     share = project(points[:, None], surface.vertices[corners[candidates]])
     foot = np.einsum("nkc,nkcd->nkd", share, surface.vertices[corners[candidates]])
     cosine = np.einsum("nkd,nd->nk", np.einsum("nkc,nkcd->nkd", share, own[corners[candidates]]), direction)
-    distance = np.linalg.norm(foot - points[:, None], axis=2) + reach * np.where(cosine < FACING, 1.0, 0.0)
+    distance = np.linalg.norm(foot - points[:, None], axis=2) + reach * np.where(cosine < MIN_COSINE, 1.0, 0.0)
     best = distance.argmin(axis=1)
     rows = np.arange(len(points))
     return surface.allowed[candidates[rows, best]], share[rows, best], cosine[rows, best]
 
 
 def project(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Barycentric coordinates [..., 3] of the nearest place of each triangle [..., 3, 3]: in its plane, else on its best edge."""
+    """Barycentric coordinates [..., 3] of the nearest point of each triangle [..., 3, 3]: in its plane, else on an edge."""
     sides = np.roll(corners, -1, axis=-2) - corners
     offset = points[..., None, :] - corners
     along = np.clip((offset * sides).sum(-1) / np.maximum((sides * sides).sum(-1), 1e-12), 0, 1)
@@ -100,13 +106,13 @@ def project(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return np.where((inside >= 0).all(-1, keepdims=True), inside, on_edge)
 
 
-def on(surface: Surface, triangle: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
-    """Points [n, 3] of places."""
+def points_on(surface: Surface, triangle: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
+    """Points [n, 3], mm, of `barycentric` [n, 3] in triangles [n]."""
     return np.einsum("nk,nkd->nd", barycentric, surface.vertices[surface.triangles[triangle]])
 
 
-def rigid(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """`source` [n, 3] -> 4x4 similarity that lays it on `target` in the sense of least squares (Umeyama 1991)."""
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """4x4 similarity that takes `source` [n, 3] to `target` [n, 3] with least squared error (Umeyama 1991)."""
     a, b = source - source.mean(0), target - target.mean(0)
     u, s, vt = np.linalg.svd(b.T @ a)
     flip = np.diag([1, 1, np.sign(np.linalg.det(u @ vt))])
@@ -117,76 +123,80 @@ def rigid(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def fit_modes(
-    model: MorphableModel, skin: np.ndarray, trust: np.ndarray, target: Surface, anchors: tuple[Line, np.ndarray]
+    model: MorphableModel, skin: np.ndarray, weights: np.ndarray, target: Surface, anchors: tuple[LinePoints, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The whole head [V, 3] in ICT's frame, by similarity and modes, and the similarity.
+    """The whole head [V, 3] in ICT's frame, mm, by similarity and modes, and the similarity [4, 4].
 
     Args:
         model: the embedded head.
-        skin: [F, 3] the triangles that are laid on the target.
-        trust: [V] how much each vertex may be drawn by the surface.
+        skin: [F, 3] triangles that are registered to the target.
+        weights: [V] of the distance of each vertex to the surface.
         target: ICT's skin.
-        anchors: places on our head, and where they belong [n, 3].
+        anchors: points on our head, and where they belong [n, 3].
     """
     mean = np.asarray(model.mean, float)
     basis = np.concatenate([np.asarray(model.identity[:MODES]), np.asarray(model.expression)]).astype(float)
     scale = np.append(np.ones(MODES), np.asarray(model.expression_scale))
     columns = (basis * scale[:, None, None]).transpose(1, 2, 0)                              # [V, 3, K]
-    matrix, used = anchors[0].matrix(len(mean)), np.flatnonzero(trust > 0)
+    matrix, used = anchors[0].matrix(len(mean)), np.flatnonzero(weights > 0)
     guide = (matrix @ columns.reshape(len(mean), -1)).reshape(-1, 3, columns.shape[2])
     coefficients = np.zeros(columns.shape[2])
     for _ in range(STEPS):
         shape = mean + columns @ coefficients
-        placing = rigid(matrix @ shape, anchors[1])
-        turn = placing[:3, :3]
-        world = shape @ turn.T + placing[:3, 3]
-        foot, normal, agree = _drawn(world, skin, target, used)
-        weight = trust[used] * agree / len(used)
-        metric = (normal[:, :, None] * normal[:, None] + SLIDE * np.eye(3)) * np.sqrt(weight)[:, None, None]
-        rows = np.concatenate([(metric @ turn @ columns[used]).reshape(-1, len(scale)),
-                               np.sqrt(ANCHOR / len(guide)) * (turn @ guide).reshape(-1, len(scale))])
+        placing = similarity(matrix @ shape, anchors[1])
+        rotation = placing[:3, :3]
+        world = shape @ rotation.T + placing[:3, 3]
+        foot, normal, agree = _correspondences(world, skin, target, used)
+        weight = weights[used] * agree / len(used)
+        metric = (normal[:, :, None] * normal[:, None] + TANGENT_WEIGHT * np.eye(3)) * np.sqrt(weight)[:, None, None]
+        rows = np.concatenate([(metric @ rotation @ columns[used]).reshape(-1, len(scale)),
+                               np.sqrt(LINE_WEIGHT / len(guide)) * (rotation @ guide).reshape(-1, len(scale))])
         residual = np.concatenate([(metric @ (world[used] - foot)[..., None]).ravel(),
-                                   np.sqrt(ANCHOR / len(guide)) * (matrix @ world - anchors[1]).ravel()])
+                                   np.sqrt(LINE_WEIGHT / len(guide)) * (matrix @ world - anchors[1]).ravel()])
         update = np.linalg.solve(rows.T @ rows + PRIOR * np.eye(len(scale)), rows.T @ residual + PRIOR * coefficients)
         coefficients = coefficients - update
     shape = mean + columns @ coefficients
-    placing = rigid(matrix @ shape, anchors[1])
+    placing = similarity(matrix @ shape, anchors[1])
     return shape @ placing[:3, :3].T + placing[:3, 3], placing
 
 
-def drape(
-    world: np.ndarray, skin: np.ndarray, trust: np.ndarray, target: Surface, anchors: tuple[Line, np.ndarray]
+def displace(
+    world: np.ndarray, skin: np.ndarray, weights: np.ndarray, target: Surface, anchors: tuple[LinePoints, np.ndarray]
 ) -> np.ndarray:
-    """The head [V, 3] after displacements with a small Laplacian, ever less stiff, that lay its skin on the target."""
+    """The head `world` [V, 3], mm, displaced onto the target under a Laplacian penalty that decreases from step to step.
+
+    The other arguments are those of `fit_modes`.
+    """
     count = len(world)
     laplacian = scipy.sparse.kron(_laplacian(skin, count), scipy.sparse.eye(3)).tocsr()
     bending = (laplacian.T @ laplacian).tocsc()
     guide = scipy.sparse.kron(anchors[0].matrix(count), scipy.sparse.eye(3)).tocsr()
-    used = np.flatnonzero(trust > 0)
+    used = np.flatnonzero(weights > 0)
     pick = scipy.sparse.eye(3 * count, format="csr")[(3 * used[:, None] + np.arange(3)).ravel()]
     start, moved = world, world
     for stiffness in STIFFNESS:
-        foot, normal, agree = _drawn(moved, skin, target, used)
-        metric = (normal[:, :, None] * normal[:, None] + SLIDE * np.eye(3)) * (trust[used] * agree)[:, None, None]
+        foot, normal, agree = _correspondences(moved, skin, target, used)
+        metric = (normal[:, :, None] * normal[:, None] + TANGENT_WEIGHT * np.eye(3)) * (weights[used] * agree)[:, None, None]
         pull = scipy.sparse.block_diag(metric, "csr")
-        system = stiffness * bending + pick.T @ pull @ pick + ANCHOR * guide.T @ guide + 1e-6 * scipy.sparse.eye(3 * count)
-        right = pick.T @ (pull @ (foot - start[used]).ravel()) + ANCHOR * guide.T @ (anchors[1].ravel() - guide @ start.ravel())
+        system = stiffness * bending + pick.T @ pull @ pick + LINE_WEIGHT * guide.T @ guide + RIDGE * scipy.sparse.eye(3 * count)
+        right = pick.T @ (pull @ (foot - start[used]).ravel())
+        right = right + LINE_WEIGHT * guide.T @ (anchors[1].ravel() - guide @ start.ravel())
         moved = start + scipy.sparse.linalg.spsolve(system.tocsc(), right).reshape(count, 3)
     return moved
 
 
-def _drawn(
+def _correspondences(
     world: np.ndarray, skin: np.ndarray, target: Surface, used: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the vertices `used`: nearest point of the target, the normal there, and how much to believe it in [0, 1]."""
+    """Of the vertices `used`: nearest point of the target [n, 3], the normal there [n, 3], and a weight [n] in [0, 1]."""
     own = normals_of(world, skin)[used]
     triangle, share, cosine = nearest(world[used], own, target)
-    foot = on(target, triangle, share)
+    foot = points_on(target, triangle, share)
     there = normals_of(target.vertices, target.triangles[target.allowed])[target.triangles[triangle]]
     normal = np.einsum("nk,nkd->nd", share, there)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     gap = np.linalg.norm(foot - world[used], axis=1)
-    return foot, normal, np.clip(2 * (cosine - FACING), 0, 1) / (1 + (gap / 6) ** 2)
+    return foot, normal, np.clip(2 * (cosine - MIN_COSINE), 0, 1) / (1 + (gap / NEAR) ** 2)
 
 
 def _laplacian(triangles: np.ndarray, count: int) -> scipy.sparse.csr_matrix:
@@ -198,40 +208,40 @@ def _laplacian(triangles: np.ndarray, count: int) -> scipy.sparse.csr_matrix:
     return scipy.sparse.diags((degree > 0).astype(float)) - scipy.sparse.diags(1 / np.maximum(degree, 1)) @ links
 
 
-def trusted(model: MorphableModel) -> np.ndarray:
-    """How much each vertex [V] of the embedded head may be drawn: skin that is seen; not what lies behind lids and lips."""
+def vertex_weights(model: MorphableModel) -> np.ndarray:
+    """Weight [V] in [0, 1] of each vertex of the embedded head in registration: visible skin; 0 behind lids and lips."""
     masks = dict(zip(model.region_names, np.asarray(model.regions, float), strict=True))
     triangles, mean = np.asarray(model.triangles), np.asarray(model.mean)
     skin = np.zeros(len(mean))
     skin[triangles[np.asarray(model.part) == model.part_names.index("skin")]] = 1
     named = np.max([masks[name] for name in ("face_skin", "lips", "ears", "neck", "scalp", "nostrils")], axis=0)
     eyes = mean[np.unique(triangles[np.isin(model.part, [model.part_names.index(f"eye_{side}") for side in ("left", "right")])])]
-    by_eye = scipy.spatial.cKDTree(eyes).query(mean)[0] < 12.0
-    hidden = (by_eye & (named < 0.05)) | ((masks["lips"] > 0.95) & (masks["fit_skin"] < 0.05))
-    return skin * ~hidden * (1 - (1 - EAR) * masks["ears"])
+    by_eye = scipy.spatial.cKDTree(eyes).query(mean)[0] < SOCKET
+    hidden = (by_eye & (named < IN_MASK)) | ((masks["lips"] > IN_LIPS) & (masks["fit_skin"] < IN_MASK))
+    return skin * ~hidden * (1 - (1 - EAR_WEIGHT) * masks["ears"])
 
 
 def register(model: MorphableModel, ict: IctArrays) -> tuple[np.ndarray, np.ndarray]:
-    """The embedded head [V, 3] laid over ICT's neutral head, its skin on ICT's; and the same by its modes alone."""
+    """The embedded head [V, 3] registered to ICT's neutral head, mm, and the same by similarity and modes alone [V, 3]."""
     skin = np.asarray(model.triangles)[np.asarray(model.part) == model.part_names.index("skin")]
-    trust, anchors = trusted(model), lines(model, ict)
+    weights, anchors = vertex_weights(model), lines(model, ict)
     target = _skin_of(ict)
-    placed = fit_modes(model, skin, trust, target, anchors)[0]
-    laid = drape(placed, skin, trust, target, anchors)
+    by_modes = fit_modes(model, skin, weights, target, anchors)[0]
+    registered = displace(by_modes, skin, weights, target, anchors)
     mirror = np.asarray(model.mirror)
-    return (laid + laid[mirror] * [-1, 1, 1]) / 2, placed
+    return (registered + registered[mirror] * [-1, 1, 1]) / 2, by_modes
 
 
-def table(model: MorphableModel, ict: IctArrays, laid: np.ndarray, placed: np.ndarray) -> dict[str, np.ndarray]:
-    """All of the shipped table's arrays, see `fitkit.models.heads.ict.Registration`."""
+def table(model: MorphableModel, ict: IctArrays, registered: np.ndarray, by_modes: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of the weight file, see `fitkit.models.heads.ict.Registration`, from the two heads of `register`."""
     triangles, part = np.asarray(model.triangles), np.asarray(model.part)
-    trust = trusted(model)
+    weights = vertex_weights(model)
     skin = np.flatnonzero(part == model.part_names.index("skin"))
-    ours = Surface(vertices=laid, triangles=triangles, allowed=skin[(trust[triangles[skin]] > 0).all(1)])
+    ours = Surface(vertices=registered, triangles=triangles, allowed=skin[(weights[triangles[skin]] > 0).all(1)])
     theirs = _skin_of(ict)
     ears = np.asarray(model.regions)[model.region_names.index("ears")]
-    to_ict = _places(laid, normals_of(laid, triangles[skin]), theirs)
-    seen = np.zeros(len(laid))
+    to_ict = _places(registered, normals_of(registered, triangles[skin]), theirs)
+    seen = np.zeros(len(registered))
     seen[triangles[ours.allowed]] = 1
     to_weight = to_ict[2] * seen * (1 - np.clip(2 * ears, 0, 1))
     neutral = ict.neutral.astype(float)
@@ -239,16 +249,16 @@ def table(model: MorphableModel, ict: IctArrays, laid: np.ndarray, placed: np.nd
     own_ears = (ears[triangles[from_ict[0]]] * from_ict[1]).sum(1)
     from_weight = from_ict[2] * (1 - np.clip(2 * own_ears, 0, 1)) * np.isin(np.arange(len(neutral)), ict.triangles[theirs.allowed])
     for group, source, names in PAINTED:
-        from_ict[0][group], from_ict[1][group] = _painted(model, ict, placed, group, source, names)
+        from_ict[0][group], from_ict[1][group] = _colour_places(model, ict, by_modes, group, source, names)
         from_weight[group] = 0
     result = {**_packed("to_ict", *to_ict[:2]), "to_ict_weight": _byte(to_weight),
               **_packed("from_ict", *from_ict[:2]), "from_ict_weight": _byte(from_weight)}
     face = dataclasses.replace(theirs, allowed=np.arange(FACE_TRIANGLES))
-    normals = normals_of(laid, triangles[skin])
+    normals = normals_of(registered, triangles[skin])
     for name in ("contour", "dense"):
         spots: SurfacePoints = getattr(model, name)
         corners, share = triangles[np.asarray(spots.triangle)], np.asarray(spots.barycentric, float)
-        where, direction = (np.einsum("...k,...kd->...d", share, values[corners]) for values in (laid, normals))
+        where, direction = (np.einsum("...k,...kd->...d", share, values[corners]) for values in (registered, normals))
         triangle, barycentric, _ = nearest(where.reshape(-1, 3), direction.reshape(-1, 3), face)
         result |= _packed(name, triangle.reshape(where.shape[:-1]), barycentric.reshape(where.shape))
     return result
@@ -260,19 +270,19 @@ def _skin_of(ict: IctArrays) -> Surface:
 
 
 def _places(points: np.ndarray, normals: np.ndarray, surface: Surface) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places of points on a surface, and how sound they are [n]: surfaces coincide there and face the same way."""
+    """Nearest points of a surface: triangles [n], barycentrics [n, 3], and weights [n], 1 where surfaces and normals coincide."""
     triangle, share, cosine = nearest(points, normals, surface)
-    gap = np.linalg.norm(on(surface, triangle, share) - points, axis=1)
-    return triangle, share, np.exp(-((gap / SOUND) ** 2)) * np.clip((cosine - FACING) / 0.3, 0, 1)
+    gap = np.linalg.norm(points_on(surface, triangle, share) - points, axis=1)
+    return triangle, share, np.exp(-((gap / GAP_SCALE) ** 2)) * np.clip((cosine - MIN_COSINE) / FULL_COSINE, 0, 1)
 
 
-def _painted(
-    model: MorphableModel, ict: IctArrays, placed: np.ndarray, group: slice, source: slice, names: tuple[str, ...]
+def _colour_places(
+    model: MorphableModel, ict: IctArrays, by_modes: np.ndarray, group: slice, source: slice, names: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where the colours of ICT's hidden parts come from: eyeballs by direction of the gaze, the rest from the nearest place."""
+    """Triangles and barycentrics from which ICT's hidden parts take colours: eyeballs by direction, others by nearest point."""
     triangles = np.asarray(model.triangles)
     allowed = np.flatnonzero(np.isin(model.part, [model.part_names.index(name) for name in names]))
-    points, vertices = ict.neutral[group].astype(float), placed
+    points, vertices = ict.neutral[group].astype(float), by_modes
     if names[0].startswith("eye"):
         mean = np.asarray(model.mean, float)
         used = np.unique(triangles[allowed])
@@ -281,7 +291,7 @@ def _painted(
         vertices = (mean - ball) / np.linalg.norm(mean - ball, axis=1, keepdims=True)
         outer = ict.neutral[source].astype(float) - eye
         points = (points - eye) / np.linalg.norm(points - eye, axis=1, keepdims=True)
-        points = points @ _turn(outer[outer[:, 2].argmax()], vertices[darkest]).T
+        points = points @ _rotation_between(outer[outer[:, 2].argmax()], vertices[darkest]).T
     return nearest(points, None, Surface(vertices=vertices, triangles=triangles, allowed=allowed))[:2]
 
 
@@ -292,15 +302,15 @@ def _centre(points: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(design, (back**2).sum(1), rcond=None)[0][:3]
 
 
-def _turn(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The least rotation [3, 3] that takes one direction to another."""
+def _rotation_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The smallest rotation [3, 3] that takes one direction to another."""
     axis = np.cross(first, second) / (np.linalg.norm(first) * np.linalg.norm(second))
     sine = np.linalg.norm(axis)
     return scipy.spatial.transform.Rotation.from_rotvec(axis * np.arcsin(sine) / np.maximum(sine, 1e-12)).as_matrix()
 
 
 def _packed(name: str, triangle: np.ndarray, barycentric: np.ndarray) -> dict[str, np.ndarray]:
-    """Triangles in 16 bits, and of the barycentrics the first two in 65535ths."""
+    """Triangles in 16 bits, and the first two barycentric coordinates in 65535ths, by their names in the file."""
     share = np.clip(barycentric, 0, 1) / np.clip(barycentric, 0, 1).sum(-1, keepdims=True)
     return {f"{name}_triangle": triangle.astype(np.uint16), f"{name}_share": np.round(share[..., :2] * 65535).astype(np.uint16)}
 
@@ -315,16 +325,16 @@ def main() -> None:
     parser.add_argument("ict", help="folder or archive of ICT-FaceKit")
     parser.add_argument("--out", type=pathlib.Path, default=REGISTRATION, help="weight file to write")
     arguments = parser.parse_args()
-    model, ict = makehuman.load(calibrated=False), ict_source.read(arguments.ict)      # as built: the shipped table was
-    laid, placed = register(model, ict)
-    arrays = table(model, ict, laid, placed)
+    model, ict = makehuman.load(calibrated=False), ict_source.read(arguments.ict)      # the shipped table is of the head as built
+    registered, by_modes = register(model, ict)
+    arrays = table(model, ict, registered, by_modes)
     facts = {"ours": topology(np.asarray(model.triangles)), "ict": topology(ict.triangles)}
     arguments.out.write_bytes(safetensors.numpy.save(arrays, facts))
     face = np.asarray(model.regions)[model.region_names.index("fit_skin")] > 0.5
-    spot = on(_skin_of(ict), arrays["to_ict_triangle"].astype(int), shares(arrays["to_ict_share"]))
-    gap = np.linalg.norm(spot - laid, axis=1)[face]
+    spot = points_on(_skin_of(ict), arrays["to_ict_triangle"].astype(int), shares(arrays["to_ict_share"]))
+    gap = np.linalg.norm(spot - registered, axis=1)[face]
     print(f"skin to skin on the face: mean {gap.mean():.3f} mm, 99 % under {np.percentile(gap, 99):.2f}, most {gap.max():.2f}")
-    print(f"sound on the face: {(arrays['to_ict_weight'][face] > 127).mean():.1%}")
+    print(f"weight above 0.5 on the face: {(arrays['to_ict_weight'][face] > 127).mean():.1%}")
 
 
 if __name__ == "__main__":

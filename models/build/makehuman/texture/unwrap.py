@@ -11,13 +11,16 @@ from fitkit.models.build.makehuman.mesh import HeadMesh
 from fitkit.models.build.makehuman.regions import behind_lips
 from fitkit.models.build.makehuman.texture import flatten
 
-EXPONENT = 6.0                      # of the outline |x|^n + |y|^n = 1
-CHART = (0.003, 0.113, 0.997, 0.997)   # u0, v0, u1, v1 of the skin's outline
-NECK_ARC = 110.0                    # degrees of the outline, at its bottom, that the neck's edge takes
-CUT_END = -12.0                     # mm: the cut comes from the nape over the crown to the first vertex before this depth
-SQUEEZED = 0.25                     # scale of scalp, neck and ears beside the face
-HIDDEN = 0.3                        # scale behind lids and lips, and of the holes
-EYE_SPREAD = 0.7                    # exponent < 1: the iris gets more room than the back of the eyeball
+# Chosen, not tuned
+EXPONENT = 6.0                          # n of the outline |x|^n + |y|^n = 1
+CHART = (0.003, 0.113, 0.997, 0.997)    # u0, v0, u1, v1 of the skin's outline
+NECK_ARC = 110.0                        # degrees of the outline, at its bottom, that the neck's edge takes
+CUT_END = -12.0                         # mm: the cut runs from the nape over the crown to the first vertex with z above this
+OUTER_SCALE = 0.25                      # scale of scalp, neck and ears relative to the face
+HIDDEN_SCALE = 0.3                      # scale behind lids and lips, and of the holes
+EYE_SPREAD = 0.7                        # exponent < 1: the iris gets more texels than the back of the eyeball
+REAR_POLE = np.pi - 1e-3                # radians from the optical axis beyond which a vertex is the pole
+ON_MIDLINE = 1e-6                       # mm: |x| of vertices on the midline is below
 
 # u0, v0, u1, v1 of the boxes that the other parts fit into
 BOXES = {
@@ -30,7 +33,9 @@ BOXES = {
 }
 
 
-def texture(head: HeadMesh, vertices: np.ndarray, masks: dict[str, np.ndarray], mirror: np.ndarray) -> dict[str, np.ndarray]:
+def texture_coordinates(
+    head: HeadMesh, vertices: np.ndarray, masks: dict[str, np.ndarray], mirror: np.ndarray
+) -> dict[str, np.ndarray]:
     """`uv` [U, 2], `uv_triangles` [F, 3], and `uv_makehuman` [U, 2]: the same points in MakeHuman's layout, -1 on the eyeballs.
 
     Args:
@@ -49,7 +54,7 @@ def texture(head: HeadMesh, vertices: np.ndarray, masks: dict[str, np.ndarray], 
         elif name.startswith("eye"):
             place, own = _eyeball(head, vertices, faces, BOXES[name])
         else:
-            # MakeHuman's own islands of these are free of overlaps
+            # MakeHuman's own charts of these have no overlaps
             place, own = _fit(head.uv[head.uv_triangles[faces]], BOXES[name]), head.uv_triangles[faces]
         corner[faces], identity[faces] = place, own + count
         count += own.max() + 1
@@ -79,7 +84,7 @@ def _eyeball(head: HeadMesh, vertices: np.ndarray, faces: np.ndarray, box: tuple
     radius = 0.5 * (head.eye_angle[corners] / np.pi) ** EYE_SPREAD
     offset = vertices[corners] - center
     around = np.arctan2(offset[..., 1], offset[..., 0])
-    behind = head.eye_angle[corners] > np.pi - 1e-3
+    behind = head.eye_angle[corners] > REAR_POLE
     # of a triangle at a pole, the pole lies in the direction of the middle of the other two
     direction = np.stack([np.cos(around), np.sin(around)], axis=-1)
     middle = (direction * ~behind[..., None]).sum(axis=1, keepdims=True)
@@ -97,29 +102,29 @@ def _skin(
     """Corners [F, 3, 2] and vertex numbers of the skin; those of the left side of the cut are numbered from V on."""
     count = len(vertices)
     cut = _cut_line(head, vertices)
-    triangles = head.triangles[head.part == head.part_names.index("skin")].astype(int)
+    triangles = head.triangles_of("skin").astype(int)
     copy = np.arange(count)
     copy[cut[:-1]] = count + np.arange(len(cut) - 1)
     left = vertices[triangles].mean(axis=1)[:, 0] < 0
     triangles[left] = copy[triangles[left]]
     source = np.append(np.arange(count), cut[:-1])
-    scale = SQUEEZED + (1 - SQUEEZED) * np.clip(masks["face_skin"] + masks["lips"] + masks["nostrils"], 0, 1)
-    scale[head.socket_rim | behind_lips(head, mirror)] = HIDDEN
+    scale = OUTER_SCALE + (1 - OUTER_SCALE) * np.clip(masks["face_skin"] + masks["lips"] + masks["nostrils"], 0, 1)
+    scale[head.socket_rim | behind_lips(head, mirror)] = HIDDEN_SCALE
     border, outline = _outline(triangles, vertices[source], head, cut, copy)
     half = np.array([1.0, (CHART[3] - CHART[1]) / (CHART[2] - CHART[0])])
     flat = flatten.flatten(
-        triangles, vertices[source], border, outline * half, scale[source], hole_scale=HIDDEN, floor=SQUEEZED
+        triangles, vertices[source], border, outline * half, scale[source], hole_scale=HIDDEN_SCALE, smallest_scale=OUTER_SCALE
     )
-    twin = np.append(copy[mirror], cut[:-1])            # the mirror image of one side of the cut is the other side
-    flat = (flat + flat[twin] * [-1, 1]) / 2
+    mirrored = np.append(copy[mirror], cut[:-1])        # the mirror image of one side of the cut is the other side
+    flat = (flat + flat[mirrored] * [-1, 1]) / 2
     low, high = np.array(CHART[:2]), np.array(CHART[2:])
     return (low + (high - low) * (flat / half + 1) / 2)[triangles], triangles
 
 
 def _cut_line(head: HeadMesh, vertices: np.ndarray) -> np.ndarray:
     """Vertices of the midline from the neck's edge at the nape up to the crown."""
-    middle = np.abs(head.vertices[:, 0]) < 1e-6
-    skin = head.triangles[head.part == head.part_names.index("skin")]
+    middle = np.abs(head.vertices[:, 0]) < ON_MIDLINE
+    skin = head.triangles_of("skin")
     edges = np.concatenate([skin[:, [0, 1]], skin[:, [1, 2]], skin[:, [2, 0]]])
     edges = edges[middle[edges].all(axis=1)]
     start = head.neck_loop[middle[head.neck_loop]]
