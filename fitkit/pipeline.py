@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fitkit.configuration import check_choice, check_fields
+from fitkit.detection import DETECTORS
 from fitkit.detection.face_alignment import face_alignment_detector
 from fitkit.detection.landmarks import Detector, Landmarks, detect_landmarks, read_points
 from fitkit.device import keep_compiled_programs
@@ -197,5 +198,5 @@ def _detector(name: str) -> Detector:
     def second() -> Detector:
         return face_alignment_detector(load_detector())
 
-    detectors = {"mediapipe": load_detector, "face-alignment": second}
-    return detectors[check_choice(name, detectors, code="E_USAGE", what="detector")]()
+    loaders = dict(zip(DETECTORS, (load_detector, second), strict=True))
+    return loaders[check_choice(name, DETECTORS, code="E_USAGE", what="detector")]()

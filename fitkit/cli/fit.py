@@ -21,13 +21,13 @@ from fitkit import configuration, device
 from fitkit.cli import console
 from fitkit.cli.console import Outcome, Report
 from fitkit.cli.options import Fit
+from fitkit.detection import DETECTORS
 from fitkit.errors import FitkitError
+from fitkit.results import OUTPUTS
 
 if TYPE_CHECKING:
     from fitkit.results.result import FitResult
 
-DETECTORS = ("mediapipe", "face-alignment")
-OUTPUTS = ("params", "mesh", "pictures", "all")
 POINT_FILES = (".pts", ".npy")
 
 

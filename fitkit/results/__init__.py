@@ -1,1 +1,12 @@
-"""The result of a fit: what it holds, its pictures, its folder on disk."""
+"""The result of a fit: made from a recipe's solution, asked for pictures and meshes, saved to a folder and loaded again.
+
+In: head, photo, lens and `Solution`, from `fitkit.pipeline`. Out: a `FitResult`, and its folder on disk.
+
+    from_solution.py   crop coordinates -> photo pixels: builds the `FitResult`
+    fit_quality.py     "converged", or "doubtful" and why
+    result.py          `FitResult`, and the list of the files in its folder
+    pictures.py        overlay, comparison, normals, depth and albedo map, rendered in the tiles of photo_window.py
+    save.py load.py    the folder, bit for bit; fit_json.py writes and reads its text part
+"""
+
+OUTPUTS = ("params", "mesh", "pictures", "all")     # what `FitResult.save` and --outputs name; this module imports nothing

@@ -4,7 +4,6 @@ In: a result. Out: JSON, safetensors, GLB, OBJ and PNG files, through `io.atomic
 """
 
 import dataclasses
-import difflib
 import hashlib
 import io
 import os
@@ -16,19 +15,18 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from fitkit.errors import FitkitError
+from fitkit.configuration import check_choice
 from fitkit.export.gltf import write_detailed_glb, write_glb
 from fitkit.export.obj import write_obj
 from fitkit.io import atomic_files, images
 from fitkit.io.images import Photo
-from fitkit.results import fit_json
+from fitkit.results import OUTPUTS, fit_json
 from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
 from fitkit.uv.displacement import detailed_mesh, encode_heights, normal_map
 
 if TYPE_CHECKING:
     from fitkit.results.result import FitResult
 
-OUTPUTS = ("params", "mesh", "pictures", "all")
 DETAIL_FILE = "detail.safetensors"
 SKIN_FILE = "skin.png"
 _POINTS = ("landmarks_detected", "landmarks_fitted", "landmarks_mesh")
@@ -126,8 +124,5 @@ def _write_pictures(folder: Path, made: Mapping[str, np.ndarray]) -> None:
 def _chosen(outputs: str | Sequence[str]) -> set[str]:
     names = [name.strip() for name in outputs.split(",")] if isinstance(outputs, str) else list(outputs)
     for name in names:
-        if name not in OUTPUTS:
-            near = difflib.get_close_matches(name, OUTPUTS, n=1, cutoff=0.3)
-            hint = f"; did you mean {near[0]}?" if near else f"; choose from {', '.join(OUTPUTS)}"
-            raise FitkitError("E_USAGE", f"there is no output {name!r}{hint}")
+        check_choice(name, OUTPUTS, code="E_USAGE", what="output")
     return set(OUTPUTS) if "all" in names else set(names)

@@ -169,7 +169,7 @@ def test_outputs_are_chosen(tmp_path, result, outputs, expected):
 
 
 def test_unknown_output_offers_the_nearest(tmp_path, result):
-    with pytest.raises(FitkitError, match="E_USAGE.*did you mean pictures"):
+    with pytest.raises(FitkitError, match="E_USAGE.*did you mean 'pictures'"):
         result.save(tmp_path / "out", outputs="picture")
     assert not (tmp_path / "out").exists()
 
