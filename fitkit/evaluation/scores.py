@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 DRAWS = 2000
 WORSE = 1.5          # a fit whose error is this many times the mean head's has failed
-ASTRAY = 15.0        # degrees of yaw from which a fit has failed
+MAX_YAW_ERROR = 15.0  # degrees of yaw from which a fit has failed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Score:
             return f"doubtful: {self.reason}"
         if self.fit["scaled"] > WORSE * self.mean_head["scaled"]:
             return f"error {self.fit['scaled']:.2f} mm, {WORSE:g} times the mean head's"
-        if self.yaw_error is not None and abs(self.yaw_error) > ASTRAY:
+        if self.yaw_error is not None and abs(self.yaw_error) > MAX_YAW_ERROR:
             return f"yaw off by {abs(self.yaw_error):.0f} degrees"
         return ""
 

@@ -34,11 +34,11 @@ WINDOW = 400        # window a crop is resampled from, pixels: holds that square
 RIGHT_EYE = np.array([33, 133])     # corners of the subject's right eye
 LEFT_EYE = np.array([263, 362])
 MOUTH = np.array([13, 14])          # inner edges of the lips
-HOPELESS = 0.01         # face probability at which to stop: no clear face of the development photos starts under it
+MIN_START_PROBABILITY = 0.01    # face probability at which to stop: no clear face of the development photos starts under it
 OFFSET = (0.3, 0.0)     # pixels of the crop by which the points lie left of the truth: half of what mirrored photos disagree
 FACE = 0.7              # least face probability of the mesh
-RESTLESS = 0.03         # greatest motion of the points in the last pass, fraction of the square's side
-ASTRAY = 0.35           # greatest distance of the mesh's eyes and mouth from the detector's, fraction of the box
+MAX_MOTION = 0.03       # greatest motion of the points in the last pass, fraction of the square's side
+MAX_KEYPOINT_DISTANCE = 0.35    # greatest distance of the mesh's eyes and mouth from the detector's, fraction of the box
 SAME = 0.5              # two faces sharing more than this of the smaller box are one
 
 
@@ -152,8 +152,8 @@ def refine(parameters: dict[str, Array], windows: Float[Array, "b w w 3"],
 
     def moving(carry: _Pass) -> Array:
         _, _, face, moved, count = carry
-        hopeful = (count == 0) | (face > HOPELESS)
-        return (count < PASSES) & hopeful & (moved > REST)
+        plausible = (count == 0) | (face > MIN_START_PROBABILITY)
+        return (count < PASSES) & plausible & (moved > REST)
 
     def once(carry: _Pass) -> _Pass:
         squares, before, _, _, count = carry
@@ -205,7 +205,7 @@ def mesh_face(photo: Image.Image, detection: Detection) -> Landmarks | None:
     found = points_in_square(load_facemesh_v2(), window[None], _squares_of(resting))
     points, probability, moved = (x[0] for x in jax.device_get((found, *judgement)))
     points = np.asarray(points * scale + origin, np.float32)
-    if probability < FACE or moved > RESTLESS or astray(points, detection) > ASTRAY:
+    if probability < FACE or moved > MAX_MOTION or keypoint_distance(points, detection) > MAX_KEYPOINT_DISTANCE:
         return None
     return Landmarks(points=points, scheme="mediapipe468", score=float(probability) * detection.score, box=box_of(points))
 
@@ -232,7 +232,7 @@ def cut_window(photo: Image.Image, detection: Detection) -> tuple[np.ndarray, np
     return window, square, origin, scale
 
 
-def astray(points: Float[np.ndarray, "468 2"], detection: Detection) -> float:
+def keypoint_distance(points: Float[np.ndarray, "468 2"], detection: Detection) -> float:
     """Greatest distance between eyes and mouth as the mesh and as the detector see them, fraction of the box."""
     mesh = np.stack([points[RIGHT_EYE].mean(0), points[LEFT_EYE].mean(0), points[MOUTH].mean(0)])
     distance = np.linalg.norm(mesh - detection.keypoints[[0, 1, 3]], axis=-1)
