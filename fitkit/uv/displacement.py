@@ -19,6 +19,7 @@ from fitkit.geometry.camera import project, to_camera_frame, to_view_frame
 from fitkit.geometry.vectors import safe_normalize, vertex_normals
 from fitkit.morphable import subdivision
 from fitkit.morphable.model import shape
+from fitkit.morphable.regions import triangles_of_part
 from fitkit.rendering.texture import cached_texel_fragments, sample_image, sample_texture, values_at_fragments, visible_weight
 from fitkit.types import Camera, Detail, FaceParameters, Fragments, MorphableModel
 
@@ -181,8 +182,8 @@ def _fine_grid(model: MorphableModel) -> _FineGrid:
         uv = subdivision.midpoint_operator(edges, len(uv)) @ uv
     place, skin = np.zeros((operator.shape[0], 2), np.float32), np.zeros(operator.shape[0], bool)
     place[triangles.ravel()] = uv[uv_triangles.ravel()]
-    part = np.repeat(np.asarray(model.part), 4**LEVELS)
-    skin[triangles[part == model.part_names.index("skin")].ravel()] = True
+    part, of_skin = (np.repeat(np.asarray(values), 4**LEVELS) for values in (model.part, triangles_of_part(model, "skin")))
+    skin[triangles[of_skin].ravel()] = True
     return _FineGrid(operator, jnp.asarray(triangles), jnp.asarray(place), jnp.asarray(skin), uv.astype(np.float32), uv_triangles,
                      part)
 

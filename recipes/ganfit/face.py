@@ -19,6 +19,7 @@ from fitkit.geometry.pose import Pose, camera_from_pose
 from fitkit.geometry.vectors import safe_normalize, vertex_normals
 from fitkit.models.texture_gan.generator import GeneratorConfig, Parameters, synthesize
 from fitkit.morphable.model import vertex_albedo
+from fitkit.morphable.regions import triangles_of_part
 from fitkit.rendering.rasterizer import interpolate, rasterize
 from fitkit.rendering.shading import light_from_direction, sh_irradiance, shade_phong
 from fitkit.rendering.texture import sample_texture
@@ -152,7 +153,7 @@ def draw(
     colour = planes[..., 6:]
     if texture is not None:
         uv = interpolate(seen, pixels, depth, model.triangles, model.uv, value_triangles=model.uv_triangles)
-        of_skin = model.part[jnp.maximum(seen.triangle, 0)] == model.part_names.index("skin")
+        of_skin = triangles_of_part(model, "skin")[jnp.maximum(seen.triangle, 0)]
         colour = jnp.where(of_skin[..., None], sample_texture(texture, uv), colour)
     lit = shaded(colour, safe_normalize(planes[..., :3]), planes[..., 3:6], light,
                  viewer=-jnp.asarray(VIEW_TO_CAMERA) @ camera.translation)

@@ -17,7 +17,7 @@ from fitkit.compilation import quick_jit
 from fitkit.fitting.photometric import colour_mix
 from fitkit.fitting.state import FaceState
 from fitkit.morphable.model import vertex_albedo
-from fitkit.morphable.regions import PHOTO_PARTS, face_region
+from fitkit.morphable.regions import PHOTO_PARTS, face_region, region_mask
 from fitkit.rendering.shading import sh_irradiance
 from fitkit.rendering.texture import values_at_fragments
 from fitkit.types import Detail, Fragments, MorphableModel
@@ -58,8 +58,7 @@ def model_share(model: MorphableModel, config: AlbedoBlendingConfig) -> Float[Ar
     """Beta of Section V-C per vertex; a head without the region has `model_share` everywhere."""
     if REGION not in model.region_names:
         return jnp.full(model.mean.shape[0], config.model_share)
-    region = model.regions[model.region_names.index(REGION)]
-    return config.model_share + (config.model_share_wrinkled - config.model_share) * region
+    return config.model_share + (config.model_share_wrinkled - config.model_share) * region_mask(model, REGION)
 
 
 def blended_albedo(

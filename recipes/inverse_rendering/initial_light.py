@@ -19,6 +19,7 @@ from fitkit.fitting.state import FaceState
 from fitkit.geometry.pose import head_to_view, project_view
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.morphable.model import shape, vertex_albedo
+from fitkit.morphable.regions import region_mask
 from fitkit.rendering.shading import sh_basis
 from fitkit.rendering.texture import sample_image
 from fitkit.types import MorphableModel
@@ -44,7 +45,7 @@ def fit_initial_light(state: FaceState, model: MorphableModel, photo: Float[Arra
     view = head_to_view(state.pose, shape(model, state.face.identity, state.face.expression))
     normals = vertex_normals(view, model.triangles)
     target = sample_image(srgb_to_linear(photo), project_view(state.pose, view))
-    facing = jnp.clip(normals[:, 2] - 0.2, 0.0, 1.0) * model.regions[model.region_names.index(skin)]
+    facing = jnp.clip(normals[:, 2] - 0.2, 0.0, 1.0) * region_mask(model, skin)
     weight = jnp.where(jnp.all(jnp.isfinite(target), -1), facing, 0.0)
     target, basis, albedo = jnp.nan_to_num(target), sh_basis(normals), vertex_albedo(model, state.face.albedo)
 

@@ -33,6 +33,7 @@ from fitkit.fitting.state import (
 )
 from fitkit.geometry.pose import POSE_TANGENT, retract_pose
 from fitkit.morphable.model import vertex_albedo
+from fitkit.morphable.regions import region_mask, triangles_of_part
 from fitkit.recipes import landmarks
 from fitkit.recipes.inverse_rendering.initial_light import fit_initial_light
 from fitkit.recipes.landmarks import (
@@ -101,12 +102,11 @@ def fitting_tables(model: MorphableModel, count: int) -> FittingTables:
 
 def skin_triangles(model: MorphableModel) -> Float[Array, " F"]:
     """How much each triangle counts in the energy, in [0, 1]: face skin, the forehead less, the eyeballs for colour and gaze."""
-    regions, part = np.asarray(model.regions), np.asarray(model.part)
-    weight = regions[model.region_names.index(SKIN)]
+    part, weight = np.asarray(model.part), np.asarray(region_mask(model, SKIN))
     if FOREHEAD in model.region_names:
-        weight = weight * (1.0 - FOREHEAD_LESS * regions[model.region_names.index(FOREHEAD)])
+        weight = weight * (1.0 - FOREHEAD_LESS * np.asarray(region_mask(model, FOREHEAD)))
     skin = np.asarray(jnp.mean(weight[np.asarray(model.triangles)], -1))
-    skin = np.where((part == model.part_names.index("skin")) & (skin > 0.05), skin, 0.0)
+    skin = np.where(np.asarray(triangles_of_part(model, "skin")) & (skin > 0.05), skin, 0.0)
     eyes = [index for index, name in enumerate(model.part_names) if name.startswith("eye_")]
     return jnp.asarray(np.where(np.isin(part, eyes), EYE_WEIGHT, skin), jnp.float32)
 

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 from fitkit.color import srgb_to_linear
 from fitkit.errors import FitkitError
 from fitkit.models.heads import makehuman
+from fitkit.morphable.regions import triangles_of_part
 from fitkit.rendering.texture import texel_fragments, values_at_texels
 
 LAYOUT, COLUMN, ROW = 2048, 1280, 320       # MakeHuman's map, and where the window begins that the skins are cut to
@@ -98,9 +99,9 @@ def build_canvas(*, size: int) -> Canvas:
     corner = np.asarray(model.landmarks.triangle)
     points = (np.asarray(model.uv)[np.asarray(model.uv_triangles)[corner]]
               * np.asarray(model.landmarks.barycentric)[..., None]).sum(axis=-2)
-    part = np.asarray(model.part)[np.maximum(triangle, 0)]
+    of_skin = np.asarray(triangles_of_part(model, "skin"))[np.maximum(triangle, 0)]
     return Canvas(
-        size=size, covered=covered, skin=covered & (part == model.part_names.index("skin")), nearest=(nearest[0], nearest[1]),
+        size=size, covered=covered, skin=covered & of_skin, nearest=(nearest[0], nearest[1]),
         regions=regions, mean=values[..., count:count + 3],
         axes=np.moveaxis(values[..., count + 3:].reshape(size, size, -1, 3), 2, 0),
         landmarks=np.stack([points[:, 0], 1 - points[:, 1]], axis=1) * UNITS,
