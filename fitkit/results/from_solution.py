@@ -22,7 +22,7 @@ from fitkit.morphable.model import shape, values_at_points
 from fitkit.results.fit_quality import judge
 from fitkit.results.result import FitResult
 from fitkit.types import MorphableModel, SurfacePoints
-from fitkit.uv.unwrap import painted
+from fitkit.uv.unwrap import full_generated_albedo
 
 
 def result_of(
@@ -57,7 +57,7 @@ def result_of(
 
 def _encoded_skin(model: MorphableModel, state: FaceState, texture: Float[jax.Array, "s s 3"]) -> np.ndarray:
     """A recipe's own texture as a result keeps it: full size, uint8 sRGB."""
-    return quantize(np.asarray(linear_to_srgb(painted(model, state.face.albedo, texture))), np.uint8)
+    return quantize(np.asarray(linear_to_srgb(full_generated_albedo(model, state.face.albedo, texture))), np.uint8)
 
 
 @quick_jit()

@@ -235,4 +235,4 @@ def _albedo(
     return np.asarray(complete_albedo(
         jnp.asarray(cut(photo, square)), jnp.asarray(seen), jnp.asarray(border), model, face, window_camera(camera, square),
         face_region(model, parts=PHOTO_PARTS), jnp.asarray(is_grey(photo)), jnp.asarray(square.scale < 1),
-        paint=None if skin is None else srgb_to_linear(jnp.asarray(skin))))
+        generated=None if skin is None else srgb_to_linear(jnp.asarray(skin))))

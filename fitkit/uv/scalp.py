@@ -1,118 +1,135 @@
-"""Colours where a photo tells little: the scalp, and the maps of a texture generator.
+"""Albedo above the hairline: hair or bare skin as the photo shows it, carried on to where the photo does not show it.
 
-    scalp_colours     what grows above the hairline, or does not: the photo's where it shows it, carried on to where it does not
-    tempered          a generated map, nearer to the linear model where no pixel held it
-    borne_out         the same, nearer to the linear model where the photo does not show what was generated
-
-Takes planes of texels as `skin.py` has them; used there and by `unwrapping.py`.
+In: photo, visibility, model albedo and irradiance as planes `[3, T, T]`, and the head's `Layout`. Out: planes of the scalp's
+albedo, linear RGB. Used by `albedo_completion.py`.
 """
+
+import dataclasses
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from fitkit.compilation import quick_jit
-from fitkit.uv.layout import LEAST_LIGHT, Layout, blurred, mean_of_blocks, over_channels, plane_logarithm, spread
+from fitkit.uv.layout import (
+    MIN_IRRADIANCE,
+    Layout,
+    block_mean,
+    blurred,
+    brightness,
+    channel_sum,
+    hue,
+    log_ratio_planes,
+    ratio_of,
+    upsampled,
+)
 
-SCALP_LIGHT = (0.7, 1.5)  # bounds of the scalp's irradiance over the face's, to which the light was fitted
-SCALP_REACH = 2.0         # coarse texels over which the colour of hair that is seen is carried on
-SCALP_SURE = 2.0          # coarse texels of scalp seen squarely that weigh as much as the model's own colour
-HAIRLINE = 4.0            # power of the scalp's mask: what is near its border says little of the hair
-BRIGHTER = 0.4            # how far what is brighter than skin is believed where it is not seen, unless it is white hair:
-WHITE = (0.25, 0.5)       # linear brightness at which hair begins to be, and is
-GREY_HUE = 0.4            # share of the skin's hue in hair that a black and white photo shows
-BARE = (0.6, 0.25)        # departure of brightness, and of hue, from the skin's at which it is hair more than skin
-BARE_SKIN = 0.8           # share of the model's colours in what is skin
-STRANDS = 0.7             # most that strands depart from the hair about them
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScalpConfig:
+    """How the scalp's albedo is read and carried on. Logarithms of albedo where nothing else is said; chosen, not tuned."""
+
+    light: tuple[float, float] = (0.7, 1.5)      # bounds of the scalp's irradiance over the face's, to which the light was fitted
+    min_albedo: float = 2e-3                     # least albedo that is read, linear
+    blur: float = 2.0                            # coarse texels over which the colour of hair that is seen is carried on
+    confidence_gain: float = 3.0                 # blurred weight times this, at most 1, is confidence
+    prior_weight: float = 2.0                    # coarse texels of scalp seen squarely that weigh as much as the model's own colour
+    hairline_power: float = 4.0                  # of the scalp's mask: what is near its border says little of the hair
+    bright_share: float = 0.4                    # of a change to brighter that is carried on: a bald head shines. All of it
+    white_hair: tuple[float, float] = (0.25, 0.5)    # where hair is white: linear brightness at which it begins to be, and is
+    grey_hue: float = 0.4                        # share of the skin's hue in hair that a black and white photo shows
+    bare_brightness: float = 0.6                 # difference from the model's skin at which a texel is hair more than skin,
+    bare_hue: float = 0.25                       # the same in hue
+    bare_model_share: float = 0.8                # share of the model in bare skin
+    strands: float = 0.7                         # most that strands differ from the hair about them
+    strand_weight: float = 0.3                   # weight from which strands are the photo's in full
+
+
+DEFAULT = ScalpConfig()
 
 
 def scalp_colours(
-    seen: Float[Array, "3 T T"], trust: Float[Array, "T T"], painted: Float[Array, "3 T T"], irradiance: Float[Array, "3 T T"],
-    layout: Layout, grey: Bool[Array, ""],
+    photo: Float[Array, "3 T T"], visibility: Float[Array, "T T"], albedo: Float[Array, "3 T T"], irradiance: Float[Array, "3 T T"],
+    layout: Layout, grey: Bool[Array, ""], *, config: ScalpConfig = DEFAULT,
 ) -> Float[Array, "3 T T"]:
-    """Colours of the scalp, linear RGB; the model's own where little of it is seen.
+    """Albedo of the scalp, linear RGB; the model's own where little of it is seen.
 
     Args:
-        seen: the photo.
-        trust: how squarely it is seen, in [0, 1].
-        painted: the model's colours.
-        irradiance: fitted to the face, and here believed in its mean hue and, within bounds, in brightness.
+        photo: linear RGB.
+        visibility: how squarely the photo shows a texel, in [0, 1].
+        albedo: the model's, linear RGB.
+        irradiance: of the light fitted to the face; taken here in its mean hue and, within bounds, in brightness.
         layout: of the head.
         grey: the photo is black and white.
+        config: all numbers.
     """
-    own = plane_logarithm(_over_scalp_light(seen, trust, irradiance, layout))
-    return _scalp(own, plane_logarithm(painted), trust, layout, grey)
+    # logarithms of albedo itself, in the planes of a log ratio: a ratio to white
+    observed = log_ratio_planes(_photo_over_light(photo, visibility, irradiance, layout, config=config))
+    return _completed_scalp(observed, log_ratio_planes(albedo), visibility, layout, grey, config=config)
 
 
-@quick_jit()
-def _over_scalp_light(
-    seen: Float[Array, "3 T T"], trust: Float[Array, "T T"], irradiance: Float[Array, "3 T T"], layout: Layout
+@quick_jit(static_argnames=("config",))
+def _photo_over_light(
+    photo: Float[Array, "3 T T"], visibility: Float[Array, "T T"], irradiance: Float[Array, "3 T T"], layout: Layout,
+    *, config: ScalpConfig,
 ) -> Float[Array, "3 T T"]:
-    trust = jnp.where(layout.texels.triangle >= 0, trust, 0.0)
-    return jnp.clip(seen / _scalp_light(trust, irradiance, layout), 2e-3, 1.0)
+    visibility = jnp.where(layout.fragments.triangle >= 0, visibility, 0.0)
+    return jnp.clip(photo / _scalp_irradiance(visibility, irradiance, layout, config), config.min_albedo, 1.0)
 
 
-@quick_jit()
-def _scalp(
-    shown: Float[Array, "4 T T"], model: Float[Array, "4 T T"], trust: Float[Array, "T T"], layout: Layout, grey: Bool[Array, ""]
+@quick_jit(static_argnames=("config",))
+def _completed_scalp(
+    observed: Float[Array, "4 T T"], model: Float[Array, "4 T T"], visibility: Float[Array, "T T"], layout: Layout,
+    grey: Bool[Array, ""], *, config: ScalpConfig,
 ) -> Float[Array, "3 T T"]:
-    """Colours of the scalp from logarithms of what is shown of it, and of the model's."""
-    trust = jnp.where(layout.texels.triangle >= 0, trust, 0.0)
-    own = _hair_or_skin(shown, model, grey)
-    weight = trust * spread(layout.scalp)
-    known = mean_of_blocks(weight)
-    shown = mean_of_blocks(own * weight) / jnp.maximum(known, 1e-4)
-    near = blurred(jnp.concatenate([shown * known, known[None]]), SCALP_REACH)
-    sure = jnp.clip(3.0 * near[4], 0.0, 1.0)
-    mean = _usual_colour(shown, known, mean_of_blocks(model), layout)
-    broad = spread(sure * near[:4] / jnp.maximum(near[4], 1e-4) + (1.0 - sure) * mean[:, None, None])
-    clear = jnp.clip(weight / 0.3, 0.0, 1.0)
-    fine = jnp.clip(own - broad, -STRANDS, STRANDS) * clear
-    colour = broad + fine + fine[:, :, ::-1] * ((1.0 - clear) * spread(layout.twin))
-    return jnp.exp(colour[:1] + colour[1:])
+    """Albedo of the scalp from logarithms of the observed and of the model's."""
+    visibility = jnp.where(layout.fragments.triangle >= 0, visibility, 0.0)
+    own = _bare_skin_regularised(observed, model, grey, config)
+    weight = visibility * upsampled(layout.scalp)
+    total = block_mean(weight)
+    coarse = block_mean(own * weight) / jnp.maximum(total, 1e-4)
+    sums = blurred(jnp.concatenate([coarse * total, total[None]]), config.blur)
+    confidence = jnp.clip(config.confidence_gain * sums[-1], 0.0, 1.0)
+    mean = _mean_scalp(coarse, total, block_mean(model), layout, config)
+    broad = upsampled(confidence * sums[:-1] / jnp.maximum(sums[-1], 1e-4) + (1.0 - confidence) * mean[:, None, None])
+    clear = jnp.clip(weight / config.strand_weight, 0.0, 1.0)
+    fine = jnp.clip(own - broad, -config.strands, config.strands) * clear
+    return ratio_of(broad + fine + fine[:, :, ::-1] * ((1.0 - clear) * upsampled(layout.mirrored)))
 
 
-def _hair_or_skin(own: Float[Array, "4 T T"], model: Float[Array, "4 T T"], grey: Bool[Array, ""]) -> Float[Array, "4 T T"]:
-    """Logarithms of what a photo shows of the scalp, those that are like the model's skin nearer to it.
+def _bare_skin_regularised(
+    observed: Float[Array, "4 T T"], model: Float[Array, "4 T T"], grey: Bool[Array, ""], config: ScalpConfig
+) -> Float[Array, "4 T T"]:
+    """The observed logarithms, those that are like the model's skin nearer to it.
 
     As below the hairline, what is broadly brighter there is mostly light. A black and white photo has its hue from the model.
     """
-    apart = own - model
-    strange = jnp.square(apart[:1] / BARE[0]) + jnp.where(grey, 0.0, over_channels(jnp.square(apart[1:] / BARE[1])))
-    bare = jnp.exp(-strange)
-    own = jnp.where(grey, jnp.concatenate([own[:1], model[1:] * (GREY_HUE + (1.0 - GREY_HUE) * bare)]), own)
-    return own + BARE_SKIN * bare * (model - own)
+    difference = observed - model
+    score = (jnp.square(brightness(difference) / config.bare_brightness)
+             + jnp.where(grey, 0.0, channel_sum(jnp.square(hue(difference) / config.bare_hue))))
+    bare = jnp.exp(-score)
+    coloured = jnp.concatenate([brightness(observed), hue(model) * (config.grey_hue + (1.0 - config.grey_hue) * bare)])
+    observed = jnp.where(grey, coloured, observed)
+    return observed + config.bare_model_share * bare * (model - observed)
 
 
-def _usual_colour(
-    shown: Float[Array, "4 C C"], known: Float[Array, "C C"], model: Float[Array, "4 C C"], layout: Layout
+def _mean_scalp(
+    observed: Float[Array, "4 C C"], weight: Float[Array, "C C"], model: Float[Array, "4 C C"], layout: Layout, config: ScalpConfig
 ) -> Float[Array, "4"]:
-    """Logarithms of the scalp's mean colour, from what is shown of it behind the hairline."""
-    behind = jnp.sqrt(known) * layout.scalp**HAIRLINE
-    usual = jnp.sum(model * layout.scalp, (1, 2)) / jnp.maximum(jnp.sum(layout.scalp), 1e-3)
-    change = jnp.sum((shown - usual[:, None, None]) * behind, (1, 2)) / (jnp.sum(behind) + SCALP_SURE)
-    white = jnp.clip((jnp.exp(usual[0] + change[0]) - WHITE[0]) / (WHITE[1] - WHITE[0]), 0.0, 1.0)
-    return usual + change * jnp.where(change[0] > 0.0, jnp.maximum(BRIGHTER, white), 1.0)      # a bald head shines
+    """Logarithms of the scalp's mean albedo, from what is observed of it behind the hairline."""
+    behind = jnp.sqrt(weight) * layout.scalp**config.hairline_power
+    mean = jnp.sum(model * layout.scalp, (1, 2)) / jnp.maximum(jnp.sum(layout.scalp), 1e-3)
+    change = jnp.sum((observed - mean[:, None, None]) * behind, (1, 2)) / (jnp.sum(behind) + config.prior_weight)
+    start, full = config.white_hair
+    white = jnp.clip((jnp.exp(brightness(mean)[0] + brightness(change)[0]) - start) / (full - start), 0.0, 1.0)
+    return mean + change * jnp.where(brightness(change)[0] > 0.0, jnp.maximum(config.bright_share, white), 1.0)
 
 
-def _scalp_light(trust: Float[Array, "T T"], irradiance: Float[Array, "3 T T"], layout: Layout) -> Float[Array, "3 T T"]:
-    plain = mean_of_blocks(trust) * (1.0 - layout.features) * (1.0 - layout.scalp)
-    face = jnp.sum(mean_of_blocks(irradiance) * plain, (1, 2)) / jnp.maximum(jnp.sum(plain), 1e-3)
-    level = jnp.maximum(jnp.mean(face), LEAST_LIGHT)
-    light = face[:, None, None] * jnp.clip(over_channels(irradiance) / 3.0 / level, *SCALP_LIGHT)
-    return jnp.maximum(light, LEAST_LIGHT)
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
+def _scalp_irradiance(
+    visibility: Float[Array, "T T"], irradiance: Float[Array, "3 T T"], layout: Layout, config: ScalpConfig
+) -> Float[Array, "3 T T"]:
+    """The mean light of the face's plain skin, brighter or darker at a texel within bounds."""
+    plain = block_mean(visibility) * (1.0 - layout.features) * (1.0 - layout.scalp)
+    face = jnp.sum(block_mean(irradiance) * plain, (1, 2)) / jnp.maximum(jnp.sum(plain), 1e-3)
+    level = jnp.maximum(jnp.mean(face), MIN_IRRADIANCE)
+    light = face[:, None, None] * jnp.clip(channel_sum(irradiance) / 3.0 / level, *config.light)
+    return jnp.maximum(light, MIN_IRRADIANCE)

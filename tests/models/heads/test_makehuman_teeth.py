@@ -10,8 +10,7 @@ from fitkit.models.heads import makehuman, makehuman_teeth
 from fitkit.rendering.render import mouth_normal_offset
 from fitkit.rendering.texture import apply_paint, cached_texel_fragments, paint_albedo_map
 from fitkit.results import pictures
-from fitkit.uv import unwrap
-from fitkit.uv.layout import COARSE
+from fitkit.uv.layout import COARSE, layout_of
 from tests.fixtures.tiny_head import tiny_head
 
 ROWS = ("teeth_upper", "teeth_lower")
@@ -93,5 +92,5 @@ def test_an_albedo_map_shows_what_pictures_show(head):
 
 def test_teeth_are_no_mirror_image_of_other_parts(head):
     part = part_of_texels(head, COARSE)
-    twin = np.asarray(unwrap._layout(head).twin) > 0
+    twin = np.asarray(layout_of(head).mirrored) > 0
     assert not (twin & (part != "skin")).any() and twin[part == "skin"].mean() > 0.99
