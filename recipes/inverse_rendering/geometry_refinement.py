@@ -30,7 +30,7 @@ from fitkit.geometry import depth_maps
 from fitkit.geometry.pose import camera_from_pose, head_to_view
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.morphable.model import shape, values_at_points, vertex_albedo
-from fitkit.morphable.regions import region_mask, triangles_of_part
+from fitkit.morphable.regions import region_mask
 from fitkit.rendering.shading import irradiance_planes, sh_basis
 from fitkit.rendering.texture import values_at_fragments
 from fitkit.types import Detail, Fragments, MorphableModel
@@ -142,8 +142,8 @@ def visible_surface(model: MorphableModel, state: FaceState, seen: Fragments) ->
     slopes = depth_maps.slopes_from_normals(normals, lines)
     facing = 1.0 / jnp.sqrt(1.0 + jnp.sum(jnp.square(slopes), 0))
     squarely = jnp.clip((facing - LEAST_FACING[0]) / (LEAST_FACING[1] - LEAST_FACING[0]), 0.0, 1.0)
-    on_skin = (seen.triangle >= 0) & triangles_of_part(model, "skin")[seen.triangle]
-    mask = jnp.where(on_skin, squarely * picture[6], 0.0)
+    part = jnp.where(seen.triangle >= 0, model.part[seen.triangle], -1) == model.part_names.index("skin")
+    mask = jnp.where(part, squarely * picture[6], 0.0)
     return Surface(depth=seen.depth, slopes=jnp.where(seen.triangle >= 0, slopes, 0.0), albedo=jnp.clip(picture[3:6], 0.0, 1.0),
                    mask=mask, crossing_folds=picture[7], sight=lines)
 
