@@ -112,7 +112,7 @@ def _without_highlights(
     """Photo over rendering without tone and highlights (dichromatic reflection, Shafer 1985); the tone; where a beard is white."""
     photo, albedo, irradiance, weight = planes
     ratio = _photo_over_rendering(photo, albedo * jnp.maximum(irradiance, MIN_IRRADIANCE), grey)
-    tone = mean_log_ratio(ratio, weight, plain_skin(layout, config))
+    tone = mean_log_ratio(ratio, weight, plain_skin(layout, config=config))
     ratio = ratio / ratio_of(tone)[:, None, None]
     inverse = 1.0 / albedo
     inverse = 3.0 * inverse / channel_sum(inverse)
@@ -158,7 +158,7 @@ def validity(
     return preserved, jnp.maximum(valid, jnp.where(layout.eyes > 0.5, 1.0, 0.0))
 
 
-def plain_skin(layout: Layout, config: ObservedAlbedoConfig = DEFAULT) -> Float[Array, "C C"]:
+def plain_skin(layout: Layout, *, config: ObservedAlbedoConfig = DEFAULT) -> Float[Array, "C C"]:
     """Where the tone of a whole face is read: not on features, little where a beard grows."""
     return 1.0 - jnp.maximum(layout.features, config.beard_in_tone * layout.beard)
 
