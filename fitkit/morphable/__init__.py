@@ -23,7 +23,7 @@ from fitkit.morphable.correspondence import (
     visible_contour,
 )
 from fitkit.morphable.model import shape, values_at_points, vertex_albedo
-from fitkit.morphable.regions import face_region
+from fitkit.morphable.regions import face_region, region_mask, triangles_of_part, union_of_regions
 from fitkit.morphable.subdivision import subdivide
 from fitkit.types import MorphableModel, SurfacePoints
 
@@ -38,8 +38,11 @@ __all__ = [
     "ibug_points",
     "landmark_places",
     "point_modes",
+    "region_mask",
     "shape",
     "subdivide",
+    "triangles_of_part",
+    "union_of_regions",
     "values_at_points",
     "vertex_albedo",
     "visible_contour",
