@@ -30,50 +30,75 @@ def public(name: str) -> list[tuple[str, Definition]]:
     return [(title, node) for title, node in found if set(title.split(":")[1].split(".")[:-1]) <= owners]
 
 
-@pytest.mark.parametrize("name", PRODUCT)
-def test_defaults_are_keyword_only(name):
-    for title, node in public(name):
-        assert not node.args.defaults, f"{title} has a positional default; put a * before it"
+def no(offenders: list[str]) -> None:
+    """One property, asked of all modules: whoever breaks it is named, all at once."""
+    assert not offenders, "\n".join(offenders)
 
 
-@pytest.mark.parametrize("name", PRODUCT)
-def test_everything_public_is_documented_and_annotated(name):
-    assert ast.get_docstring(tree(modules()[name])), f"{name} does not say what it is for"
-    for title, node in public(name):
-        overload = any(dotted(decorator).endswith("overload") for decorator in node.decorator_list)
-        if node.name not in ("__init__", "__call__") and not overload:
-            assert ast.get_docstring(node), f"{title} has no docstring"
-        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-        bare = [argument.arg for argument in arguments if argument.annotation is None and argument.arg not in ("self", "cls")]
-        assert not bare and (node.returns is not None or node.name == "__init__"), f"{title} lacks annotations {bare}"
-    for node in tree(modules()[name]).body:
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{name}.{node.name} has no docstring"
+def test_every_module_is_looked_at():
+    """The properties below are each one test over all modules: that there are some, and public functions in them, is a test too."""
+    assert len(PRODUCT) > 100 and sum(len(public(name)) for name in PRODUCT) > 300
 
 
-@pytest.mark.parametrize("name", PRODUCT)
-def test_key_comes_first_where_randomness_enters(name):
-    for title, node in definitions(name):
-        arguments = [argument.arg for argument in [*node.args.posonlyargs, *node.args.args] if argument.arg not in ("self", "cls")]
-        everything = arguments + [argument.arg for argument in node.args.kwonlyargs]
-        if "key" in everything:
-            assert arguments[:1] == ["key"], f"{title}: key comes first"
-        drawn = {dotted(inner.func) for inner in ast.walk(node) if isinstance(inner, ast.Call)}
-        draws = [call for call in drawn if call.startswith("jax.random.") and call.rsplit(".")[-1] not in ("key", "PRNGKey")]
-        seeded = any(call in ("jax.random.key", "jax.random.PRNGKey") for call in drawn)
-        assert not draws or seeded or "key" in everything, f"{title} draws without a key"
-        legacy = [call for call in drawn if call.startswith(("np.random.", "random.")) and not call.endswith(".default_rng")]
-        assert not legacy, f"{title} draws from a global state: {legacy}"
+def test_defaults_are_keyword_only():
+    no([f"{title} has a positional default; put a * before it"
+        for name in PRODUCT for title, node in public(name) if node.args.defaults])
 
 
-@pytest.mark.parametrize("name", PRODUCT)
-def test_dataclasses_are_frozen(name):
-    for node in classes(name):
-        for decorator in node.decorator_list:
-            called = decorator if isinstance(decorator, ast.Call) else None
-            if dotted(called.func if called else decorator) in ("dataclasses.dataclass", "dataclass"):
-                options = {word.arg: ast.literal_eval(word.value) for word in called.keywords} if called else {}
-                assert options.get("frozen") is True, f"{name}.{node.name} is not frozen"
+def test_every_module_and_public_class_is_documented():
+    no([f"{name} does not say what it is for" for name in PRODUCT if not ast.get_docstring(tree(modules()[name]))])
+    no([f"{name}.{node.name} has no docstring" for name in PRODUCT for node in tree(modules()[name]).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node)])
+
+
+def undocumented(node: Definition) -> bool:
+    """Whether a function lacks its docstring; construction, call and overloads need none."""
+    overload = any(dotted(decorator).endswith("overload") for decorator in node.decorator_list)
+    return node.name not in ("__init__", "__call__") and not overload and not ast.get_docstring(node)
+
+
+def unannotated(node: Definition) -> list[str]:
+    """Arguments without a type, and `return`."""
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    bare = [argument.arg for argument in arguments if argument.annotation is None and argument.arg not in ("self", "cls")]
+    return bare if node.returns is not None or node.name == "__init__" else [*bare, "return"]
+
+
+def test_everything_public_is_documented_and_annotated():
+    functions = [function for name in PRODUCT for function in public(name)]
+    no([f"{title} has no docstring" for title, node in functions if undocumented(node)])
+    no([f"{title} lacks annotations {unannotated(node)}" for title, node in functions if unannotated(node)])
+
+
+def carelessly_drawn(title: str, node: Definition) -> list[str]:
+    """What is wrong with the randomness of a function: its key not first, no key at all, or NumPy's and Python's global state."""
+    arguments = [argument.arg for argument in [*node.args.posonlyargs, *node.args.args] if argument.arg not in ("self", "cls")]
+    everything = arguments + [argument.arg for argument in node.args.kwonlyargs]
+    drawn = {dotted(inner.func) for inner in ast.walk(node) if isinstance(inner, ast.Call)}
+    draws = any(call.startswith("jax.random.") and call.rsplit(".")[-1] not in ("key", "PRNGKey") for call in drawn)
+    seeded = any(call in ("jax.random.key", "jax.random.PRNGKey") for call in drawn)
+    legacy = [call for call in drawn if call.startswith(("np.random.", "random.")) and not call.endswith(".default_rng")]
+    wrong = [f"{title}: key comes first"] if "key" in everything and arguments[:1] != ["key"] else []
+    wrong += [f"{title} draws without a key"] if draws and not seeded and "key" not in everything else []
+    return wrong + ([f"{title} draws from a global state: {legacy}"] if legacy else [])
+
+
+def test_key_comes_first_where_randomness_enters():
+    no([wrong for name in PRODUCT for title, node in definitions(name) for wrong in carelessly_drawn(title, node)])
+
+
+def frozen(node: ast.ClassDef) -> bool:
+    """Whether a class, where it is a dataclass, is a frozen one."""
+    for decorator in node.decorator_list:
+        called = decorator if isinstance(decorator, ast.Call) else None
+        if dotted(called.func if called else decorator) in ("dataclasses.dataclass", "dataclass"):
+            options = {word.arg: ast.literal_eval(word.value) for word in called.keywords} if called else {}
+            return options.get("frozen") is True
+    return True
+
+
+def test_dataclasses_are_frozen():
+    no([f"{name}.{node.name} is not frozen" for name in PRODUCT for node in classes(name) if not frozen(node)])
 
 
 def test_error_codes_are_declared_and_used():
