@@ -270,7 +270,7 @@ def test_flattening_a_dome_with_a_hole_turns_no_triangle_over() -> None:
     triangles = np.concatenate([np.stack([inner, outer, across], 1), np.stack([inner, across, beside], 1)])
     border = at[-1]
     square = dome[border, :2] / (np.abs(dome[border, :2]) ** 4).sum(axis=1, keepdims=True) ** 0.25
-    flat = flatten.flatten(triangles, dome, border, square, np.ones(len(dome)), hole_scale=0.5, floor=0.3)
+    flat = flatten.flatten(triangles, dome, border, square, np.ones(len(dome)), hole_scale=0.5, smallest_scale=0.3)
     first, second = flat[triangles[:, 1]] - flat[triangles[:, 0]], flat[triangles[:, 2]] - flat[triangles[:, 0]]
     area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
     assert flat.shape == (len(dome), 2) and np.allclose(flat[border], square) and area.min() > 0

@@ -18,7 +18,6 @@ import numpy as np
 import scipy.interpolate
 import scipy.spatial
 
-from fitkit.color import linear_to_srgb
 from fitkit.geometry.camera import head_rotation, project, to_view_frame
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.models.build.makehuman.mesh import MILLIMETRES, HeadMesh, mirror_table, read_head
@@ -97,7 +96,8 @@ def render_head(
     hair = BROW_HAIR * (brows[corners][..., None] * where).sum(axis=2)
     is_skin = (head.part[seen] == head.part_names.index("skin"))[..., None]
     colour = np.where(is_skin, skin[row, column] * (1 - hair), (paint[corners] * where).sum(axis=2)) * shade[..., None]
-    coded = np.clip(np.asarray(linear_to_srgb(jnp.asarray(colour))), 0, 1)
+    # to sRGB in float64; `fitkit.color` works in float32, by which points on edges fall on other triangles
+    coded = np.clip(np.where(colour < 0.0031308, 12.92 * colour, 1.055 * np.maximum(colour, 1e-4) ** (1 / 2.4) - 0.055), 0, 1)
     triangle = np.where(np.asarray(alone.triangle) >= 0, outer[np.asarray(alone.triangle)], -1)
     return np.where((seen >= 0)[..., None], coded, BACKGROUND), triangle, np.asarray(alone.barycentric), facing[..., 2]
 

@@ -11,10 +11,8 @@ import argparse
 import pathlib
 
 import imageio.v3 as imageio
-import jax.numpy as jnp
 import numpy as np
 
-from fitkit.color import srgb_to_linear
 from fitkit.models.build.makehuman.mesh import HeadMesh, mirror_table, read_head
 from fitkit.models.build.makehuman.shape import identity, read_morphs, sample_people
 from fitkit.models.build.makehuman.surface import surface_tables
@@ -31,8 +29,9 @@ OUT = pathlib.Path(__file__).with_name("skin.toml")
 
 
 def read_skin(path: pathlib.Path) -> np.ndarray:
-    """Linear RGB [H, W, 3] of one skin's crop."""
-    return np.asarray(srgb_to_linear(jnp.asarray(np.asarray(imageio.imread(path), float)[..., :3] / 255)), float)
+    """Linear RGB [H, W, 3] of one skin's crop, in float64 (IEC 61966-2-1; `fitkit.color` works in float32)."""
+    coded = np.asarray(imageio.imread(path), float)[..., :3] / 255
+    return np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
 
 
 def skin_at_vertices(image: np.ndarray, head: HeadMesh, tables: dict[str, np.ndarray]) -> np.ndarray:
