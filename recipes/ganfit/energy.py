@@ -1,9 +1,8 @@
-"""The energy of recipe `ganfit`: the terms of GANFIT (Gecer et al. 2019), Eqs. 7-12, of stacked faces.
+"""The cost functions of recipe `ganfit`: GANFIT (Gecer et al. 2019), Section 3.3, Eqs. 7-12, of stacked faces.
 
-    likeness -> texture, both renderings -> crops -> identity network -> terms, weighted and summed
+    parameters -> texture, both renderings -> crops -> identity network -> unweighted terms -> energy (Eq. 12)
 
-`targets` looks once at the photos; `terms` at what is moved, in every step. Knows no optimizer; `ganfit.py` moves, `ganfit_face.py`
-draws.
+`input_images` prepares the photos once; `loss_terms` evaluates the parameters in every step. Knows no optimiser.
 """
 
 import dataclasses
@@ -22,161 +21,172 @@ from fitkit.models.identity.network import Identity, activations
 from fitkit.models.photo_statistics import PhotoStatistics, draw_correlated
 from fitkit.morphable.model import shape, values_at_points
 from fitkit.recipes import landmarks
-from fitkit.recipes.ganfit.face import Likeness, Setting, Skin, albedo_maps, draw, settled, tint
+from fitkit.recipes.ganfit.parameters import FixedParameters, GanfitParameters, TextureModel, tint, to_face_state
+from fitkit.recipes.ganfit.rendering import albedo_maps, render_face
 from fitkit.recipes.inverse_rendering import model_fitting
 from fitkit.recipes.inverse_rendering.model_fitting import FittingTables, ModelFittingConfig
 from fitkit.recipes.landmarks import FrozenPoints
 from fitkit.types import MorphableModel
 
-SECOND_SIDE = 128        # pixels of the second rendering: a little above what the network looks at
-SECOND_FIELD = 205.0     # mm across it, at the head's origin
-NEAREST = 400.0          # mm, least distance of its camera
-OVERSAMPLING = 2         # samples along a side of each pixel of the network's crop
-BESIDE, CLOSER = 0.04, 0.05      # deviations of a crop's place, over the extent of its five points, and of its logarithmic size
+# Chosen, not tuned
+SECOND_SIDE = 128            # pixels a side of the second rendering: a little above the 112 of the network's crop
+SECOND_WIDTH = 205.0         # mm that it shows, at the head's origin
+MIN_SECOND_DISTANCE = 400.0  # mm, of its camera from the head's origin
+OVERSAMPLING = 2             # samples along a side of each pixel of the network's crop
+CROP_SHIFT = 0.04            # standard deviation of a crop's position, over the root mean square extent of its five points
+CROP_SCALE = 0.05            # standard deviation of a crop's logarithmic size
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Target:
-    """What one photo asks for."""
+class InputImage:
+    """The input image I^0 of one face, and what the terms compare it with."""
 
     photo: Float[Array, "S S 3"]                       # sRGB, 0 outside the photo
-    weight: Float[Array, "S S"]                        # of its pixels: how far they are face skin or eyes in the starting pose
-    five: Float[Array, "5 2"]                          # eyes, nose, corners of the mouth: pixels of the crop
-    mix: Float[Array, "3 3"]                           # of a rendering's colours: none, or their mean for a grey photo
-    points: FrozenPoints
+    pixel_weight: Float[Array, "S S"]                  # in [0, 1]: how far a pixel is face skin or eyes in the starting pose
+    five_points: Float[Array, "5 2"]                   # eyes, nose, corners of the mouth: pixels of the photo's crop
+    color_mix: Float[Array, "3 3"]                     # applied to a rendering: the identity; for a grey photo, the mean of RGB
+    landmarks: FrozenPoints
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Networks:
-    """Everything learned that the fit looks through."""
+    """Everything learned that the energy depends on."""
 
-    skin: Skin
+    texture_model: TextureModel
     identity: Identity
-    photos: PhotoStatistics
+    photos: PhotoStatistics                # cameras and lights of the second rendering
 
 
-def terms(
-    key: Array, model: MorphableModel, networks: Networks, likeness: Likeness, first: Likeness, setting: Setting, target: Target, *,
-    together: Bool[Array, ""], deviation: Float[Array, ""],
+def loss_terms(
+    key: Array, model: MorphableModel, networks: Networks, parameters: GanfitParameters, initial: GanfitParameters,
+    fixed: FixedParameters, image: InputImage, *, same_person: Bool[Array, ""], expression_deviation: Float[Array, ""],
 ) -> dict[str, Float[Array, " B"]]:
-    """The unweighted terms of Eq. 12 of stacked faces.
+    """The unweighted terms of Eq. 12 by name, one number a face.
 
     Args:
-        key: of all that is drawn.
+        key: of everything random in this step.
         model: the head.
-        networks: what the fit looks through.
-        likeness: what is moved; this and the next three stacked.
-        first: where it began.
-        setting: what is not moved.
-        target: what the photos ask for.
-        together: the photos are of one person: every rendering is to be like all of them, since their mean is nearer to the
-            person than any one.
-        deviation: of the second rendering's expression.
+        networks: texture model, identity network, photo statistics.
+        parameters: the current estimate; this and the next three are stacked, one per face.
+        initial: the estimate at the start, which the priors pull to.
+        fixed: not optimised.
+        image: the input images.
+        same_person: all photos show one person; each rendering is then compared with the mean embedding of all photos, which is
+            nearer to the person's than that of any one photo.
+        expression_deviation: sigma of the second rendering's expression, in units of `model.expression_scale` (Section 3.2).
     """
-    def pictures(key: Array, likeness: Likeness, setting: Setting, target: Target, texture: Array | None) -> tuple[Array, ...]:
-        return _pictures(key, model, networks.photos, deviation, likeness, setting, target, texture)
+    def render(key: Array, parameters: GanfitParameters, fixed: FixedParameters, image: InputImage, texture: Array | None,
+               ) -> tuple[Array, ...]:
+        return _render_views(key, model, networks.photos, expression_deviation, parameters, fixed, image, texture)
 
-    keys, textures = jax.random.split(key, len(likeness.identity)), albedo_maps(likeness, networks.skin)
-    rendering, mask, crop, wanted, second, point_error = solvers.map_over_faces(pictures, keys, likeness, setting, target, textures)
+    keys, textures = jax.random.split(key, len(parameters.identity)), albedo_maps(parameters, networks.texture_model)
+    rendered = solvers.map_over_faces(render, keys, parameters, fixed, image, textures)
+    rendering, mask, crop, photo_crop, second, point_error = rendered
     embedding, maps = activations(networks.identity, jnp.concatenate([crop, second]))
-    person, wanted_maps = activations(networks.identity, wanted)
-    person = jnp.where(together, pooled(person), person)
+    photo_embedding, photo_maps = activations(networks.identity, photo_crop)
+    photo_embedding = jnp.where(same_person, mean_embedding(photo_embedding), photo_embedding)
     count = len(crop)
-    generated = networks.skin.config is not None
-    once = jnp.where(together, 1.0 / count, 1.0)      # what photos share is one thing, and its prior counts once
+    generated = networks.texture_model.config is not None
+    share = jnp.where(same_person, 1.0 / count, 1.0)      # identity and texture are shared by the photos: their priors count once
     return {
-        "identity": jax.vmap(losses.identity)(embedding[:count], person),
-        "second": jax.vmap(losses.identity)(embedding[count:], person),
-        "content": jax.vmap(losses.content)([each[:count] for each in maps], wanted_maps),
-        "pixel": jax.vmap(losses.pixel)(rendering, target.photo, target.weight * mask),
+        "identity": jax.vmap(losses.identity)(embedding[:count], photo_embedding),
+        "second": jax.vmap(losses.identity)(embedding[count:], photo_embedding),
+        "content": jax.vmap(losses.content)([each[:count] for each in maps], photo_maps),
+        "pixel": jax.vmap(losses.pixel)(rendering, image.photo, image.pixel_weight * mask),
         "landmark": point_error,
-        "shape": once * jnp.mean(jnp.square(likeness.identity - first.identity), 1),
-        "expression": jnp.mean(jnp.square(likeness.expression / model.expression_scale), 1),
-        "light": jnp.mean(jnp.square(likeness.light - first.light), (1, 2)),
-        "tint": jnp.mean(jnp.square(tint(likeness.light) - tint(first.light)), (1, 2)),
-        "style": once * jnp.mean(jnp.square(likeness.texture - first.texture), (1, 2)) if generated else jnp.zeros(count),
+        "shape": share * jnp.mean(jnp.square(parameters.identity - initial.identity), 1),
+        "expression": jnp.mean(jnp.square(parameters.expression / model.expression_scale), 1),
+        "light": jnp.mean(jnp.square(parameters.light - initial.light), (1, 2)),
+        "tint": jnp.mean(jnp.square(tint(parameters.light) - tint(initial.light)), (1, 2)),
+        "style": share * jnp.mean(jnp.square(parameters.texture - initial.texture), (1, 2)) if generated else jnp.zeros(count),
     }
 
 
-def _pictures(
-    key: Array, model: MorphableModel, photos: PhotoStatistics, deviation: Float[Array, ""], likeness: Likeness, setting: Setting,
-    target: Target, texture: Float[Array, "s s 3"] | None,
+def _render_views(
+    key: Array, model: MorphableModel, photos: PhotoStatistics, expression_deviation: Float[Array, ""],
+    parameters: GanfitParameters, fixed: FixedParameters, image: InputImage, texture: Float[Array, "s s 3"] | None,
 ) -> tuple[Array, ...]:
-    """The rendering of one face with its mask; crops of it, the photo and the second rendering; how far its points are off."""
-    state = settled(likeness, setting, linear=texture is None)
-    vertices = shape(model, likeness.identity, likeness.expression)
-    rendering, mask = draw(model, vertices, texture, state.face.albedo, camera_from_pose(state.pose), likeness.light,
-                                       side=target.photo.shape[0])
-    grounds, looks, keys = jax.random.split(key, 3)
-    ground = jax.random.uniform(grounds, (2, 1, 1, 1))           # no likeness may lean on what stands behind the head
-    rendering = rendering @ target.mix.T
-    crop, wanted = _glimpse(looks, target.five, [jnp.where(mask[..., None], rendering, ground[0]), target.photo])
-    second = _second(keys, model, photos, deviation, likeness, state, texture, ground[1]) @ target.mix.T
-    points, weight = target.points, target.points.weight
-    off = safe_norm(landmarks.append_lid_openings(points, landmarks.project_points(state, points.modes) - points.target))
-    # over the points' own weight: the openings of the eyes come on top
-    off = jnp.sum(weight * off) / jnp.maximum(jnp.sum(weight[:len(points.target)]), 1e-6)
-    return rendering, mask, crop, wanted, second, off
+    """Of one face: the rendering of Eq. 6 and its mask; crops of it, of the photo and of the second rendering; landmark error."""
+    state = to_face_state(parameters, fixed, linear=texture is None)
+    vertices = shape(model, parameters.identity, parameters.expression)
+    rendering, mask = render_face(model, vertices, texture, state.face.albedo, camera_from_pose(state.pose), parameters.light,
+                                  side=image.photo.shape[0])
+    for_background, for_crop, for_second = jax.random.split(key, 3)
+    # a random grey behind the head, so that the identity score cannot be raised by what lies around the face
+    background = jax.random.uniform(for_background, (2, 1, 1, 1))
+    rendering = rendering @ image.color_mix.T
+    crop, photo_crop = _random_crop(
+        for_crop, image.five_points, [jnp.where(mask[..., None], rendering, background[0]), image.photo])
+    second = _second_rendering(for_second, model, photos, expression_deviation, parameters, state, texture, background[1])
+    second = second @ image.color_mix.T
+    points, weight = image.landmarks, image.landmarks.weight
+    error = safe_norm(landmarks.append_lid_openings(points, landmarks.project_points(state, points.modes) - points.target))
+    # normalised by the weight of the points alone: the eyes' openings come on top
+    error = jnp.sum(weight * error) / jnp.maximum(jnp.sum(weight[:len(points.target)]), 1e-6)
+    return rendering, mask, crop, photo_crop, second, error
 
 
-def _glimpse(key: Array, five: Float[Array, "5 2"], pictures: list[Float[Array, "S S 3"]]) -> list[Float[Array, "112 112 3"]]:
-    """The same crop of all pictures, drawn anew: a little beside, larger or smaller, mirrored or not.
+def _random_crop(
+    key: Array, points: Float[Array, "5 2"], images: list[Float[Array, "S S 3"]]
+) -> list[Float[Array, "112 112 3"]]:
+    """The same aligned crop of every image, at random a little shifted, scaled and mirrored.
 
-    A rendering made for one crop pleases the network and no other: what stays alike in many crops is the person.
+    Not in the paper. Under one fixed crop, optimisation finds adversarial artefacts: texture that raises the identity score in that
+    crop alone.
     """
-    beside, closer, mirror = jax.random.split(key, 3)
-    middle = jnp.mean(five, 0)
-    extent = jnp.sqrt(jnp.mean(jnp.sum(jnp.square(five - middle), 1)) + 1e-12)
-    place = middle + BESIDE * extent * jax.random.normal(beside, (2,))
-    five = place + (five - middle) * jnp.exp(CLOSER * jax.random.normal(closer))
-    crops = [align(picture, five, samples=OVERSAMPLING) for picture in pictures]
-    mirrored = jax.random.bernoulli(mirror)
+    for_shift, for_scale, for_mirror = jax.random.split(key, 3)
+    middle = jnp.mean(points, 0)
+    extent = jnp.sqrt(jnp.mean(jnp.sum(jnp.square(points - middle), 1)) + 1e-12)
+    centre = middle + CROP_SHIFT * extent * jax.random.normal(for_shift, (2,))
+    points = centre + (points - middle) * jnp.exp(CROP_SCALE * jax.random.normal(for_scale))
+    crops = [align(image, points, samples=OVERSAMPLING) for image in images]
+    mirrored = jax.random.bernoulli(for_mirror)
     return [jnp.where(mirrored, crop[:, ::-1], crop) for crop in crops]
 
 
-def pooled(embeddings: Float[Array, "B d"]) -> Float[Array, "B d"]:
-    """The unit vector along the mean of all, for each."""
+def mean_embedding(embeddings: Float[Array, "B d"]) -> Float[Array, "B d"]:
+    """The mean of all embeddings, normalised, once for each row."""
     return jnp.broadcast_to(safe_normalize(jnp.mean(embeddings, 0)), embeddings.shape)
 
 
-def _second(
-    key: Array, model: MorphableModel, photos: PhotoStatistics, deviation: Float[Array, ""], likeness: Likeness, state: FaceState,
-    texture: Float[Array, "s s 3"] | None, ground: Float[Array, "1 1 1"],
+def _second_rendering(
+    key: Array, model: MorphableModel, photos: PhotoStatistics, expression_deviation: Float[Array, ""],
+    parameters: GanfitParameters, state: FaceState, texture: Float[Array, "s s 3"] | None, background: Float[Array, "1 1 1"],
 ) -> Float[Array, "112 112 3"]:
-    """The crop of Eq. 7: the person with a random expression, before a random camera, in a random light."""
-    ways, glow, face = jax.random.split(key, 3)
-    expression = deviation * model.expression_scale * jax.random.normal(face, model.expression_scale.shape)
+    """The aligned crop of Eq. 7: same identity and texture; expression, camera and light at random."""
+    for_camera, for_light, for_expression = jax.random.split(key, 3)
+    expression = expression_deviation * model.expression_scale * jax.random.normal(for_expression, model.expression_scale.shape)
     expression = jnp.clip(expression, model.expression_lower, model.expression_upper)
-    yaw, pitch, log_distance = draw_correlated(ways, photos.camera)
-    distance = jnp.maximum(jnp.exp(log_distance), NEAREST)
+    yaw, pitch, log_distance = draw_correlated(for_camera, photos.camera)
+    distance = jnp.maximum(jnp.exp(log_distance), MIN_SECOND_DISTANCE)
     pose = Pose(rotation=rotation_from_euler(jnp.deg2rad(yaw), jnp.deg2rad(pitch), 0.0), centre=jnp.zeros(2), perspective=True,
-                log_scale=jnp.log(SECOND_SIDE / SECOND_FIELD), log_focal=jnp.log(distance * SECOND_SIDE / SECOND_FIELD),
+                log_scale=jnp.log(SECOND_SIDE / SECOND_WIDTH), log_focal=jnp.log(distance * SECOND_SIDE / SECOND_WIDTH),
                 principal=jnp.full(2, SECOND_SIDE / 2))
-    vertices = shape(model, likeness.identity, expression)
-    light = draw_correlated(glow, photos.light).reshape(9, 3)
-    picture, mask = draw(model, vertices, texture, state.face.albedo, camera_from_pose(pose), light, side=SECOND_SIDE)
+    vertices = shape(model, parameters.identity, expression)
+    light = draw_correlated(for_light, photos.light).reshape(9, 3)
+    rendering, mask = render_face(model, vertices, texture, state.face.albedo, camera_from_pose(pose), light, side=SECOND_SIDE)
     points = values_at_points(model.landmarks, model.triangles, vertices)
     five = five_points(project_view(pose, head_to_view(pose, points)))
-    return align(jnp.where(mask[..., None], picture, ground), five, samples=OVERSAMPLING)
+    return align(jnp.where(mask[..., None], rendering, background), five, samples=OVERSAMPLING)
 
 
-def energy(found: dict[str, Float[Array, " B"]], numbers: dict[str, Array]) -> Float[Array, " B"]:
-    """Eq. 12."""
-    return sum((numbers[f"weight_{name}"] * value for name, value in found.items()), jnp.zeros(()))
+def energy(terms: dict[str, Float[Array, " B"]], hyperparameters: dict[str, Array]) -> Float[Array, " B"]:
+    """Eq. 12: the terms weighted by the recipe's fields `weight_*`, summed."""
+    return sum((hyperparameters[f"weight_{name}"] * value for name, value in terms.items()), jnp.zeros(()))
 
 
-def targets(model: MorphableModel, modes: FittingTables, started: FaceState, observations: Observation) -> Target:
-    """What stacked photos ask for, seen from their starting states."""
+def input_images(model: MorphableModel, modes: FittingTables, initial: FaceState, observations: Observation) -> InputImage:
+    """The input images of stacked photos; pixels and points are weighted by what the starting states show."""
     config = ModelFittingConfig()
 
-    def one(state: FaceState, observation: Observation) -> tuple[Any, ...]:
+    def prepare(state: FaceState, observation: Observation) -> tuple[Any, ...]:
         photo = jnp.nan_to_num(observation.crop)
         view = model_fitting.freeze_view(observation, state, model, modes, config)
         column, row = view.pixels.position.astype(int)
         weight = jnp.zeros(photo.shape[:2]).at[row, column].add(view.pixels.weight, mode="drop")
         return photo, weight, five_points(observation.ibug), view.pixels.mix, view.points
 
-    photo, weight, five, mix, points = solvers.map_over_faces(one, started, observations)
-    return Target(photo=photo, weight=weight, five=five, mix=mix, points=points)
+    photo, weight, five, mix, points = solvers.map_over_faces(prepare, initial, observations)
+    return InputImage(photo=photo, pixel_weight=weight, five_points=five, color_mix=mix, landmarks=points)

@@ -4,12 +4,15 @@ import dataclasses
 import signal
 import sys
 import threading
+import tomllib
+from importlib import resources
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fitkit.configuration import check_fields
 from fitkit.errors import FitkitError
 from fitkit.fitting import losses
 from fitkit.fitting.state import COEFFICIENT_BOUND, point_count, tangent_bounds
@@ -18,8 +21,8 @@ from fitkit.geometry.vectors import safe_normalize
 from fitkit.models import photo_statistics
 from fitkit.models.build.photo_statistics import statistics
 from fitkit.models.texture_gan.generator import GeneratorConfig, initial_parameters
-from fitkit.recipes.ganfit import energy, face, recipe
-from fitkit.recipes.ganfit.face import Skin
+from fitkit.recipes.ganfit import energy, parameters, recipe, rendering
+from fitkit.recipes.ganfit.parameters import TextureModel
 from fitkit.recipes.ganfit.recipe import GanfitConfig
 from fitkit.recipes.inverse_rendering import model_fitting
 from fitkit.rendering.render import render_color
@@ -33,9 +36,9 @@ from tests.fixtures.tiny_photo import SIZE, a_state, observe, skinned_head, stac
 def networks(monkeypatch):
     """Small networks in place of the shipped ones."""
     config = GeneratorConfig(size=16, latent=8, mapping=1, widest=8, budget=64, narrowest=8)
-    parameters = initial_parameters(jax.random.key(0), config)
+    weights = initial_parameters(jax.random.key(0), config)
     monkeypatch.setattr(recipe, "HEAD", "tiny")
-    monkeypatch.setattr(recipe, "load_generator", lambda: (parameters, config))
+    monkeypatch.setattr(recipe, "load_generator", lambda: (weights, config))
     monkeypatch.setattr(recipe, "load_identity", lambda name: small_identity())
 
 
@@ -70,36 +73,36 @@ def test_pixel_loss_is_the_mean_absolute_difference(rng):
 
 @pytest.mark.parametrize("turned", [(0.0, 0.0, 0.0), (0.9, 0.3, -0.5), (-0.4, -0.2, 0.8)])
 def test_position_and_target_are_the_same_camera(head, turned):
-    """GANFIT's camera shows every vertex where the pose it was made of shows it."""
+    """GANFIT's camera shows every vertex where the pose it was made from shows it."""
     state = a_state(head, turned=turned)
-    likeness, setting = face.begin(state, Skin(parameters=None, config=None), harmonics=True)
-    found = face.pose_of(likeness, setting)
+    start, fixed = parameters.from_face_state(state, TextureModel(parameters=None, config=None), harmonics=True)
+    found = parameters.pose_of(start, fixed)
     places = [project_view(pose, head_to_view(pose, head.mean)) for pose in (state.pose, found)]
     np.testing.assert_allclose(places[1], places[0], atol=2e-3)
-    middle = np.asarray(likeness.camera[:3] - likeness.camera[3:6]) * face.STEP
+    middle = np.asarray(start.camera[:3] - start.camera[3:6]) * parameters.CAMERA_UNIT
     assert np.linalg.norm(middle) == pytest.approx(200.0 / 0.25, rel=1e-4)         # the target is as far as the head
 
 
 def test_moving_the_target_moves_the_picture_and_moving_the_camera_turns_it(head):
     state = a_state(head, turned=(0.0, 0.0, 0.0))
-    likeness, setting = face.begin(state, Skin(parameters=None, config=None), harmonics=True)
-    higher = dataclasses.replace(likeness, camera=likeness.camera.at[4].add(10.0 / face.STEP))
-    before, after = (face.pose_of(each, setting) for each in (likeness, higher))
+    start, fixed = parameters.from_face_state(state, TextureModel(parameters=None, config=None), harmonics=True)
+    higher = dataclasses.replace(start, camera=start.camera.at[4].add(10.0 / parameters.CAMERA_UNIT))
+    before, after = (parameters.pose_of(each, fixed) for each in (start, higher))
     assert float(after.centre[1] - before.centre[1]) == pytest.approx(10 * 0.25, rel=0.05)      # looking higher, the head sinks
-    aside = dataclasses.replace(likeness, camera=likeness.camera.at[0].add(100.0 / face.STEP))
-    turn = face.pose_of(aside, setting).rotation
+    aside = dataclasses.replace(start, camera=start.camera.at[0].add(100.0 / parameters.CAMERA_UNIT))
+    turn = parameters.pose_of(aside, fixed).rotation
     assert float(turn[0, 2]) == pytest.approx(-np.sin(np.arctan(100.0 / 800.0)), abs=0.01)
 
 
-def test_lamp_and_harmonics_are_each_others_inverse():
+def test_point_light_and_harmonics_are_each_others_inverse():
     direction, ambient, colour = np.array([0.3, 0.5, 0.81]), np.array([0.4, 0.35, 0.3]), np.array([0.7, 0.6, 0.5])
     light = light_from_direction(jnp.asarray(direction, jnp.float32), ambient=ambient, strength=colour)
-    lamp = face.lamp_of(light)
+    lamp = parameters.phong_from_harmonics(light)
     unit = np.asarray(lamp[0]) / np.linalg.norm(lamp[0])
     np.testing.assert_allclose(unit, direction / np.linalg.norm(direction), atol=1e-3)
     np.testing.assert_allclose(lamp[1:], [colour, ambient], rtol=1e-3)
-    np.testing.assert_allclose(face.harmonics_of(lamp), light, atol=1e-3)
-    assert face.harmonics_of(light) is light
+    np.testing.assert_allclose(parameters.to_harmonics(lamp), light, atol=1e-3)
+    assert parameters.to_harmonics(light) is light
 
 
 def test_shading_is_phongs(rng):
@@ -108,18 +111,18 @@ def test_shading_is_phongs(rng):
     lamp, viewer = np.array([[0.5, 0.8, 1.5], [0.9, 0.8, 0.7], [0.3, 0.3, 0.4]]), np.array([0.0, 10.0, 700.0])
     expected = np.zeros((7, 3))
     for i in range(7):
-        to_lamp = lamp[0] * face.LAMP - places[i]
+        to_lamp = lamp[0] * parameters.LIGHT_UNIT - places[i]
         to_lamp /= np.linalg.norm(to_lamp)
         to_viewer = (viewer - places[i]) / np.linalg.norm(viewer - places[i])
         towards = normals[i] @ to_lamp
         mirrored = 2 * towards * normals[i] - to_lamp
-        glint = max(mirrored @ to_viewer, 0.0) ** face.SHININESS if towards > 0 else 0.0
-        expected[i] = albedo[i] * (lamp[2] + lamp[1] * max(towards, 0.0)) + face.HIGHLIGHT * lamp[1] * glint
-    found = face.shaded(*(jnp.asarray(x, jnp.float32) for x in (albedo, normals, places, lamp)),
+        glint = max(mirrored @ to_viewer, 0.0) ** rendering.SHININESS if towards > 0 else 0.0
+        expected[i] = albedo[i] * (lamp[2] + lamp[1] * max(towards, 0.0)) + rendering.SPECULAR * lamp[1] * glint
+    found = rendering.shade(*(jnp.asarray(x, jnp.float32) for x in (albedo, normals, places, lamp)),
                                viewer=jnp.asarray(viewer, jnp.float32))
     np.testing.assert_allclose(found, expected, atol=1e-4)
     light = jnp.asarray(rng.normal(size=(9, 3)), jnp.float32)
-    found = face.shaded(*(jnp.asarray(x, jnp.float32) for x in (albedo, normals, places)), light,
+    found = rendering.shade(*(jnp.asarray(x, jnp.float32) for x in (albedo, normals, places)), light,
                                viewer=jnp.asarray(viewer, jnp.float32))
     np.testing.assert_allclose(found, albedo * (np.asarray(sh_basis(jnp.asarray(normals, jnp.float32))) @ light), atol=1e-4)
 
@@ -128,38 +131,38 @@ def test_drawing_paints_skin_by_texture_and_the_rest_by_the_linear_model(head):
     state = a_state(head)
     vertices, camera, light = head.mean, camera_from_pose(state.pose), state.face.light
     plain, mask, fragments = render_color(head, vertices, jnp.full_like(vertices, 0.4), camera, light, height=SIZE, width=SIZE)
-    white = face.draw(head, vertices, jnp.full((8, 8, 3), 0.4), state.face.albedo, camera, light, side=SIZE)
+    white = rendering.render_face(head, vertices, jnp.full((8, 8, 3), 0.4), state.face.albedo, camera, light, side=SIZE)
     np.testing.assert_array_equal(white[1], mask)
     part = np.asarray(head.part)[np.maximum(fragments.triangle, 0)]
     skin = np.asarray(mask) & (part == head.part_names.index("skin"))
     encoded = np.clip(np.asarray(plain), 0, 1)
     encoded = np.where(encoded <= 0.0031308, 12.92 * encoded, 1.055 * np.maximum(encoded, 1e-9) ** (1 / 2.4) - 0.055)
     np.testing.assert_allclose(np.asarray(white[0])[skin], encoded[skin], atol=2e-3)
-    black = face.draw(head, vertices, jnp.zeros((8, 8, 3)), state.face.albedo, camera, light, side=SIZE)[0]
+    black = rendering.render_face(head, vertices, jnp.zeros((8, 8, 3)), state.face.albedo, camera, light, side=SIZE)[0]
     assert float(jnp.abs(black[skin]).max()) < 1e-3
     assert skin.sum() > 200 and (np.asarray(mask) & ~skin).sum() == 0 or float(black[np.asarray(mask) & ~skin].max()) > 0
 
 
-def test_coefficients_stay_in_their_boxes_and_no_lamp_takes_light_away(head):
-    likeness = face.begin(a_state(head), Skin(parameters=None, config=None), harmonics=False)[0]
-    wild = jax.tree.map(lambda leaf: leaf - 9.0, likeness)
-    held = recipe.inside(head, wild)
+def test_coefficients_stay_in_their_bounds_and_no_light_is_negative(head):
+    start = parameters.from_face_state(a_state(head), TextureModel(parameters=None, config=None), harmonics=False)[0]
+    wild = jax.tree.map(lambda leaf: leaf - 9.0, start)
+    held = recipe.clip_to_bounds(head, wild)
     assert float(held.identity.min()) == -COEFFICIENT_BOUND
     about = dataclasses.replace(head, identity_mean=head.identity_mean + 0.5)
-    np.testing.assert_allclose(recipe.inside(about, wild).identity, 0.5 - COEFFICIENT_BOUND)
+    np.testing.assert_allclose(recipe.clip_to_bounds(about, wild).identity, 0.5 - COEFFICIENT_BOUND)
     below = tangent_bounds(a_state(head), about, observe(head, 0.3)[0].focal, appearance=True)[0][:len(head.identity)]
     np.testing.assert_allclose(below, 0.5 - COEFFICIENT_BOUND - a_state(head).face.identity, atol=1e-6)
     assert float(held.expression.min()) == 0.0 and float(held.light[1:].min()) == 0.0
     np.testing.assert_array_equal(held.light[0], wild.light[0])
     harmonics = dataclasses.replace(wild, light=jnp.full((9, 3), -1.0))
-    np.testing.assert_array_equal(recipe.inside(head, harmonics).light, harmonics.light)
+    np.testing.assert_array_equal(recipe.clip_to_bounds(head, harmonics).light, harmonics.light)
 
 
 def test_shape_and_texture_of_a_person_are_the_mean_of_the_photos(head, rng):
     """Eq. 13, printed as a sum and meant as a mean."""
-    likeness = face.begin(a_state(head), Skin(parameters=None, config=None), harmonics=True)[0]
-    stack = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=(3, *leaf.shape)), jnp.float32), likeness)
-    joint = recipe.of_one_person(stack)
+    start = parameters.from_face_state(a_state(head), TextureModel(parameters=None, config=None), harmonics=True)[0]
+    stack = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=(3, *leaf.shape)), jnp.float32), start)
+    joint = recipe.average_over_photos(stack)
     np.testing.assert_allclose(joint.identity, np.tile(np.asarray(stack.identity).mean(0), (3, 1)), atol=1e-6)
     np.testing.assert_allclose(joint.texture, np.tile(np.asarray(stack.texture).mean(0), (3, 1)), atol=1e-6)
     for own in ("expression", "camera", "light"):
@@ -170,18 +173,18 @@ def test_energy_is_the_weighted_sum():
     config = GanfitConfig(weight_identity=2.0, weight_second=3.0, weight_content=5.0, weight_pixel=7.0, weight_landmark=11.0,
                           weight_shape=13.0, weight_expression=17.0, weight_light=19.0, weight_tint=29.0, weight_style=23.0)
     names = ("identity", "second", "content", "pixel", "landmark", "shape", "expression", "light", "tint", "style")
-    numbers = {name: value for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
+    hyperparameters = {name: value for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
     found = {name: jnp.asarray([1.0, 10.0**-k]) for k, name in enumerate(names)}
     expected = [129.0, sum(w * 10.0**-k for k, w in enumerate((2, 3, 5, 7, 11, 13, 17, 19, 29, 23)))]
-    np.testing.assert_allclose(energy.energy(found, numbers), expected, rtol=1e-6)
+    np.testing.assert_allclose(energy.energy(found, hyperparameters), expected, rtol=1e-6)
 
 
 def test_tint_is_colour_without_brightness_or_place(rng):
     lamp = jnp.asarray(rng.uniform(0.2, 1.0, (3, 3)), jnp.float32)
     elsewhere = lamp.at[0].add(jnp.array([0.3, -0.2, 0.5])).at[1:].add(0.4)      # moved, and brighter in all channels
-    np.testing.assert_allclose(face.tint(elsewhere), face.tint(lamp), atol=1e-6)
-    assert float(jnp.abs(face.tint(lamp.at[1, 2].add(0.3)) - face.tint(lamp)).max()) > 0.1
-    assert face.tint(jnp.ones((2, 9, 3))).shape == (2, 9, 3)
+    np.testing.assert_allclose(parameters.tint(elsewhere), parameters.tint(lamp), atol=1e-6)
+    assert float(jnp.abs(parameters.tint(lamp.at[1, 2].add(0.3)) - parameters.tint(lamp)).max()) > 0.1
+    assert parameters.tint(jnp.ones((2, 9, 3))).shape == (2, 9, 3)
 
 
 def test_random_cameras_and_lights_are_like_those_of_photos():
@@ -209,7 +212,7 @@ def test_statistics_count_each_face_and_its_mirror_image(rng):
     np.testing.assert_allclose(both[0], (basis @ light.mean(0)).mean(0), atol=1e-5)
 
 
-def test_what_only_fills_a_stack_is_not_fitted(head, networks, monkeypatch):
+def test_inactive_faces_are_not_fitted(head, networks, monkeypatch):
     faces = [observe(head, 0.3)[0], observe(head, -0.2)[0]]
     fitted = []
 
@@ -244,11 +247,11 @@ def test_a_fit_lowers_its_energy_and_repeats_to_the_bit(head, networks):
         np.testing.assert_array_equal(first, second)
 
 
-def test_progress_is_told_and_changes_nothing(head, networks, monkeypatch):
+def test_progress_is_reported_and_changes_nothing(head, networks, monkeypatch):
     faces, heard = stacked([observe(head, 0.3)[0], observe(head, -0.2)[0]]), []
     active, config = jnp.ones(2, bool), GanfitConfig(iterations=5)
     quiet = recipe.solve_batch(head, faces, active, config)
-    monkeypatch.setattr(recipe, "REPORTED", 2)
+    monkeypatch.setattr(recipe, "PROGRESS_INTERVAL", 2)
     loud = recipe.solve_batch(head, faces, active, config, progress=heard.append)
     for first, second in zip(jax.tree.leaves(quiet), jax.tree.leaves(loud), strict=True):
         np.testing.assert_array_equal(first, second)
@@ -265,30 +268,30 @@ def test_an_interrupt_ends_a_batch_soon(head, networks, monkeypatch):
         if len(heard) == 3:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    monkeypatch.setattr(recipe, "REPORTED", 1)
+    monkeypatch.setattr(recipe, "PROGRESS_INTERVAL", 1)
     with pytest.raises(KeyboardInterrupt):
         recipe.solve_batch(head, faces, jnp.ones(2, bool), GanfitConfig(iterations=2000), progress=interrupt)
     assert len(heard) < 1000
 
 
-def test_one_person_is_to_be_like_the_mean_of_the_photos(rng):
+def test_one_person_is_compared_with_the_mean_embedding_of_the_photos(rng):
     embeddings = rng.normal(size=(3, 8)).astype(np.float32)
     mean = embeddings.astype(float).mean(0)
-    found = energy.pooled(jnp.asarray(embeddings))
+    found = energy.mean_embedding(jnp.asarray(embeddings))
     np.testing.assert_allclose(found, np.tile(mean / np.linalg.norm(mean), (3, 1)), atol=1e-6)
 
 
-def test_the_prior_of_what_photos_share_counts_once(head, networks):
+def test_the_prior_of_parameters_that_photos_share_counts_once(head, networks):
     config = GanfitConfig()
-    learned = recipe._networks(head, config)
+    learned = recipe._load_networks(head, config)
     observations = stacked([observe(head, 0.3)[0], observe(head, -0.3)[0]])
     modes = model_fitting.fitting_tables(head, point_count(observations))
-    numbers = {name: jnp.asarray(value) for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
-    task = recipe._begin(head, modes, learned, observations, stacked([a_state(head)] * 2), numbers, jnp.asarray(True),
+    hyperparameters = {name: jnp.asarray(value) for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
+    problem = recipe._set_up(head, modes, learned, observations, stacked([a_state(head)] * 2), hyperparameters, jnp.asarray(True),
                          jnp.asarray(0), harmonics=False)
-    moved = dataclasses.replace(task.first, identity=task.first.identity + 0.3, texture=task.first.texture + 0.2)
-    apart = dataclasses.replace(task, together=jnp.asarray(False))
-    shared, own = (recipe._found_at(head, learned, each, 0, moved) for each in (task, apart))
+    moved = dataclasses.replace(problem.initial, identity=problem.initial.identity + 0.3, texture=problem.initial.texture + 0.2)
+    apart = dataclasses.replace(problem, same_person=jnp.asarray(False))
+    shared, own = (recipe._terms_of_step(head, learned, each, 0, moved) for each in (problem, apart))
     np.testing.assert_allclose(own["shape"], 0.09, rtol=1e-4)
     np.testing.assert_allclose(own["style"], 0.04, rtol=1e-4)
     for name in ("shape", "style"):
@@ -296,14 +299,14 @@ def test_the_prior_of_what_photos_share_counts_once(head, networks):
     np.testing.assert_array_equal(shared["expression"], own["expression"])
 
 
-def test_a_glimpse_is_the_same_crop_of_all_pictures(rng):
+def test_a_random_crop_is_the_same_for_all_images(rng):
     """Place, size and side change from key to key; the crops of one key show the same, and stay near the five points."""
     picture = jnp.asarray(rng.uniform(size=(64, 64, 1)), jnp.float32) * jnp.ones(3)
     across = jnp.broadcast_to(jnp.linspace(0.0, 1.0, 64)[None, :, None], (64, 64, 3))
     five = jnp.array([[22.0, 26.0], [42.0, 26.0], [32.0, 36.0], [24.0, 46.0], [40.0, 46.0]])
     middles, mirrored = [], []
     for seed in range(40):
-        first, second, ramp = energy._glimpse(jax.random.key(seed), five, [picture, 1.0 - picture, across])
+        first, second, ramp = energy._random_crop(jax.random.key(seed), five, [picture, 1.0 - picture, across])
         np.testing.assert_allclose(first, 1.0 - second, atol=1e-5)
         middles.append(float(ramp[56, 56, 0]))
         mirrored.append(float(ramp[56, -1, 0]) < float(ramp[56, 0, 0]))
@@ -346,3 +349,14 @@ def test_the_linear_model_takes_the_place_of_the_generator(head, networks, light
     assert found.texture is None
     assert float(found.losses["total"][0]) < float(start.losses["total"][0])
     assert float(jnp.abs(found.state.face.albedo - start.state.face.albedo).max()) > 0.01
+
+
+def test_the_papers_values_run(head, networks):
+    """`paper.toml` holds fields of the recipe, states the paper's weights, and lowers their energy."""
+    text = resources.files("fitkit.recipes.ganfit").joinpath("paper.toml").read_text(encoding="utf-8")
+    fields = check_fields(GanfitConfig, tomllib.loads(text)["recipe"])
+    assert [fields[f"weight_{name}"] for name in ("identity", "second", "content", "pixel", "landmark", "shape", "light")] == [
+        2.0, 2.0, 50.0, 1.0, 0.001, 0.05, 0.01]
+    observations = stacked([observe(head, 0.3)[0], observe(head, -0.2, noise=0.5)[0]])
+    start, found = (solve(head, observations, **fields, iterations=count) for count in (0, 12))
+    assert np.all(np.asarray(found.losses["total"]) < np.asarray(start.losses["total"]))
