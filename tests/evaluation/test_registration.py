@@ -61,7 +61,7 @@ def test_brows_lie_nearer_to_ict_facekits_own_marks_than_they_were_built():
     registrar, apart = detector_calibration.Registrar.of(built, arrays), {"built": [], "shipped": []}
     for seed in range(3):
         neutral = subjects.person(arrays, seed).neutral
-        head = registrar.lay(neutral, neutral=True)[1]
+        head = registrar.register(neutral, neutral=True)[1]
         for name, model in (("built", built), ("shipped", shipped)):
             places = np.asarray(values_at_points(model.landmarks, model.triangles, head))
             apart[name].append(np.linalg.norm(places[17:27] - neutral[arrays.landmarks[17:27]], axis=1))
