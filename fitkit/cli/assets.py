@@ -1,17 +1,17 @@
-"""The `fitkit assets` commands: files that users bring, converted and kept in their data folder. `models/` does the converting."""
+"""`fitkit assets`: converts weight files that users bring (`fitkit.models` does it) and keeps them in their data folder."""
 
 from pathlib import Path
 
 from fitkit import configuration
-from fitkit.cli.console import Report
+from fitkit.cli.console import Console
 from fitkit.cli.options import AssetsImport
 from fitkit.errors import FitkitError
 
-KINDS = ("identity",)
+KINDS = ("identity",)       # what `fitkit assets import` takes
 
 
-def run_import(options: AssetsImport, speech: Report) -> int:
-    """Convert one file and say where it is kept, and how near it is to the original.
+def run_import(options: AssetsImport, console: Console) -> int:
+    """Convert one file; print where it is kept and how far its outputs are from the original's.
 
     Raises:
         FitkitError: E_USAGE, E_DATA or E_OUTPUT, as `fitkit.models.identity.importer.import_identity`.
@@ -25,6 +25,6 @@ def run_import(options: AssetsImport, speech: Report) -> int:
     from fitkit.models.identity.importer import import_identity
 
     path, difference = import_identity(Path(options.file), name=options.name)
-    if speech.level:
+    if console.level:
         print(f"{path}: unit vectors differ by at most {difference:.1g} from the original's; use it as {path.stem!r}")
     return 0

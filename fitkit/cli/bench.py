@@ -1,45 +1,28 @@
-"""`fitkit bench`: how fast fitkit is here, beside DEODR on the same mesh in the same run. What is timed is in `scenes.py`.
+"""`fitkit bench`: how fast fitkit is on this machine, beside DEODR on the same mesh in the same run.
 
-Each line runs once to compile, then `--rounds` times, or fewer where that would take long; ours and DEODR's take turns of ten
-runs, so that both meet the same load. The table gives medians and least times in milliseconds; the JSON file gives every time
-taken.
+Checks the options, lists the jobs, shows progress, prints the table and writes the JSON file. What a job runs, and how it is
+timed, is in `fitkit.evaluation.speed.timing`. The table gives medians and least times in milliseconds; the JSON file every time.
 """
 
 import dataclasses
-import functools
 import json
 from collections.abc import Iterator
 from typing import get_args, get_type_hints
 
 import fitkit
 from fitkit import configuration, device
-from fitkit.cli import console
-from fitkit.cli.console import Report
+from fitkit.cli.console import Console, progress_line
 from fitkit.cli.options import Bench
 from fitkit.errors import FitkitError
-from fitkit.evaluation.speed.timing import (
-    Job,
-    _batch,
-    _gradient,
-    _measured,
-    _raster,
-    _recipe,
-    _step,
-    _whole_fit,
-    line,
-    surroundings,
-    table,
-)
+from fitkit.evaluation.speed import timing
+from fitkit.evaluation.speed.timing import Job
 from fitkit.io import atomic_files
 
-WHAT = ("raster", "gradient", "step", "stages", "fit", "batch")
+WHAT = ("raster", "gradient", "step", "stages", "fit", "batch")     # the values of --what, in the order they are measured
+LEAST_SIZE = 64                                                     # pixels, as of `fitkit fit --size`
 
 
-
-
-
-
-def run_bench(options: Bench, speech: Report) -> int:
+def run_bench(options: Bench, console: Console) -> int:
     """Measure, print the table, write the JSON file, and return the exit status.
 
     Raises:
@@ -48,22 +31,22 @@ def run_bench(options: Bench, speech: Report) -> int:
     _check(options)
     device.select_device(options.general.device)
     device.keep_compiled_programs()
-    where = surroundings()
-    for name, value in where.items():
-        speech.note(f"{name}: {value}")
+    machine = timing.surroundings()
+    for name, value in machine.items():
+        console.note(f"{name}: {value}")
     jobs = list(_jobs(options))
     rows = []
-    with console.progress(speech, len(jobs)) as (voice, turn):
+    with progress_line(console, len(jobs)) as (live, on_progress):
         for job in jobs:
-            turn(f"{job.what}, {job.head}, {job.size} px")
-            rows.append(_measured(job, options.rounds))
-            voice.note(line(rows[-1]), level=2)
-            turn(None)
-    print(table(rows))
+            on_progress(f"{job.what}, {job.head}, {job.size} px")
+            rows.append(timing.measure(job, options.rounds))
+            live.note(timing.line(rows[-1]), level=2)
+            on_progress(None)
+    print(timing.table(rows))
     for note in dict.fromkeys(row.note for row in rows if row.note):
-        speech.note(note)
+        console.note(note)
     if options.json:
-        record = {"surroundings": where, "rounds": options.rounds, "rows": [dataclasses.asdict(row) for row in rows]}
+        record = {"surroundings": machine, "rounds": options.rounds, "rows": [dataclasses.asdict(row) for row in rows]}
         atomic_files.write_bytes(options.json, json.dumps(record, indent=1).encode())
     return 0
 
@@ -71,71 +54,42 @@ def run_bench(options: Bench, speech: Report) -> int:
 def _check(options: Bench) -> None:
     for name in options.what:
         configuration.check_choice(name, WHAT, code="E_USAGE", what="measurement")
-    for flag, values, least in (("--size", options.size, 64), ("--batch", options.batch, 1), ("--rounds", [options.rounds], 1)):
+    for flag, values, least in (
+            ("--size", options.size, LEAST_SIZE), ("--batch", options.batch, 1), ("--rounds", [options.rounds], 1)):
         if not values or min(values) < least:
             raise FitkitError("E_USAGE", f"{flag} takes whole numbers of at least {least}, not {list(values)}")
     if any(size % 2 for size in options.size):
         raise FitkitError("E_USAGE", f"--size takes even numbers of pixels, not {list(options.size)}")
 
 
-
-
-
-
 def _jobs(options: Bench) -> Iterator[Job]:
+    """One job for each line of the table, in its order."""
     heads = ["makehuman"] + ([f"ict-face:{options.ict}"] if options.ict else [])
     for head in heads:
-        fitkit.load_head(head)      # what is missing is said at once
-    for name in heads:
+        fitkit.load_head(head)      # a missing file is an error before the first minute of measuring
+    for head in heads:
         for size in options.size:
-            for what, build in (("raster", _raster), ("gradient", _gradient)):
-                if what in options.what:
-                    title = "raster" if what == "raster" else "value and gradient"
-                    yield Job(what=title, head=name.partition(":")[0], size=size, build=functools.partial(build, name, size))
+            if "raster" in options.what:
+                yield timing.raster_job(head, size)
+            if "gradient" in options.what:
+                yield timing.gradient_job(head, size)
     for size in options.size:
-        yield from _fits(options, size)
+        if "step" in options.what:
+            yield timing.step_job(size)
+        if "stages" in options.what:
+            yield from _stages(size)
+        if "fit" in options.what:
+            yield timing.fit_job(size)
+        if "batch" in options.what:
+            for count in options.batch:
+                yield timing.batch_job(size, count)
 
 
-def _fits(options: Bench, size: int) -> Iterator[Job]:
-    """What is measured of the recipes, on the embedded head and a face drawn with it."""
+def _stages(size: int) -> Iterator[Job]:
+    """The recipes of one photo, `inverse_rendering` up to each of its stages."""
     from fitkit.recipes import RECIPES
 
-    one = functools.partial(Job, head="makehuman", size=size)
-    if "step" in options.what:
-        yield one(what="Levenberg-Marquardt step", build=functools.partial(_step, size))
-    if "stages" in options.what:
-        yield one(what="recipe landmarks", build=functools.partial(_recipe, "landmarks", {}, size))
-        for last in get_args(get_type_hints(RECIPES["inverse_rendering"].config)["stages"]):
-            title = "recipe inverse_rendering, stage 1" + (f" to {last}" if last > 1 else "")
-            yield one(what=title, build=functools.partial(_recipe, "inverse_rendering", {"stages": last}, size))
-    if "fit" in options.what:
-        yield one(what="fit, photo to result", build=functools.partial(_whole_fit, size))
-    if "batch" in options.what:
-        for count in options.batch:
-            yield one(what="fit_batch, stage 1", batch=count, build=functools.partial(_batch, size, count))
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
+    yield timing.recipe_job("landmarks", size, fields={}, title="recipe landmarks")
+    for last in get_args(get_type_hints(RECIPES["inverse_rendering"].config)["stages"]):
+        title = "recipe inverse_rendering, stage 1" + (f" to {last}" if last > 1 else "")
+        yield timing.recipe_job("inverse_rendering", size, fields={"stages": last}, title=title)

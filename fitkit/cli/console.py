@@ -1,4 +1,4 @@
-"""What the commands say: one line per face, errors of one sentence, one progress line, a summary.
+"""What the commands print: one line per face, errors of one sentence, a progress line, a summary.
 
 Results go to standard output (lines, or JSON objects), everything else to standard error. Nothing is computed here.
 """
@@ -23,7 +23,7 @@ class Outcome:
     photo: str                   # as given
     face: int | None = None      # 1, 2, ... where all faces of a photo were asked for
     folder: str | None = None    # the result folder
-    status: str                  # of the fit; or kept (was there already), planned (dry run), failed (see code)
+    status: str                  # of the fit; or kept (the folder exists), planned (dry run), failed (see code)
     reason: str = ""             # why the fit is doubtful
     seconds: float = 0.0
     code: str | None = None      # of the error
@@ -31,15 +31,15 @@ class Outcome:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Report:
-    """How a command speaks."""
+class Console:
+    """Prints what a command has to say, as much of it as `level` allows."""
 
     level: Level = 1
     as_json: bool = False
-    console: Any = None          # the rich console of a live progress line, which prints above it
+    terminal: Any = None         # rich's console while a progress line is up: it prints above that line
 
     def outcome(self, outcome: Outcome) -> None:
-        """Say what became of a face, on standard output; where it failed, on standard error too."""
+        """Print what became of a face on standard output; an error on standard error too."""
         if outcome.code is not None:
             self.error(outcome.code, outcome.message)
         if self.as_json:
@@ -48,56 +48,56 @@ class Report:
             self._print(_line(outcome))
 
     def error(self, code: str, message: str) -> None:
-        """Say an error in one line on standard error; with the traceback of the one in flight where that was asked for."""
+        """Print an error as one line on standard error, after the traceback of the exception being handled if the level is 3."""
         if self.level >= 3 and sys.exc_info()[0] is not None:
             self._print(traceback.format_exc().rstrip(), error=True)
         self._print(f"fitkit: error {code}: {' '.join(message.split())}", error=True)
 
     def note(self, text: str, *, level: Level = 1) -> None:
-        """Say something on standard error where the level allows."""
+        """Print a line on standard error if the level is at least `level`."""
         if self.level >= level:
             self._print(f"fitkit: {text}", error=True)
 
     def _print(self, text: str, *, error: bool = False) -> None:
         stream = sys.stderr if error else sys.stdout
-        if self.console is not None and stream.isatty():
-            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if self.terminal is not None and stream.isatty():
+            self.terminal.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=stream, flush=True)
 
 
 @contextlib.contextmanager
-def progress(report: Report, total: int) -> Iterator[tuple[Report, Any]]:
-    """One progress line with the time left, on a terminal; nothing elsewhere.
+def progress_line(console: Console, total: int) -> Iterator[tuple[Console, Any]]:
+    """A line with a progress bar and the time left, if standard error is a terminal; nothing otherwise.
 
     Yields:
-        the report to speak through while the line is up, and a function to call with a photo's name when its turn comes (and
-        with the share of it that is done, where that is known), with None when it is done.
+        the console to print to while the line is up, and `on_progress(name, fraction)`: call it with an item's name when work on
+        it begins, again with the completed fraction in [0, 1] where that is known, and with None when the item is finished.
     """
-    if report.level == 0 or not sys.stderr.isatty():
-        yield report, lambda name, share=0.0: None
+    if console.level == 0 or not sys.stderr.isatty():
+        yield console, lambda name, fraction=0.0: None
         return
-    from rich.console import Console
+    import rich.console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    terminal = rich.console.Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TextColumn("left"), TimeRemainingColumn())
-    # rich would send a redirected standard output to the terminal: both streams stay as they are
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
-        task, done = bar.add_task("", total=total), 0
+    # by default rich would send a redirected standard output to the terminal
+    with Progress(*columns, console=terminal, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+        task, finished = bar.add_task("", total=total), 0
 
-        def turn(name: str | None, share: float = 0.0) -> None:
-            nonlocal done
+        def on_progress(name: str | None, fraction: float = 0.0) -> None:
+            nonlocal finished
             if name is None:
-                done += 1
-            bar.update(task, completed=done + share, description=name)
+                finished += 1
+            bar.update(task, completed=finished + fraction, description=name)
 
-        yield dataclasses.replace(report, console=console), turn
+        yield dataclasses.replace(console, terminal=terminal), on_progress
 
 
-def failure(error: Exception, photo: str, *, seconds: float = 0.0) -> Outcome:
-    """The outcome of a photo whose fit raised `error`; one that is not the user's to mend is E_INTERNAL."""
+def failed_outcome(error: Exception, photo: str, *, seconds: float = 0.0) -> Outcome:
+    """The outcome of a photo whose fit raised `error`; an error that is not a `FitkitError` is a defect of ours: E_INTERNAL."""
     if isinstance(error, FitkitError):
         code, message = error.code, error.message
     else:
@@ -107,7 +107,7 @@ def failure(error: Exception, photo: str, *, seconds: float = 0.0) -> Outcome:
 
 
 def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
-    """Counts of what became of the faces: '12 faces: 10 fitted (1 doubtful), 1 kept, 1 failed; 14.2 s'."""
+    """How many faces ended how: '12 faces: 10 fitted (1 doubtful), 1 kept, 1 failed; 14.2 s'."""
     states = [outcome.status for outcome in outcomes]
     counts = {name: states.count(name) for name in ("planned", "kept", "failed")}
     fitted = len(states) - sum(counts.values())
@@ -118,7 +118,7 @@ def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:
-    """The command's exit status: 0 where no face failed, else the gravest of the failures' own."""
+    """The command's exit status: 0 if no face failed, else the highest status among the failures."""
     return max((EXIT_STATUS.get(outcome.code, 1) for outcome in outcomes if outcome.code), default=0)
 
 

@@ -1,4 +1,4 @@
-"""`fitkit doctor`, `fitkit heads`, `fitkit recipes`: what is installed, whether it works, and what there is to choose from."""
+"""`fitkit doctor`, `fitkit heads`, `fitkit recipes`: whether the installation works, and which heads and recipes there are."""
 
 import base64
 import dataclasses
@@ -16,24 +16,24 @@ from typing import Any, get_type_hints
 
 import fitkit
 from fitkit import configuration, device
-from fitkit.cli.console import Report
+from fitkit.cli.console import Console
 from fitkit.cli.options import Doctor
 from fitkit.errors import EXIT_STATUS, FitkitError
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pillow", "safetensors")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pillow", "safetensors")     # whose versions are told
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line of the doctor's."""
+    """One line of `fitkit doctor`."""
 
     name: str
     text: str                  # what was found
-    code: str | None = None    # of the error; None where all is well
+    code: str | None = None    # of the error; None if there is none
 
 
-def run_doctor(options: Doctor, speech: Report) -> int:
-    """Look at everything a fit needs, say what was found, and return the exit status."""
+def run_doctor(options: Doctor, console: Console) -> int:
+    """Check everything a fit needs, print each finding, and return the exit status."""
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
         ("device", lambda: describe_device(options.general.device)),
         ("compilation cache", describe_cache),
@@ -48,27 +48,27 @@ def run_doctor(options: Doctor, speech: Report) -> int:
     ]
     if not options.json:
         for finding in findings:
-            _say(finding, speech)
+            _print(finding, console)
     for name, check in checks:
         try:
             finding = Finding(name=name, text=check())
         except FitkitError as error:
             finding = Finding(name=name, text=error.message, code=error.code)
-        except Exception as error:  # the doctor reports what it meets, and goes on
+        except Exception as error:  # a check that fails is a finding, and the next one runs
             finding = Finding(name=name, text=f"{type(error).__name__}: {error}", code="E_INTERNAL")
         findings.append(finding)
         if not options.json:
-            _say(finding, speech)
+            _print(finding, console)
     if options.json:
         print(json.dumps({finding.name: {"text": finding.text, "code": finding.code} for finding in findings}, indent=2))
     return max((EXIT_STATUS.get(finding.code, 1) for finding in findings if finding.code), default=0)
 
 
 def describe_device(name: str | None) -> str:
-    """Where JAX computes.
+    """The backend and devices that JAX computes on.
 
     Raises:
-        FitkitError: E_DEVICE where `name` is not there.
+        FitkitError: E_DEVICE if there is no device `name`.
     """
     device.select_device(name)
     import jax
@@ -77,7 +77,7 @@ def describe_device(name: str | None) -> str:
 
 
 def describe_cache() -> str:
-    """Where compiled programs are kept, and how much they take."""
+    """The folder of compiled programs and its size."""
     folder = device.keep_compiled_programs()
     if folder is None:
         return "none: the cache is switched off or its directory cannot be written, so each run compiles again"
@@ -86,7 +86,7 @@ def describe_cache() -> str:
 
 
 def check_weights() -> str:
-    """Read every embedded weight file; compare its sha256 with the one that was installed, where the installer kept it.
+    """Read every embedded weight file; compare its sha256 with the installer's list, if there is one.
 
     Raises:
         FitkitError: E_DATA for a file that is missing, damaged, or not the one that was installed.
@@ -124,10 +124,10 @@ def check_head() -> str:
 
 
 def tiny_fit() -> str:
-    """Fit the landmarks of the mean head, seen from the front, back to a head; no photo is needed for it.
+    """Fit a head to the landmarks of the mean head, seen from the front on a grey picture.
 
     Raises:
-        RuntimeError: where the fit does not converge.
+        RuntimeError: if the fit does not converge.
     """
     import numpy as np
 
@@ -149,12 +149,12 @@ def tiny_fit() -> str:
 
 
 def weights_folder() -> Path:
-    """Where the embedded weight files lie."""
+    """The folder of the embedded weight files."""
     return _models() / "weights"
 
 
 def describe_heads() -> str:
-    """One line per head: its name and where it comes from, from the first line of its module."""
+    """One line per head: its name, and the first line of its module, which says where it comes from."""
     lines = []
     for path in sorted((_models() / "heads").glob("[a-z]*.py")):
         text = re.match(r'\s*(?:#.*\n)*"""(.*)', path.read_text(encoding="utf-8"))
@@ -164,7 +164,7 @@ def describe_heads() -> str:
 
 
 def describe_recipes(name: str) -> str:
-    """One entry per recipe, with its paper, where `name` is empty; else the fields of one, their defaults, meaning and types.
+    """All recipes with their papers if `name` is empty; else the fields of one, with defaults, meaning and types.
 
     Raises:
         FitkitError: E_RECIPE for an unknown name.
@@ -194,7 +194,7 @@ def fields_of(kind: type, *, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def field_notes(kind: type) -> dict[str, str]:
-    """What the docstrings of a dataclass and of those it extends say of each field, in the section `Attributes:`."""
+    """Field -> its text in section `Attributes:` of the docstring of a dataclass or of one it extends."""
     notes: dict[str, str] = {}
     for owner in reversed(kind.__mro__[:-1]):
         section = inspect.cleandoc(owner.__doc__ or "").partition("Attributes:\n")[2].split("\n\n")[0]
@@ -204,13 +204,13 @@ def field_notes(kind: type) -> dict[str, str]:
 
 
 def _models() -> Path:
-    from fitkit import models  # by import: only a checkout with links has it below this folder
+    from fitkit import models  # by import: in a checkout without links it lies elsewhere
 
     return Path(str(models.__file__)).parent
 
 
 def _installed_sums() -> dict[str, str]:
-    """sha256 of each installed file, as the installer wrote it down; empty in a checkout."""
+    """sha256 of each installed file, from the installer's list; empty in a checkout."""
     try:
         files = importlib.metadata.files("fitkit") or []
     except importlib.metadata.PackageNotFoundError:
@@ -220,10 +220,10 @@ def _installed_sums() -> dict[str, str]:
     return {str(file.as_posix()): file.hash.value for file in files if here and file.hash is not None}
 
 
-def _say(finding: Finding, speech: Report) -> None:
+def _print(finding: Finding, console: Console) -> None:
     if finding.code is not None:
-        speech.error(finding.code, f"{finding.name}: {finding.text}")
-    elif speech.level:
+        console.error(finding.code, f"{finding.name}: {finding.text}")
+    elif console.level:
         print(f"{'ok':4} {finding.name}: {finding.text}", flush=True)
 
 

@@ -1,9 +1,7 @@
-"""`fitkit fit`: the photos one after another, each into its own folder; one bad photo never stops the others.
+"""`fitkit fit`: fits photos one after another and writes a folder for each; one bad photo never stops the others.
 
-While a photo is fitted, a second thread makes the pictures and files of the one before it.
-
-Everything that would stop every photo (an unknown recipe, no such device, an output that cannot be written) is looked at first.
-Fitting itself is `fitkit.fit` and `fitkit.fit_faces`.
+What would stop every photo (an unknown recipe, no such device, an output that cannot be written) is checked first. Then
+`fitkit.fit` or `fitkit.fit_faces` fits each photo, while a second thread makes the pictures and files of the photo before it.
 """
 
 import contextlib
@@ -18,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import fitkit
 from fitkit import configuration, device
-from fitkit.cli import console
-from fitkit.cli.console import Outcome, Report
+from fitkit.cli.console import Console, Outcome, exit_status, failed_outcome, progress_line, summary
 from fitkit.cli.options import Fit
 from fitkit.detection import DETECTORS
 from fitkit.errors import FitkitError
@@ -28,7 +25,7 @@ from fitkit.results import OUTPUTS
 if TYPE_CHECKING:
     from fitkit.results.result import FitResult
 
-POINT_FILES = (".pts", ".npy")
+POINT_FILES = (".pts", ".npy")      # endings of landmark files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,13 +41,13 @@ class Job:
     dry_run: bool
 
 
-def run_fit(options: Fit, fields: dict[str, Any], speech: Report) -> int:
+def run_fit(options: Fit, fields: dict[str, Any], console: Console) -> int:
     """Fit every photo of `options`.
 
     Args:
         options: the command line.
         fields: recipe fields from the config file, before `--set`.
-        speech: where results and errors are said.
+        console: prints results and errors.
 
     Returns:
         the exit status.
@@ -69,9 +66,9 @@ def run_fit(options: Fit, fields: dict[str, Any], speech: Report) -> int:
     device.select_device(options.general.device)
     arguments |= _check_recipe(options.recipe, fields)
     if not options.dry_run and device.keep_compiled_programs() is None:
-        speech.note("compiled programs are not kept: the cache is switched off or its directory cannot be written", level=2)
+        console.note("compiled programs are not kept: the cache is switched off or its directory cannot be written", level=2)
 
-    photos, outcomes = _find(options.photo, speech)
+    photos, outcomes = _find(options.photo, console)
     if len(photos) > 1 and "landmarks" in arguments and not Path(options.landmarks).is_dir():
         raise FitkitError("E_USAGE", f"--landmarks {options.landmarks} holds the points of one photo, and there are {len(photos)};"
                           " name a directory of such files, each named after its photo")
@@ -80,76 +77,80 @@ def run_fit(options: Fit, fields: dict[str, Any], speech: Report) -> int:
             overwrite=options.overwrite, dry_run=options.dry_run)
         for photo in photos
     ]
-    stopped = (_run_person if options.same_person else _run)(jobs, outcomes, speech)
-    speech.note(console.summary(outcomes, time.perf_counter() - started) + (", stopped by the keyboard" if stopped else ""))
-    return 130 if stopped else console.exit_status(outcomes)
+    stopped = (_run_person if options.same_person else _run)(jobs, outcomes, console)
+    console.note(summary(outcomes, time.perf_counter() - started) + (", stopped by the keyboard" if stopped else ""))
+    return 130 if stopped else exit_status(outcomes)
 
 
-def _run(jobs: Sequence[Job], outcomes: list[Outcome], speech: Report) -> bool:
-    """Run the jobs, adding to `outcomes`; True where the keyboard stopped them. What was fitted by then is still written."""
+def _run(jobs: Sequence[Job], outcomes: list[Outcome], console: Console) -> bool:
+    """Run the jobs, adding to `outcomes`; True if the keyboard stopped them. What was fitted by then is still written."""
     stopped = False
-    with console.progress(speech, len(jobs)) as (voice, turn), ThreadPoolExecutor(max_workers=1) as writer:
+    with progress_line(console, len(jobs)) as (live, on_progress), ThreadPoolExecutor(max_workers=1) as writer:
 
-        def done(outcome: Outcome) -> None:
+        def on_done(outcome: Outcome) -> None:
             outcomes.append(outcome)
-            voice.outcome(outcome)
+            live.outcome(outcome)
 
         written: Future[None] = writer.submit(lambda: None)
         try:
             for job in jobs:
-                turn(job.photo.name)
-                with _one_bad_photo(job, done, written):
-                    write = _fit_photo(job, done, voice, partial(turn, job.photo.name))
+                on_progress(job.photo.name)
+                with _catch_failure(job, on_done, written):
+                    write = _fit_photo(job, on_done, live, partial(on_progress, job.photo.name))
                     written.result()      # photos are reported in order, and two at most are in memory
                     written = writer.submit(write)
-                turn(None)
+                on_progress(None)
         except KeyboardInterrupt:
             stopped = True
         written.result()
     return stopped
 
 
-def _run_person(jobs: Sequence[Job], outcomes: list[Outcome], speech: Report) -> bool:
-    """Fit one person to the photos of all jobs, adding to `outcomes`; True where the keyboard stopped it."""
-    with console.progress(speech, 1) as (voice, turn):      # all photos are one fit
+def _run_person(jobs: Sequence[Job], outcomes: list[Outcome], console: Console) -> bool:
+    """Fit one person to the photos of all jobs, adding to `outcomes`; True if the keyboard stopped it."""
+    with progress_line(console, 1) as (live, on_progress):      # all photos are one fit
 
-        def done(outcome: Outcome) -> None:
+        def on_done(outcome: Outcome) -> None:
             outcomes.append(outcome)
-            voice.outcome(outcome)
+            live.outcome(outcome)
 
         try:
-            settled = [_kept(job) or (_planned(job) if job.dry_run else None) for job in jobs]
-            if None not in settled:
-                list(map(done, filter(None, settled)))
+            known = [_kept(job) or (_planned(job) if job.dry_run else None) for job in jobs]
+            if None not in known:
+                for outcome in filter(None, known):
+                    on_done(outcome)
                 return False
-            turn(jobs[0].photo.name)
-            _fit_person(jobs, done, voice, partial(turn, jobs[0].photo.name))
-            turn(None)
+            on_progress(jobs[0].photo.name)
+            _fit_person(jobs, on_done, live, partial(on_progress, jobs[0].photo.name))
+            on_progress(None)
         except KeyboardInterrupt:
             return True
     return False
 
 
 def _fit_person(
-    jobs: Sequence[Job], done: Callable[[Outcome], None], speech: Report, progress: Callable[[float], None]
+    jobs: Sequence[Job], on_done: Callable[[Outcome], None], console: Console, progress: Callable[[float], None]
 ) -> None:
-    """Fit one person to the photos of all jobs, telling `progress`, and write what came of each, telling `done`."""
+    """Fit one person to the photos of all jobs and write a folder for each photo.
+
+    `progress` is called with the completed fraction in [0, 1], `on_done` with the outcome of each photo.
+    """
     started = time.perf_counter()
     arguments = dict(jobs[0].arguments)
     if "landmarks" in arguments:
         arguments["landmarks"] = [(job.arguments | _points(job))["landmarks"] for job in jobs]
     results = fitkit.fit([job.photo for job in jobs], same_person=True, progress=progress, **arguments)
-    share = (time.perf_counter() - started) / len(jobs)
+    seconds = (time.perf_counter() - started) / len(jobs)
     for job, result in zip(jobs, results, strict=True):
-        with _one_bad_photo(job, done):
+        with _catch_failure(job, on_done):
             if isinstance(result, FitkitError):
                 raise result
-            _write(job, [result], share, done, speech)
+            _write(job, [result], seconds, on_done, console)
 
 
 @contextlib.contextmanager
-def _one_bad_photo(job: Job, done: Callable[[Outcome], None], before: Future[None] | None = None) -> Iterator[None]:
-    """Tell `done` of a photo that fails, after the photo `before`; what would stop every photo is raised."""
+def _catch_failure(job: Job, on_done: Callable[[Outcome], None], before: Future[None] | None = None) -> Iterator[None]:
+    """Call `on_done` with the outcome of a photo that fails, after the photo `before`; raise what would stop every photo."""
     started = time.perf_counter()
     try:
         yield
@@ -160,29 +161,33 @@ def _one_bad_photo(job: Job, done: Callable[[Outcome], None], before: Future[Non
             raise  # would stop every photo
         if before is not None:
             before.result()
-        done(console.failure(error, str(job.photo), seconds=time.perf_counter() - started))
+        on_done(failed_outcome(error, str(job.photo), seconds=time.perf_counter() - started))
 
 
 def _fit_photo(
-    job: Job, done: Callable[[Outcome], None], speech: Report, progress: Callable[[float], None]
+    job: Job, on_done: Callable[[Outcome], None], console: Console, progress: Callable[[float], None]
 ) -> Callable[[], None]:
-    """Fit one photo, telling `progress`; what is left to do is to call what comes back, which writes and tells `done`."""
+    """Fit one photo.
+
+    Returns:
+        a function that writes the folders of its faces and calls `on_done` with each outcome.
+    """
     started = time.perf_counter()
     if (kept := _kept(job)) is not None:
-        return partial(done, kept)
+        return partial(on_done, kept)
     if job.dry_run:
-        return partial(done, _planned(job))
+        return partial(on_done, _planned(job))
     arguments = job.arguments | _points(job) | {"progress": progress}
     results = fitkit.fit_faces(job.photo, **arguments) if job.every_face else [fitkit.fit(job.photo, **arguments)]
-    return partial(_write, job, results, (time.perf_counter() - started) / len(results), done, speech)
+    return partial(_write, job, results, (time.perf_counter() - started) / len(results), on_done, console)
 
 
-def _write(job: Job, results: Sequence["FitResult"], share: float, done: Callable[[Outcome], None], speech: Report) -> None:
-    """Write the faces of one photo, each fitted in `share` seconds, telling `done` of each."""
+def _write(job: Job, results: Sequence["FitResult"], seconds: float, on_done: Callable[[Outcome], None], console: Console) -> None:
+    """Write the faces of one photo, each fitted in `seconds`, and call `on_done` with each outcome."""
     photo, several = str(job.photo), len(results) > 1
-    with _one_bad_photo(job, done):
+    with _catch_failure(job, on_done):
         if (kept := _kept(job)) is not None:      # the photo before this one was the same
-            done(kept)
+            on_done(kept)
             return
         # the first face is written last: where its folder is, all of them are, and a stopped run begins the photo again
         for number, result in reversed(list(enumerate(results, start=1))):
@@ -191,11 +196,11 @@ def _write(job: Job, results: Sequence["FitResult"], share: float, done: Callabl
             result.save(folder, outputs=job.outputs, overwrite=job.overwrite or several)
             taken = time.perf_counter() - started
             for note in result.warnings:
-                speech.note(f"{photo}: {note}")
+                console.note(f"{photo}: {note}")
             timings = {**result.timings, "write": taken}
-            speech.note(f"{photo}: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in timings.items()), level=2)
-            done(Outcome(photo=photo, face=number if several else None, folder=str(folder), status=result.status,
-                         reason=result.reason, seconds=round(share + taken, 3)))
+            console.note(f"{photo}: " + ", ".join(f"{name} {spent:.2f} s" for name, spent in timings.items()), level=2)
+            on_done(Outcome(photo=photo, face=number if several else None, folder=str(folder), status=result.status,
+                            reason=result.reason, seconds=round(seconds + taken, 3)))
 
 
 def _folder(job: Job, face: int | None) -> Path:
@@ -209,14 +214,14 @@ def _planned(job: Job) -> Outcome:
 
 
 def _kept(job: Job) -> Outcome | None:
-    """The folder that is there already for this photo (its first face's, where there are several), if it is to be kept."""
+    """The outcome "kept" if this photo has a result folder already (its first face has, if several) and it is not overwritten."""
     candidates = [_folder(job, None)] + ([_folder(job, 1)] if job.every_face else [])
     folder = next((folder for folder in candidates if folder.exists()), None)
     return None if folder is None or job.overwrite else Outcome(photo=str(job.photo), status="kept", folder=str(folder))
 
 
-def _find(named: Sequence[str], speech: Report) -> tuple[list[Path], list[Outcome]]:
-    """The photos of the files and directories named, and the outcomes of those that hold none."""
+def _find(named: Sequence[str], console: Console) -> tuple[list[Path], list[Outcome]]:
+    """The photos of the files and directories named, and failed outcomes for those that hold none."""
     from fitkit.io.images import find_photos  # late: it brings JAX
 
     photos: dict[Path, None] = {}      # in order, each once
@@ -227,8 +232,8 @@ def _find(named: Sequence[str], speech: Report) -> tuple[list[Path], list[Outcom
         except (FitkitError, OSError) as error:
             if isinstance(error, OSError):
                 error = FitkitError("E_NOFILE", f"cannot read {name}: {error.strerror}; check its permissions")
-            failed.append(console.failure(error, name))
-            speech.outcome(failed[-1])
+            failed.append(failed_outcome(error, name))
+            console.outcome(failed[-1])
     return list(photos), failed
 
 
@@ -258,7 +263,7 @@ def _arguments(options: Fit) -> dict[str, Any]:
 
 
 def _points(job: Job) -> dict[str, Any]:
-    """The landmark file of one photo, where files were asked for."""
+    """The landmark file of one photo, if --landmarks named a directory."""
     given = job.arguments.get("landmarks")
     if given is None or not given.is_dir():
         return {}
@@ -288,7 +293,7 @@ def _check_recipe(name: str, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_writable(out: Path) -> None:
-    """Raise E_OUTPUT where no folder can be made in `out`; makes `out` itself."""
+    """Make the folder `out`; raise E_OUTPUT if it cannot be made or written into."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out):

@@ -1,6 +1,7 @@
-"""The `fitkit` command: reads the command line, sets the device before JAX wakes, calls the public functions, says what came of it.
+"""The `fitkit` command: parses the command line, calls the command's function, prints errors, and returns the exit status.
 
-Parsing is tyro's, from the classes in `options.py`. Nothing here imports JAX at the top: help comes in a fraction of a second.
+tyro parses, from the classes in `options.py`. JAX is imported inside functions only: help comes in a fraction of a second, and the
+device is chosen before JAX starts.
 Exit status: 0 fine, 1 some photos failed, 2 usage, 3 missing data, 4 device, 5 output not writable.
 """
 
@@ -21,7 +22,7 @@ import tyro
 
 import fitkit
 from fitkit import configuration
-from fitkit.cli.console import Level, Report, failure
+from fitkit.cli.console import Console, Level, failed_outcome
 from fitkit.cli.options import (
     COMMANDS,
     AssetsImport,
@@ -49,42 +50,43 @@ Examples:
 Each command explains itself: fitkit fit --help.
 Exit status: 0 fine, 1 some photos failed, 2 usage, 3 missing data, 4 device, 5 output not writable."""
 
+# --light: azimuth (to the viewer's right) and elevation of a lamp, degrees; chosen by eye
 LIGHTS = {"front": (0.0, 0.0), "left": (-60.0, 15.0), "right": (60.0, 15.0), "above": (0.0, 65.0), "below": (0.0, -65.0)}
-_NO_PAIRS = (tyro.conf.FlagCreatePairsOff,)
+_NO_PAIRS = (tyro.conf.FlagCreatePairsOff,)      # no --no-FLAG beside --FLAG
 
 
 def main() -> int:
     """Run the process's own command line and return its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a photo may have any name; saying it must not stop the others
+            stream.reconfigure(errors="backslashreplace")  # a photo may have any name; printing it must not stop the others
     return run(sys.argv[1:])
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line, given without the program's name, and return its exit status."""
-    speech = Report()
+    console = Console()
     try:
         status = 0
         if (parsed := parse(arguments)) is not None:
             options, fields = parsed
-            speech = Report(level=_level(options.general), as_json=getattr(options, "json", False) is True)
-            with _warnings_said(speech):
-                status = _dispatch(options, fields, speech)
-        sys.stdout.flush()  # a reader that has gone is noticed here, not at the interpreter's end
+            console = Console(level=_level(options.general), as_json=getattr(options, "json", False) is True)
+            with _print_warnings(console):
+                status = _dispatch(options, fields, console)
+        sys.stdout.flush()  # a closed pipe is noticed here, not at the interpreter's end
         return status
     except FitkitError as error:
-        speech.error(error.code, error.message)
+        console.error(error.code, error.message)
         return error.exit_status
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has gone
         return 1
     except KeyboardInterrupt:
-        speech.note("stopped by the keyboard")
+        console.note("stopped by the keyboard")
         return 130
     except Exception as error:
-        outcome = failure(error, "this command")
-        speech.error("E_INTERNAL", outcome.message)
+        outcome = failed_outcome(error, "this command")
+        console.error("E_INTERNAL", outcome.message)
         return 1
 
 
@@ -92,7 +94,7 @@ def parse(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
     """Read a command line.
 
     Returns:
-        the command's options, and the recipe fields of its config file; None where it asked for help, which is printed.
+        the command's options, and the recipe fields of its config file; None if it asked for help, which is printed.
 
     Raises:
         FitkitError: E_USAGE or E_FIELD, in one sentence.
@@ -131,7 +133,7 @@ def _defaults(table: dict[str, Any], path: str) -> Fit:
 
 
 def _introduce(arguments: Sequence[str], group: str = "") -> None:
-    """Print the help of all commands, or of those of a group; the version, where it was asked for."""
+    """Print the list of all commands, or of those of a group; or the version."""
     prog, prefix = f"fitkit {group}".strip(), f"{group} ".lstrip()
     commands = {name.removeprefix(prefix): kind for name, kind in COMMANDS.items() if name.startswith(prefix)}
     if not arguments:
@@ -139,21 +141,21 @@ def _introduce(arguments: Sequence[str], group: str = "") -> None:
     if arguments[0] == "--version":
         print(f"fitkit {fitkit.__version__}")
         return
-    # not by tyro: reading every option of every command, only to name the commands, costs half of a help page's time
-    room, width = max(map(len, commands)) + 4, min(shutil.get_terminal_size().columns, 100)
+    # not by tyro: it would read every option of every command, which takes as long as printing the help itself
+    indent, width = max(map(len, commands)) + 4, min(shutil.get_terminal_size().columns, 100)
     print(f"usage: {prog} [-h{'' if group else ' | --version'}] COMMAND ...\n")
     print("" if group else f"{DESCRIPTION}\n\n", "commands:", sep="")
     for name, kind in commands.items():
         summary = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0]
-        print(textwrap.fill(summary, width, initial_indent=f"  {name}".ljust(room), subsequent_indent=" " * room))
+        print(textwrap.fill(summary, width, initial_indent=f"  {name}".ljust(indent), subsequent_indent=" " * indent))
 
 
 def _read(name: str, arguments: Sequence[str], default: Command | None) -> Command | None:
-    """Parse one command's arguments; tyro's error boxes become sentences. None where help was asked for and printed."""
-    said = io.StringIO()
+    """Parse one command's arguments; tyro's error boxes become sentences. None if help was asked for, which is printed."""
+    printed = io.StringIO()
     kind = COMMANDS[name]
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(printed):
             options, unknown = tyro.cli(
                 kind, prog=f"fitkit {name}", description=inspect.cleandoc(kind.__doc__ or ""), args=list(arguments),
                 default=default or kind(), return_unknown_args=True, config=_NO_PAIRS,
@@ -161,7 +163,7 @@ def _read(name: str, arguments: Sequence[str], default: Command | None) -> Comma
     except SystemExit as stop:
         if not stop.code:
             return None
-        raise FitkitError("E_USAGE", f"{_sentence(said.getvalue())}; fitkit {name} --help explains the options") from None
+        raise FitkitError("E_USAGE", f"{_sentence(printed.getvalue())}; fitkit {name} --help explains the options") from None
     if unknown:
         fields = dataclasses.fields(kind) + dataclasses.fields(General)
         others = ("photo", "result", "results", "general")
@@ -193,56 +195,56 @@ def _level(options: General) -> Level:
 
 
 @contextlib.contextmanager
-def _warnings_said(speech: Report) -> Iterator[None]:
-    """Say Python's warnings in one line each; those meant for developers only where tracebacks are."""
+def _print_warnings(console: Console) -> Iterator[None]:
+    """Print Python's warnings in one line each; those meant for developers only at level 3."""
     with warnings.catch_warnings():
-        warnings.simplefilter("default" if speech.level >= 3 else "ignore")
-        warnings.filterwarnings("always" if speech.level >= 1 else "ignore", category=UserWarning, module=r"fitkit\b")
-        warnings.showwarning = lambda message, *_, **__: speech.note(f"warning: {message}")
+        warnings.simplefilter("default" if console.level >= 3 else "ignore")
+        warnings.filterwarnings("always" if console.level >= 1 else "ignore", category=UserWarning, module=r"fitkit\b")
+        warnings.showwarning = lambda message, *_, **__: console.note(f"warning: {message}")
         yield
 
 
-def _dispatch(options: Command, fields: dict[str, Any], speech: Report) -> int:
+def _dispatch(options: Command, fields: dict[str, Any], console: Console) -> int:
     if isinstance(options, Fit):
         from fitkit.cli.fit import run_fit
 
-        return run_fit(options, fields, speech)
+        return run_fit(options, fields, console)
     if isinstance(options, Render):
-        return _render(options, speech)
+        return _render(options, console)
     if isinstance(options, Unwrap):
         from fitkit.cli.unwrap import run_unwrap
 
-        return run_unwrap(options, speech)
+        return run_unwrap(options, console)
     if isinstance(options, EvalSynthetic):
         from fitkit.cli.evaluate import run_synthetic
 
-        return run_synthetic(options, speech)
+        return run_synthetic(options, console)
     if isinstance(options, EvalFolder):
-        from fitkit.cli.evaluate_scans import run_eval_folder
+        from fitkit.cli.evaluate import run_folder
 
-        return run_eval_folder(options, speech)
+        return run_folder(options, console)
     if isinstance(options, EvalAblation):
         from fitkit.cli.evaluate import run_ablation
 
-        return run_ablation(options, speech)
+        return run_ablation(options, console)
     if isinstance(options, Bench):
         from fitkit.cli.bench import run_bench
 
-        return run_bench(options, speech)
+        return run_bench(options, console)
     if isinstance(options, AssetsImport):
         from fitkit.cli.assets import run_import
 
-        return run_import(options, speech)
+        return run_import(options, console)
     from fitkit.cli import doctor
 
     if isinstance(options, Doctor):
-        return doctor.run_doctor(options, speech)
+        return doctor.run_doctor(options, console)
     text = doctor.describe_recipes(options.recipe) if isinstance(options, Recipes) else doctor.describe_heads()
     print(text)
     return 0
 
 
-def _render(options: Render, speech: Report) -> int:
+def _render(options: Render, console: Console) -> int:
     if not options.result:
         raise FitkitError("E_USAGE", "no result folder was named; write for example fitkit render out/me-1a2b3c4d --yaw 30")
     weights = configuration.parse_assignments(options.expression, option="--expression")
@@ -261,13 +263,13 @@ def _render(options: Render, speech: Report) -> int:
         expression={name: float(weight) for name, weight in weights.items()},
     )
     path = write_image(options.out or Path(options.result) / "render.png", picture)
-    if speech.level:
+    if console.level:
         print(path)
     return 0
 
 
 def _light(text: str | None) -> tuple[float, float] | None:
-    """Where a lamp stands, degrees to the viewer's right and up, from its name or from `AZIMUTH,ELEVATION`."""
+    """Direction of a lamp, degrees to the viewer's right and up, from its name or from `AZIMUTH,ELEVATION`."""
     if text is None or text in LIGHTS:
         return LIGHTS.get(text or "")
     try:

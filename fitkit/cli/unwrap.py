@@ -1,7 +1,7 @@
-"""`fitkit unwrap`: fits photos and writes their completed UV albedo maps, one PNG for each face, to train a texture generator on.
+"""`fitkit unwrap`: fits photos and writes their completed UV albedo maps, a PNG for each photo, to train a texture generator on.
 
 Visible skin and the hair of the scalp come from the photo, hidden skin from the mirrored side, the rest from the model
-(`unwrapping.py`, `skin.py`). The fit is `fitkit.fit`; what reads the maps is `recipes/train/texture_generator/training.py --maps`.
+(`fitkit.uv`). The fit is `fitkit.fit`; `python -m fitkit.recipes.train.texture_generator --maps` reads the maps.
 """
 
 import time
@@ -9,19 +9,18 @@ from pathlib import Path
 
 import fitkit
 from fitkit import configuration, device
-from fitkit.cli import console
-from fitkit.cli.console import Outcome, Report
+from fitkit.cli.console import Console, Outcome, exit_status, failed_outcome, progress_line, summary
 from fitkit.cli.options import Unwrap
 from fitkit.errors import FitkitError
 
-SIZES = (64, 128, 256, 512, 1024)
+SIZES = (64, 128, 256, 512, 1024)      # texels a side: what the generator trains on, up to the size of a fit's texture
 
 
-def run_unwrap(options: Unwrap, speech: Report) -> int:
+def run_unwrap(options: Unwrap, console: Console) -> int:
     """Unwrap every photo of `options` and return the exit status; one bad photo never stops the others.
 
     Raises:
-        FitkitError: E_USAGE, E_RECIPE, E_DEVICE: what would stop every photo.
+        FitkitError: E_USAGE, E_RECIPE, E_DEVICE: errors that would stop every photo.
     """
     started = time.perf_counter()
     if not options.photo:
@@ -35,18 +34,18 @@ def run_unwrap(options: Unwrap, speech: Report) -> int:
 
     configuration.check_choice(options.recipe, RECIPES, code="E_RECIPE", what="recipe")
     photos, outcomes = find_photos(options.photo), []
-    with console.progress(speech, len(photos)) as (voice, turn):
+    with progress_line(console, len(photos)) as (live, on_progress):
         for photo in photos:
-            turn(photo.name)
+            on_progress(photo.name)
             outcomes.append(_unwrap(photo, options))
-            voice.outcome(outcomes[-1])
-            turn(None)
-    speech.note(console.summary(outcomes, time.perf_counter() - started))
-    return console.exit_status(outcomes)
+            live.outcome(outcomes[-1])
+            on_progress(None)
+    console.note(summary(outcomes, time.perf_counter() - started))
+    return exit_status(outcomes)
 
 
 def _unwrap(photo: Path, options: Unwrap) -> Outcome:
-    """Fit one photo and write its map, unless it is there."""
+    """Fit one photo and write its map, unless the map exists."""
     started = time.perf_counter()
     try:
         from fitkit.results.save import result_name
@@ -60,7 +59,7 @@ def _unwrap(photo: Path, options: Unwrap) -> Outcome:
                               " leave the photo out")
         _write(path, result, options.size)
     except Exception as error:
-        return console.failure(error, str(photo), seconds=time.perf_counter() - started)
+        return failed_outcome(error, str(photo), seconds=time.perf_counter() - started)
     return Outcome(photo=str(photo), status=result.status, folder=str(path), seconds=time.perf_counter() - started)
 
 

@@ -1,14 +1,13 @@
-"""The ruler: pictures of foreign heads whose shape is known, fitted as any photo is, and measured in millimetres.
+"""How good and how fast fits are: benchmarks of accuracy and speed, called by `fitkit eval` and `fitkit bench`.
 
-Stands above `api`: it calls `fit` as a user does and hands it nothing but the picture. Nothing is tuned here.
+It calls `fitkit.fit` as a user does and gives it nothing but the picture; nothing is tuned here.
 
-    truth.py      who stands before the camera: identity, expression, pose, lens, all drawn by seed
-    complexion.py how they are painted: not by our albedo model
-    light.py      what stands round them: environment light and backdrop
-    scene.py      the photograph, by Mitsuba (extra `eval`) and not by our renderer
-    floor.py      how near our head could come with nothing in between
-    scores.py     errors, gap closed, bootstrap
-    synthetic.py  the run: cache, fits, table
-    folder.py     the run on a user's own scans: who belongs to whom, table
-    page.py       the page to look at
+    synthetic/            rendered people of known shape, fitted and measured (`eval synthetic`)
+    scan_benchmark        saved results against a user's own scans (`eval folder`)
+    ablation              what each term of recipe `ganfit` brings (`eval ablation`)
+    metrics/              the measures themselves, on arrays: scan to mesh, depth maps, alignment
+    registration_floor    the floor: the error left when our head is registered to the ground truth, without a picture
+    identity_similarity   cosine between photo and rendering by an identity network
+    scores, score_table, html_report    errors -> means and intervals -> text, HTML
+    speed/                timings beside DEODR (`bench`)
 """

@@ -1,8 +1,8 @@
-"""What each term of GANFIT brings (Gecer et al. 2019, Fig. 5): every photo fitted with all terms, then with one left out at a time.
+"""What each term of GANFIT brings (Gecer et al. 2019, Fig. 5): photos fitted with all terms, then with one left out at a time.
 
-    photos -> fits of each variant (api) -> likeness to the photo, colour and point errors -> table, sheet
+    photos -> a fit in each variant (api) -> identity similarity, colour and landmark errors -> table, sheet of pictures
 
-Beside them stand the linear texture in place of the generator's, and stage 1 of `inverse_rendering`.
+Two more variants: the linear albedo model in place of the texture generator, and stage 1 of `inverse_rendering`.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from fitkit.models.identity.network import Identity
 from fitkit.results import fit_quality
 from fitkit.results.result import FitResult
 
+# name -> recipe and the fields that differ from its defaults
 VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "all terms": ("ganfit", {}),
     "no identity loss": ("ganfit", {"weight_identity": 0.0}),
@@ -31,87 +32,95 @@ VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "linear texture": ("ganfit", {"texture": "linear"}),
     "inverse_rendering": ("inverse_rendering", {"stages": 1}),
 }
+VISIBLE = 1e-3      # difference from the background, sRGB, above which a pixel shows the head
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Fitted:
+class VariantFit:
     """One photo in one variant."""
 
     photo: str
     variant: str
-    likeness: float          # cosine of the embeddings of photo and rendering
-    colour: float            # mean absolute difference of sRGB where the rendering shows the head
-    points: float            # distance of fitted and detected points, shares of the outer-eye distance
+    similarity: float        # cosine between the embeddings of photo and rendering
+    colour: float            # mean absolute difference, sRGB, where the rendering shows the head
+    points: float            # mean distance of fitted to detected landmarks, in outer-eye distances
     seconds: float
     picture: Float[np.ndarray, "320 320 3"]
 
 
 def run(
     photos: Sequence[Path], judge: Identity, fields: Mapping[str, Any], *, variants: Sequence[str] = tuple(VARIANTS),
-    turn: Callable[[str | None], Any] = lambda name: None, fail: Callable[[FitkitError, str], Any] = lambda error, name: None,
-) -> tuple[list[Fitted], dict[str, np.ndarray]]:
+    on_progress: Callable[[str | None], Any] = lambda name: None,
+    on_failure: Callable[[FitkitError, str], Any] = lambda error, name: None,
+) -> tuple[list[VariantFit], dict[str, np.ndarray]]:
     """Fit every photo in every variant.
 
     Args:
         photos: image files.
-        judge: measures the likeness; the more strictly the less it has to do with the network of the fit.
+        judge: network that measures identity similarity; it favours fits that were made with it or with a relative of it.
         fields: of recipe `ganfit`, for all its variants.
         variants: names of `VARIANTS`.
-        turn: told what is being done, and None when it is done; `len(photos) * len(variants)` times.
-        fail: told why a photo has no part, and its name.
+        on_progress: called with each fit's name when it begins and with None when it ends, `len(photos) * len(variants)` times.
+        on_failure: called with the error of a photo that could not be fitted, and its name.
 
     Returns:
-        the fits; the photos' windows by name.
+        the fits; the photos' crops by name.
     """
-    found: list[Fitted] = []
-    windows: dict[str, np.ndarray] = {}
+    found: list[VariantFit] = []
+    crops: dict[str, np.ndarray] = {}
     for variant in variants:
         recipe, changed = VARIANTS[variant]
         for path in photos:
-            turn(f"{variant}: {path.name}")
+            on_progress(f"{variant}: {path.name}")
             try:
                 result = api.fit(path, recipe=recipe, **({**fields, **changed} if recipe == "ganfit" else changed))
             except FitkitError as error:
                 if error.exit_status != 1:
                     raise
-                fail(error, path.name)
+                on_failure(error, path.name)
             else:
-                windows[path.name] = identity_similarity.shown(result)
-                found.append(measure(result, path.name, variant, judge, windows[path.name]))
-            turn(None)
-    return found, windows
+                crops[path.name] = identity_similarity.photo_crop(result)
+                found.append(measure(result, path.name, variant, judge, crops[path.name]))
+            on_progress(None)
+    return found, crops
 
 
-def measure(result: FitResult, photo: str, variant: str, judge: Identity, window: np.ndarray) -> Fitted:
-    """One fit beside its photo."""
-    picture = identity_similarity.rendered(result)
-    head = np.abs(picture - identity_similarity.GROUND).max(-1) > 1e-3
-    return Fitted(
-        photo=photo, variant=variant, likeness=identity_similarity.likeness(judge, result), picture=picture,
-        colour=float(np.abs(picture - window)[head].mean()), seconds=float(result.timings["fit"]),
+def measure(result: FitResult, photo: str, variant: str, judge: Identity, crop: np.ndarray) -> VariantFit:
+    """Measure one fit against its photo, whose crop is given."""
+    picture = identity_similarity.rendered_crop(result)
+    head = np.abs(picture - identity_similarity.BACKGROUND).max(-1) > VISIBLE
+    return VariantFit(
+        photo=photo, variant=variant, similarity=identity_similarity.similarity(judge, result), picture=picture,
+        colour=float(np.abs(picture - crop)[head].mean()), seconds=float(result.timings["fit"]),
         points=float(fit_quality.landmark_error(result.landmarks_fitted, result.landmarks_detected)))
 
 
-def table(found: Sequence[Fitted]) -> str:
-    """The printed table: means over photos, one row per variant, and of how many photos likeness fell without the term."""
-    rows = [f"{'':20s} likeness   (least)  falls for  colour   points  s/photo"]
+def to_record(fit: VariantFit) -> dict[str, Any]:
+    """What the JSON file says of one fit."""
+    return {"photo": fit.photo, "variant": fit.variant, "likeness": fit.similarity, "colour": fit.colour, "points": fit.points,
+            "seconds": fit.seconds}
+
+
+def table(found: Sequence[VariantFit]) -> str:
+    """The printed table: means over photos, a row per variant, and for how many photos similarity falls without the term."""
+    rows = [f"{'':20s} similarity (least)  falls for  colour   points  s/photo"]
     names = list(dict.fromkeys(each.variant for each in found))
-    whole = {each.photo: each.likeness for each in found if each.variant == names[0]}
+    whole = {each.photo: each.similarity for each in found if each.variant == names[0]}
     for name in names:
         fits = [each for each in found if each.variant == name]
-        lower = sum(each.likeness < whole.get(each.photo, -1.0) for each in fits)
-        mean = {field: float(np.mean([getattr(each, field) for each in fits])) for field in ("likeness", "colour", "points")}
+        lower = sum(each.similarity < whole.get(each.photo, -1.0) for each in fits)
+        mean = {field: float(np.mean([getattr(each, field) for each in fits])) for field in ("similarity", "colour", "points")}
         seconds = float(np.median([each.seconds for each in fits]))
         falls = "" if name == names[0] else f"{lower}/{len(fits)}"
-        rows.append(f"{name:20s}  {mean['likeness']:6.3f}   ({min(each.likeness for each in fits):6.3f})  {falls:>9s}  "
+        rows.append(f"{name:20s}  {mean['similarity']:6.3f}   ({min(each.similarity for each in fits):6.3f})  {falls:>9s}  "
                     f"{mean['colour']:6.4f}  {100 * mean['points']:5.2f} %  {seconds:7.1f}")
     return "\n".join(rows)
 
 
-def sheet(found: Sequence[Fitted], windows: Mapping[str, np.ndarray]) -> Float[np.ndarray, "h w 3"]:
-    """A row per photo: the photo, then each variant in the table's order."""
+def sheet(found: Sequence[VariantFit], crops: Mapping[str, np.ndarray]) -> Float[np.ndarray, "h w 3"]:
+    """A row per photo: the photo, then its variants in the table's order; white where a fit failed."""
     names = list(dict.fromkeys(each.variant for each in found))
     by_place = {(each.photo, each.variant): each.picture for each in found}
     blank = np.ones((identity_similarity.SIDE, identity_similarity.SIDE, 3), np.float32)
-    return np.concatenate([np.concatenate([window, *(by_place.get((photo, name), blank) for name in names)], 1)
-                           for photo, window in windows.items()], 0)
+    return np.concatenate([np.concatenate([crop, *(by_place.get((photo, name), blank) for name in names)], 1)
+                           for photo, crop in crops.items()], 0)

@@ -1,6 +1,6 @@
-"""The page of a measurement: every picture, its fit laid over it, and the errors on the truth's face. One HTML file, alone.
+"""HTML report of the synthetic benchmark: every picture, its fit over it, and the errors on the ground-truth face, in one file.
 
-Error maps show the scan's cropped points from the front, drawn by our own rasterizer, with the distance to the fit in colour.
+Error maps show the measured points of the face from the front, drawn by fitkit's own rasterizer, coloured by distance to the fit.
 """
 
 import base64
@@ -14,50 +14,55 @@ from jaxtyping import Float
 from PIL import Image
 
 from fitkit.evaluation.scores import Score
-from fitkit.evaluation.synthetic.benchmark import Evidence
+from fitkit.evaluation.synthetic.benchmark import MeasuredPicture
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.rendering.rasterizer import interpolate, rasterize
 
-HEIGHT, WIDTH = 256, 192         # of a picture on the page, pixels
-LARGEST = 5.0                    # mm, the end of the colour bar
-SPAN = 230.0                     # mm, height of an error map
-# from small to large, evenly spaced; dark blue, blue, green, yellow, red
+# appearance: chosen, not tuned
+PICTURE_HEIGHT, PICTURE_WIDTH = 256, 192    # pixels
+JPEG_QUALITY = 82
+MAX_ERROR = 5.0                             # mm, the end of the colour bar
+MAP_HEIGHT = 230.0                          # mm that an error map shows from top to bottom
+MAP_DISTANCE = 500                          # mm from the camera to the head's origin: more than a face is deep
+# colours of the bar from 0 to MAX_ERROR, evenly spaced: dark blue, blue, green, yellow, red; sRGB
 COLOURS = np.array([[0.13, 0.15, 0.45], [0.13, 0.45, 0.75], [0.25, 0.70, 0.45], [0.95, 0.80, 0.25], [0.80, 0.12, 0.12]])
-BARE = (0.82, 0.82, 0.82)        # of what is not measured
+UNMEASURED = (0.82, 0.82, 0.82)
+AMBIENT, DIFFUSE, LAMP = 0.55, 0.45, [0.3, 0.3, 0.9]      # shading of error maps; LAMP: where the light comes from
 STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:24px;color:#222}pre{font-size:12px;overflow-x:auto}
 figure{display:inline-block;margin:0 16px 20px 0;vertical-align:top}figcaption{font-size:12px;width:588px}
 .bar{width:300px;height:14px}.bad{color:#b00}"""
 
 
-def row(evidence: Evidence) -> str:
-    """The figure of one picture."""
-    score = evidence.score
-    with Image.open(evidence.picture) as file:
-        pictures = [np.asarray(file.convert("RGB"), np.float32) / 255]
-    if evidence.result is not None and evidence.measured is not None:
-        distances = np.full(len(evidence.face), np.nan)
-        distances[evidence.scanned[evidence.measured.kept]] = evidence.measured.distances
-        pictures += [np.asarray(evidence.result.pictures["overlay"]), error_map(evidence.face, evidence.triangles, distances)]
-    size = f'width="{WIDTH}" height="{HEIGHT}"'
-    images = "".join(f'<img src="data:image/jpeg;base64,{_jpeg(picture)}" {size}>' for picture in pictures)
-    return f"<figure>{images}<figcaption>{_caption(score)}</figcaption></figure>"
+def figure(picture: MeasuredPicture) -> str:
+    """The HTML figure of one picture: photo, overlay, error map and caption."""
+    score = picture.score
+    with Image.open(picture.picture) as file:
+        images = [np.asarray(file.convert("RGB"), np.float32) / 255]
+    if picture.result is not None and picture.measured is not None:
+        distances = np.full(len(picture.face), np.nan)
+        distances[picture.scanned[picture.measured.kept]] = picture.measured.distances
+        images += [np.asarray(picture.result.pictures["overlay"]), error_map(picture.face, picture.triangles, distances)]
+    size = f'width="{PICTURE_WIDTH}" height="{PICTURE_HEIGHT}"'
+    tags = "".join(f'<img src="data:image/jpeg;base64,{_jpeg(image)}" {size}>' for image in images)
+    return f"<figure>{tags}<figcaption>{_caption(score)}</figcaption></figure>"
 
 
-def compose(title: str, table: str, rows: Sequence[str]) -> bytes:
-    """The whole page.
+def document(title: str, table: str, figures: Sequence[str]) -> bytes:
+    """The whole HTML file.
 
     Args:
         title: what was measured.
         table: the printed table.
-        rows: of `row`.
+        figures: of `figure`, one per picture.
     """
     stops = ",".join(f"rgb({','.join(str(round(255 * value)) for value in colour)})" for colour in COLOURS)
     bar = f'<p><span>0</span> <span class="bar" style="display:inline-block;background:linear-gradient(90deg,{stops})"></span> ' \
-          f"<span>{LARGEST:g} mm or more</span>: distance from the truth to the fit after NoW alignment with scale</p>"
+          f"<span>{MAX_ERROR:g} mm or more</span>: distance from the ground truth to the fit after NoW alignment with scale</p>"
     return (f"<!doctype html><html lang=en><meta charset=utf-8><title>fitkit eval synthetic</title><style>{STYLE}</style>"
-            f"<h1>Fits against synthetic truth</h1><p>{html.escape(title)}</p><pre>{html.escape(table)}</pre>{bar}"
-            "<p>Each row: the picture, the fit laid over it, the error on the truth's face; what is grey there is not measured.</p>"
-            f"{''.join(rows)}</html>").encode()
+            f"<h1>Fits of synthetic pictures against their ground truth</h1><p>{html.escape(title)}</p>"
+            f"<pre>{html.escape(table)}</pre>{bar}"
+            "<p>Each row: the picture, the fit laid over it, the error on the ground-truth face; grey is not measured.</p>"
+            f"{''.join(figures)}</html>").encode()
 
 
 def error_map(
@@ -68,20 +73,20 @@ def error_map(
     Args:
         vertices: mm, face to +Z.
         triangles: of the face.
-        distances: mm; NaN where none was measured, but not everywhere.
+        distances: mm; NaN where not measured; at least one is finite.
     """
     measured = vertices[np.isfinite(distances)]
     middle = (measured.min(axis=0) + measured.max(axis=0)) / 2
-    zoom = HEIGHT / SPAN
-    pixels = (vertices[:, :2] - middle[:2]) * [zoom, -zoom] + [WIDTH / 2, HEIGHT / 2]
+    zoom = PICTURE_HEIGHT / MAP_HEIGHT
+    pixels = (vertices[:, :2] - middle[:2]) * [zoom, -zoom] + [PICTURE_WIDTH / 2, PICTURE_HEIGHT / 2]
     flat = jnp.asarray(pixels, jnp.float32)
-    depth, corners = jnp.asarray(500 - vertices[:, 2], jnp.float32), jnp.asarray(triangles, jnp.int32)
-    seen = rasterize(flat, depth, corners, height=HEIGHT, width=WIDTH, cull=False)
-    share = np.clip(np.nan_to_num(distances) / LARGEST, 0, 1) * (len(COLOURS) - 1)
+    depth, corners = jnp.asarray(MAP_DISTANCE - vertices[:, 2], jnp.float32), jnp.asarray(triangles, jnp.int32)
+    seen = rasterize(flat, depth, corners, height=PICTURE_HEIGHT, width=PICTURE_WIDTH, cull=False)
+    share = np.clip(np.nan_to_num(distances) / MAX_ERROR, 0, 1) * (len(COLOURS) - 1)
     colours = np.stack([np.interp(share, np.arange(len(COLOURS)), channel) for channel in COLOURS.T], axis=1)
-    colours[np.isnan(distances)] = BARE
+    colours[np.isnan(distances)] = UNMEASURED
     normals = np.asarray(vertex_normals(jnp.asarray(vertices, jnp.float32), corners))
-    shade = 0.55 + 0.45 * np.clip(normals @ [0.3, 0.3, 0.9], 0, 1)[:, None]
+    shade = AMBIENT + DIFFUSE * np.clip(normals @ LAMP, 0, 1)[:, None]
     drawn = np.asarray(interpolate(seen, flat, depth, corners, jnp.asarray(colours * shade, jnp.float32)))
     return np.where((np.asarray(seen.triangle) >= 0)[..., None], drawn, 1.0)
 
@@ -95,7 +100,8 @@ def _caption(score: Score) -> str:
 
 
 def _jpeg(picture: np.ndarray) -> str:
-    image = Image.fromarray((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+    image = Image.fromarray((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8))
+    image = image.resize((PICTURE_WIDTH, PICTURE_HEIGHT), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=82)
+    image.save(file, "JPEG", quality=JPEG_QUALITY)
     return base64.b64encode(file.getvalue()).decode()

@@ -1,8 +1,8 @@
-"""How alike a fit is to its photo, as an identity network sees it: both aligned to the same template, one against the other.
+"""Identity similarity: cosine between the embeddings of a photo and of the rendered fit, by a face recognition network.
 
-    result -> photo and rendering in one window -> two 112x112 crops -> product of two unit vectors
+    result -> photo and rendering of the same square -> two aligned 112x112 crops -> dot product of two unit vectors
 
-The rendering is the fit's own texture, light and camera on a plain ground: nothing of the photo stands beside the head.
+The rendering has the fit's texture, light and camera on a plain background: nothing of the photo stands beside the head.
 """
 
 import jax
@@ -21,32 +21,33 @@ from fitkit.results import pictures
 from fitkit.results.result import FitResult
 from fitkit.types import Camera, FaceParameters, MorphableModel
 
-SIDE = 320               # of the window, pixels
-FIELD = 1.5              # its side over the longer side of the 68 points' box
+SIDE = 320               # of both crops, pixels
+SQUARE_SCALE = 1.5       # side of the square over the longer side of the 68 landmarks' box; chosen, not tuned
 OVERSAMPLING = 2         # of the rendering, along each side
-GROUND = 0.5             # sRGB
+BACKGROUND = 0.5         # sRGB
+OUTSIDE = (128, 128, 128)   # of the photo, 8 bit sRGB
 
 
-def window(result: FitResult) -> tuple[np.ndarray, float]:
-    """Top left corner and side of the square that shows the face, photo pixels."""
+def face_square(result: FitResult) -> tuple[np.ndarray, float]:
+    """Top left corner and side of the square that shows the face, pixels of the photo."""
     low, high = result.landmarks_fitted.min(0), result.landmarks_fitted.max(0)
-    side = FIELD * float((high - low).max())
+    side = SQUARE_SCALE * float((high - low).max())
     return (low + high - side) / 2, side
 
 
-def shown(result: FitResult) -> Float[np.ndarray, "320 320 3"]:
-    """The photo in its window, sRGB; grey beyond its border."""
-    corner, side = window(result)
+def photo_crop(result: FitResult) -> Float[np.ndarray, "320 320 3"]:
+    """The photo in that square, sRGB; grey beyond its border."""
+    corner, side = face_square(result)
     photo = Image.fromarray(quantize(np.asarray(result.photo.pixels), np.uint8))
     left, top = np.round(corner).astype(int).tolist()
-    grey = Image.new("RGB", (round(side), round(side)), (128, 128, 128))
+    grey = Image.new("RGB", (round(side), round(side)), OUTSIDE)
     grey.paste(photo, (-left, -top))
     return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.LANCZOS), np.float32) / 255
 
 
-def rendered(result: FitResult) -> Float[np.ndarray, "320 320 3"]:
-    """The fit in the same window, sRGB, in black and white where the photo is."""
-    corner, side = window(result)
+def rendered_crop(result: FitResult) -> Float[np.ndarray, "320 320 3"]:
+    """The rendered fit in the same square, sRGB; in black and white if the photo is."""
+    corner, side = face_square(result)
     zoom = SIDE * OVERSAMPLING / side
     camera = rescale_camera(result.camera, zoom, -corner * zoom)
     picture = np.asarray(_draw(result.model, result.parameters, jnp.asarray(result.texture), camera))
@@ -60,21 +61,21 @@ def _draw(
     vertices = shape(model, face.identity, face.expression)
     linear, side = srgb_to_linear(texture.astype(jnp.float32) / 255), SIDE * OVERSAMPLING
     lit, mask, _ = render_textured(model, vertices, linear, camera, face.light, height=side, width=side)
-    whole = jnp.where(mask[..., None], jnp.clip(lit, 0.0, 1.0), srgb_to_linear(jnp.full(3, GROUND)))
+    whole = jnp.where(mask[..., None], jnp.clip(lit, 0.0, 1.0), srgb_to_linear(jnp.full(3, BACKGROUND)))
     return linear_to_srgb(whole.reshape(SIDE, OVERSAMPLING, SIDE, OVERSAMPLING, 3).mean((1, 3)))
 
 
-def vectors(network: Identity, result: FitResult) -> Float[np.ndarray, "2 d"]:
-    """Unit embeddings of the photo, by its detected points, and of the rendering, by the fitted ones."""
-    corner, side = window(result)
+def embeddings(network: Identity, result: FitResult) -> Float[np.ndarray, "2 d"]:
+    """Unit embeddings of the photo, aligned by its detected landmarks, and of the rendering, aligned by the fitted ones."""
+    corner, side = face_square(result)
     crops = [_crop(picture, (points - corner) * SIDE / side) for picture, points in (
-        (shown(result), result.landmarks_detected), (rendered(result), result.landmarks_fitted))]
+        (photo_crop(result), result.landmarks_detected), (rendered_crop(result), result.landmarks_fitted))]
     return np.asarray(embed(network, jnp.stack(crops)))
 
 
-def likeness(network: Identity, result: FitResult) -> float:
-    """Cosine of the photo's and the rendering's embedding."""
-    photo, rendering = vectors(network, result)
+def similarity(network: Identity, result: FitResult) -> float:
+    """Cosine between the photo's and the rendering's embedding, in [-1, 1]."""
+    photo, rendering = embeddings(network, result)
     return float(photo @ rendering)
 
 

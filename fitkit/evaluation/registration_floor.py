@@ -1,8 +1,8 @@
-"""The floor: our head laid straight on the truth's surface, with no picture in between. How near can its modes come?
+"""The registration floor: our head registered to the ground-truth surface, with no picture between. It bounds what a fit can reach.
 
-Non-rigid ICP over pose, identity and expression: each point of the scan is tied to the nearest place of our skin; Gauss-Newton
-steps lower the point-to-plane distance, with a little point-to-point against sliding, under a prior so weak that it only
-keeps what the scan does not tell from running away. Expression weights stay in their box. NumPy, float64, millimetres.
+Non-rigid ICP over pose, identity and expression: each scan point is paired with the nearest point of our skin; Gauss-Newton steps
+minimise the point-to-plane distance plus a little point-to-point distance, which stops sliding, under a prior so weak that it only
+holds what the scan leaves undetermined. Expression weights stay within their bounds. NumPy, float64, millimetres.
 """
 
 import dataclasses
@@ -17,42 +17,46 @@ from fitkit.evaluation.metrics.alignment import align_points
 from fitkit.evaluation.metrics.point_to_mesh import closest, make_surface
 from fitkit.types import MorphableModel
 
-SLIDE = 0.03            # weight of the tangential distance beside the normal one
-STEPS = 14
-STRENGTH = 0.1          # of the prior beside the mean square distance in mm^2, times 1000
-STIFF = 30.0            # the prior's strength at the first step; halved at each
-REACH = 4.0             # mm at which a point counts for a quarter: lips and lids can mismatch
+TANGENTIAL_WEIGHT = 0.03        # of the squared tangential distance beside the normal one
+STEPS = 14                      # of Gauss-Newton
+PRIOR_WEIGHT = 0.1              # of the sum of squares, beside 1000 times the mean square distance in mm^2
+INITIAL_PRIOR_WEIGHT = 30.0     # at the first step; halved at each step down to PRIOR_WEIGHT
+CAUCHY_SCALE = 4.0              # mm at which a residual's weight is a half: lips and lids can mismatch
+DISTANCE_SCALE = 1000           # of the mean square distance
+START_LANDMARKS = slice(17, 60)     # of the 68: without the jaw line, which slides, and the inner lips
+ACTIVE_SET_ROUNDS = 4           # of `_bounded`
+RIDGE = 1e-9                    # keeps the system positive definite
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """Our head in arrays that registration reads by the row."""
+class HeadArrays:
+    """Our head as NumPy arrays, laid out so that registration gathers whole rows."""
 
     mean: Float[np.ndarray, "V 3"]          # mm
     modes: Float[np.ndarray, "V 3 K"]       # identity, then expression
-    lower: Float[np.ndarray, " K"]          # box of the coefficients
+    lower: Float[np.ndarray, " K"]          # bounds of the coefficients
     upper: Float[np.ndarray, " K"]
-    scale: Float[np.ndarray, " K"]          # of the prior
-    identities: int
-    triangles: Int[np.ndarray, "F 3"]       # skin
-    corners: Int[np.ndarray, "68 3"]        # of the triangles the landmarks lie in
-    barycentric: Float[np.ndarray, "68 3"]
+    scale: Float[np.ndarray, " K"]          # standard deviations of the prior
+    identities: int                         # how many of the K are identity
+    triangles: Int[np.ndarray, "F 3"]       # of the skin
+    corners: Int[np.ndarray, "68 3"]        # vertices of the triangles that hold the landmarks
+    barycentric: Float[np.ndarray, "68 3"]  # of the landmarks in them
 
     def shape(self, coefficients: Float[np.ndarray, " K"]) -> Float[np.ndarray, "V 3"]:
-        """Vertices, mm."""
+        """Vertices of a face, mm."""
         return self.mean + self.modes @ coefficients
 
     def landmarks(self, vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "68 3"]:
-        """The 68 points on the vertices."""
+        """The 68 landmarks on a face, mm."""
         return np.einsum("nc,ncd->nd", self.barycentric, vertices[self.corners])
 
 
-def prepare(model: MorphableModel) -> Prepared:
-    """The arrays of a head."""
+def head_arrays(model: MorphableModel) -> HeadArrays:
+    """Copy a head into arrays for registration."""
     identity, expression = (np.asarray(array, np.float64) for array in (model.identity, model.expression))
     free = np.full(len(identity), np.inf)
     triangles = np.asarray(model.triangles)
-    return Prepared(
+    return HeadArrays(
         mean=np.asarray(model.mean, np.float64),
         modes=np.ascontiguousarray(np.concatenate([identity, expression]).transpose(1, 2, 0)),
         lower=np.concatenate([-free, np.asarray(model.expression_lower)]),
@@ -64,28 +68,30 @@ def prepare(model: MorphableModel) -> Prepared:
 
 
 def register(
-    head: Prepared, scan: Float[np.ndarray, "N 3"], marks: Float[np.ndarray, "68 3"], *, strength: float = STRENGTH,
+    head: HeadArrays, scan: Float[np.ndarray, "N 3"], marks: Float[np.ndarray, "68 3"], *, strength: float = PRIOR_WEIGHT,
     steps: int = STEPS
 ) -> Float[np.ndarray, " K"]:
-    """Coefficients of identity and expression that lay `head` on the points of `scan`.
+    """Register `head` to the points of `scan`.
 
     Args:
         head: ours.
-        scan: the truth, mm.
-        marks: the truth's 68 landmarks, mm: they only give the pose to start from.
-        strength: of the prior.
-        steps: Gauss-Newton steps.
+        scan: points of the ground truth, mm.
+        marks: its 68 landmarks, mm; they give the initial pose only.
+        strength: weight of the prior.
+        steps: of Gauss-Newton.
+
+    Returns:
+        coefficients of identity and expression.
     """
     coefficients = np.clip(np.zeros(len(head.scale)), head.lower, head.upper)
-    inner = slice(17, 60)
-    pose = align_points(head.landmarks(head.mean)[inner], marks[inner], scale=False)
+    pose = align_points(head.landmarks(head.mean)[START_LANDMARKS], marks[START_LANDMARKS], scale=False)
     rotation, translation = pose.rotation, pose.translation
     for step in range(steps):
         vertices = head.shape(coefficients)
         local = (scan - translation) @ rotation
         rows, value = _linearize(head, vertices, local)
-        prior = np.concatenate([np.zeros(6), max(strength, STIFF * 0.5**step) / head.scale**2])
-        matrix = rows.T @ rows + np.diag(prior + 1e-9)
+        prior = np.concatenate([np.zeros(6), max(strength, INITIAL_PRIOR_WEIGHT * 0.5**step) / head.scale**2])
+        matrix = rows.T @ rows + np.diag(prior + RIDGE)
         gradient = rows.T @ value + prior * np.concatenate([np.zeros(6), coefficients])
         update = _bounded(matrix, gradient, coefficients, head)
         coefficients = np.clip(coefficients + update[6:], head.lower, head.upper)
@@ -94,27 +100,28 @@ def register(
     return coefficients
 
 
-def _linearize(head: Prepared, vertices: np.ndarray, local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows [3n, 6 + K] and residuals [3n] of the weighted distances from the scan, in our head's frame."""
+def _linearize(head: HeadArrays, vertices: np.ndarray, local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Jacobian [3n, 6 + K] and residuals [3n] of the weighted distances between scan and surface, in our head's frame."""
     surface = make_surface(vertices, head.triangles)
     place, row, _ = closest(surface, local)
     corners = head.triangles[surface.source[row]]
     share = points_to_barycentric(surface.corners[row], place)
     residual = place - local
-    weight = 1 / (1 + (np.linalg.norm(residual, axis=1) / REACH) ** 2)
+    weight = 1 / (1 + (np.linalg.norm(residual, axis=1) / CAUCHY_SCALE) ** 2)
     moved = sum(share[:, c, None, None] * head.modes[corners[:, c]] for c in range(3))
     motion = np.concatenate([np.broadcast_to(np.eye(3), (len(place), 3, 3)), -_cross(place), moved], axis=2)
     normal = surface.normals[row]
-    # n n^T + s I: the distance along the normal in full, sliding along the surface hardly at all
-    metric = (normal[:, :, None] * normal[:, None] + SLIDE * np.eye(3)) * np.sqrt(weight * 1000 / len(local))[:, None, None]
+    # n n^T + s I: the distance along the normal in full, tangential distance hardly at all
+    metric = normal[:, :, None] * normal[:, None] + TANGENTIAL_WEIGHT * np.eye(3)
+    metric = metric * np.sqrt(weight * DISTANCE_SCALE / len(local))[:, None, None]
     return (metric @ motion).reshape(-1, motion.shape[2]), (metric @ residual[:, :, None]).ravel()
 
 
-def _bounded(matrix: np.ndarray, gradient: np.ndarray, coefficients: np.ndarray, head: Prepared) -> np.ndarray:
-    """The step to the minimum of the quadratic, with those weights held that it would push out of their box."""
+def _bounded(matrix: np.ndarray, gradient: np.ndarray, coefficients: np.ndarray, head: HeadArrays) -> np.ndarray:
+    """The step to the minimum of the quadratic model; weights at a bound that it would push beyond are held (active set)."""
     free = np.ones(len(gradient), bool)
     step = np.zeros(len(gradient))
-    for _ in range(4):
+    for _ in range(ACTIVE_SET_ROUNDS):
         step[:] = 0
         step[free] = -scipy.linalg.solve(matrix[np.ix_(free, free)], gradient[free], assume_a="pos")
         target = coefficients + step[6:]

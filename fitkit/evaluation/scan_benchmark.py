@@ -1,11 +1,13 @@
-"""A user's own scans against the results of `fitkit fit`: who belongs to whom, and how far apart they are.
+"""Results of `fitkit fit` measured against a user's own scans: pairing by name, errors, table. `fitkit eval folder` calls it.
 
-    result folders -> photo's name -> scan of that name (scans) -> errors of mean head, fit and floor (metrics) -> Pair
+    result folder -> its photo's name -> scan of that name (io.scans) -> errors of mean head, fit and floor (metrics) -> Pair
 
-The same ruler as for synthetic truth, for data that only its owners may hold (NoW, MICC, FaceCap).
+The measures are those of the synthetic benchmark, for scans that only their owners may hold (NoW, MICC, FaceCap).
 """
 
 import dataclasses
+import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -20,32 +22,33 @@ from fitkit.errors import FitkitError
 from fitkit.evaluation import registration_floor, scores
 from fitkit.evaluation.metrics import scan_to_mesh
 from fitkit.evaluation.metrics.scan_to_mesh import Measurement
-from fitkit.evaluation.registration_floor import Prepared
+from fitkit.evaluation.registration_floor import HeadArrays
 from fitkit.io.scans import Scan, find_scans, read_scan
 from fitkit.results import fit_json
 
-METRICS = ("now", "micc", "facecap")
-SHAPES = ("mean_head", "fit", "floor")
-_THINNED = 4000          # points of the scan that the floor is registered to
+METRICS = ("now", "micc", "facecap")            # functions of `metrics.scan_to_mesh`
+SHAPES = ("mean_head", "fit", "floor")          # what is measured against each scan
+_FLOOR_POINTS = 4000                            # about as many points of a scan are registered to: a bound on time
+_NAMED = 5                                      # scans that an error names
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One result and its scan. `errors` is None where `failure` says why there are none."""
+    """One result and its scan. `errors` is None if it could not be measured; then `failure` says why."""
 
     result: Path
-    scan: str                                                  # name; empty where none belongs to the result
+    scan: str                                                  # name; empty if no scan belongs to the result
     status: str = ""                                           # of the fit
-    errors: Mapping[str, Mapping[str, float]] | None = None    # measure -> shape of `SHAPES` -> mean, mm
-    distances: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)     # shape -> NoW's, with scale, to be pooled
+    errors: Mapping[str, Mapping[str, float]] | None = None    # measure -> one of `SHAPES` -> mean, mm
+    distances: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)     # one of `SHAPES` -> NoW's, with scale, mm
     failure: FitkitError | None = None
 
 
 def find_results(folder: Path) -> list[Path]:
-    """The result folders in `folder`, or itself.
+    """The result folders in `folder`, or `folder` itself if it is one.
 
     Raises:
-        FitkitError: E_RESULT where there are none.
+        FitkitError: E_RESULT if there are none.
     """
     if (folder / fit_json.NAME).is_file():
         return [folder]
@@ -56,10 +59,10 @@ def find_results(folder: Path) -> list[Path]:
 
 
 def choose_metrics(text: str) -> tuple[str, ...]:
-    """The measures that a list separated by commas names; `all` is every one.
+    """The metrics in a list separated by commas; `all` stands for every one.
 
     Raises:
-        FitkitError: E_USAGE for one that there is not.
+        FitkitError: E_USAGE for an unknown one.
     """
     names = [name.strip() for name in text.split(",") if name.strip()] or ["now"]
     for name in names:
@@ -68,7 +71,7 @@ def choose_metrics(text: str) -> tuple[str, ...]:
 
 
 def scan_of(photo: str, scans: Sequence[str]) -> str | None:
-    """The scan that a photo belongs to: of its own name, of the longest name that its name begins with, or of a folder it lies in.
+    """The scan of a photo: of its own name, else of the longest name that its name begins with, else of a folder it lies in.
 
     Args:
         photo: path of the photo.
@@ -81,58 +84,58 @@ def scan_of(photo: str, scans: Sequence[str]) -> str | None:
     return next((part for part in reversed(path.parent.parts) if part in scans), None)
 
 
-def run(results: Path, truth: Path, *, wanted: Sequence[str] = ("now",), unit: str = "mm", neutral: bool = False,
-        turn: Callable[[str | None], Any] = lambda name: None) -> list[Pair]:
+def run(results: Path, scan_folder: Path, *, wanted: Sequence[str] = ("now",), unit: str = "mm", neutral: bool = False,
+        on_progress: Callable[[str | None], Any] = lambda name: None) -> list[Pair]:
     """Measure every result against its scan; one that cannot be measured stops no other.
 
     Args:
         results: folder of result folders.
-        truth: folder of scans.
+        scan_folder: folder of scans and their landmarks.
         wanted: of `METRICS`.
         unit: of the scans.
         neutral: whether the fit's expression is left out.
-        turn: told the name of each result, and None when it is done; there are `len(find_results(results))`.
+        on_progress: called with the name of each result when its measurement begins, and with None when it ends.
 
     Raises:
-        FitkitError: E_RESULT or E_SCAN where there is nothing to measure at all.
+        FitkitError: E_RESULT or E_SCAN if there is nothing to measure at all.
     """
-    folders, scans = find_results(results), find_scans(truth)
+    folders, scans = find_results(results), find_scans(scan_folder)
 
     @cache
     def known(name: str, head: str) -> tuple[Scan, Mapping[str, Any], Mapping[str, Any]]:
-        """A scan, and what does not depend on the fit: measurements of the mean head and of the floor."""
+        """A scan, and measurements of the mean head and of the floor: what does not depend on the fit."""
         scan, prepared = read_scan(scans[name], name=name, unit=unit), _prepared(head)
         mean = measure(scan, prepared, prepared.mean, wanted)
         return scan, mean, measure(scan, prepared, _floor(scan, prepared), wanted)
 
     pairs = []
     for folder in folders:
-        turn(folder.name)
+        on_progress(folder.name)
         pairs.append(_pair(folder, scans, known, wanted, neutral))
-        turn(None)
+        on_progress(None)
     return pairs
 
 
-def measure(scan: Scan, head: Prepared, vertices: np.ndarray, wanted: Sequence[str]) -> dict[str, Any]:
-    """Measurements of one shape of a head against a scan, by measure; skin only.
+def measure(scan: Scan, head: HeadArrays, vertices: np.ndarray, wanted: Sequence[str]) -> dict[str, Any]:
+    """Measurements of one shape of a head (its skin) against a scan, by name of the measure.
 
     Raises:
-        FitkitError: E_SCAN where the scan does not hold what a measure needs.
+        FitkitError: E_SCAN if the scan lacks what a measure needs.
     """
-    truth, marks, mesh = scan.vertices, scan.landmarks, (vertices, head.triangles, head.landmarks(vertices))
+    points, marks, mesh = scan.vertices, scan.landmarks, (vertices, head.triangles, head.landmarks(vertices))
     found: dict[str, Any] = {}
     if "now" in wanted:
-        found["now"] = scan_to_mesh.now(truth, marks, *mesh, scale=True)
-        found["now, no scale"] = scan_to_mesh.now(truth, marks, *mesh, scale=False)
+        found["now"] = scan_to_mesh.now(points, marks, *mesh, scale=True)
+        found["now, no scale"] = scan_to_mesh.now(points, marks, *mesh, scale=False)
     if "micc" in wanted:
-        found["micc"] = scan_to_mesh.micc(truth, scan.triangles, marks, *mesh)
+        found["micc"] = scan_to_mesh.micc(points, scan.triangles, marks, *mesh)
     if "facecap" in wanted:
-        found["facecap"] = scan_to_mesh.facecap(truth, marks, mesh[0][np.unique(mesh[1])], mesh[2])
+        found["facecap"] = scan_to_mesh.facecap(points, marks, mesh[0][np.unique(mesh[1])], mesh[2])
     return found
 
 
 def summarize(pairs: Sequence[Pair]) -> dict[str, dict[str, Any]]:
-    """By measure: how many results, means over them of mean head, fit and floor, the gap closed and its interval over scans."""
+    """By measure: how many results, means over them of mean head, fit and floor, gap closed and its 95 % interval over scans."""
     measured = [(pair, pair.errors) for pair in pairs if pair.errors is not None]
     subjects = np.unique([pair.scan for pair, _ in measured], return_inverse=True)[1].tolist()
     table = {}
@@ -146,11 +149,26 @@ def summarize(pairs: Sequence[Pair]) -> dict[str, dict[str, Any]]:
 
 
 def pool(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
-    """By shape: median, mean and standard deviation of the NoW distances of all results together, as the challenge prints them."""
+    """By shape: median, mean and standard deviation of the NoW distances of all results pooled, as the challenge prints them."""
     measured = [pair for pair in pairs if pair.distances]
     pooled = {shape: np.concatenate([pair.distances[shape] for pair in measured]) for shape in SHAPES} if measured else {}
     return {shape: {"median": float(np.median(all_)), "mean": float(all_.mean()), "std": float(all_.std())}
             for shape, all_ in pooled.items()}
+
+
+def to_json(pairs: Sequence[Pair], table: Mapping[str, Any], pooled: Mapping[str, Any]) -> str:
+    """One JSON object: errors of every result, and the numbers of `summarize` and `pool`; NaN becomes null."""
+    results = [{"result": str(pair.result), "scan": pair.scan, "status": pair.status, "errors": pair.errors,
+                "code": pair.failure and pair.failure.code, "message": pair.failure and pair.failure.message} for pair in pairs]
+    return json.dumps(_without_nan({"results": results, "table": table, "now_pooled": pooled}))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _pair(folder: Path, scans: Mapping[str, Path], known: Callable[[str, str], Any], wanted: Sequence[str], neutral: bool) -> Pair:
@@ -176,7 +194,7 @@ def _pair(folder: Path, scans: Mapping[str, Path], known: Callable[[str, str], A
 
 
 def _means(found: Mapping[str, Any]) -> dict[str, float]:
-    """Measure -> mean, mm; a measure both ways gives two."""
+    """Measure -> mean, mm; a symmetric measure gives two."""
     means: dict[str, float] = {}
     for name, measurement in found.items():
         if isinstance(measurement, Measurement):
@@ -186,17 +204,17 @@ def _means(found: Mapping[str, Any]) -> dict[str, float]:
     return means
 
 
-def _floor(scan: Scan, head: Prepared) -> np.ndarray:
-    """Our head laid straight on the scan's face area; the mean head's alignment says where that is."""
+def _floor(scan: Scan, head: HeadArrays) -> np.ndarray:
+    """Vertices of our head registered to the scan's face area, which the mean head's alignment finds."""
     mean = scan_to_mesh.now(scan.vertices, scan.landmarks, head.mean, head.triangles, head.landmarks(head.mean), scale=False)
-    points = scan.vertices[mean.kept[:: -(-len(mean.kept) // _THINNED)]]
+    points = scan.vertices[mean.kept[:: -(-len(mean.kept) // _FLOOR_POINTS)]]
     return head.shape(registration_floor.register(head, points, mean.transform.apply(head.landmarks(head.mean))))
 
 
 @cache
-def _prepared(head: str) -> Prepared:
-    return registration_floor.prepare(api.load_head(head))
+def _prepared(head: str) -> HeadArrays:
+    return registration_floor.head_arrays(api.load_head(head))
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -1,9 +1,9 @@
-"""What is counted: errors of one picture, their means over many, the gap closed, and how sure that is. Plain arithmetic.
+"""Scores of the benchmarks: errors of one picture, their means over many, the gap closed, and its confidence interval.
 
     gap closed = (E_mean - E_fit) / (E_mean - E_floor)
 
 on means over pictures, where E is the mean scan-to-mesh distance after the NoW alignment. A picture without a fit counts as the
-mean head: that is what its user is left with. Intervals come from drawing whole subjects, with all of their pictures.
+mean head, which is what its user is left with. Intervals come from bootstrap over subjects, each with all of its pictures.
 """
 
 import dataclasses
@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-DRAWS = 2000
-WORSE = 1.5          # a fit whose error is this many times the mean head's has failed
-MAX_YAW_ERROR = 15.0  # degrees of yaw from which a fit has failed
+BOOTSTRAP_DRAWS = 2000
+PERCENTILES = [2.5, 97.5]   # of a 95 % interval
+MAX_ERROR_RATIO = 1.5       # a fit has failed if its error is more than this many times the mean head's: a definition
+MAX_YAW_ERROR = 15.0        # degrees; a fit further off has failed: a definition
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,46 +26,46 @@ class Score:
     seed: int
     yaw: float                            # degrees, signed
     mean_head: dict[str, float]           # our mean head, neutral
-    floor: dict[str, float]               # our head laid straight on the truth
+    floor: dict[str, float]               # our head registered to the ground truth
     fit: dict[str, float] | None = None
     expression_only: float | None = None  # the prior's mean identity with the fit's expression, "scaled"
-    dense: dict[str, float] | None = None                # corresponding points of fit and of mean head, rigid
+    dense: dict[str, float] | None = None                # of corresponding points, rigid: "fit", "mean_head"
     yaw_error: float | None = None        # degrees
     focal_ratio: float | None = None      # fitted over true
     skin: tuple[float, float] | None = None              # luminance of the facial skin's albedo, fitted and true
     seconds: float | None = None          # of the fit alone
     status: str = "failed"
-    reason: str = ""                      # why doubtful, or why there is no fit
+    reason: str = ""                      # why the fit is doubtful, or why there is none
 
     @property
     def failure(self) -> str:
-        """Why this picture counts as failed; empty where it does not."""
+        """Why this picture counts as failed; empty if it does not."""
         if self.fit is None:
             return self.reason or "no fit"
         if self.status != "converged":
             return f"doubtful: {self.reason}"
-        if self.fit["scaled"] > WORSE * self.mean_head["scaled"]:
-            return f"error {self.fit['scaled']:.2f} mm, {WORSE:g} times the mean head's"
+        if self.fit["scaled"] > MAX_ERROR_RATIO * self.mean_head["scaled"]:
+            return f"error {self.fit['scaled']:.2f} mm, {MAX_ERROR_RATIO:g} times the mean head's"
         if self.yaw_error is not None and abs(self.yaw_error) > MAX_YAW_ERROR:
             return f"yaw off by {abs(self.yaw_error):.0f} degrees"
         return ""
 
 
 def gap_closed(mean_head: Float[np.ndarray, "*n k"], fit: Float[np.ndarray, "*n k"], floor: Float[np.ndarray, "*n k"]) -> Any:
-    """Share of the way from the mean head to the floor that the fit goes, on means over the last axis."""
+    """(E_mean - E_fit) / (E_mean - E_floor) of means over the last axis: 0 is the mean head, 1 the registration floor."""
     start = mean_head.mean(axis=-1)
     return (start - fit.mean(axis=-1)) / (start - floor.mean(axis=-1))
 
 
 def interval(
-    errors: Float[np.ndarray, "3 k"], subjects: Sequence[int] | Sequence[str], *, draws: int = DRAWS, seed: int = 0
+    errors: Float[np.ndarray, "3 k"], subjects: Sequence[int] | Sequence[str], *, draws: int = BOOTSTRAP_DRAWS, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % interval of the gap closed over subjects drawn with replacement, mean head, fit and floor of a subject together.
+    """95 % bootstrap interval of the gap closed; subjects are drawn with replacement, each with all of its errors.
 
     Args:
-        errors: of mean head, fit and floor, per picture.
-        subjects: whose picture each is.
-        draws: how often the subjects are drawn.
+        errors: of mean head, fit and floor, per picture, mm.
+        subjects: of each picture.
+        draws: of the bootstrap.
         seed: of the draws.
     """
     names, where = np.unique(subjects, return_inverse=True)
@@ -73,7 +74,7 @@ def interval(
         np.add.at(row, where, values)
     # sums over pictures in place of means: the number of pictures cancels in the ratio
     chosen = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
-    low, high = np.percentile(gap_closed(*sums[:, chosen]), [2.5, 97.5])
+    low, high = np.percentile(gap_closed(*sums[:, chosen]), PERCENTILES)
     return float(low), float(high)
 
 
@@ -89,7 +90,7 @@ def summary(scores: Sequence[Score]) -> dict[str, Any]:
     result["dense"] = {name: _mean([score.dense[name] for score in fitted if score.dense]) for name in ("mean_head", "fit")}
     result["yaw_error"] = _median([abs(score.yaw_error) for score in fitted if score.yaw_error is not None])
     result["focal_ratio"] = _median([score.focal_ratio for score in fitted if score.focal_ratio is not None])
-    result["skin"] = complexion(fitted)
+    result["skin"] = skin_tone_errors(fitted)
     result["seconds"] = _median([score.seconds for score in fitted if score.seconds is not None])
     return result
 
@@ -101,11 +102,11 @@ def by_yaw(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     return {name: summary(group) for name, group in (groups | {"all": list(scores)}).items()}
 
 
-def complexion(scores: Sequence[Score]) -> dict[str, float | None]:
-    """How far the skin's tone is off, in stops (log2 of luminance).
+def skin_tone_errors(scores: Sequence[Score]) -> dict[str, float | None]:
+    """Errors of the skin's luminance in stops (log2): fitted minus true.
 
-    The root mean square over all pictures ("error"), and the mean, signed, over each third of the people from dark to light: a fit
-    that holds everybody for average has the dark too light and the light too dark.
+    The root mean square over all pictures ("error"), and the signed mean over each third of the people from dark to light: a fit
+    that makes everybody average has dark skin too light and light skin too dark.
     """
     pairs = np.array([score.skin for score in scores if score.skin is not None]).reshape(-1, 2)
     fitted, true = np.log2(pairs.T)

@@ -92,12 +92,12 @@ def test_unusable_options_are_one_sentence(arguments, sentence, capsys):
     assert sentence in err
 
 
-def test_measurements_take_turns():
+def test_measurements_alternate():
     order = []
-    ours, theirs = timing.alternate(lambda: order.append("ours"), lambda: order.append("theirs"), rounds=timing.TURN + 2)
-    turns = [(name, len(list(runs))) for name, runs in itertools.groupby(order)]
-    assert turns == [(name, runs) for runs in (1, timing.TURN, 2) for name in ("ours", "theirs")]
-    assert len(ours) == len(theirs) == timing.TURN + 2
+    ours, theirs = timing.alternate(lambda: order.append("ours"), lambda: order.append("theirs"), rounds=timing.RUNS_IN_A_ROW + 2)
+    blocks = [(name, len(list(runs))) for name, runs in itertools.groupby(order)]
+    assert blocks == [(name, runs) for runs in (1, timing.RUNS_IN_A_ROW, 2) for name in ("ours", "theirs")]
+    assert len(ours) == len(theirs) == timing.RUNS_IN_A_ROW + 2
     assert timing.alternate(lambda: None, None, rounds=1)[1] == []
 
 

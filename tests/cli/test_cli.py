@@ -153,7 +153,7 @@ def test_an_unwritable_output_stops_with_5_before_any_work(calls, capsys):
 
 
 def test_a_failed_write_counts_for_the_exit_status():
-    outcomes = [console.failure(FitkitError(code, "words"), "p.jpg") for code in ("E_NOFACE", "E_OUTPUT", "E_NOFILE")]
+    outcomes = [console.failed_outcome(FitkitError(code, "words"), "p.jpg") for code in ("E_NOFACE", "E_OUTPUT", "E_NOFILE")]
     assert console.exit_status(outcomes) == 5
     assert console.exit_status(outcomes[:1]) == 1
     assert console.exit_status([]) == 0
@@ -180,8 +180,9 @@ def test_the_progress_line_moves_within_a_photo(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     seen = []
     monkeypatch.setattr(rich.progress.Progress, "update", lambda self, task, **changes: seen.append(changes["completed"]))
-    with console.progress(console.Report(), 2) as (_, turn):
-        turn("a.jpg"), turn("a.jpg", 0.4), turn(None), turn("b.jpg"), turn("b.jpg", 0.5), turn(None)
+    with console.progress_line(console.Console(), 2) as (_, on_progress):
+        for call in (("a.jpg",), ("a.jpg", 0.4), (None,), ("b.jpg",), ("b.jpg", 0.5), (None,)):
+            on_progress(*call)
     assert seen == [0, 0.4, 1, 1, 1.5, 2]
 
 

@@ -38,24 +38,24 @@ def result():
         recipe="ganfit", fields={}, size=64, seed=0,
         status="converged", reason="", losses={}, timings={"fit": 1.5}, focal_source="given",
         landmarks_detected=points, landmarks_fitted=points, landmarks_mesh=np.zeros((68, 3)), albedo_map=texture)
-    corner, side = identity_similarity.window(found)
+    corner, side = identity_similarity.face_square(found)
     zoom = identity_similarity.SIDE / side
     return dataclasses.replace(
-        found, photo=dataclasses.replace(blank, pixels=identity_similarity.rendered(found)),
+        found, photo=dataclasses.replace(blank, pixels=identity_similarity.rendered_crop(found)),
         camera=rescale_camera(found.camera, zoom, -corner * zoom), landmarks_detected=(points - corner) * zoom,
         landmarks_fitted=(points - corner) * zoom)
 
 
 def test_a_rendering_is_like_a_photo_of_itself(result):
-    assert np.abs(identity_similarity.rendered(result) - identity_similarity.shown(result)).mean() < 0.01
-    assert identity_similarity.likeness(small_identity(), result) > 0.99
+    assert np.abs(identity_similarity.rendered_crop(result) - identity_similarity.photo_crop(result)).mean() < 0.01
+    assert identity_similarity.similarity(small_identity(), result) > 0.99
 
 
 def test_a_window_beyond_the_photo_is_grey(result):
     moved = dataclasses.replace(result, landmarks_fitted=result.landmarks_fitted - 400)
-    corner, side = identity_similarity.window(moved)
+    corner, side = identity_similarity.face_square(moved)
     assert corner.max() + side < identity_similarity.SIDE
-    np.testing.assert_allclose(identity_similarity.shown(moved)[:100, :100], 128 / 255, atol=1e-6)
+    np.testing.assert_allclose(identity_similarity.photo_crop(moved)[:100, :100], 128 / 255, atol=1e-6)
 
 
 def test_ablation_fits_each_photo_in_each_variant(result, monkeypatch, tmp_path, capsys):

@@ -37,8 +37,8 @@ def ict() -> IctArrays:
 
 
 @pytest.fixture(scope="module")
-def own() -> registration_floor.Prepared:
-    return registration_floor.prepare(fitkit.load_head("makehuman"))
+def own() -> registration_floor.HeadArrays:
+    return registration_floor.head_arrays(fitkit.load_head("makehuman"))
 
 
 def score(seed=0, yaw=0.0, mean_head=2.0, fit: float | None = 1.5, lowest=1.0, **other) -> Score:
@@ -106,14 +106,14 @@ def test_the_table_has_a_row_per_yaw_without_sign():
 
 def test_a_fit_that_holds_everybody_for_average_has_dark_skin_too_light_and_light_skin_too_dark():
     true = (0.05, 0.1, 0.2, 0.2, 0.3, 0.6)
-    average = scores.complexion([score(seed=i, skin=(0.2, tone)) for i, tone in enumerate(true)])
+    average = scores.skin_tone_errors([score(seed=i, skin=(0.2, tone)) for i, tone in enumerate(true)])
     assert average["dark"] == pytest.approx(1.5) and average["medium"] == pytest.approx(0)
     assert average["light"] == pytest.approx(-0.5 * (np.log2(1.5) + np.log2(3)))
     exact = [score(seed=i, skin=(2 * tone, tone)) for i, tone in enumerate(true[::-1])]
-    assert scores.complexion(exact) == pytest.approx({"error": 1, "dark": 1, "medium": 1, "light": 1})
+    assert scores.skin_tone_errors(exact) == pytest.approx({"error": 1, "dark": 1, "medium": 1, "light": 1})
     text = score_table.table(scores.by_yaw([*exact, score(fit=None, status="failed")]))
     assert "1.00 off (rms)" in text and "darkest third of the people +1.00" in text
-    assert scores.complexion([score()])["error"] is None and "stops" not in score_table.table(scores.by_yaw([score()]))
+    assert scores.skin_tone_errors([score()])["error"] is None and "stops" not in score_table.table(scores.by_yaw([score()]))
 
 
 # people and cameras
@@ -139,17 +139,17 @@ def test_cameras_are_portraits_at_the_yaw_they_claim(seed, yaw):
     view = subjects.view(seed, yaw, 384, 512)
     angles = np.asarray(head_angles(view.camera))
     np.testing.assert_allclose(angles, [view.yaw, view.pitch, view.roll], atol=1e-3)
-    assert abs(view.yaw) == yaw and (np.abs(angles[1:]) <= subjects.TILT).all() and 35 <= view.lens <= 85
+    assert abs(view.yaw) == yaw and (np.abs(angles[1:]) <= subjects.MAX_TILT).all() and 35 <= view.lens <= 85
     assert float(view.camera.focal) == pytest.approx(view.lens / 36 * 512, rel=1e-5)
     height = float(view.camera.focal) * subjects.HEAD_HEIGHT / float(view.camera.translation[2]) / 512
-    assert subjects.FILL[0] <= height <= subjects.FILL[1]
+    assert subjects.HEAD_SHARE[0] <= height <= subjects.HEAD_SHARE[1]
     np.testing.assert_array_equal(view.camera.rotation, subjects.view(seed, yaw, 384, 512).camera.rotation)
 
 
 # light and paint
 
 def test_environments_give_one_exposure_and_differ():
-    directions = environment_light.directions()
+    directions = environment_light.texel_directions()
     facing = np.clip(directions[..., 2], 0, None) * np.linalg.norm(directions[..., [0, 2]], axis=-1)
     skies = [environment_light.environment(np.random.default_rng(seed)) for seed in range(4)]
     for sky in skies:
@@ -158,7 +158,7 @@ def test_environments_give_one_exposure_and_differ():
 
 
 def test_lips_brows_and_eyes_are_painted_where_they_are(ict):
-    places = ict.neutral[: subjects.FACE].astype(float)
+    places = ict.neutral[: subjects.FACE_VERTICES].astype(float)
     marks = ict.neutral[ict.landmarks].astype(float)
     look = dataclasses.replace(skin_appearance.draw(0), melanin=0.2, stubble=0.0, crop=0.0, brow=0.9, freckles=0.0)
     colours = skin_appearance.skin(places, marks, look)
@@ -181,9 +181,9 @@ def test_a_picture_is_made_by_its_seed_and_shows_the_head_where_the_camera_says(
     someone, view = subjects.person(ict, 1), subjects.view(1, 30, TINY.width, TINY.height)
     first = mitsuba_scene.photograph(ict, someone, view, TINY)
     assert first[:3] == b"\xff\xd8\xff" and first == mitsuba_scene.photograph(ict, someone, view, TINY)
-    drawn = mitsuba_scene.expose(ict, someone, view, TINY, np.random.default_rng(0))
+    drawn = mitsuba_scene.render_radiance(ict, someone, view, TINY, np.random.default_rng(0))
     pixels, depth = project(view.camera, jnp.asarray(someone.vertices, jnp.float32))
-    skin = jnp.asarray(ict.triangles[(ict.triangles < mitsuba_scene.SKIN[1]).all(axis=1)], jnp.int32)
+    skin = jnp.asarray(ict.triangles[(ict.triangles < mitsuba_scene.SKIN_VERTICES[1]).all(axis=1)], jnp.int32)
     mask = np.asarray(rasterize(pixels, depth, skin, height=TINY.height, width=TINY.width, cull=False).triangle) >= 0
     upper = slice(0, TINY.height // 2)          # above the shirt
     covered = drawn[upper, :, 3] > 0.5
@@ -194,7 +194,7 @@ def test_a_picture_is_made_by_its_seed_and_shows_the_head_where_the_camera_says(
 def test_without_mitsuba_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mitsuba", None)
     with pytest.raises(FitkitError, match=r"E_DATA.*fitkit\[eval\]"):
-        mitsuba_scene.expose(None, None, None, TINY, np.random.default_rng(0))      # type: ignore[arg-type]
+        mitsuba_scene.render_radiance(None, None, None, TINY, np.random.default_rng(0))      # type: ignore[arg-type]
 
 
 # cache and run
@@ -225,8 +225,8 @@ def test_the_floor_lays_the_head_on_itself(own, tmp_path):
     target = own.shape(weights) @ np.asarray(head_rotation(0.1, 0.05, 0.0)).T + [5, 3, 400]
     skin = np.unique(own.triangles)
     found = own.shape(registration_floor.register(own, target[skin[::3]], own.landmarks(target), steps=8))
-    nearest = benchmark.errors(own, found, target[skin], own.landmarks(target))["scaled"].mean
-    assert nearest < 0.25 * benchmark.errors(own, own.mean, target[skin], own.landmarks(target))["scaled"].mean
+    nearest = benchmark.now_errors(own, found, target[skin], own.landmarks(target))["scaled"].mean
+    assert nearest < 0.25 * benchmark.now_errors(own, own.mean, target[skin], own.landmarks(target))["scaled"].mean
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def measured(ict, tmp_path, monkeypatch):
         return types.SimpleNamespace(parameters=nothing, camera=view.camera, timings={"fit": 0.5}, status="converged", reason="",
                                      pictures={"overlay": np.zeros((64, 48, 3))})
 
-    grey = mitsuba_scene.develop(np.full((64, 48, 3), 0.3), np.random.default_rng(0))
+    grey = mitsuba_scene.encode_photo(np.full((64, 48, 3), 0.3), np.random.default_rng(0))
     monkeypatch.setattr(benchmark.api, "fit", fit)
     monkeypatch.setattr(mitsuba_scene, "photograph", lambda *_: grey)
     monkeypatch.setattr(registration_floor, "register", lambda head, scan, marks: np.zeros(len(head.scale)))
@@ -282,8 +282,8 @@ def test_wrong_options_are_said(words, said, capsys, tmp_path):
 
 
 def test_the_error_map_shows_where_the_errors_are(ict):
-    places = ict.neutral[: subjects.FACE]
-    triangles = ict.triangles[(ict.triangles < subjects.FACE).all(axis=1)]
+    places = ict.neutral[: subjects.FACE_VERTICES]
+    triangles = ict.triangles[(ict.triangles < subjects.FACE_VERTICES).all(axis=1)]
     distances = np.where(places[:, 0] > 3, 5.0, 0.0)        # large on the subject's left, the picture's right
     distances[np.abs(places[:, 1]) > 80] = np.nan
     drawn = html_report.error_map(places, triangles, distances)

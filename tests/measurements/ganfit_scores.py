@@ -48,8 +48,8 @@ def main() -> None:
     photos, renderings, before = {}, {}, {}
     for name, path in paths.items():
         result = api.fit(path, recipe="ganfit", **fields)
-        photos[name], renderings[name] = identity_similarity.vectors(judge, result)
-        before[name] = identity_similarity.likeness(judge, api.fit(path, stages=1))
+        photos[name], renderings[name] = identity_similarity.embeddings(judge, result)
+        before[name] = identity_similarity.similarity(judge, api.fit(path, stages=1))
         print(f"{name:22s} ganfit {photos[name] @ renderings[name]:6.3f}   stage 1 {before[name]:6.3f}   "
               f"{result.timings['fit']:5.1f} s  {result.status}", flush=True)
     after = {name: float(photos[name] @ renderings[name]) for name in photos}
@@ -66,7 +66,7 @@ def main() -> None:
         for left in names:
             pair = [name for name in names if name != left]
             joint = api.fit([paths[name] for name in pair], same_person=True, recipe="ganfit", **fields)
-            together = np.mean([identity_similarity.vectors(judge, fit)[1] @ photos[left] for fit in joint])      # type: ignore[arg-type]
+            together = np.mean([identity_similarity.embeddings(judge, fit)[1] @ photos[left] for fit in joint])      # type: ignore[arg-type]
             alone = [float(renderings[name] @ photos[left]) for name in pair]
             print(f"{person}: {' + '.join(pair)} to {left}: {together:.3f}, alone {np.mean(alone):.3f} "
                   f"({', '.join(f'{value:.3f}' for value in alone)})", flush=True)

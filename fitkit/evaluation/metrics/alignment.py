@@ -1,7 +1,7 @@
-"""Lays one shape on another: paired points (Umeyama), points on a surface, cloud on cloud, depth on depth. NumPy, float64, mm.
+"""Alignment of one shape to another: paired points (Umeyama), points to a surface, cloud to cloud, depth to depth.
 
-Serves `metrics.py`; knows no face and no file. Every transform is of the *prediction*: the truth stays where it is, so that
-distances are in the truth's millimetres whatever scale is found.
+Serves the measures of this package; knows no face and no file. Every transform moves the *prediction*; the ground truth stays, so
+that distances are in its millimetres whatever scale is found. NumPy, float64, mm.
 """
 
 import dataclasses
@@ -13,43 +13,51 @@ from jaxtyping import Bool, Float
 from fitkit.errors import FitkitError
 from fitkit.evaluation.metrics.point_to_mesh import Nearby, Surface, check_points, closest, find_nearby
 
-_COARSE = 1500            # points of the first round of `align_surface`
-_STEPS = 60               # of Levenberg-Marquardt; some ten are needed
-_IDLE = 3                 # steps without gain that end it: one alone may have been cut short by its damping
-_REACH = 0.07             # how far points may move before triangles are sought anew, in radii of the middling triangle
-_TRIALS = 512             # of RANSAC: with half of the pixels good, one trial in four is, and all fail once in 1e64
-_FLAT = 1e-6              # spread of the second axis over the first below which points lie on a line
+_COARSE_POINTS = 1500     # of the first round of `align_surface`
+_COARSE_GAIN = 1e-3       # mm, at which that round ends
+_MAX_STEPS = 60           # of Levenberg-Marquardt, a bound on time; some ten are needed
+_IDLE_STEPS = 3           # accepted steps without gain after which it ends: a single one may have been cut short by its damping
+_MIN_DAMPING, _START_DAMPING, _MAX_DAMPING = 1e-6, 1e-4, 1e6     # of Levenberg-Marquardt; it ends above the last
+_GAIN_FACTOR, _LOSS_FACTOR = 0.2, 10     # of the damping after a step that lowered the distance, and one that did not
+_STABILISER = 1e-3        # share of the diagonal that holds motions no distance resists, such as a ball's rotation
+_SEARCH_MARGIN = 0.07     # how far points may move before triangles are searched again, in radii of the median triangle
+_TOUCHING = 1e-9          # mm, below which the normal stands for the direction of the distance
+_RANSAC_TRIALS = 512      # with half of the pixels good, one trial in four is, and all fail once in 1e64
+_RANSAC_PIXELS = 4000     # that rank the candidates: a bound on time
+_REFINEMENTS = 5          # least squares over the inliers, which change a little with it
+_MIN_RUN = 1e-6           # least difference of two predicted depths that give a line, over their range
+_COLLINEAR = 1e-6         # spread of the second axis over the first below which points lie on a line
 
 
 @dataclasses.dataclass(frozen=True)
 class Similarity:
-    """`y = scale * rotation @ x + translation`: from the prediction's frame to the truth's."""
+    """`y = scale * rotation @ x + translation`: from the prediction's frame to the ground truth's."""
 
     scale: float
     rotation: Float[np.ndarray, "3 3"]
     translation: Float[np.ndarray, " 3"]    # mm
 
     def apply(self, points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
-        """Points of the prediction in the truth's frame."""
+        """Points of the prediction in the ground truth's frame."""
         return self.scale * np.asarray(points, np.float64) @ self.rotation.T + self.translation
 
     def undo(self, points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
-        """Points of the truth in the prediction's frame; lengths there are `1 / scale` of the truth's."""
+        """Points of the ground truth in the prediction's frame; lengths there are `1 / scale` times the ground truth's."""
         return (np.asarray(points, np.float64) - self.translation) @ self.rotation / self.scale
 
 
 def align_points(source: Float[np.ndarray, "N 3"], target: Float[np.ndarray, "N 3"], *, scale: bool) -> Similarity:
-    """The similarity (or rigid motion) that carries `source` nearest to `target` in the mean square; never a reflection.
+    """The similarity (or rigid motion) that maps `source` to `target` with least mean square distance; never a reflection.
 
     Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns", Eq. 40-42.
 
     Args:
         source: points of the prediction.
-        target: their partners in the truth.
-        scale: whether a scale is sought; otherwise it is 1.
+        target: the corresponding points of the ground truth.
+        scale: whether to estimate a scale; otherwise it is 1.
 
     Raises:
-        FitkitError: E_SCAN where there are fewer than three pairs, or either set lies on one line: no rotation follows from it.
+        FitkitError: E_SCAN if there are fewer than three pairs, or either set lies on one line: no rotation follows from it.
     """
     source, target = check_points(source, "the prediction's points", least=3), check_points(target, "the truth's points", least=3)
     if len(source) != len(target):
@@ -58,7 +66,7 @@ def align_points(source: Float[np.ndarray, "N 3"], target: Float[np.ndarray, "N 
     middle, aim = source.mean(axis=0), target.mean(axis=0)
     for name, points in (("prediction", source - middle), ("truth", target - aim)):
         spread = np.linalg.svd(points, compute_uv=False)
-        if spread[1] <= _FLAT * spread[0]:
+        if spread[1] <= _COLLINEAR * spread[0]:
             raise FitkitError("E_SCAN", f"the {len(points)} paired points of the {name} lie on one line, so no rotation follows"
                               " from them; check the landmarks")
     left, strength, right = np.linalg.svd((target - aim).T @ (source - middle))
@@ -71,22 +79,22 @@ def align_points(source: Float[np.ndarray, "N 3"], target: Float[np.ndarray, "N 
 def align_surface(
     surface: Surface, points: Float[np.ndarray, "N 3"], start: Similarity, *, scale: bool, gain: float = 1e-6
 ) -> Similarity:
-    """The motion of `surface` that lowers the mean square distance of `points` to it, from `start` to a minimum.
+    """The motion of `surface` that minimises the mean square distance of `points` to it, locally, from `start`.
 
     Levenberg-Marquardt over (scale,) rotation and translation. The residual of a point is its distance to the surface, which
-    changes along the direction to its nearest place only (Pottmann et al. 2006, "Geometry and convergence analysis of algorithms
+    changes only along the direction to its nearest place (Pottmann et al. 2006, "Geometry and convergence analysis of algorithms
     for registration of 3D shapes"): steps are point-to-plane steps, each taken only if the true distance falls. A thinned cloud
     of at most 1,500 points goes first, then all.
 
     Args:
         surface: of the prediction, in its own frame.
-        points: of the truth, mm.
-        start: where to begin; landmarks give it.
-        scale: whether the scale moves; otherwise it stays what it is in `start`.
-        gain: three steps that each lower the root mean square distance by less, mm, end it.
+        points: of the ground truth, mm.
+        start: initial transform; landmarks give it.
+        scale: whether to estimate a scale; otherwise that of `start` is kept.
+        gain: it ends after three steps that each lower the root mean square distance by less, mm.
     """
-    if len(points) > _COARSE:
-        start = _descend(surface, points[:: -(-len(points) // _COARSE)], start, scale=scale, gain=max(gain, 1e-3))
+    if len(points) > _COARSE_POINTS:
+        start = _descend(surface, points[:: -(-len(points) // _COARSE_POINTS)], start, scale=scale, gain=max(gain, _COARSE_GAIN))
     return _descend(surface, points, start, scale=scale, gain=gain)
 
 
@@ -97,9 +105,9 @@ def align_clouds(
 
     Args:
         source: the prediction's points.
-        target: the truth's points.
-        start: where to begin; its scale is kept.
-        gain: stop where the mean distance falls by less, mm.
+        target: the ground truth's points.
+        start: initial transform; its scale is kept.
+        gain: it ends when the mean distance falls by less, mm.
         steps: at most.
     """
     best, tree, least = start, scipy.spatial.cKDTree(source), np.inf
@@ -122,28 +130,28 @@ def align_depth(
     Args:
         predicted: depths in any unit.
         truth: depths of the same pixels, mm.
-        inlier: a pixel this near, mm, speaks for a candidate.
+        inlier: distance, mm, within which a pixel counts for a candidate line.
         seed: of the draws.
 
     Returns:
         a, b and which pixels were inliers.
 
     Raises:
-        FitkitError: E_SCAN where no increasing line fits: the prediction is flat, or counts depth the other way round.
+        FitkitError: E_SCAN if no increasing line fits: the prediction is flat, or its sign is reversed.
     """
     generator = np.random.default_rng(seed)
-    pair = generator.integers(len(predicted), size=(2, _TRIALS))
+    pair = generator.integers(len(predicted), size=(2, _RANSAC_TRIALS))
     run, rise = predicted[pair[1]] - predicted[pair[0]], truth[pair[1]] - truth[pair[0]]
-    sound = (run * rise > 0) & (np.abs(run) > 1e-6 * np.ptp(predicted))
-    if not sound.any():
+    usable = (run * rise > 0) & (np.abs(run) > _MIN_RUN * np.ptp(predicted))
+    if not usable.any():
         raise FitkitError("E_SCAN", f"no increasing line carries the {len(predicted)} predicted depths to the true ones: the"
                           " prediction is flat, or one of the two counts height for depth; change its sign")
-    slope = rise[sound] / run[sound]
-    base = truth[pair[0][sound]] - slope * predicted[pair[0][sound]]
-    few = generator.choice(len(predicted), min(4000, len(predicted)), replace=False)          # enough to rank the candidates
+    slope = rise[usable] / run[usable]
+    base = truth[pair[0][usable]] - slope * predicted[pair[0][usable]]
+    few = generator.choice(len(predicted), min(_RANSAC_PIXELS, len(predicted)), replace=False)
     votes = (np.abs(slope[:, None] * predicted[few] + base[:, None] - truth[few]) < inlier).sum(axis=1)
     a, b = slope[votes.argmax()], base[votes.argmax()]
-    for _ in range(5):      # least squares over the inliers, which change a little with it
+    for _ in range(_REFINEMENTS):
         good = np.abs(a * predicted + b - truth) < inlier
         if good.sum() < 2 or np.ptp(predicted[good]) == 0:
             break
@@ -152,36 +160,36 @@ def align_depth(
 
 
 def _descend(surface: Surface, points: np.ndarray, start: Similarity, *, scale: bool, gain: float) -> Similarity:
-    best, damping, idle, nearby = start, 1e-4, 0, find_nearby(surface, start.undo(points))
+    best, damping, idle, nearby = start, _START_DAMPING, 0, find_nearby(surface, start.undo(points))
     rows, residual = _linearize(surface, points, best, nearby)
     size = ((points - points.mean(axis=0)) ** 2).sum()
-    loose = 1e-3 * np.array([size] * 3 + [len(points)] * 3 + [size])    # holds what no distance holds: a ball may turn
-    for _ in range(_STEPS):
+    stabiliser = _STABILISER * np.array([size] * 3 + [len(points)] * 3 + [size])
+    for _ in range(_MAX_STEPS):
         columns = rows if scale else rows[:, :6]
         matrix = columns.T @ columns
-        step = -np.linalg.solve(matrix + damping * np.diag(np.diag(matrix) + loose[: len(matrix)]), columns.T @ residual)
+        step = -np.linalg.solve(matrix + damping * np.diag(np.diag(matrix) + stabiliser[: len(matrix)]), columns.T @ residual)
         trial = _moved(best, np.append(step, np.zeros(7 - len(step))), points.mean(axis=0))
         if not nearby.holds(trial.undo(points)):
-            nearby = find_nearby(surface, trial.undo(points), reach=_REACH * float(np.median(surface.radii)))
+            nearby = find_nearby(surface, trial.undo(points), reach=_SEARCH_MARGIN * float(np.median(surface.radii)))
         new_rows, new_residual = _linearize(surface, points, trial, nearby)
         won = np.sqrt(np.mean(residual**2)) - np.sqrt(np.mean(new_residual**2))
         if won > 0:
-            best, rows, residual, damping = trial, new_rows, new_residual, max(damping * 0.2, 1e-6)
+            best, rows, residual, damping = trial, new_rows, new_residual, max(damping * _GAIN_FACTOR, _MIN_DAMPING)
         else:
-            damping *= 10
+            damping *= _LOSS_FACTOR
         idle = 0 if won >= gain else idle + (won > 0)
-        if idle == _IDLE or damping > 1e6:
+        if idle == _IDLE_STEPS or damping > _MAX_DAMPING:
             break
     return best
 
 
 def _linearize(surface: Surface, points: np.ndarray, now: Similarity, nearby: Nearby) -> tuple[np.ndarray, np.ndarray]:
-    """Derivatives [N, 7] of the distances by a turn and a shift (mm at `_moved`'s pivot) and a growth, and the distances [N]."""
+    """Derivatives [N, 7] of the distances by the step of `_moved` (rotation, translation, log scale), and the distances [N]."""
     local, row, _ = closest(surface, now.undo(points), nearby=nearby)
     place = now.apply(local)
     apart = place - points
     distance = np.linalg.norm(apart, axis=1)
-    touching = distance < 1e-9
+    touching = distance < _TOUCHING
     normal = surface.normals[row] @ now.rotation.T
     direction = np.where(touching[:, None], normal, apart / np.where(touching, 1.0, distance)[:, None])
     arm = place - points.mean(axis=0)
@@ -189,7 +197,7 @@ def _linearize(surface: Surface, points: np.ndarray, now: Similarity, nearby: Ne
 
 
 def _moved(now: Similarity, step: np.ndarray, pivot: np.ndarray) -> Similarity:
-    """`now`, then turned by step[:3] radians about `pivot`, shifted by step[3:6] mm and grown by exp(step[6])."""
+    """`now`, then rotated by step[:3] radians about `pivot`, translated by step[3:6] mm and scaled by exp(step[6])."""
     turn = scipy.spatial.transform.Rotation.from_rotvec(step[:3]).as_matrix()
     growth = float(np.exp(step[6]))
     translation = pivot + growth * turn @ (now.translation - pivot) + step[3:6]

@@ -1,6 +1,6 @@
-"""The papers' measures of a depth map against its truth, as functions of arrays. NumPy, float64, millimetres.
+"""Errors of depth maps against ground truth, as DF2Net and Guo et al. define them. On arrays: NumPy, float64, millimetres.
 
-Like `metrics.py`, for pictures of depth: empty pixels are 0 (as in `Fragments`) or not finite.
+Empty pixels are 0 (as in `Fragments`) or not finite.
 """
 
 import dataclasses
@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float
 
 from fitkit.errors import FitkitError
 from fitkit.evaluation.metrics.alignment import align_depth
+
+MIN_PIXELS = 10         # that a line is fitted to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,20 +70,20 @@ def df2net_depth(
     """Depth error under the landmarks' outline after `z' = a z + b` by RANSAC, as DF2Net (Zeng et al. 2019) on BU-3DFE.
 
     Args:
-        predicted: depth in any unit, growing as the truth's does; 0 or not finite where empty.
-        truth: depth, mm.
-        landmarks: the 68 points, pixels (x, y): jaw line and brows are the outline.
+        predicted: depth in any unit, increasing with the true depth; 0 or not finite where empty.
+        truth: true depth, mm.
+        landmarks: the 68 points, pixels (x, y); jaw line and brows are the outline.
         seed: of RANSAC's draws.
 
     Raises:
-        FitkitError: E_SCAN where the maps differ in shape, fewer than 10 pixels are valid, or no increasing line fits.
+        FitkitError: E_SCAN if the maps differ in shape, fewer than 10 pixels are valid, or no increasing line fits.
     """
     predicted, truth, valid = _pair(predicted, truth)
     points = np.asarray(landmarks)
     if points.shape != (68, 2) or not np.isfinite(points).all():
         raise FitkitError("E_SCAN", f"the outline needs the 68 points in pixels, all finite; these have shape {points.shape}")
     pixels = valid & inside_outline(np.concatenate([points[:17], points[26:16:-1]]), *truth.shape)
-    if pixels.sum() < 10:
+    if pixels.sum() < MIN_PIXELS:
         raise FitkitError("E_SCAN", f"only {pixels.sum()} pixels under the landmarks' outline have depth in both maps; do the"
                           " landmarks belong to this picture?")
     slope, offset, _ = align_depth(predicted[pixels], truth[pixels], seed=seed)
@@ -91,14 +93,14 @@ def df2net_depth(
 def guo_depth(predicted: Sequence[Float[np.ndarray, "H W"]], truth: Sequence[Float[np.ndarray, "H W"]]) -> DepthTable:
     """RMSE and MAE of depth on valid pixels, and how many images had none, as Guo et al. 2018 on FRGC.
 
-    No line is fitted: bring the prediction to the truth's frame and unit first.
+    No line is fitted: the prediction must be in the ground truth's frame and unit.
 
     Args:
         predicted: one depth map per image, mm; 0 or not finite where empty.
-        truth: the same.
+        truth: true depth maps, likewise.
 
     Raises:
-        FitkitError: E_SCAN where two maps differ in shape, the numbers of images differ, or no image has a valid pixel.
+        FitkitError: E_SCAN if two maps differ in shape, the numbers of images differ, or no image has a valid pixel.
     """
     if len(predicted) != len(truth):
         raise FitkitError("E_SCAN", f"{len(predicted)} predicted depth maps cannot be paired with {len(truth)} true ones")

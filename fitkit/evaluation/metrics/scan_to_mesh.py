@@ -1,8 +1,8 @@
-"""The papers' measures of a face against its truth, as functions of arrays. NumPy, float64, millimetres.
+"""Scan-to-mesh distances as the papers define them: NoW, MICC, REALY, FaceCap. Functions of arrays: NumPy, float64, millimetres.
 
-Takes vertices, triangles and landmarks from `evaluation` (or from anyone: nothing here knows a file, a head or a fit) and gives
-`Measurement`s: the statistics that papers print, the distance at each point for error maps, and the transform that was found.
-The truth stays where it is and gives the unit; the prediction is moved.
+In: vertices, triangles and landmarks of ground truth and prediction; nothing here knows a file, a head or a fit.
+Out: `Measurement`s: the statistics that papers print, the distance at each point for error maps, and the transform that was found.
+The prediction is moved; the ground truth stays where it is and gives the unit.
 
 Landmarks are the 68 iBUG points, or, where only seven are used, those seven: outer and inner corner of the right eye, inner and
 outer corner of the left, bottom of the nose, right and left corner of the mouth (36, 39, 42, 45, 33, 48, 54).
@@ -20,18 +20,21 @@ from fitkit.evaluation.metrics.alignment import Similarity, align_clouds, align_
 from fitkit.evaluation.metrics.point_to_mesh import Surface, check_points, closest, make_surface
 from fitkit.types import SurfacePoints
 
-SEVEN = (36, 39, 42, 45, 33, 48, 54)
-NOSE_TIP = 30             # of the 68
-REGIONS = ("nose", "mouth", "forehead", "cheek")      # of `realy`
+SEVEN = (36, 39, 42, 45, 33, 48, 54)                  # of the 68: the landmarks of the NoW challenge, in its order
+NOSE_TIP = 30                                         # of the 68
+REGIONS = ("nose", "mouth", "forehead", "cheek")      # of REALY (Chai et al. 2022)
+CROP_SCALE, CROP_HEIGHT = 1.4, 0.3                    # NoW's crop: radius over the face's size; centre between nose and eyes
+MICC_GAIN = 1e-3                                      # mm, at which the alignment ends (Gecer et al. 2019)
+MIN_POINTS = 10                                       # that an alignment needs
 
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """Distances at points of the truth, and what was done to the prediction to get them."""
+    """Distances at points of the ground truth, and the transform of the prediction they were measured under."""
 
     distances: Float[np.ndarray, " M"]      # mm
-    kept: Int[np.ndarray, " M"]             # the points of the truth that were measured: rows of what was given
-    transform: Similarity                   # prediction -> truth
+    kept: Int[np.ndarray, " M"]             # rows of the ground-truth points that were measured
+    transform: Similarity                   # prediction -> ground truth
 
     @property
     def mean(self) -> float:
@@ -56,10 +59,10 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class SymmetricMeasurement:
-    """Distances both ways. `transform` is the same in both; distances are the truth's millimetres in both."""
+    """Distances both ways, under one `transform`, in the ground truth's millimetres."""
 
-    forward: Measurement                    # at the truth's vertices, to the prediction's surface
-    backward: Measurement                   # at the prediction's vertices (`kept`: their rows), to the truth's surface
+    forward: Measurement                    # at the ground truth's vertices, to the prediction's surface
+    backward: Measurement                   # at the prediction's vertices (`kept`: their rows), to the ground truth's surface
     forward_plane: Float[np.ndarray, " M"]  # the same, to the tangent plane at the other mesh's nearest vertex
     backward_plane: Float[np.ndarray, " K"]
 
@@ -96,20 +99,20 @@ def now(
     Pool the `distances` of all images before taking the median, mean and standard deviation that are printed.
 
     Args:
-        scan_vertices: the truth, mm.
+        scan_vertices: the ground truth, mm.
         scan_landmarks: 7 or 68 points.
         mesh_vertices: the prediction; any unit with `scale`, else mm.
         mesh_triangles: of the prediction.
         mesh_landmarks: 7 or 68 points.
-        scale: whether a scale is sought too (the challenge does; its metrical track does not).
+        scale: whether to estimate a scale too (the challenge does; its metrical track does not).
 
     Raises:
-        FitkitError: E_SCAN where an input is not finite, has the wrong shape, or too little of the scan lies round its landmarks.
+        FitkitError: E_SCAN if an input is not finite or has the wrong shape, or too little of the scan lies around its landmarks.
     """
     scan = check_points(scan_vertices, "the scan")
     truth, predicted = seven(scan_landmarks, "the scan"), seven(mesh_landmarks, "the mesh")
     kept = np.flatnonzero(_now_crop(scan, truth))
-    points = check_points(scan[kept], "the scan's face area", least=10)
+    points = check_points(scan[kept], "the scan's face area", least=MIN_POINTS)
     surface = make_surface(mesh_vertices, mesh_triangles)
     transform = align_surface(surface, points, align_points(predicted, truth, scale=scale), scale=scale)
     return Measurement(transform.scale * closest(surface, transform.undo(points))[2], kept, transform)
@@ -122,11 +125,11 @@ def micc(
 ) -> SymmetricMeasurement:
     """MICC as GANFIT measures it (Gecer et al. 2019): crop, similarity ICP until the gain is below 0.001 mm, both ways.
 
-    Both meshes are cropped by one sphere round the truth's nose tip, the prediction where seven landmarks have laid it.
+    Both meshes are cropped by one sphere around the ground truth's nose tip, the prediction after alignment by seven landmarks.
 
     Args:
         truth_vertices: mm.
-        truth_triangles: of the truth.
+        truth_triangles: of the ground truth.
         truth_landmarks: the 68 points: the nose tip is not among the seven.
         mesh_vertices: the prediction, any unit.
         mesh_triangles: of the prediction.
@@ -146,8 +149,8 @@ def micc(
     kept, there = _cropped(truth, truth_triangles, tip, radius)
     kept_mesh, here = _cropped(start.apply(mesh), mesh_triangles, tip, radius)
     surface = make_surface(mesh, here)
-    points = check_points(truth[kept], "the truth round its nose tip", least=10)
-    transform = align_surface(surface, points, start, scale=True, gain=1e-3)
+    points = check_points(truth[kept], "the truth round its nose tip", least=MIN_POINTS)
+    transform = align_surface(surface, points, start, scale=True, gain=MICC_GAIN)
     moved = transform.apply(mesh)
     forward = Measurement(transform.scale * closest(surface, transform.undo(points))[2], kept, transform)
     backward = Measurement(closest(make_surface(truth, there), moved[kept_mesh])[2], kept_mesh, transform)
@@ -159,9 +162,9 @@ def realy(
     regions: Mapping[str, Int[np.ndarray, " R"]], mesh_vertices: Float[np.ndarray, "V 3"],
     mesh_triangles: Int[np.ndarray, "F 3"], mesh_landmarks: Float[np.ndarray, "K 3"],
 ) -> RegionMeasurement:
-    """Region by region after REALY (Chai et al. 2022): one similarity by seven landmarks, then a rigid alignment for each.
+    """Region by region, after REALY (Chai et al. 2022): one similarity by seven landmarks, then a rigid alignment for each region.
 
-    Simpler than the original, which also deforms the truth's regions until they register: distances are to the nearest place.
+    Simpler than the original, which also registers the ground truth's regions non-rigidly: distances are to the nearest point.
 
     Args:
         truth_vertices: mm.
@@ -185,7 +188,7 @@ def facecap(
 ) -> Measurement:
     """Guo et al. 2018 on FaceCap: rigid registration with a depth cloud, then point-to-point distance (to the nearest vertex).
 
-    It counts the spacing of the prediction's vertices as error; the paper's own choice.
+    As in the paper, the spacing of the prediction's vertices counts as error.
 
     Args:
         cloud: points of the depth camera on the face, mm.
@@ -196,7 +199,7 @@ def facecap(
     Raises:
         FitkitError: E_SCAN, as in `now`.
     """
-    points = check_points(cloud, "the depth cloud", least=10)
+    points = check_points(cloud, "the depth cloud", least=MIN_POINTS)
     mesh = check_points(mesh_vertices, "the mesh", least=3)
     start = align_points(seven(mesh_landmarks, "the mesh"), seven(cloud_landmarks, "the depth cloud"), scale=False)
     transform = align_clouds(mesh, points, start)
@@ -208,14 +211,14 @@ def dense_correspondence(
     truth_points: Float[np.ndarray, "N 3"], mesh_vertices: Float[np.ndarray, "V 3"], mesh_triangles: Int[np.ndarray, "F 3"],
     table: SurfacePoints, *, scale: bool = False,
 ) -> Measurement:
-    """Mean distance of the same places of two heads: unlike distances to a surface, sliding along it counts.
+    """Distance between corresponding points of two heads: unlike distances to a surface, it counts tangential errors.
 
     Args:
-        truth_points: points of the truth, mm.
+        truth_points: points of the ground truth, mm.
         mesh_vertices: the prediction.
-        mesh_triangles: of the prediction; what `table` counts.
-        table: where each of `truth_points` lies on the prediction, made once for a pair of topologies.
-        scale: whether a scale is sought with the rigid alignment.
+        mesh_triangles: of the prediction; `table` refers to them.
+        table: the point of the prediction that corresponds to each of `truth_points`, made once for a pair of topologies.
+        scale: whether to estimate a scale with the rigid alignment.
 
     Raises:
         FitkitError: E_SCAN, as in `now`.
@@ -231,7 +234,7 @@ def seven(landmarks: Float[np.ndarray, "L 3"], name: str) -> Float[np.ndarray, "
     """The seven landmarks of 68, or of the seven themselves.
 
     Raises:
-        FitkitError: E_SCAN where there are neither 7 nor 68, or one of the seven is not finite.
+        FitkitError: E_SCAN if there are neither 7 nor 68, or one of the seven is not finite.
     """
     points = np.asarray(landmarks)
     if points.ndim != 2 or points.shape[0] not in (7, 68) or points.shape[1] != 3:
@@ -240,16 +243,16 @@ def seven(landmarks: Float[np.ndarray, "L 3"], name: str) -> Float[np.ndarray, "
 
 
 def _now_crop(scan: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Which points lie within 1.4 times the mean of eye distance and nose length of the middle of the face."""
+    """Which points lie within 1.4 times the mean of outer-eye distance and nose length of the middle of the face."""
     outer = np.linalg.norm(landmarks[0] - landmarks[3])
     bottom, bridge = landmarks[4], (landmarks[1] + landmarks[2]) / 2
-    radius = 1.4 * (outer + np.linalg.norm(bridge - bottom)) / 2
-    inside: np.ndarray = np.linalg.norm(scan - (bottom + 0.3 * (bridge - bottom)), axis=1) <= radius
+    radius = CROP_SCALE * (outer + np.linalg.norm(bridge - bottom)) / 2
+    inside: np.ndarray = np.linalg.norm(scan - (bottom + CROP_HEIGHT * (bridge - bottom)), axis=1) <= radius
     return inside
 
 
 def _cropped(vertices: np.ndarray, triangles: np.ndarray, middle: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """The triangles that lie in the sphere with all corners, and the rows of those corners."""
+    """Rows of the vertices of triangles that lie wholly in the sphere, and those triangles."""
     inside = np.linalg.norm(vertices - middle, axis=1) <= radius
     whole = np.asarray(triangles)[inside[triangles].all(axis=1)]
     return np.unique(whole), whole
@@ -269,6 +272,6 @@ def _to_planes(points: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) 
 
 
 def _region(surface: Surface, truth: np.ndarray, rows: np.ndarray, start: Similarity, name: str) -> Measurement:
-    points = check_points(truth[np.asarray(rows)], f"the region {name}", least=10)
+    points = check_points(truth[np.asarray(rows)], f"the region {name}", least=MIN_POINTS)
     transform = align_surface(surface, points, start, scale=False)
     return Measurement(transform.scale * closest(surface, transform.undo(points))[2], np.asarray(rows), transform)

@@ -1,1 +1,1 @@
-"""How fast fitkit is: scenes to measure on, and the stopwatch. For `fitkit bench`."""
+"""Speed of fitkit for `fitkit bench`: `scenes` makes the heads and pictures, `timing` runs and times the work on them."""

@@ -1,8 +1,8 @@
-"""What the speed of fitkit is measured on: heads drawn by numbers, so that nothing but a head is needed. `bench.py` takes the time.
+"""Benchmark scenes: heads, poses and pictures drawn from random numbers, so that a benchmark needs nothing but a head.
 
 A `Scene` is a head that fills 70 % of the frame's height under weak perspective, with parameters to differentiate and a picture of
-noise to compare with; DEODR gets the same projected mesh. A `portrait` is a lit head under a pinhole, which a detector finds and a
-recipe fits.
+noise to compare with; DEODR gets the same projected mesh. A `portrait` is a lit head under a pinhole camera, which a detector finds
+and a recipe fits. `timing.py` takes the time.
 """
 
 import dataclasses
@@ -25,10 +25,18 @@ from fitkit.rendering.shading import light_from_direction
 from fitkit.rendering.visibility import default_capacity, jitted_visible_triangles
 from fitkit.types import Camera, MorphableModel
 
-ALBEDO_MODES = 97      # with ICT-FaceKit's 100 identity modes, 53 shapes, 6 of pose and 27 of light: 283 parameters
-DISTANCE = 700.0       # mm
-FOCAL = 1.6            # of the portrait, in picture sides
-FIELD = 300.0          # mm that the portrait spans: the face fills it as it fills the crop a recipe sees
+ALBEDO_MODES = 97           # with ICT-FaceKit's 100 identity modes, 53 shapes, 6 of pose and 27 of light: 283 parameters
+WAVE_DEVIATION = 0.03       # of those modes' wave numbers, rad/mm
+ALBEDO_AMPLITUDE = 0.01     # linear
+DISTANCE = 700.0            # mm from the camera to a scene's head
+HEAD_SHARE = 0.7            # of the frame's height
+IDENTITY_DEVIATION = 0.5    # of coefficients, in standard deviations of the head
+AMBIENT, LIGHT_DEVIATION = 2.5, 0.3         # of the spherical harmonics: the constant; deviation of the others
+SPARE, SLOTS = 1.2, 1024    # slots for visible pixels: factor on what the start needs, and rounded up to multiples of this
+PORTRAIT_FOCAL = 1.6        # in picture sides
+PORTRAIT_SPAN = 300.0       # mm that a portrait shows: the face fills it as it fills the crop a recipe gets
+PORTRAIT_TURN = 10.0        # degrees of yaw, pitch and roll either way
+PORTRAIT_GREY = 0.2         # behind the head, linear
 Work = Callable[[], Any]
 
 
@@ -46,8 +54,8 @@ class Scene:
 
 def many_albedo_modes(model: MorphableModel) -> MorphableModel:
     """The head with `ALBEDO_MODES` albedo modes of smooth noise."""
-    waves = np.random.default_rng(0).normal(size=(ALBEDO_MODES, 3, 3)) * 0.03
-    modes = 0.01 * np.sin(np.einsum("vc,kcd->kvd", np.asarray(model.mean), waves))
+    waves = np.random.default_rng(0).normal(size=(ALBEDO_MODES, 3, 3)) * WAVE_DEVIATION
+    modes = ALBEDO_AMPLITUDE * np.sin(np.einsum("vc,kcd->kvd", np.asarray(model.mean), waves))
     return dataclasses.replace(model, albedo_mean=jnp.full_like(model.mean, 0.5), albedo=jnp.asarray(modes, jnp.float32))
 
 
@@ -55,27 +63,29 @@ def scene(model: MorphableModel, size: int, *, yaw: float = 20.0) -> Scene:
     """A head turned by `yaw` degrees in a picture of `size` pixels a side."""
     low, high = np.asarray(model.mean.min(axis=0)), np.asarray(model.mean.max(axis=0))
     rotation = head_rotation(np.deg2rad(yaw), 0.0, 0.0)
-    camera = Camera(focal=jnp.float32(0.7 * size * DISTANCE / (high - low)[1]), principal=jnp.full(2, size / 2), rotation=rotation,
+    focal = jnp.float32(HEAD_SHARE * size * DISTANCE / (high - low)[1])
+    camera = Camera(focal=focal, principal=jnp.full(2, size / 2), rotation=rotation,
                     translation=jnp.array([0.0, 0.0, DISTANCE]) - rotation @ ((low + high) / 2), perspective=False)
     generator = np.random.default_rng(1)
     parameters = {
-        "identity": generator.normal(size=model.identity.shape[0]) * 0.5, "expression": np.zeros(model.expression.shape[0]),
+        "identity": generator.normal(size=model.identity.shape[0]) * IDENTITY_DEVIATION,
+        "expression": np.zeros(model.expression.shape[0]),
         "albedo": generator.normal(size=model.albedo.shape[0]), "rotation": np.zeros(3), "translation": np.zeros(3),
-        "light": np.concatenate([[[2.5] * 3], generator.normal(size=(8, 3)) * 0.3])}
+        "light": np.concatenate([[[AMBIENT] * 3], generator.normal(size=(8, 3)) * LIGHT_DEVIATION])}
     found = Scene(model, camera, {name: jnp.asarray(value, jnp.float32) for name, value in parameters.items()},
                   jnp.asarray(generator.uniform(size=(3, size * size)), jnp.float32), size, 0)
     seen = int(jnp.sum(visibility(found)()[0] >= 0))
-    return dataclasses.replace(found, foreground=-(-int(seen * 1.2) // 1024) * 1024)
+    return dataclasses.replace(found, foreground=-(-int(seen * SPARE) // SLOTS) * SLOTS)
 
 
 def projected(scene: Scene) -> tuple[Float[Array, "V 2"], Float[Array, " V"]]:
-    """Pixels and depth of the scene's starting point."""
+    """Pixels and depth of the scene's vertices at its starting parameters."""
     p = scene.parameters
     return project(_posed(scene, p), shape(scene.model, p["identity"], p["expression"]))
 
 
 def visibility(scene: Scene) -> Work:
-    """Which triangle each pixel sees, from projected vertices."""
+    """A function that finds the triangle each pixel sees, from projected vertices."""
     pixels, depth = projected(scene)
     side, triangles = scene.size, scene.model.triangles
     capacity = default_capacity(side, side, triangles.shape[0])
@@ -83,7 +93,7 @@ def visibility(scene: Scene) -> Work:
 
 
 def value_and_gradient(scene: Scene) -> Work:
-    """Coefficients -> vertices -> pose -> normals -> raster -> interpolate -> SH9 -> L2, and the gradient of all parameters."""
+    """A function for coefficients -> vertices -> pose -> normals -> raster -> interpolation -> SH9 -> L2, with gradients of all."""
     def loss(p: dict[str, Array], model: MorphableModel, target: Array) -> Array:
         vertices = shape(model, p["identity"], p["expression"])
         pixel, color, _ = render_foreground(model.triangles, vertices, vertex_albedo(model, p["albedo"]), _posed(scene, p),
@@ -115,28 +125,30 @@ def deodr(scene: Scene) -> tuple[Work, Work]:
 
 
 def portrait(model: MorphableModel, size: int, *, seed: int = 0) -> tuple[Float[np.ndarray, "S S 3"], Float[np.ndarray, "468 2"]]:
-    """A face drawn at random, in front of grey and lit from above: the picture (sRGB) and its 468 points (pixels)."""
+    """A random face in front of grey, lit from above: the picture (sRGB) and its 468 MediaPipe points (pixels)."""
     generator = np.random.default_rng(seed)
-    identity = jnp.asarray(generator.normal(size=model.identity.shape[0]) * 0.5, jnp.float32)
+    identity = jnp.asarray(generator.normal(size=model.identity.shape[0]) * IDENTITY_DEVIATION, jnp.float32)
     vertices = shape(model, identity, jnp.zeros(model.expression.shape[0]))
-    albedo = vertex_albedo(model, jnp.asarray(generator.normal(size=model.albedo.shape[0]) * 0.5, jnp.float32))
+    coefficients = jnp.asarray(generator.normal(size=model.albedo.shape[0]) * IDENTITY_DEVIATION, jnp.float32)
+    albedo = vertex_albedo(model, coefficients)
     places = values_at_points(model.dense, model.triangles, vertices)
-    rotation = head_rotation(*np.deg2rad(generator.uniform(-10.0, 10.0, size=3)))
-    camera = Camera(focal=jnp.float32(FOCAL * size), principal=jnp.full(2, size / 2), rotation=rotation,
-                    translation=jnp.array([0.0, 0.0, FOCAL * FIELD]) - rotation @ places.mean(axis=0), perspective=True)
+    rotation = head_rotation(*np.deg2rad(generator.uniform(-PORTRAIT_TURN, PORTRAIT_TURN, size=3)))
+    away = jnp.array([0.0, 0.0, PORTRAIT_FOCAL * PORTRAIT_SPAN])
+    camera = Camera(focal=jnp.float32(PORTRAIT_FOCAL * size), principal=jnp.full(2, size / 2), rotation=rotation,
+                    translation=away - rotation @ places.mean(axis=0), perspective=True)
     light = light_from_direction(jnp.array([0.2, 0.6, 0.8]), ambient=0.5, strength=0.7)
     color, mask, _ = render_color(model, vertices, jnp.clip(albedo, 0.0, 1.0), camera, light, height=size, width=size)
-    picture = linear_to_srgb(jnp.clip(jnp.where(mask[..., None], color, 0.2), 0.0, 1.0))
+    picture = linear_to_srgb(jnp.clip(jnp.where(mask[..., None], color, PORTRAIT_GREY), 0.0, 1.0))
     return np.asarray(picture), np.asarray(project(camera, places)[0])
 
 
 def observation(model: MorphableModel, size: int) -> Observation:
-    """What a recipe is given of a portrait of `size` pixels a side, its points exact."""
+    """What a recipe is given of a portrait of `size` pixels a side; its points are exact, its focal length uncertain."""
     picture, points = portrait(model, size)
     ibug = jnp.asarray(ibug_points(points), jnp.float32)
     return Observation(
         crop=jnp.asarray(picture), seen=correspond(model, jnp.asarray(points), ibug), ibug=ibug, principal=jnp.full(2, size / 2),
-        focal=FocalPrior(mean=jnp.log(jnp.float32(FOCAL * size)), deviation=jnp.float32(0.4), bound=jnp.float32(1.0)))
+        focal=FocalPrior(mean=jnp.log(jnp.float32(PORTRAIT_FOCAL * size)), deviation=jnp.float32(0.4), bound=jnp.float32(1.0)))
 
 
 def _posed(scene: Scene, parameters: dict[str, Array]) -> Camera:

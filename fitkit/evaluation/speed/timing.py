@@ -1,7 +1,8 @@
-"""What takes how long: the works that `fitkit bench` measures, the turns they are measured in, and the table of it.
+"""Times parts of fitkit in turn with DEODR's counterpart, and prints them as a table. `fitkit bench` calls it.
 
-A work is a function without arguments; a peer's (DEODR's) is run in turn with ours, so that both see the same machine. Heads and
-pictures come from `scenes.py`. Nothing here judges a time.
+A `Job` builds two functions without arguments, ours and (where there is one) DEODR's, on heads and pictures of `scenes.py`;
+`measure` runs each once to compile, then ten runs of one and ten of the other until there are enough, so that both meet the same
+load of the machine. Nothing here judges a time.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,25 @@ import fitkit
 from fitkit.errors import FitkitError
 
 Work = Callable[[], Any]
-PACKAGES = ("jax", "jaxlib", "numpy", "deodr")
+Built = tuple[Work, Work | None, int]       # our function, DEODR's or None, and how many units (steps) one run of ours does
+PACKAGES = ("jax", "jaxlib", "numpy", "deodr")      # whose versions are noted
 NO_DEODR = "DEODR is not installed; pip install deodr fills its column"
-LONG, FEWEST = 15.0, 3      # seconds after which a line ends, once it has run so often
-TURN = 10                   # runs in a row before the peer's
+LONG, FEWEST = 15.0, 3      # seconds after which a job ends, and how many runs it gets at least: chosen, not tuned
+RUNS_IN_A_ROW = 10          # of ours, then of DEODR's: each finds the caches as its own loop leaves them
+PORTRAIT_SIZE = 512         # pixels a side of the photo that `fit` and `fit_batch` get
+COMPARED = ("raster", "value and gradient")         # titles of the jobs that DEODR has a counterpart of
+DENSE_POINTS = 468          # MediaPipe's
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
     """One line of the table before it is measured."""
 
-    what: str
-    head: str
-    size: int                                             # of the picture, pixels a side
-    batch: int = 1                                        # faces at once
-    build: Callable[[], tuple[Work, Work | None, int]]    # our work, DEODR's or None, and how many units one run of ours does
+    what: str                       # its title
+    head: str                       # name without path
+    size: int                       # of the picture, pixels a side
+    batch: int = 1                  # faces at once
+    build: Callable[[], Built]      # loads and draws what is needed; not timed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,13 +50,13 @@ class Row:
     head: str
     size: int
     batch: int
-    ours: tuple[float, ...]      # ms per unit (picture, step or batch), in the order taken; empty where it was not measured
-    deodr: tuple[float, ...]     # ms; empty where there is no such thing
+    ours: tuple[float, ...]      # ms per unit (picture, step or batch), in the order taken; empty if it could not be measured
+    deodr: tuple[float, ...]     # ms; empty if DEODR has no counterpart
     note: str = ""               # why something was not measured
 
 
 def surroundings() -> dict[str, str]:
-    """Versions and the device that computes."""
+    """Versions of packages, the device that computes and the processor."""
     import jax
 
     versions = {}
@@ -68,9 +73,76 @@ def surroundings() -> dict[str, str]:
 
 
 def _processor() -> str:
-    told = Path("/proc/cpuinfo")      # where there is none, the platform's own word
-    found = re.search(r"model name\s*:\s*(.+)", told.read_text()) if told.exists() else None
+    listing = Path("/proc/cpuinfo")      # Linux; elsewhere Python's own answer
+    found = re.search(r"model name\s*:\s*(.+)", listing.read_text()) if listing.exists() else None
     return found.group(1) if found else platform.processor() or platform.machine()
+
+
+def raster_job(head: str, size: int) -> Job:
+    """Which triangle each pixel sees, of a head given by name."""
+    def build() -> Built:
+        from fitkit.evaluation.speed import scenes
+
+        return scenes.visibility(_scene(head, size)), _deodr(head, size, 0), 1
+    return Job(what="raster", head=head.partition(":")[0], size=size, build=build)
+
+
+def gradient_job(head: str, size: int) -> Job:
+    """The loss of a rendering and its gradient by all parameters."""
+    def build() -> Built:
+        from fitkit.evaluation.speed import scenes
+
+        return scenes.value_and_gradient(_scene(head, size)), _deodr(head, size, 1), 1
+    return Job(what="value and gradient", head=head.partition(":")[0], size=size, build=build)
+
+
+def step_job(size: int) -> Job:
+    """One Levenberg-Marquardt step of stage 1: four are run in the full-resolution picture, the time is per step."""
+    def build() -> Built:
+        from fitkit.evaluation.speed import scenes
+        from fitkit.recipes.inverse_rendering import model_fitting
+
+        model = fitkit.load_head("makehuman")
+        seen, config = scenes.observation(model, size), model_fitting.ModelFittingConfig()
+        tables = model_fitting.fitting_tables(model, DENSE_POINTS)
+        state = model_fitting.initial_state(model, tables, seen, config=config)
+
+        def descend() -> Any:
+            return model_fitting.descend(model, tables, seen, state, config=config, iterations=4)
+        return descend, None, int(descend().steps)
+    return Job(what="Levenberg-Marquardt step", head="makehuman", size=size, build=build)
+
+
+def recipe_job(name: str, size: int, *, fields: Mapping[str, Any], title: str) -> Job:
+    """A whole recipe on a drawn portrait whose points are exact: no detector, no files."""
+    def build() -> Built:
+        from fitkit.evaluation.speed import scenes
+        from fitkit.recipes import RECIPES
+
+        model, recipe = fitkit.load_head("makehuman"), RECIPES[name]
+        seen, config = scenes.observation(model, size), recipe.config(**fields)
+        return lambda: recipe.function(model, seen, config), None, 1
+    return Job(what=title, head="makehuman", size=size, build=build)
+
+
+def fit_job(size: int) -> Job:
+    """`fitkit.fit` of a drawn portrait, detection included."""
+    def build() -> Built:
+        from fitkit.evaluation.speed import scenes
+
+        picture = scenes.portrait(fitkit.load_head("makehuman"), PORTRAIT_SIZE)[0]
+        return lambda: fitkit.fit(picture, size=size), None, 1
+    return Job(what="fit, photo to result", head="makehuman", size=size, build=build)
+
+
+def batch_job(size: int, count: int) -> Job:
+    """`fitkit.fit_batch` of `count` drawn portraits, stage 1, detection included; the time is for the batch."""
+    def build() -> Built:
+        from fitkit.evaluation.speed import scenes
+
+        pictures = [scenes.portrait(fitkit.load_head("makehuman"), PORTRAIT_SIZE, seed=seed)[0] for seed in range(count)]
+        return lambda: fitkit.fit_batch(pictures, size=size, stages=1), None, 1
+    return Job(what="fit_batch, stage 1", head="makehuman", size=size, batch=count, build=build)
 
 
 @functools.lru_cache(maxsize=1)
@@ -81,19 +153,8 @@ def _scene(head: str, size: int) -> Any:
     return scenes.scene(model if head == "makehuman" else scenes.many_albedo_modes(model), size)
 
 
-def _raster(head: str, size: int) -> tuple[Work, Work | None, int]:
-    from fitkit.evaluation.speed import scenes
-
-    return scenes.visibility(_scene(head, size)), _deodr(head, size, 0), 1
-
-
-def _gradient(head: str, size: int) -> tuple[Work, Work | None, int]:
-    from fitkit.evaluation.speed import scenes
-
-    return scenes.value_and_gradient(_scene(head, size)), _deodr(head, size, 1), 1
-
-
 def _deodr(head: str, size: int, which: int) -> Work | None:
+    """DEODR's rasterization (0) or rasterization and backward pass (1); None if it is not installed."""
     from fitkit.evaluation.speed import scenes
 
     try:
@@ -102,60 +163,22 @@ def _deodr(head: str, size: int, which: int) -> Work | None:
         return None
 
 
-def _step(size: int) -> tuple[Work, Work | None, int]:
-    """A descent of four steps in the sharp picture; its time is given per step."""
-    from fitkit.evaluation.speed import scenes
-    from fitkit.recipes.inverse_rendering import model_fitting
-
-    model = fitkit.load_head("makehuman")
-    seen, config = scenes.observation(model, size), model_fitting.ModelFittingConfig()
-    modes = model_fitting.fitting_tables(model, 468)
-    state = model_fitting.initial_state(model, modes, seen, config=config)
-
-    def descend() -> Any:
-        return model_fitting.descend(model, modes, seen, state, config=config, iterations=4)
-    return descend, None, int(descend().steps)
-
-
-def _recipe(name: str, fields: dict[str, Any], size: int) -> tuple[Work, Work | None, int]:
-    from fitkit.evaluation.speed import scenes
-    from fitkit.recipes import RECIPES
-
-    model, recipe = fitkit.load_head("makehuman"), RECIPES[name]
-    seen, config = scenes.observation(model, size), recipe.config(**fields)
-    return lambda: recipe.function(model, seen, config), None, 1
-
-
-def _whole_fit(size: int) -> tuple[Work, Work | None, int]:
-    from fitkit.evaluation.speed import scenes
-
-    picture = scenes.portrait(fitkit.load_head("makehuman"), 512)[0]
-    return lambda: fitkit.fit(picture, size=size), None, 1
-
-
-def _batch(size: int, count: int) -> tuple[Work, Work | None, int]:
-    from fitkit.evaluation.speed import scenes
-
-    pictures = [scenes.portrait(fitkit.load_head("makehuman"), 512, seed=seed)[0] for seed in range(count)]
-    return lambda: fitkit.fit_batch(pictures, size=size, stages=1), None, 1
-
-
-def _measured(job: Job, rounds: int) -> Row:
+def measure(job: Job, rounds: int) -> Row:
+    """Build and run a job; one that cannot be measured gives a row with a note and stops no other."""
     row = functools.partial(Row, what=job.what, head=job.head, size=job.size, batch=job.batch)
     try:
         ours, theirs, units = job.build()
         taken, peer = alternate(ours, theirs, rounds=rounds)
-    except (FitkitError, AttributeError) as problem:      # one line that cannot be measured stops no other
+    except (FitkitError, AttributeError) as problem:
         return row(ours=(), deodr=(), note=f"{job.what}, {job.size} px was not measured: {problem}")
-    missing = theirs is None and job.what in ("raster", "value and gradient")
+    missing = theirs is None and job.what in COMPARED
     return row(ours=tuple(value / units for value in taken), deodr=tuple(peer), note=NO_DEODR if missing else "")
 
 
 def alternate(ours: Work, theirs: Work | None, *, rounds: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of `rounds` runs of each, results awaited; first once for nothing.
+    """Milliseconds of `rounds` runs of each, results awaited, after one untimed run of each that compiles.
 
-    They take turns of `TURN` runs: both meet the same load, and each finds the caches as a loop of its own steps leaves them. What
-    has run `FEWEST` times ends after `LONG` seconds.
+    They alternate every `RUNS_IN_A_ROW` runs. After `LONG` seconds a function that has run `FEWEST` times is not run again.
     """
     import jax
 
@@ -165,7 +188,7 @@ def alternate(ours: Work, theirs: Work | None, *, rounds: int) -> tuple[list[flo
         jax.block_until_ready(work())
     while waiting:
         for work, times in waiting:
-            for _ in range(TURN):
+            for _ in range(RUNS_IN_A_ROW):
                 if _enough(times, rounds):
                     break
                 begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Who stands before the camera: ICT-FaceKit people with expressions, and where the camera stands. Drawn by seed, exactly.
+"""Ground-truth subjects of the synthetic benchmark: ICT-FaceKit people with expressions, and the camera of each picture, by seed.
 
 Identity coefficients are N(0, 1) over all modes (seed -> `default_rng(seed).standard_normal`); seeds 0-19 develop, 100-119 test.
 A person keeps identity, expression and skin over all pictures; lens, pose and light change from picture to picture.
@@ -19,19 +19,33 @@ from fitkit.models.heads.ict_source import IctArrays
 from fitkit.rendering.rasterizer import rasterize
 from fitkit.types import Camera
 
-SPLITS = {"develop": range(20), "test": range(100, 120)}
-OPAQUE = 21451           # vertices from here on: eyeballs, and what is transparent
-WINDOW = 600             # pixels, of the pictures that say what a scanner sees
-OPEN = 0.6               # share of the places it faces from which a scanned vertex is seen
-FACE = 9409              # vertices 0..9408: the face area, with forehead, temples and jaw
-LENS = (35.0, 85.0)      # mm on full frame: its longer side is 36 mm
-FULL_FRAME = 36.0
-FILL = (0.55, 0.72)      # height of the head over that of the picture
-HEAD_HEIGHT = 235.0      # mm, chin to crown
-TILT = (8.0, 6.0)        # degrees: most of pitch and roll
-GAZE = (0.25, 0.1)       # deviation of the weights that turn the eyes sideways and up
+# ICT-FaceKit's vertex ranges: its README
+FACE_VERTICES = 9409            # vertices 0..9408: the face area, with forehead, temples and jaw
+OPAQUE_VERTICES = 21451         # vertices from here on are eyeballs, and what is transparent
 
-# What faces do, as ARKit weights; each is scaled by a random strength and its sides differ a little.
+SPLITS = {"develop": range(20), "test": range(100, 120)}        # seeds: a definition
+
+# what a scanner sees: a virtual one, from all directions
+SCANNER_PIXELS = 600            # a side
+SCANNER_DISTANCE = 900.0        # mm
+SCANNER_FOCAL = 3.5             # in picture sides
+SCANNER_YAWS, SCANNER_PITCHES = range(-80, 81, 20), range(-50, 51, 25)      # degrees
+MIN_FACING = 0.15               # cosine between normal and viewing direction from which a vertex faces the scanner
+MAX_BEHIND = 1.5                # mm that a visible vertex may lie behind the rasterized depth
+MIN_VISIBLE_SHARE = 0.6         # of the directions it faces, from which a scanned vertex is visible
+
+# ranges of uniform draws, and deviations; chosen, not tuned
+LENS_RANGE = (35.0, 85.0)       # mm on full frame, uniform in the logarithm
+FULL_FRAME = 36.0               # mm, the longer side of full frame: a definition
+HEAD_HEIGHT = 235.0             # mm, chin to crown
+HEAD_SHARE = (0.55, 0.72)       # height of the head over that of the picture
+SHIFT = 0.02                    # deviation of the head's place from the picture's middle, in picture widths
+MAX_TILT = (8.0, 6.0)           # pitch and roll, degrees either way
+GAZE_DEVIATION = (0.25, 0.1)    # of the ARKit weights that turn the eyes sideways and up
+STRENGTH = (0.3, 1.0)           # of a gesture
+ASYMMETRY = (0.8, 1.2)          # factor on each weight of a gesture
+
+# Facial gestures as ARKit weights; each is scaled by a random strength, each of its weights by a factor of its own.
 GESTURES: dict[str, dict[str, float]] = {
     "rest": {},
     "smile": {"mouthSmileLeft": 0.8, "mouthSmileRight": 0.8, "cheekSquintLeft": 0.5, "cheekSquintRight": 0.5},
@@ -53,7 +67,7 @@ GESTURES: dict[str, dict[str, float]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Person:
-    """One subject with one expression; the scan is `vertices[scanned(head)]`."""
+    """One subject with one expression; the scan is `vertices[scannable(head)]`."""
 
     seed: int
     identity: Float[np.ndarray, " I"]        # standard deviations
@@ -64,76 +78,76 @@ class Person:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class View:
-    """Where the camera of one picture stands."""
+    """The camera of one picture, and the angles and lens it was made from."""
 
     yaw: float                               # degrees, signed
-    pitch: float
-    roll: float
+    pitch: float                             # degrees
+    roll: float                              # degrees
     lens: float                              # mm on full frame
     camera: Camera                           # of the picture, pixels
 
 
 @functools.lru_cache(maxsize=2)
-def scanned(head: IctArrays) -> Int[np.ndarray, " n"]:
-    """The vertices of the face area that a scanner sees: from most places that they face nothing stands before them.
+def scannable(head: IctArrays) -> Int[np.ndarray, " n"]:
+    """Rows of the face area that a scanner sees: visible from most directions that they face.
 
-    The face area of ICT-FaceKit goes on inside nostrils and lips and behind the lids; no scanner looks there, and distances from
-    there to a head without nostrils say nothing about a likeness.
+    The face area of ICT-FaceKit continues into nostrils and lips and behind the lids. No scanner sees these places, and distances
+    from there to a head without nostrils would say nothing about the fit.
     """
-    opaque = jnp.asarray(head.triangles[(head.triangles < OPAQUE).all(axis=1)])
-    places = jnp.asarray(head.neutral - head.neutral[:FACE].mean(axis=0), jnp.float32)
-    normals = vertex_normals(places, opaque)[:FACE]
-    faced, seen = np.zeros(FACE), np.zeros(FACE)
-    for yaw, pitch in itertools.product(range(-80, 81, 20), range(-50, 51, 25)):
+    opaque = jnp.asarray(head.triangles[(head.triangles < OPAQUE_VERTICES).all(axis=1)])
+    places = jnp.asarray(head.neutral - head.neutral[:FACE_VERTICES].mean(axis=0), jnp.float32)
+    normals = vertex_normals(places, opaque)[:FACE_VERTICES]
+    faced, seen = np.zeros(FACE_VERTICES), np.zeros(FACE_VERTICES)
+    for yaw, pitch in itertools.product(SCANNER_YAWS, SCANNER_PITCHES):
         rotation = head_rotation(*np.radians([yaw, pitch, 0.0]))
-        camera = Camera(focal=jnp.float32(3.5 * WINDOW), principal=jnp.full(2, WINDOW / 2), rotation=rotation,
-                        translation=jnp.array([0.0, 0.0, 900.0]), perspective=True)
+        camera = Camera(focal=jnp.float32(SCANNER_FOCAL * SCANNER_PIXELS), principal=jnp.full(2, SCANNER_PIXELS / 2),
+                        rotation=rotation, translation=jnp.array([0.0, 0.0, SCANNER_DISTANCE]), perspective=True)
         pixels, depth = project(camera, places)
-        surface = rasterize(pixels, depth, opaque, height=WINDOW, width=WINDOW, cull=False).depth
-        column, row = np.clip(np.asarray(pixels[:FACE]).astype(int), 0, WINDOW - 1).T
+        surface = rasterize(pixels, depth, opaque, height=SCANNER_PIXELS, width=SCANNER_PIXELS, cull=False).depth
+        column, row = np.clip(np.asarray(pixels[:FACE_VERTICES]).astype(int), 0, SCANNER_PIXELS - 1).T
         nearest = np.asarray(surface)[row, column]
-        towards = np.asarray(-(normals @ rotation[2])) > 0.15
+        towards = np.asarray(-(normals @ rotation[2])) > MIN_FACING
         faced += towards
-        seen += towards & ((nearest == 0) | (np.asarray(depth[:FACE]) < nearest + 1.5))
-    return np.flatnonzero(seen >= OPEN * np.maximum(faced, 1))
+        seen += towards & ((nearest == 0) | (np.asarray(depth[:FACE_VERTICES]) < nearest + MAX_BEHIND))
+    return np.flatnonzero(seen >= MIN_VISIBLE_SHARE * np.maximum(faced, 1))
 
 
 def person(head: IctArrays, seed: int) -> Person:
-    """Subject `seed` of the foreign head, in its one expression."""
+    """Subject `seed`, in its one expression."""
     mean, modes, shapes = (np.asarray(array, np.float64) for array in (head.neutral, head.identity, head.expression))
     identity = np.random.default_rng(seed).standard_normal(len(modes))
     weights = expression(head.expression_names, np.random.default_rng((seed, 1)))
     neutral = mean + np.tensordot(identity, modes, axes=1)
     vertices = neutral + np.tensordot(weights, shapes, axes=1)
-    middle = neutral[:FACE].mean(axis=0)
+    middle = neutral[:FACE_VERTICES].mean(axis=0)
     return Person(seed=seed, identity=identity, expression=weights, vertices=vertices - middle, neutral=neutral - middle)
 
 
 def expression(names: tuple[str, ...], generator: np.random.Generator) -> Float[np.ndarray, " E"]:
-    """Weights of one or two gestures of random strength, and a gaze."""
+    """ARKit weights of two gestures of random strength and a gaze."""
     wanted: dict[str, float] = {}
     for gesture in generator.choice(list(GESTURES), size=2, replace=False):
-        strength = generator.uniform(0.3, 1.0)
+        strength = generator.uniform(*STRENGTH)
         for name, weight in GESTURES[str(gesture)].items():
-            wanted[name] = max(wanted.get(name, 0.0), weight * strength * generator.uniform(0.8, 1.2))
-    across, up = generator.normal(0, GAZE)
+            wanted[name] = max(wanted.get(name, 0.0), weight * strength * generator.uniform(*ASYMMETRY))
+    across, up = generator.normal(0, GAZE_DEVIATION)
     for side, outward in (("Left", across), ("Right", -across)):
         wanted |= {f"eyeLookOut{side}": outward, f"eyeLookIn{side}": -outward, f"eyeLookUp{side}": up, f"eyeLookDown{side}": -up}
     arkit = [name.replace("_L", "Left").replace("_R", "Right") for name in names]
-    # the foreign head parts two of ARKit's shapes into sides
+    # ICT-FaceKit splits some of ARKit's shapes into a left and a right one
     weights = [wanted.get(name, wanted.get(name.removesuffix("Left").removesuffix("Right"), 0.0)) for name in arkit]
     return np.clip(weights, 0.0, 1.0)
 
 
 def view(seed: int, yaw: float, width: int, height: int) -> View:
-    """The camera of the picture of subject `seed` at `yaw` degrees; which way the head turns is drawn."""
+    """The camera of the picture of subject `seed` at `yaw` degrees, to the left or to the right by seed."""
     generator = np.random.default_rng((seed, 2, round(yaw)))
     side = 1.0 if generator.uniform() < 0.5 else -1.0
-    pitch, roll = generator.uniform(-1, 1, 2) * TILT
-    lens = float(np.exp(generator.uniform(*np.log(LENS))))
+    pitch, roll = generator.uniform(-1, 1, 2) * MAX_TILT
+    lens = float(np.exp(generator.uniform(*np.log(LENS_RANGE))))
     focal = lens / FULL_FRAME * max(width, height)
-    distance = focal * HEAD_HEIGHT / (generator.uniform(*FILL) * height)
-    shift = generator.normal(0, 1, 2) * (0.02 * distance * width / focal)
+    distance = focal * HEAD_HEIGHT / (generator.uniform(*HEAD_SHARE) * height)
+    shift = generator.normal(0, 1, 2) * (SHIFT * distance * width / focal)
     rotation = head_rotation(*np.radians([side * yaw, pitch, roll]))
     camera = Camera(
         focal=jnp.float32(focal), principal=jnp.asarray([width / 2, height / 2], jnp.float32), rotation=rotation,
