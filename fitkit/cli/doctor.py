@@ -1,5 +1,6 @@
 """`fitkit doctor`, `fitkit heads`, `fitkit recipes`: whether the installation works, and which heads and recipes there are."""
 
+import ast
 import base64
 import dataclasses
 import hashlib
@@ -154,12 +155,13 @@ def weights_folder() -> Path:
 
 
 def describe_heads() -> str:
-    """One line per head: its name, and the first line of its module, which says where it comes from."""
+    """One line per head, a module with a function `load`: its name, and the first line of its docstring, which says its source."""
     lines = []
     for path in sorted((_models() / "heads").glob("[a-z]*.py")):
-        text = re.match(r'\s*(?:#.*\n)*"""(.*)', path.read_text(encoding="utf-8"))
-        note = text.group(1).removesuffix('"""').strip() if text else ""
-        lines.append((path.stem, note + ("  (default)" if path.stem == "makehuman" else "")))
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        if any(isinstance(node, ast.FunctionDef) and node.name == "load" for node in module.body):
+            note = (ast.get_docstring(module) or "").partition("\n")[0]
+            lines.append((path.stem, note + ("  (default)" if path.stem == "makehuman" else "")))
     return _columns(lines)
 
 

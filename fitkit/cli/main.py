@@ -44,10 +44,10 @@ DESCRIPTION = """From a photograph of a face to a 3D face.
 
 Examples:
   fitkit fit me.jpg                            fit one photo; the result goes to out/
-  fitkit render out/me-1a2b3c4d --yaw 30       look at it from the side
+  fitkit render out/me-1a2b3c4d --yaw 30       a picture of the result from the side
   fitkit doctor                                check the installation
 
-Each command explains itself: fitkit fit --help.
+fitkit COMMAND --help explains a command.
 Exit status: 0 fine, 1 some photos failed, 2 usage, 3 missing data, 4 device, 5 output not writable."""
 
 # --light: azimuth (to the viewer's right) and elevation of a lamp, degrees; chosen by eye

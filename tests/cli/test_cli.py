@@ -231,7 +231,7 @@ def test_the_overview_names_every_command_in_order(capsys):
     assert [line[2:].partition("  ")[0] for line in listed if not line.startswith("    ")] == list(main.COMMANDS)
     assert main.run(["eval", "--help"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("usage: fitkit eval") and "  ablation   Leave one term" in out and "unwrap" not in out
+    assert out.startswith("usage: fitkit eval") and "  ablation   Ablation of recipe ganfit" in out and "unwrap" not in out
 
 
 @pytest.mark.parametrize("arguments", [["heads"], ["--help"]])

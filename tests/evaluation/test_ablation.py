@@ -1,4 +1,4 @@
-"""Likeness of a fit to its photo, and the table of `fitkit eval ablation`, on a small head and a small network."""
+"""Identity similarity of a fit to its photo, and the table of `fitkit eval ablation`, on a small head and a small network."""
 
 import dataclasses
 import json

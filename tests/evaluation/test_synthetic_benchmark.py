@@ -1,6 +1,6 @@
-"""The ruler on synthetic truth: its arithmetic by hand, its people and cameras, its cache; its pictures where Mitsuba is installed.
+"""The synthetic benchmark: its arithmetic by hand, its people and cameras, its cache; its pictures if Mitsuba is installed.
 
-Only the pictures and the floor look at real heads; ICT-FaceKit comes from `shared/assets/models` beside the checkout.
+Only the pictures and the registration floor use real heads; ICT-FaceKit comes from `shared/assets/models` beside the checkout.
 """
 
 import dataclasses
@@ -160,8 +160,8 @@ def test_environments_give_one_exposure_and_differ():
 def test_lips_brows_and_eyes_are_painted_where_they_are(ict):
     places = ict.neutral[: subjects.FACE_VERTICES].astype(float)
     marks = ict.neutral[ict.landmarks].astype(float)
-    look = dataclasses.replace(skin_appearance.draw(0), melanin=0.2, stubble=0.0, crop=0.0, brow=0.9, freckles=0.0)
-    colours = skin_appearance.skin(places, marks, look)
+    appearance = dataclasses.replace(skin_appearance.draw(0), melanin=0.2, stubble=0.0, crop=0.0, brow=0.9, freckles=0.0)
+    colours = skin_appearance.skin(places, marks, appearance)
     assert colours.min() > 0 and colours.max() < 1
 
     def at(point: np.ndarray) -> np.ndarray:
@@ -170,7 +170,7 @@ def test_lips_brows_and_eyes_are_painted_where_they_are(ict):
     cheek, lip, brow = at((marks[2] + marks[31]) / 2), at((marks[57] + marks[66]) / 2), at(marks[19] + (marks[20] - marks[19]) / 2)
     assert lip[0] / lip[1] > 1.15 * cheek[0] / cheek[1]      # redder
     assert brow.mean() < 0.5 * cheek.mean()
-    dark = skin_appearance.skin(places, marks, dataclasses.replace(look, melanin=0.95))
+    dark = skin_appearance.skin(places, marks, dataclasses.replace(appearance, melanin=0.95))
     assert dark.mean() < 0.3 * colours.mean()
 
 
