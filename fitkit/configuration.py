@@ -22,11 +22,17 @@ PAPER = "paper:"      # `paper:NAME` stands for the config file of the values th
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown `name`: the nearest known one, or all of them."""
     names = sorted(known)
-    folded = {candidate.lower(): candidate for candidate in names}
-    close = difflib.get_close_matches(name.lower(), folded, n=1)
-    if close:
-        return f"did you mean {folded[close[0]]!r}?"
+    near = nearest(name, names)
+    if near is not None:
+        return f"did you mean {near!r}?"
     return "there are " + ", ".join(names) if names else "there are none"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like `name`, upper and lower case alike; None where none is like it."""
+    folded = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), folded, n=1)
+    return folded[close[0]] if close else None
 
 
 def check_choice(name: str, known: Iterable[str], *, code: str, what: str) -> str:

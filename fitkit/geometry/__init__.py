@@ -1,4 +1,4 @@
-"""Vectors, cameras, poses and depth maps: pure, differentiable functions of arrays. Knows no head and no picture.
+"""Vectors, cameras, poses, depth maps and filters: pure, differentiable functions of arrays. Knows no head and no picture.
 
 Lengths are millimetres, angles radians (`head_angles` alone gives degrees), picture positions pixels (x, y) with centres at +0.5.
 Three frames, all right-handed: world (+Y up, the face looks to +Z), camera (OpenCV: x right, y down, z forward) and view (x right,
@@ -32,6 +32,7 @@ from fitkit.geometry.depth_maps import (
     slopes_from_depth,
     slopes_from_normals,
 )
+from fitkit.geometry.filters import gaussian_blur, smoothstep
 from fitkit.geometry.pose import (
     Pose,
     camera_from_pose,
@@ -60,6 +61,7 @@ __all__ = [
     "differences_transposed",
     "euler_from_rotation",
     "face_normals",
+    "gaussian_blur",
     "head_angles",
     "head_rotation",
     "head_to_view",
@@ -80,6 +82,7 @@ __all__ = [
     "sight_lines",
     "slopes_from_depth",
     "slopes_from_normals",
+    "smoothstep",
     "to_camera_frame",
     "to_view_frame",
     "vertex_normals",

@@ -12,7 +12,6 @@ What the decoder decides:
 """
 
 import dataclasses
-import difflib
 import hashlib
 import io
 import struct
@@ -26,6 +25,7 @@ import numpy as np
 from jaxtyping import Array
 
 from fitkit.color import quantize
+from fitkit.configuration import nearest
 from fitkit.errors import FitkitError
 from fitkit.io import atomic_files
 from fitkit.io.image_decoder import decode
@@ -149,7 +149,7 @@ def _open(path: Path) -> io.BufferedReader:
     try:
         return open(path, "rb")
     except FileNotFoundError as error:
-        raise FitkitError("E_NOFILE", f"no such photo: {path}{_nearest(path)}") from error
+        raise FitkitError("E_NOFILE", f"no such photo: {path}{_suggestion(path)}") from error
     except OSError as error:
         reason = error.strerror or error
         raise FitkitError("E_NOFILE", f"cannot open {path}: {reason}; check its permissions") from error
@@ -162,10 +162,9 @@ def _in_directory(path: Path) -> list[Path]:
     return found
 
 
-def _nearest(path: Path) -> str:
+def _suggestion(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f": there is no directory {folder}; check the path"
-    names = [p.name for p in folder.iterdir() if p.is_file()]
-    close = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {folder / close[0]}?" if close else "; check the path"
+    near = nearest(path.name, (p.name for p in folder.iterdir() if p.is_file()))
+    return f"; did you mean {folder / near}?" if near else "; check the path"

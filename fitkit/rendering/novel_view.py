@@ -5,7 +5,6 @@ of `camera.head_angles`, in degrees. Reads and writes no file.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from functools import partial
 
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
 from fitkit.color import linear_to_srgb, srgb_to_linear
+from fitkit.configuration import did_you_mean
 from fitkit.errors import FitkitError
 from fitkit.geometry.camera import head_angles, head_rotation
 from fitkit.morphable.model import shape, vertex_albedo
@@ -94,9 +94,8 @@ def expression_weights(
     lower, upper = np.asarray(model.expression_lower), np.asarray(model.expression_upper)
     for name, weight in change.items():
         if name not in model.expression_names:
-            near = difflib.get_close_matches(name, model.expression_names, n=1, cutoff=0.3)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise FitkitError("E_USAGE", f"the head {model.name} has no expression {name!r}{hint}")
+            hint = did_you_mean(name, model.expression_names)
+            raise FitkitError("E_USAGE", f"the head {model.name} has no expression {name!r}; {hint}")
         index = model.expression_names.index(name)
         if not lower[index] <= np.float32(weight) <= upper[index]:
             limits = f"{lower[index]:g} to {upper[index]:g}"

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fitkit.compilation import quick_jit
+from fitkit.geometry.filters import smoothstep
 from fitkit.morphable.regions import union_of_regions
 from fitkit.rendering.texture import cached_texel_fragments, values_at_texels
 from fitkit.types import Fragments, MorphableModel
@@ -84,7 +85,7 @@ def _make_layout(model: MorphableModel, fragments: Fragments) -> Layout:
     front = jnp.clip((FRONTAL[1] - azimuth) / (FRONTAL[1] - FRONTAL[0]), 0.0, 1.0)
     columns = [named("eyes"), named("brows"), named("lips", "eyelids", "nostrils"), named("beard"), named("lips"),
                named("albedo_blend"), named("scalp"), named("fit_skin") * (1.0 - named("forehead")) * front,
-               smooth_step(azimuth, *LATERAL), *model.mean.T]
+               smoothstep(azimuth, *LATERAL), *model.mean.T]
     coarse, covered = values_at_texels(model, jnp.stack(columns, -1), size=COARSE)
     eyes, brows, features, beard, lips, blend, scalp, frontal, lateral, x, *_ = jnp.moveaxis(coarse, -1, 0)
     near = jnp.clip(BROW_GAIN * blurred(brows, BROW_BLUR), 0.0, 1.0) * jnp.clip((jnp.abs(x) - BROW_GAP[0]) / BROW_GAP[1], 0.0, 1.0)
@@ -175,9 +176,3 @@ def upsampled(values: Float[Array, "*D C C"]) -> Float[Array, "*D T T"]:
                  + jnp.expand_dims(after, axis + 1) * np.maximum(x, 0.0))
         values = steps.reshape(*values.shape[:axis], count * side, *values.shape[axis + 1:])
     return values
-
-
-def smooth_step(value: Float[Array, "*n"], low: float, high: float) -> Float[Array, "*n"]:
-    """From 0 at `low` to 1 at `high`, level at both."""
-    t = jnp.clip((value - low) / (high - low), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)

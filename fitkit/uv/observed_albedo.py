@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from fitkit.compilation import quick_jit
+from fitkit.geometry.filters import smoothstep
 from fitkit.uv.layout import (
     MIN_IRRADIANCE,
     Layout,
@@ -25,7 +26,6 @@ from fitkit.uv.layout import (
     log_ratio_planes,
     mean_log_ratio,
     ratio_of,
-    smooth_step,
     upsampled,
 )
 
@@ -144,7 +144,7 @@ def validity(
     # the smoother half says whether there is a beard
     other = jnp.where((confidence[:, ::-1] < MIN_CONFIDENCE) | (layout.mirrored == 0), jnp.inf, rough[:, ::-1])
     rough = jnp.minimum(jnp.where(confidence < MIN_CONFIDENCE, jnp.inf, rough), other)
-    beard = layout.beard * smooth_step(jnp.sqrt(jnp.where(rough < jnp.inf, rough, 0.0)), *config.beard_roughness)
+    beard = layout.beard * smoothstep(jnp.sqrt(jnp.where(rough < jnp.inf, rough, 0.0)), *config.beard_roughness)
     preserved = jnp.maximum(layout.features, jnp.maximum(beard, white_beard))
     score = (jnp.square(mean) * jnp.where(mean > 0, config.outlier_bright, 1.0)
              + config.outlier_hue * tint * (1.0 - config.outlier_hue_preserved * preserved))
@@ -186,7 +186,7 @@ def _white_beard(
     total, confidence = blurred(block_mean(jnp.stack([highlight * weight, weight])), config.white_beard_blur)
     broad = jnp.where(confidence > MIN_CONFIDENCE, total / jnp.maximum(confidence, 1e-3), 0.0)
     both = jnp.where(layout.mirrored > 0.0, jnp.minimum(broad, broad[:, ::-1]), 0.0)
-    return layout.beard * smooth_step(both, *config.white_beard)
+    return layout.beard * smoothstep(both, *config.white_beard)
 
 
 def _box_mean(values: Float[Array, "T T"], *, width: int) -> Float[Array, "T T"]:

@@ -10,6 +10,8 @@ import numpy as np
 import scipy.spatial
 from jaxtyping import Float, Int
 
+from fitkit.geometry.filters import smoothstep
+
 SIDE, ROWS = 1024, 115              # texels: side of the texture, and its lowest rows, below the skin, that may be painted
 SCALE = 3.1                         # texels per mm
 MIDLINE = 814.0                     # column of the midline, texels
@@ -90,13 +92,13 @@ def painted(along: Float[np.ndarray, " W"], above: Float[np.ndarray, "H 1"], nam
     root = crown * (1 - PAPILLA * aside**2.5)
     gap = np.exp(-(((1 - aside) * width[tooth] / 2 / GAP) ** 2))
 
-    colour = _mixed(ENAMEL, NECK, _step(above, 0.35 * crown, crown)) * np.array(TONE)[tooth][:, None]
-    colour = _mixed(colour, INCISAL, 0.6 * (1 - _step(above, short, short + 2.2)))
+    colour = _mixed(ENAMEL, NECK, smoothstep(above, 0.35 * crown, crown)) * np.array(TONE)[tooth][:, None]
+    colour = _mixed(colour, INCISAL, 0.6 * (1 - smoothstep(above, short, short + 2.2)))
     light = (1 - ROUND * aside**3) * (1 - GAP_DARK * gap) * (1 - ROUND * _border(above, root - 0.5))
     colour = _mixed(colour * light[..., None], GUM, _border(above, root))
     colour = _mixed(colour, DEEP, 1 - _border(np.maximum(above, SOFT / 2), short + CORNER * aside**6))
     colour = _mixed(colour, BEHIND * ENAMEL, 1 - _border(above, -2 * SOFT))
-    shade = BRIGHT[name] / (1 + (distance / CHEEK) ** 3) * (1 - 0.25 * _step(above, 2.0, HEIGHT[name]))
+    shade = BRIGHT[name] / (1 + (distance / CHEEK) ** 3) * (1 - 0.25 * smoothstep(above, 2.0, HEIGHT[name]))
     return DEEP + (colour - DEEP) * shade[..., None]
 
 
@@ -120,13 +122,7 @@ def _arch_length(line: Float[np.ndarray, "m 3"]) -> Float[np.ndarray, " m"]:
 
 def _border(value: np.ndarray, at: np.ndarray | float) -> np.ndarray:
     """Step from 0 to 1 at a painted border."""
-    return _step(value, at - SOFT / 2, at + SOFT / 2)
-
-
-def _step(value: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
-    """Smooth step from 0 at `low` to 1 at `high`."""
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    return smoothstep(value, at - SOFT / 2, at + SOFT / 2)
 
 
 def _mixed(colour: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:

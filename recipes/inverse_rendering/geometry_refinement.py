@@ -27,6 +27,7 @@ from fitkit.fitting import solvers
 from fitkit.fitting.photometric import colour_mix
 from fitkit.fitting.state import FaceState
 from fitkit.geometry import depth_maps
+from fitkit.geometry.filters import gaussian_blur
 from fitkit.geometry.pose import camera_from_pose, head_to_view
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.morphable.model import shape, values_at_points, vertex_albedo
@@ -59,7 +60,6 @@ BORDER = 4.0                   # mm; deviation of the Gaussian over which a pixe
 BELIEVED = (0.5, 0.85)         # share of skin in them between which a pixel comes to count fully
 FOLD_FINEST, FOLD_ABOUT = 0.5, 5.0      # mm; deviations of the Gaussians over which slopes are taken, and compared
 FOLD_SLOPE = 0.05              # rms slope at which what slopes one way is believed by half
-SQRT_TURN = 2.5066283          # sqrt(2 pi)
 PIXEL = 0.42                   # mm; of a crop of 512 pixels a side. Weights hold at this size and change with it as lengths do
 SOFTENING = (0.3, 0.02)        # of the absolute value, pixels: at the first step and at the last
 
@@ -156,13 +156,6 @@ def render(surface: Surface, light: Float[Array, "K 3"], mix: Float[Array, "3 3"
     return jnp.einsum("chw,ce->ehw", linear_to_srgb(jnp.maximum(surface.albedo * irradiance, 0.0)), mix)
 
 
-def blur(planes: Float[Array, "*n S S"], deviation: Float[Array, ""]) -> Float[Array, "*n S S"]:
-    """Gaussian mean of `deviation` pixels, zero beyond the border. Two products of matrices, whatever the deviation."""
-    place = jnp.arange(planes.shape[-1], dtype=planes.dtype)
-    kernel = jnp.exp(-0.5 * jnp.square((place[:, None] - place) / deviation)) / (deviation * SQRT_TURN)
-    return kernel @ planes @ kernel
-
-
 def border_fade(size: int, scale: Float[Array, ""]) -> Float[Array, "S S"]:
     """From 0 at the crop's border to 1 further in: a forehead that the crop cuts off keeps no edge there."""
     inwards = jnp.minimum(jnp.arange(size), jnp.arange(size)[::-1]) / (CROP_FADE * scale)
@@ -212,7 +205,7 @@ def compare_photo(surface: Surface, state: FaceState, photo: Float[Array, "S S 3
     target, rendered = (plane / jnp.maximum(level, LEAST_COLOUR) for plane in (target, rendered))
 
     def smooth_gain(mask: Float[Array, "S S"], reach: float) -> Float[Array, "3 S S"]:
-        seen, expected = (blur(plane * mask, reach * state.pose.scale) for plane in (target, rendered))
+        seen, expected = (gaussian_blur(plane * mask, reach * state.pose.scale) for plane in (target, rendered))
         return jnp.clip((seen + 1e-3) / (expected + 1e-3), *GAIN)
 
     def judge(_: int, judged: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -220,7 +213,7 @@ def compare_photo(surface: Surface, state: FaceState, photo: Float[Array, "S S 3
         gain = smooth_gain(mask, JUDGED)
         error = jnp.mean(jnp.square(gain * rendered - target), 0)
         # over a neighbourhood: hair and beards disagree on both sides of every strand, a fold on its slopes only
-        around = blur(jnp.stack([error * skin_seen, skin_seen]), NEIGHBOURHOOD * state.pose.scale)
+        around = gaussian_blur(jnp.stack([error * skin_seen, skin_seen]), NEIGHBOURHOOD * state.pose.scale)
         disagreement = around[0] / jnp.maximum(around[1], 1e-3)
         # and as a whole: what is much darker or of another hue than the fit is hair, beard, or skin in a cast shadow
         departure = jnp.log(gain / (jnp.sum(mask * gain, (1, 2)) / jnp.maximum(jnp.sum(mask), 1.0))[:, None, None])
@@ -234,7 +227,7 @@ def compare_photo(surface: Surface, state: FaceState, photo: Float[Array, "S S 3
     mask, error = jax.lax.fori_loop(0, 2, judge, (skin_seen, jnp.zeros_like(skin_seen)))
     gain = smooth_gain(mask, config.refinement_reach)
     # where hair begins, its edge and shadow are left out with it
-    around = blur(jnp.stack([mask, skin_seen]), BORDER * state.pose.scale)
+    around = gaussian_blur(jnp.stack([mask, skin_seen]), BORDER * state.pose.scale)
     mask = mask * jnp.clip((around[0] / jnp.maximum(around[1], 1e-3) - BELIEVED[0]) / (BELIEVED[1] - BELIEVED[0]), 0.0, 1.0)
     mask = jnp.where(mask > LEAST_MASK, mask, 0.0)
     noise = jnp.nan_to_num(jnp.nanmedian(jnp.where(mask > 0, error, jnp.nan)[::4, ::4]))
@@ -304,8 +297,8 @@ def fold_confidence(displacement: Float[Array, "S S"], scale: Float[Array, ""]) 
         displacement: of every pixel, pixels.
         scale: pixels per mm.
     """
-    across, down = depth_maps.differences(blur(displacement, FOLD_FINEST * scale))
-    xx, xy, yy = blur(jnp.stack([across * across, across * down, down * down]), FOLD_ABOUT * scale)
+    across, down = depth_maps.differences(gaussian_blur(displacement, FOLD_FINEST * scale))
+    xx, xy, yy = gaussian_blur(jnp.stack([across * across, across * down, down * down]), FOLD_ABOUT * scale)
     steep = xx + yy
     coherence = (jnp.square(xx - yy) + 4.0 * jnp.square(xy)) / (jnp.square(steep) + 1e-12)
     strength = jnp.square(steep * coherence)

@@ -12,6 +12,8 @@ import scipy.interpolate
 import scipy.ndimage
 from jaxtyping import Bool, Float
 
+from fitkit.geometry.filters import smoothstep
+
 # colours, linear RGB
 PALE_SKIN, DARK_SKIN = np.log([0.66, 0.44, 0.33]), np.log([0.085, 0.043, 0.028])      # log of the ends of human skin
 LIP_PALE, LIP_DARK = np.array([0.78, 0.45, 0.44]), np.array([0.62, 0.42, 0.48])       # factors on the skin's colour
@@ -98,8 +100,7 @@ def noise(points: Float[np.ndarray, "n 3"], scale: float, seeds: tuple[int, ...]
 
 def soft(distance: Float[np.ndarray, " n"], width: float) -> Float[np.ndarray, " n"]:
     """Smoothstep from 1 inside (negative distance) to 0 outside over a border `width` mm wide."""
-    ratio = np.clip(0.5 - distance / width, 0, 1)
-    return ratio * ratio * (3 - 2 * ratio)
+    return smoothstep(0.5 - distance / width, 0.0, 1.0)
 
 
 def outline(points: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "m 2"]:

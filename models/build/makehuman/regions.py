@@ -6,6 +6,7 @@ follow a change of the shape model. The albedo model colours by the same masks.
 
 import numpy as np
 
+from fitkit.geometry.filters import smoothstep
 from fitkit.models.build.makehuman.mesh import HeadMesh
 from fitkit.models.build.makehuman.points.landmarks import read_points, vertex_of
 
@@ -95,8 +96,7 @@ def regions(head: HeadMesh, vertices: np.ndarray, dense: np.ndarray, ibug: np.nd
 
 def _step(value: np.ndarray, width: float) -> np.ndarray:
     """Smooth step from 0 at -width to 1 at +width."""
-    t = np.clip(value / (2 * width) + 0.5, 0, 1)
-    return t * t * (3 - 2 * t)
+    return smoothstep(value / (2 * width) + 0.5, 0.0, 1.0)
 
 
 def _below(value: np.ndarray, edge: tuple[float, float]) -> np.ndarray:

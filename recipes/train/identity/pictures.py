@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from fitkit.color import linear_to_srgb, quantize
+from fitkit.color import linear_to_srgb, quantize, srgb_to_linear
 from fitkit.detection.face_crop import SIZE, align, five_points, samples_for
 from fitkit.geometry.camera import head_rotation, project
 from fitkit.io.images import find_photos, read_image
@@ -66,7 +66,7 @@ def _views(key: Array, head: MorphableModel, texture: Float[Array, "S S 3"], *, 
     """Views of one person: aligned crops, sRGB, and silhouettes."""
     for_identity, for_views = jax.random.split(key)
     identity = head.identity_mean + jax.random.normal(for_identity, (head.identity.shape[0],))
-    albedo = jnp.where(texture <= 0.04045, texture / 12.92, ((texture + 0.055) / 1.055) ** 2.4)
+    albedo = srgb_to_linear(texture)
     return jax.lax.map(lambda each: _view(each, head, identity, albedo), jax.random.split(for_views, views))
 
 
