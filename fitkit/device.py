@@ -1,4 +1,4 @@
-"""Where JAX computes, and where it keeps compiled programs. Imports JAX only inside functions: the choice comes first."""
+"""Selects JAX's device and the folder of its compilation cache. Imports JAX only inside functions: the device is chosen first."""
 
 import os
 import tempfile
@@ -9,10 +9,11 @@ from fitkit.configuration import check_choice
 from fitkit.errors import FitkitError
 
 Device = Literal["cpu", "gpu", "tpu"]
+LEAST_COMPILE_TIME = 0.2       # s; programs that compile faster are not kept. JAX's own 1 s drops many small ones, which add up
 
 
 def select_device(name: str | None) -> None:
-    """Make JAX compute on `name`; to be called before anything computes.
+    """Make JAX compute on `name`; call it before anything computes.
 
     Args:
         name: cpu, gpu or tpu; None leaves the choice to JAX, and to `JAX_PLATFORMS` where the user set it.
@@ -29,14 +30,14 @@ def select_device(name: str | None) -> None:
         if name is not None:
             jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])  # also where JAX is imported already
         jax.devices(name)
-    except Exception as error:  # a plugin that fails to start raises what it likes; to the user it is one thing
+    except Exception as error:  # a plugin that fails to start may raise anything; to the user all of it means the same
         asked = f"--device {name}" if name else f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}"
         reason = str(error).partition(" (set JAX_PLATFORMS")[0].partition("\n")[0].rstrip(".") or type(error).__name__
         raise FitkitError("E_DEVICE", f"no device for {asked} ({reason}); {_remedy(name)}") from error
 
 
 def keep_compiled_programs() -> Path | None:
-    """Keep compiled programs between runs, in the user's cache directory; a second run then starts in seconds.
+    """Turn on JAX's persistent compilation cache, in the user's cache directory: a second run then starts in seconds.
 
     The commands call it, and so does `fitkit.fit`: JAX's setting is one for the whole process, so programs that the user
     compiles afterwards are kept there too. What the user chose stays as it is: a directory (`JAX_COMPILATION_CACHE_DIR`,
@@ -62,7 +63,7 @@ def keep_compiled_programs() -> Path | None:
     except OSError:
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)  # small programs are many, and add up
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_COMPILE_TIME)
     return folder
 
 

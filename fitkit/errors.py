@@ -1,6 +1,6 @@
 """The errors a user can meet: one sentence each (what, where, why, and what mends it) and a stable code.
 
-Everything that is the user's to mend is a `FitkitError`; anything else that escapes is a defect of ours.
+What a user can mend is a `FitkitError`; any other exception that escapes is a defect of fitkit.
 Divergence of a fit is not an error: it is data, `FitResult.status`.
 """
 
@@ -16,7 +16,7 @@ EXIT_STATUS = {
     "E_RESULT": 1,      # not a result folder, or a damaged one
     "E_SCAN": 1,        # a scan, mesh or depth map that cannot be measured
     "E_EXISTS": 1,      # the result folder is there already
-    "E_USAGE": 2,       # an argument that cannot be
+    "E_USAGE": 2,       # an argument of an impossible value
     "E_RECIPE": 2,      # unknown recipe
     "E_HEAD": 2,        # unknown head
     "E_FIELD": 2,       # unknown recipe field, or a value of the wrong type

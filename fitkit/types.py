@@ -1,4 +1,4 @@
-"""The data: frozen PyTrees that every room passes around. No mathematics here.
+"""The data: frozen PyTrees that all packages pass around. No mathematics here.
 
 Conventions, stated once:
     World: right-handed, +Y up, the face looks to +Z, +X is the subject's left (the viewer's right), millimetres.
@@ -37,7 +37,7 @@ class SurfacePoints:
 
 
 @_pytree
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)      # a head is equal to itself alone: tables are kept for it
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)      # a head equals itself alone, so that tables may be cached for it
 class MorphableModel:
     """A morphable head: shape = mean + identity + expression; albedo = mean + modes. Bases are arguments of jitted code."""
 
@@ -58,11 +58,11 @@ class MorphableModel:
     landmarks: SurfacePoints               # the 68 iBUG points, frontal
     contour: SurfacePoints                 # [17, M] candidates each jaw point slides along when the head turns
     dense: SurfacePoints                   # the 468 MediaPipe points
-    dense_weight: Float[Array, " 468"]     # 0 where a MediaPipe point has no sound place on this head
-    dense_bias: Float[Array, "5 468 2"]    # mm, upright view frame: where the detector sees them, from their place; 5 yaws
-    dense_deviation: Float[Array, " 5"]    # mm, same yaws: how far from there it sees them, from person to person
+    dense_weight: Float[Array, " 468"]     # 0 where a MediaPipe point has no well-defined place on this head
+    dense_bias: Float[Array, "5 468 2"]    # mm, upright view frame: detected minus true place, mean over people; at 5 yaws
+    dense_deviation: Float[Array, " 5"]    # mm, same yaws: standard deviation of that from person to person
     identity_mean: Float[Array, " I"]      # of real people, standard deviations: the prior is |identity - identity_mean|^2
-    # linear RGB and opacity over the albedo, for pictures: the lowest R rows of a texture of side S; what is finer than vertices
+    # linear RGB and opacity to lay over the albedo in pictures, finer than vertices: the lowest R rows of a texture of side S
     paint: Float[Array, "R S 4"] | None = None
     name: str = _static()
     expression_names: tuple[str, ...] = _static()
@@ -124,7 +124,7 @@ class Detail:
     """
 
     camera: Camera                         # of the crop, in its pixels
-    mask: Float[Array, "S S"]              # how far a pixel was believed to be skin and refined, in [0, 1]
+    mask: Float[Array, "S S"]              # confidence that the pixel is skin, by which it was refined, in [0, 1]
     displacement: Float[Array, "S S"]      # along the depth, mm; positive is away from the camera, 0 outside the mask
     depth: Float[Array, "S S"]             # camera z of the refined surface, mm; where the head is seen
     normals: Float[Array, "S S 3"]         # unit, view frame, of the refined surface; where the head is seen

@@ -15,7 +15,7 @@ ON_CPU = pytest.mark.skipif(jax.default_backend() != "cpu", reason="the option i
 def unknown_option(monkeypatch):
     """An XLA that does not know the option."""
     monkeypatch.setattr(compilation, "QUICK", {"xla_cpu_no_such_option": True})
-    known = compilation._known
+    known = compilation._option_known
     known.cache_clear()
     yield
     known.cache_clear()
@@ -35,20 +35,20 @@ def test_result_is_that_of_jit_and_the_name_stays():
 @ON_CPU
 def test_the_option_reaches_the_compiler(unknown_option, monkeypatch):
     quick = quick_jit()(doubled)
-    monkeypatch.setattr(compilation, "_known", lambda: True)
+    monkeypatch.setattr(compilation, "_option_known", lambda: True)
     with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_no_such_option"):
         quick(jnp.ones(3))
 
 
 def test_without_the_option_it_is_jit(unknown_option):
-    assert not compilation._known()
+    assert not compilation._option_known()
     np.testing.assert_array_equal(quick_jit()(doubled)(jnp.ones(3)), 2.0)
 
 
 @ON_CPU
 def test_where_decides_by_the_arguments(unknown_option, monkeypatch):
     quick = quick_jit(where=lambda x: x.size > 3)(doubled)
-    monkeypatch.setattr(compilation, "_known", lambda: True)
+    monkeypatch.setattr(compilation, "_option_known", lambda: True)
     np.testing.assert_array_equal(quick(jnp.ones(3)), 2.0)
     with pytest.raises(jax.errors.JaxRuntimeError):
         quick(jnp.ones(4))

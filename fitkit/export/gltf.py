@@ -1,9 +1,9 @@
-"""A fitted head as files for other programs: GLB with morph targets, OBJ, PLY.
+"""A fitted head as binary glTF 2.0 (GLB): morphable, with morph targets, or displaced.
 
-GLB: metres (glTF demands it), base mesh = identity without expression, the head's expressions as morph targets under their
-own names, the current expression as the default weights. OBJ and PLY: millimetres, head frame, expression applied.
-Fine geometry, where it is known, is a normal map on that mesh, and a displaced mesh of its own.
-Takes a `MorphableModel`, its `FaceParameters` and an optional UV albedo; every write goes through `files`.
+In metres, as glTF demands. `write_glb`: the base mesh is the identity without expression, the head's expressions are morph targets
+under their own names, the fitted expression is their default weights, and fine geometry is a normal map. `write_detailed_glb`: a
+displaced mesh with the expression applied. Takes a `MorphableModel`, its `FaceParameters` and an optional UV albedo; writes through
+`io.atomic_files`.
 """
 
 import io
@@ -26,18 +26,22 @@ from fitkit.uv.displacement import FineMesh
 from fitkit.version import __version__
 
 METRES = 1e-3           # per millimetre
-STILL = 1e-3            # mm: what moves less in a morph target is left out of it, invisible at any size
+STILL = 1e-3            # mm; vertices that move less are left out of a morph target: invisible at any size
 STILL_NORMAL = 1e-3     # the same for the change of a unit normal
+JPEG_QUALITY = 95       # of the embedded texture, its colour at full resolution; chosen, not tuned
 
+# glTF 2.0, component types and buffer targets (the numbers are OpenGL's)
 _FLOAT, _SHORT, _INT = 5126, 5123, 5125
 _VERTICES, _INDICES = 34962, 34963
+_LINEAR, _MIPMAPS, _CLAMP = 9729, 9987, 33071      # of samplers: magnification, minification, wrapping
+_LEAST_GROWTH = 1e-9    # mm times texture coordinate; a summed tangent shorter than this has no direction
 
 
 def write_glb(
     path: str | Path, model: MorphableModel, parameters: FaceParameters, *, texture: UInt8[np.ndarray, "S S 3"] | None = None,
     normal_map: Float[np.ndarray, "N N 3"] | None = None,
 ) -> Path:
-    """Write a binary glTF 2.0 file: the neutral head, its expressions as sparse morph targets, weights as fitted.
+    """Write a binary glTF 2.0 file: the neutral head, its expressions as sparse morph targets, the fitted weights; metres.
 
     Args:
         path: where to.
@@ -51,7 +55,7 @@ def write_glb(
     """
     vertex, uv, triangles = _split_at_seams(model.triangles, model.uv_triangles, model.uv)
     document, blob = gltf.GLTF2(), bytearray()
-    neutral, moves, normals, turns = map(np.asarray, _neutral_and_targets(model, parameters))
+    neutral, moves, normals, normal_moves = map(np.asarray, _neutral_and_targets(model, parameters))
     attributes = {
         "POSITION": _add(document, blob, neutral[vertex] * METRES, target=_VERTICES, bounds=True),
         "NORMAL": _add(document, blob, unit_normals(normals[vertex]), target=_VERTICES),
@@ -65,9 +69,9 @@ def write_glb(
     targets = [
         {
             "POSITION": _add_sparse(document, blob, move[vertex] * METRES, STILL * METRES, bounds=True),
-            "NORMAL": _add_sparse(document, blob, turn[vertex], STILL_NORMAL),
+            "NORMAL": _add_sparse(document, blob, normal_move[vertex], STILL_NORMAL),
         }
-        for move, turn in zip(moves, turns, strict=True)
+        for move, normal_move in zip(moves, normal_moves, strict=True)
     ]
     bumps = None
     if normal_map is not None:
@@ -87,7 +91,7 @@ def write_detailed_glb(
     Args:
         path: where to.
         model: names the parts.
-        mesh: of `detail.detailed_mesh`.
+        mesh: from `fitkit.uv.displacement.detailed_mesh`.
         texture: as in `write_glb`; without it plain grey.
 
     Raises:
@@ -110,11 +114,11 @@ def write_detailed_glb(
 def _neutral_and_targets(
     model: MorphableModel, parameters: FaceParameters
 ) -> tuple[Float[Array, "V 3"], Float[Array, "E V 3"], Float[Array, "V 3"], Float[Array, "E V 3"]]:
-    # Vertices without expression, their move per unit weight, normals, and how each full weight turns the normals.
+    # Vertices without expression, their move per unit weight, normals, and the change of the normals by each full weight.
     neutral = shape(model, parameters.identity, jnp.zeros_like(parameters.expression))
     normals = vertex_normals(neutral, model.triangles)
-    turned = jax.lax.map(lambda move: vertex_normals(neutral + move, model.triangles), model.expression)
-    return neutral, model.expression, normals, turned - normals
+    moved = jax.lax.map(lambda move: vertex_normals(neutral + move, model.triangles), model.expression)
+    return neutral, model.expression, normals, moved - normals
 
 
 def _write(path: str | Path, document: gltf.GLTF2, blob: bytearray) -> Path:
@@ -144,7 +148,8 @@ def _tangents(vertices: np.ndarray, normals: np.ndarray, uv: np.ndarray, triangl
     total -= normals * (total * normals).sum(-1, keepdims=True)
     length = np.linalg.norm(total, axis=-1, keepdims=True)
     other = np.cross(normals, np.where(np.abs(normals[:, :1]) < 0.9, [1.0, 0, 0], [0, 1.0, 0]))      # where u does not grow
-    total = np.where(length > 1e-9, total / np.maximum(length, 1e-9), other / np.linalg.norm(other, axis=-1, keepdims=True))
+    other /= np.linalg.norm(other, axis=-1, keepdims=True)
+    total = np.where(length > _LEAST_GROWTH, total / np.maximum(length, _LEAST_GROWTH), other)
     return np.concatenate([total, np.where(mirrored < 0, -1.0, 1.0)[:, None]], axis=1)
 
 
@@ -169,7 +174,7 @@ def _add(
 def _add_sparse(
     document: gltf.GLTF2, blob: bytearray, values: np.ndarray, threshold: float, *, bounds: bool = False
 ) -> int:
-    # Only the rows that move are stored, the others are zeros without a byte; dense where that is smaller.
+    # Stores only the rows that move; dense where that is smaller.
     values = np.ascontiguousarray(values, "<f4")
     moving = np.flatnonzero(np.abs(values).max(axis=1) > threshold)
     if len(moving) == 0:
@@ -201,7 +206,7 @@ def _accessor(values: np.ndarray, bounds: bool) -> gltf.Accessor:
 
 def _add_texture(document: gltf.GLTF2, blob: bytearray, texture: np.ndarray) -> None:
     buffer = io.BytesIO()
-    Image.fromarray(texture).save(buffer, format="JPEG", quality=95, subsampling=0)
+    Image.fromarray(texture).save(buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
     view = _add_view(document, blob, buffer.getvalue())
     _add_image(document, view, "image/jpeg", "albedo")
 
@@ -214,7 +219,7 @@ def _add_normal_map(document: gltf.GLTF2, blob: bytearray, normals: np.ndarray) 
 
 def _add_image(document: gltf.GLTF2, view: int, kind: str, name: str) -> int:
     document.images.append(gltf.Image(bufferView=view, mimeType=kind, name=name))
-    document.samplers = [gltf.Sampler(magFilter=9729, minFilter=9987, wrapS=33071, wrapT=33071)]  # mipmaps, clamped
+    document.samplers = [gltf.Sampler(magFilter=_LINEAR, minFilter=_MIPMAPS, wrapS=_CLAMP, wrapT=_CLAMP)]
     document.textures.append(gltf.Texture(source=len(document.images) - 1, sampler=0))
     return len(document.textures) - 1
 

@@ -1,4 +1,4 @@
-"""OBJ with its materials, and PLY: the head with its expression applied, in millimetres, for programs that read no GLB."""
+"""Wavefront OBJ with its materials, and PLY, for programs that do not read GLB: expression applied, millimetres, head frame."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """Cameras: world -> camera -> pixel, for a pinhole and for weak perspective. Pure functions of a `Camera`.
 
 Frames: world (+Y up, the face looks to +Z), camera (OpenCV: x right, y down, z forward), view (x right, y up, z to the viewer).
-`VIEW` turns view into camera and back. Pixel centres lie at +0.5, the image origin is its top-left corner.
+`VIEW_TO_CAMERA` turns view into camera and back. Pixel centres lie at +0.5, the image origin is its top-left corner.
 Weak perspective divides by the depth of the world origin (`translation[2]`) instead of each point's own depth, so its scale is
 `focal / translation[2]` pixels per millimetre; the depth it reports is still the camera z.
 """
@@ -22,8 +22,8 @@ VIEW_TO_CAMERA = np.diag(np.array([1.0, -1.0, -1.0], np.float32))   # view frame
 _NEAREST = 1e-3     # mm; a point this near to the camera plane, or behind it, is projected as if it were here
 
 
-# `look`, `head_angles` and `rescale` are called once a picture from outside any loop: one program each, in place of one for every
-# operation in them, which a first run would compile
+# `head_rotation`, `head_angles` and `rescale_camera` are called once per picture outside any loop: jitted, each compiles as one
+# program in a first run, not one per operation
 @jax.jit
 def head_rotation(yaw: ArrayLike, pitch: ArrayLike, roll: ArrayLike) -> Float[Array, "3 3"]:
     """World -> camera rotation of a head turned by these angles (radians) in front of an upright camera."""
@@ -32,7 +32,7 @@ def head_rotation(yaw: ArrayLike, pitch: ArrayLike, roll: ArrayLike) -> Float[Ar
 
 @jax.jit
 def head_angles(camera: Camera) -> Float[Array, "3"]:
-    """(yaw, pitch, roll) of the head in **degrees**: the inverse of `look`."""
+    """(yaw, pitch, roll) of the head in **degrees**: the inverse of `head_rotation`, which takes radians."""
     return jnp.rad2deg(euler_from_rotation(_flip_rows(camera.rotation)))
 
 
@@ -71,7 +71,8 @@ def rescale_camera(camera: Camera, scale: ArrayLike, offset: ArrayLike) -> Camer
     """The camera of a resized or cropped image, where a point at pixel `p` moves to `scale * p + offset`.
 
     Pixel centres lie at +0.5, so a picture shrunk to half its size is `scale=0.5, offset=0`, and a crop whose top-left corner
-    is `corner`, resized by `scale`, is `offset=-scale * corner`. A crop is taken back with `rescale(c, 1 / s, -offset / s)`.
+    is `corner`, resized by `scale`, is `offset=-scale * corner`. The inverse is
+    `rescale_camera(camera, 1 / scale, -offset / scale)`.
     """
     return dataclasses.replace(camera, focal=camera.focal * scale,
                                principal=camera.principal * scale + jnp.asarray(offset, camera.principal.dtype))

@@ -1,13 +1,13 @@
-"""The pose a solver moves: rotation, image centre, scale and focal length, chosen so that nothing degenerates.
+"""The pose that solvers optimise: rotation, image centre, scale and focal length, a parametrisation without degeneracy.
 
-A camera's translation and focal length are nearly collinear for a face a metre away. This room rewrites
+A camera's translation and focal length are nearly collinear for a face a metre away. A `Pose` rewrites
 `pixel = focal * x / depth + principal` around the head's origin: with scale `s = focal / depth_of_origin` (pixels per mm)
 and `kappa = s / focal` (1 / mm),
 
     q = (s * (x, -y) + centre) / (1 - kappa * z),        pixel = q + principal,
 
 where (x, y, z) is a head point turned into the view frame (x right, y up, z to the viewer). Weak perspective is `kappa = 0`.
-Knows geometry and cameras only; `recipes/` moves the pose through `retract`, `api.py` reads it out as a `Camera`.
+Solvers step through `retract_pose`; `camera_from_pose` gives the `Camera` that everything else uses.
 """
 
 import dataclasses

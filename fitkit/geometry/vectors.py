@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 SHORTEST = 1e-30  # squared length below which a vector has no direction; well above the smallest normal float32
-_SERIES = 1e-4     # squared angle below which Rodrigues' factors come from their series (next term < 1e-13)
+_SERIES = 1e-4     # rad^2; squared angle below which Rodrigues' factors come from their series (next term < 1e-13)
 
 
 def safe_normalize(x: Float[Array, "..."], *, axis: int = -1) -> Float[Array, "..."]:

@@ -1,1 +1,1 @@
-"""The only readers and writers of files: images, scans, and writes that are whole or absent."""
+"""Reads and writes files: images, scans, and atomic writes. Writes elsewhere go through `atomic_files`."""

@@ -1,7 +1,7 @@
-"""Writes that are whole or absent: temporary file in the same directory, fsync, rename.
+"""Atomic writes of files and folders: temporary file in the same directory, fsync, rename.
 
-A killed run leaves either the old file or the new one. Knows nothing of what it writes; every other room that
-writes a file comes through here. A place that cannot be written is `E_OUTPUT`.
+A killed run leaves either the old file or the new one. Takes bytes, or a folder to fill; every module that writes a file does it
+through this one. A place that cannot be written raises E_OUTPUT.
 """
 
 import contextlib
@@ -42,11 +42,11 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
 
 @contextlib.contextmanager
 def whole_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary folder to fill; when the block ends well it becomes `path`, else it is removed.
+    """Yield a temporary folder to fill; when the block ends without an exception it becomes `path`, else it is removed.
 
     Args:
         path: the folder to make.
-        overwrite: replace a folder that is there already; it stays in place, whole, until the new one is complete.
+        overwrite: replace a folder that is there already; it stays in place until the new one is complete.
 
     Yields:
         the folder to write into, beside `path`.
@@ -83,18 +83,18 @@ def sync_directory(path: str | Path) -> None:
 
 
 def _swap(new: Path, path: Path) -> None:
-    # A folder cannot be renamed over a full one: the old one steps aside, and steps back if the rename fails.
-    aside = path.with_name(f".{secrets.token_hex(8)}.old")
+    # A folder cannot be renamed over a full one: the old one is renamed first, and renamed back if the new rename fails.
+    old = path.with_name(f".{secrets.token_hex(8)}.old")
     there = path.exists()
     if there:
-        os.rename(path, aside)
+        os.rename(path, old)
     try:
         os.rename(new, path)
     except OSError:
         if there:
-            os.rename(aside, path)
+            os.rename(old, path)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:

@@ -1,7 +1,7 @@
-"""From the bytes of an image file to upright sRGB: every mode, depth, profile and orientation a photo comes in.
+"""Decodes an image file to upright float sRGB, whatever its mode, bit depth, colour profile and orientation.
 
-Behind `images.read_image`, which states the decisions; nothing else calls it. Pillow decodes; what its modes leave open
-(colour profiles, transparency, 16 bits, EXIF) is settled here. Reads only the open file it is handed.
+Called by `images.read_image` alone, whose docstring states the decisions. Pillow decodes; colour profiles, transparency, 16 bits
+and EXIF are handled here. Reads only the open file it is handed.
 """
 
 import io
@@ -15,13 +15,16 @@ from fitkit.errors import FitkitError
 
 # Tried in this order and no others: none of these decoders starts another program (EPS would).
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
-LARGEST = 100_000_000  # pixels
+LARGEST = 100_000_000  # pixels; a bound on resources
 
 _FULL_FRAME_DIAGONAL = math.hypot(36, 24)  # mm; what "35 mm equivalent" is measured against (CIPA DCG-001)
 _UNITS = {2: 25.4, 3: 10.0, 4: 1.0}        # mm per EXIF FocalPlaneResolutionUnit
+# tags of EXIF 2.32
 _ORIENTATION, _EXIF_BLOCK = 0x0112, 0x8769
 _FOCAL_LENGTH, _FOCAL_35MM, _PLANE_X_RESOLUTION, _PLANE_UNIT = 0x920A, 0xA405, 0xA20E, 0xA210
 _ORIGINAL_WIDTH, _ORIGINAL_HEIGHT = 0xA002, 0xA003
+_SAME_SHAPE = 0.01     # relative difference of the aspect ratios, above which the photo was cropped after it was taken
+_FOCAL_RANGE = (0.3, 6.0)   # focal length over the longer side, about 10 to 200 mm equivalent: outside it EXIF is not used
 
 
 def decode(file: BinaryIO, name: str) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
@@ -77,7 +80,7 @@ def _pixels(image: Image.Image, file: BinaryIO, notes: list[str]) -> np.ndarray:
     if alpha.size and alpha.min() < 1:
         notes.append("transparency was laid over white")
         colours = colours * alpha + (1 - alpha)
-    # Asked for after loading: TIFF and AVIF decoders turn the picture themselves and drop the tag.
+    # Read after loading: TIFF and AVIF decoders rotate the picture themselves and drop the tag.
     colours = _upright(colours, image.getexif().get(_ORIENTATION, 1))
     return np.ascontiguousarray(np.broadcast_to(colours, (*colours.shape[:2], 3)), np.float32)
 
@@ -105,11 +108,11 @@ def _to_srgb(image: Image.Image, profile: bytes | None, grey: bool, notes: list[
             if "srgb" not in ImageCms.getProfileDescription(source).lower():
                 if grey:    # its profile may be of grey or of colour
                     image = image.convert("L" if source.profile.xcolor_space == "GRAY" else "RGB")
-                turned = ImageCms.profileToProfile(
+                converted = ImageCms.profileToProfile(
                     image, source, ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB",
                     flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
                 )
-                return turned or image
+                return converted or image
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             notes.append("its colour profile could not be used: colours were read as sRGB")
     return image.convert("RGB")
@@ -126,7 +129,7 @@ def _deep_grey(image: Image.Image, notes: list[str]) -> np.ndarray:
 
 def _deep_png(image: Image.Image, file: BinaryIO) -> np.ndarray | None:
     # Pillow keeps the upper 8 bits of 16-bit colour. Asked to read the samples as little-endian it keeps the lower 8:
-    # two passes make the whole. A profile is converted in 8 bits, so such files take that road.
+    # two passes make the whole. Profiles are converted in 8 bits, so files with one are read in 8 bits.
     if image.format != "PNG" or image.info.get("icc_profile"):
         return None
     file.seek(0)
@@ -162,7 +165,7 @@ def _focal_pixels(image: Image.Image, notes: list[str]) -> float | None:
     except (ArithmeticError, TypeError, ValueError, SyntaxError, KeyError, OSError):
         return None
     known_size = original[0] > 0
-    if known_size and abs(original[1] * shown[0] / (original[0] * shown[1]) - 1) > 0.01:
+    if known_size and abs(original[1] * shown[0] / (original[0] * shown[1]) - 1) > _SAME_SHAPE:
         notes.append("the photo was cropped after it was taken: its EXIF focal length was not used")
         return None
     if equivalent > 0:
@@ -172,8 +175,8 @@ def _focal_pixels(image: Image.Image, notes: list[str]) -> float | None:
     else:
         return None
     # Editors that crop or shrink rewrite the size tags and leave the sensor's resolution: the focal length then comes
-    # out too long by that factor. Beyond a 10 to 200 mm equivalent it is not believed (nor is NaN).
-    if not 0.3 < focal / shown[1] < 6:
+    # out too long by that factor. Outside the range of usual lenses it is not used (nor is NaN).
+    if not _FOCAL_RANGE[0] < focal / shown[1] < _FOCAL_RANGE[1]:
         notes.append("its EXIF focal length does not fit its size in pixels (resized or cropped?) and was not used")
         return None
     return focal

@@ -1,10 +1,9 @@
-"""Photos in, pictures out: the one decoder, the one encoder, crops, and sRGB <-> linear.
+"""Reads photos and writes pictures: `read_image`, `find_photos`, `write_image`.
 
-Every image file of the project enters through `read_image` and leaves through `write_image`. Inside, images are float32
-sRGB `[height, width, 3]` in [0, 1], upright, pixel centres at +0.5; only `srgb_to_linear`,
-`linear_to_srgb` change that.
+Every photo enters through `read_image` and every picture leaves through `write_image`. Between them images are float32 sRGB
+`[height, width, 3]` in [0, 1], upright, pixel centres at +0.5; linear light is made by `fitkit.color` only.
 
-What the decoder decides:
+What `read_image` decides:
     transparency is laid over white, as a viewer shows it; an animation gives its first frame; both leave a warning.
     An embedded ICC profile is converted to sRGB (relative colorimetric); CMYK without one by (1 - ink)(1 - key).
     Grey becomes three equal channels. 16-bit colour keeps its full depth in PNG, its upper 8 bits in other formats.
@@ -61,7 +60,7 @@ def read_image(path: str | Path) -> Photo:
         raise FitkitError("E_NOTIMAGE", f"{path} is a directory where one image was expected; name a photo inside it")
     with _open(path) as file:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's notes on odd metadata; sizes are checked in `decode`
+            warnings.simplefilter("ignore")  # Pillow's warnings about odd metadata; sizes are checked in `decode`
             pixels, focal, notes = decode(file, str(path))
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -119,18 +118,6 @@ def encode_png(pixels: np.ndarray | Array, *, bits: int = 8) -> bytes:
     if bits == 16:
         return _png16(values)
     return iio.imwrite("<bytes>", values, extension=".png", compress_level=1)   # level 6 takes four times as long
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def _png16(values: np.ndarray) -> bytes:

@@ -1,7 +1,7 @@
-"""Reads a user's scans (OBJ, PLY) and their 3D landmarks; gives float64 arrays in millimetres to `evaluation`.
+"""Reads a user's scans (OBJ, PLY) and their 3D landmarks as float64 arrays in millimetres, for `evaluation`.
 
-Files come from anywhere: sizes are checked before reading, nothing that could carry code is opened, and a mesh's materials and
-textures are left alone. Parsing meshes is trimesh's.
+Files are not trusted: sizes are checked before reading, nothing that could carry code is opened, and a mesh's materials and
+textures are not read. trimesh parses meshes.
 """
 
 import dataclasses
@@ -18,18 +18,18 @@ from fitkit.errors import FitkitError
 
 MESHES = (".obj", ".ply")
 LANDMARKS = (".pts", ".txt", ".json", ".npy", ".pp")
-UNITS = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
-_LARGEST_MESH = 2**30              # bytes
-_LARGEST_LANDMARKS = 2**20
-_EYES = (55.0, 140.0)              # mm between the outer eye corners of a person, generously
+UNITS = {"mm": 1.0, "cm": 10.0, "m": 1000.0}      # millimetres in each
+_LARGEST_MESH = 2**30              # bytes; a bound on resources
+_LARGEST_LANDMARKS = 2**20         # bytes; a bound on resources
+_EYES = (55.0, 140.0)              # mm between the outer eye corners of a person, with a wide margin: catches a wrong unit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scan:
-    """The truth about one face."""
+    """A scan of one face and its landmarks."""
 
     name: str
-    vertices: Float[np.ndarray, "N 3"]       # mm, any frame; no place twice
+    vertices: Float[np.ndarray, "N 3"]       # mm, any frame; no position twice
     triangles: Int[np.ndarray, "F 3"]        # F = 0: a point cloud
     landmarks: Float[np.ndarray, "L 3"]      # mm; the 68 iBUG points, or NoW's 7 of them; NaN where one is not known
 
@@ -76,7 +76,7 @@ def read_scan(path: Path, *, name: str | None = None, unit: str = "mm") -> Scan:
 
 
 def read_mesh(path: Path) -> tuple[Float[np.ndarray, "N 3"], Int[np.ndarray, "F 3"]]:
-    """Vertices, no place twice, and triangles (none for a point cloud) of an OBJ or PLY file, in its own unit.
+    """Vertices, no position twice, and triangles (none for a point cloud) of an OBJ or PLY file, in its own unit.
 
     Raises:
         FitkitError: E_SCAN where it cannot be read, or holds nothing or numbers that are not finite.
@@ -100,7 +100,7 @@ def read_mesh(path: Path) -> tuple[Float[np.ndarray, "N 3"], Int[np.ndarray, "F 
     bad = int((~np.isfinite(vertices)).any(axis=1).sum())
     if bad:
         raise FitkitError("E_SCAN", f"{bad} of the {len(vertices)} vertices of {path} are not finite; clean the scan first")
-    vertices, place = np.unique(np.asarray(vertices, np.float64), axis=0, return_inverse=True)      # texture seams double them
+    vertices, place = np.unique(np.asarray(vertices, np.float64), axis=0, return_inverse=True)      # texture seams repeat them
     return vertices, place.reshape(-1)[triangles]
 
 

@@ -1,7 +1,7 @@
-"""Which place of the head each detected point belongs to, sliding contour included.
+"""2D-3D correspondence: the surface point of the head that each detected landmark shows, sliding contour included.
 
-Takes 468 MediaPipe or 68 iBUG points and a head's own tables; gives `Correspondence`, which the recipes fit. Knows no detector
-and no recipe.
+Takes 468 MediaPipe or 68 iBUG points (pixels) and the head's own tables; gives a `Correspondence`, which the recipes fit. Knows no
+detector and no recipe.
 """
 
 import dataclasses
@@ -20,14 +20,14 @@ from fitkit.geometry.vectors import safe_normalize
 from fitkit.morphable.model import values_at_points
 from fitkit.types import MorphableModel, SurfacePoints
 
-CONTOUR = 17           # jaw points of the iBUG scheme
-BIAS_YAW = math.radians(30.0)      # between the rows of a head's `dense_bias`, which run from -60 to 60 degrees
+CONTOUR = 17                       # jaw points of the iBUG scheme, its first
+BIAS_YAW = math.radians(30.0)      # step between the rows of `MorphableModel.dense_bias`, which run from -60 to 60 degrees
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Correspondence:
-    """Detected points and the surface places they show."""
+    """Detected points and the surface points they show."""
 
     points: Float[Array, "L 2"]            # pixels
     surface: SurfacePoints                 # [L]
@@ -47,7 +47,7 @@ class PointModes:
 
 @jax.jit
 def point_modes(model: MorphableModel, surface: SurfacePoints) -> PointModes:
-    """The modes of points on a head."""
+    """Mean and basis of surface points: linear blend of those of the vertices."""
     basis = jnp.concatenate([model.identity, model.expression]).transpose(1, 2, 0)
     flat = values_at_points(surface, model.triangles, basis.reshape(basis.shape[0], -1))
     mean = values_at_points(surface, model.triangles, model.mean)
@@ -70,13 +70,13 @@ def ibug_points(points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "68 2"]:
 
 
 def landmark_places(model: MorphableModel, count: int) -> SurfacePoints:
-    """Where the well-defined points of a detection of 468 or 68 points lie on the head: all 468, or the inner 51."""
+    """Surface points of a detection's fixed landmarks: all 468 of MediaPipe, or the 51 of iBUG's 68 that are not jaw."""
     return jax.tree.map(lambda table: table[CONTOUR:], model.landmarks) if count == 68 else model.dense
 
 
 @cache
 def eyelid_pairs(count: int) -> Int[np.ndarray, "4 2"]:
-    """Of a detection of 468 or 68 points, the upper and the lower lid's opposite each other, as indices into `landmark_places`."""
+    """Opposite points of the upper and lower lids, (upper, lower), as indices into `landmark_places(model, count)`."""
     pairs = np.array([[37, 41], [38, 40], [43, 47], [44, 46]])
     return pairs - CONTOUR if count == 68 else _dense_to_ibug()[pairs].argmax(-1)
 
@@ -84,7 +84,7 @@ def eyelid_pairs(count: int) -> Int[np.ndarray, "4 2"]:
 def correspond(
     model: MorphableModel, points: Float[Array, "N 2"], ibug: Float[Array, "68 2"], *, contour_weight: float = 0.5
 ) -> Correspondence:
-    """Pair detected points with the head: 468 dense points or the inner 51 of 68, and the 17 jaw points that slide.
+    """Pair detected points with the head: the fixed landmarks, and the 17 jaw points that slide along the contour.
 
     Args:
         model: the head.
@@ -97,15 +97,15 @@ def correspond(
         weight, points = jnp.ones(68 - CONTOUR), points[CONTOUR:]
         jaw = jnp.full(CONTOUR, contour_weight)
     else:
-        # the outline of a turned head is the detector's guess: each of the 468 points, judged by its own bias, says more
+        # on a turned head the outline is the detector's guess: the 468 points, each corrected by its bias, are more reliable
         weight, jaw = model.dense_weight, jnp.zeros(CONTOUR)
     return Correspondence(points=points, surface=surface, weight=weight, contour_points=ibug[:CONTOUR], contour_weight=jaw)
 
 
 def expected_bias(pose: Pose, table: Float[Array, "5 N 2"]) -> Float[Array, "N 2"]:
-    """By how many pixels the detector is expected to miss each dense point at this pose.
+    """Expected detection error, pixels, of each dense point at this pose: detected minus true.
 
-    `table` is `MorphableModel.dense_bias`. It turns with the head's roll, is linear between its yaws and constant beyond them.
+    `table` is `MorphableModel.dense_bias`, interpolated over yaw, constant beyond its ends, and rotated by the head's roll.
     """
     up = safe_normalize(pose.rotation[:2, 1])
     x, y = jnp.moveaxis(_at_yaw(pose, table), -1, 0)
@@ -113,9 +113,9 @@ def expected_bias(pose: Pose, table: Float[Array, "5 N 2"]) -> Float[Array, "N 2
 
 
 def point_precision(pose: Pose, table: Float[Array, " 5"]) -> Float[Array, ""]:
-    """What the dense points of this pose count beside those of a face that looks at the camera: inverse variance.
+    """Weight of the dense points at this pose, inverse variance relative to a frontal face.
 
-    `table` is `MorphableModel.dense_deviation`, read as `expected_bias` reads its own.
+    `table` is `MorphableModel.dense_deviation`, interpolated over yaw as in `expected_bias`.
     """
     return jnp.square(table[2] / _at_yaw(pose, table))
 
@@ -131,7 +131,7 @@ def _at_yaw(pose: Pose, table: Float[Array, "5 *n"]) -> Float[Array, "*n"]:
 def visible_contour(
     model: MorphableModel, vertices_image: Float[Array, "V 2"], centre: Float[Array, " 2"]
 ) -> SurfacePoints:
-    """The visible jaw of a turned head: of each jaw line's candidates the one that stands furthest out in the image.
+    """The visible jaw of a turned head: of each contour line's candidates the outermost in the image.
 
     Candidates run from the cheek to the frontal jaw line, so the near side keeps its frontal place and the far side follows the
     silhouette. `centre` is the middle of the face, pixels.
@@ -141,6 +141,6 @@ def visible_contour(
 
 
 def outermost(candidates: Float[Array, "L M 2"], centre: Float[Array, " 2"]) -> Int[Array, " L"]:
-    """Which candidate of each line stands furthest from the centre, towards the line's last candidate."""
+    """Index of each line's candidate that lies furthest from the centre in the direction of the line's last candidate."""
     outward = candidates[:, -1] - centre
     return jnp.argmax(jnp.sum((candidates - centre) * outward[:, None], -1), axis=1)

@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float
 from fitkit.compilation import quick_jit
 from fitkit.types import MorphableModel
 
-FACE_REGIONS = ("face_skin", "lips", "brows", "eyelids", "under_eye", "nostrils")   # what the overlay lays over the photo
+FACE_REGIONS = ("face_skin", "lips", "brows", "eyelids", "under_eye", "nostrils")   # skin that the overlay shows
 FACE_PARTS = ("eye_left", "eye_right", "teeth_upper", "teeth_lower", "tongue", "mouth")
-PHOTO_PARTS = ("eye_left", "eye_right")                 # what else the albedo map takes from the photo: never the mouth's inside
+PHOTO_PARTS = ("eye_left", "eye_right")                 # parts whose albedo is taken from the photo: never the mouth's inside
 
 
 def region_mask(model: MorphableModel, name: str) -> Float[Array, " V"]:

@@ -14,7 +14,7 @@ import scipy.spatial
 
 from fitkit.types import MorphableModel, SurfacePoints
 
-WING = 1 / 16           # tension of the butterfly and of the four-point rule on open edges
+WING = 1 / 16           # tension of the butterfly (Dyn, Levin and Gregory 1990) and of the four-point rule on open edges
 
 
 def subdivide(model: MorphableModel) -> MorphableModel:

@@ -1,7 +1,7 @@
-"""A fitted head rendered anew: turned, relit, with another expression, on a plain background.
+"""Novel views of a fitted head: turned, relit or with another expression, on a plain background.
 
-Takes a head, its parameters, the camera of the photo and an optional UV albedo; gives a square sRGB picture. Angles are those
-of `camera.head_angles`, in degrees. Reads and writes no file.
+Takes a head, its parameters, the camera of the photo and an optional UV albedo; gives a square sRGB picture. Angles are those of
+`fitkit.geometry.head_angles`, in degrees. Reads and writes no file.
 """
 
 import dataclasses
@@ -23,7 +23,9 @@ from fitkit.rendering.shading import light_from_direction
 from fitkit.types import Camera, FaceParameters, MorphableModel
 
 Light = tuple[float, float] | Float[np.ndarray, "K 3"] | Float[Array, "K 3"]      # degrees, or spherical harmonics
-_MARGIN = 0.96       # of the picture's side that the sphere around the head fills
+_FILLED = 0.96       # share of the picture's side that the bounding sphere of the head fills; chosen, not tuned
+_NEAREST = 1.2       # least distance of the camera from the sphere's centre, in its radii: the sphere stays in front of it
+_SIZES = (16, 8192)  # pixels; sides that can be rendered, a bound on resources
 
 
 def render_novel_view(
@@ -42,8 +44,8 @@ def render_novel_view(
         yaw: degrees, positive towards the viewer's right.
         pitch: degrees, positive down.
         roll: degrees, positive counter-clockwise in the picture.
-        light: where a lamp stands, (azimuth, elevation) in degrees to the viewer's right and up, or spherical harmonics
-            `[K, 3]`; without it the light of the photo.
+        light: direction to a lamp, (azimuth, elevation) in degrees to the viewer's right and up, or spherical harmonics
+            `[K, 3]`, K = 1, 4 or 9; without it the light of the photo.
         expression: weights by name, the fitted ones kept for the others; or all weights `[E]`.
         size: side of the picture, pixels.
         background: sRGB colour in [0, 1].
@@ -55,8 +57,9 @@ def render_novel_view(
     Raises:
         FitkitError: E_USAGE for an unknown expression or a value out of range.
     """
-    if not (16 <= size <= 8192 and supersampling >= 1):
-        raise FitkitError("E_USAGE", f"a picture of {size} px a side cannot be rendered; choose a size from 16 to 8192")
+    if not (_SIZES[0] <= size <= _SIZES[1] and supersampling >= 1):
+        raise FitkitError("E_USAGE", f"a picture of {size} px a side cannot be rendered; choose a size from"
+                          f" {_SIZES[0]} to {_SIZES[1]}")
     fitted = np.asarray(head_angles(camera), np.float64)
     angles = [fitted[i] if angle is None else angle for i, angle in enumerate((yaw, pitch, roll))]
     if not np.isfinite(angles).all():
@@ -142,11 +145,11 @@ def _framed(camera: Camera, rotation: Float[Array, "3 3"], vertices: Float[Array
     # The sphere about the head touches the margin at any angle: sin of its half-angle is radius / distance.
     centre = (vertices.max(0) + vertices.min(0)) / 2
     radius = jnp.max(jnp.linalg.norm(vertices - centre, axis=1))
-    distance = jnp.maximum(camera.translation[2], 1.2 * radius)
+    distance = jnp.maximum(camera.translation[2], _NEAREST * radius)
     translation = jnp.array([0.0, 0.0, 1.0]) * distance - rotation @ centre
     # Weak perspective divides by the depth of the world origin.
     reach = jnp.sqrt(distance**2 - radius**2) if camera.perspective else translation[2]
     return dataclasses.replace(
-        camera, rotation=rotation, translation=translation, focal=0.5 * _MARGIN * side * reach / radius,
+        camera, rotation=rotation, translation=translation, focal=0.5 * _FILLED * side * reach / radius,
         principal=jnp.full(2, side / 2, jnp.float32),
     )

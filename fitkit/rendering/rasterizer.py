@@ -1,4 +1,4 @@
-"""Rasterize a mesh and interpolate over it: four verbs, `rasterize`, `foreground`, `barycentrics`, `interpolate`.
+"""Rasterizes a mesh and interpolates over it: `rasterize`, `foreground`, `barycentrics`, `interpolate`.
 
 `visibility.py` decides which triangle a pixel sees, without a gradient. Everything continuous is recomputed here from the vertex
 positions with those indices held: barycentrics, depth and interpolated values carry gradients to the positions. Gradients of the
@@ -35,7 +35,7 @@ def rasterize(pixels: Float[Array, "V 2"], depth: Float[Array, " V"], triangles:
         triangles: corners, counter-clockwise seen from outside.
         height: rows of the picture.
         width: columns of the picture.
-        capacity: candidate pixels worked off at a time; only speed and memory depend on it.
+        capacity: candidate pixels processed at a time; only speed and memory depend on it.
         cull: drop triangles seen from behind.
         perspective: depth varies as `1 / depth` over the picture (pinhole), else linearly (weak perspective).
 
@@ -56,8 +56,8 @@ def rasterize(pixels: Float[Array, "V 2"], depth: Float[Array, " V"], triangles:
 def foreground(fragments: Fragments, size: int) -> Int[Array, " N"]:
     """Row-major indices of the first `size` pixels that see a triangle, in order; the rest are filled with `H * W`.
 
-    Compact once, then interpolate and shade only what is seen. `jnp.sum(fragments.triangle >= 0)` tells whether `size` was enough;
-    `size = H * W` always is.
+    Compact once, then interpolate and shade visible pixels only. `jnp.sum(fragments.triangle >= 0)` tells whether `size` was
+    enough; `size = H * W` always is.
     """
     seen = fragments.triangle.ravel() >= 0
     slot = running_sum(seen.astype(jnp.int32)) - 1
@@ -108,14 +108,14 @@ def _corner_rows(triangle: Int[Array, " N"], triangles: Int[Array, "F 3"],
 
 
 class _Shares(NamedTuple):
-    """What each corner weighs at a pixel centre, before the division that makes the weights add up to one."""
+    """Barycentric weights at a pixel centre before normalisation, and what their gradient needs."""
 
     corners: list[tuple[Array, Array]]     # (x, y) of the corners seen from the pixel centre, px
     signed: list[Array]                    # twice the area between the centre and the side opposite each corner; px^2, as oriented
     sign: Array                            # of the whole triangle's area
-    sound: Array                           # seen, and the triangle has an area
-    areas: list[Array]                     # `signed` of a positive triangle, held to be not negative
-    shares: list[Array]                    # `areas`, for a pinhole over the corner's depth
+    has_area: Array                        # seen, and the triangle has an area
+    areas: list[Array]                     # `signed` of a positive triangle, clamped at 0
+    shares: list[Array]                    # `areas`, for a pinhole divided by the corner's depth: the unnormalised weights
     depth: list[Array]                     # of the corners for a pinhole, else 1
 
 
@@ -126,14 +126,14 @@ def _shares(pixel: Int[Array, " N"], seen: Array, corners: Sequence[Sequence[Arr
     (ax, ay), (bx, by), (cx, cy) = around
     signed = [bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx]
     area = signed[0] + signed[1] + signed[2]
-    sound = seen & (jnp.abs(area) > _FLAT)
+    has_area = seen & (jnp.abs(area) > _FLAT)
     sign = jnp.where(area < 0.0, -1.0, 1.0).astype(area.dtype)
     # Visibility was decided on snapped positions: at the rim of a small triangle the exact weights leave [0, 1] by a little, and
-    # of a sliver by a lot. They are held to the triangle, by areas that are not negative.
-    areas = [jnp.where(sound, jnp.maximum(sign * e, 0.0), 1.0) for e in signed]
+    # of a sliver by a lot. Areas clamped at 0 keep them inside the triangle.
+    areas = [jnp.where(has_area, jnp.maximum(sign * e, 0.0), 1.0) for e in signed]
     depth = [jnp.where(seen, corner[2], 1.0) if perspective else jnp.ones_like(area) for corner in corners]
     shares = [e / z for e, z in zip(areas, depth, strict=True)] if perspective else areas
-    return _Shares(around, signed, sign, sound, areas, shares, depth)
+    return _Shares(around, signed, sign, has_area, areas, shares, depth)
 
 
 # The divisions come last on purpose, here and in the backward pass: XLA repeats cheap operations in every consumer, but never a
@@ -174,11 +174,11 @@ def _blend_backward(width: int, perspective: bool, saved: tuple[tuple[Array, ...
     at = _shares(pixel, seen, [corner[:first] for corner in corners], width, perspective)
     weights = _weights(at.shares, seen)
     inside = at.shares[0] + at.shares[1] + at.shares[2]
-    # By a corner's weight, less the mean over the corners: a share that grows takes from the others.
+    # By a corner's weight, less the mean over the corners: the weights add up to one.
     along = [sum((gradient[i] * corner[first + i] for i in range(1, channels)), gradient[0] * corner[first]) for corner in corners]
     mean = weights[0] * along[0] + weights[1] * along[1] + weights[2] * along[2]
     by_area = [jnp.where(seen, (along[j] - mean) / (inside * at.depth[j]), 0.0) for j in range(3)]
-    by_signed = [jnp.where(at.sound & (at.sign * at.signed[j] > 0.0), at.sign * by_area[j], 0.0) for j in range(3)]
+    by_signed = [jnp.where(at.has_area & (at.sign * at.signed[j] > 0.0), at.sign * by_area[j], 0.0) for j in range(3)]
     to_rows = []
     for j in range(3):
         (next_x, next_y), (last_x, last_y) = at.corners[(j + 1) % 3], at.corners[(j + 2) % 3]

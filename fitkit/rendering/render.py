@@ -1,6 +1,6 @@
-"""The verbs composed: colour, depth, normals and PNCC pictures of a head. Differentiable, linear RGB, background 0.
+"""Colour, depth, normal and PNCC pictures of a head, composed of the renderer's verbs. Differentiable, linear RGB, background 0.
 
-`project` -> `rasterize` -> `interpolate` -> shade. Vertices come in the world frame (mm); shading normals are interpolated vertex
+`project` -> `rasterize` -> `interpolate` -> `shade`. Vertices come in the world frame (mm); shading normals are interpolated vertex
 normals in the view frame, so the head turns under a light that stays. Backward passes reach vertices, albedo or texture, camera
 and light. `render_foreground` is the fast path of a fit: it shades only the pixels that see the head.
 """
@@ -15,8 +15,8 @@ from fitkit.rendering.shading import shade, shade_planes
 from fitkit.rendering.texture import sample_texture
 from fitkit.types import Camera, Fragments, MorphableModel
 
-INSIDE = ("teeth_upper", "teeth_lower", "tongue")       # parts that stand free inside the mouth
-TOWARDS_OPENING = 2.0                                   # how far their shading normals turn towards the lips
+INSIDE = ("teeth_upper", "teeth_lower", "tongue")       # parts inside the mouth, lit through its opening
+TOWARDS_OPENING = 2.0                                   # +Z added to their unit normals before shading; chosen, not tuned
 
 
 def render_color(model: MorphableModel, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], camera: Camera,
@@ -58,9 +58,9 @@ def render_textured(model: MorphableModel, vertices: Float[Array, "V 3"], textur
 
 
 def mouth_normal_offset(model: MorphableModel) -> Float[Array, "V 3"]:
-    """What pictures add to the unit normals before they shade, world frame: teeth and tongue are lit through the lips alone.
+    """What pictures add to unit normals before shading, world frame: teeth and tongue are lit through the opening of the lips.
 
-    Without it the edges of the teeth, which look down, take the colour that a fitted light has where no skin was seen.
+    Without it the edges of the teeth, which face down, are shaded by directions in which the fitted light is unconstrained.
     """
     inside = [index for index, name in enumerate(model.part_names) if name in INSIDE]
     of_triangle = jnp.isin(model.part, jnp.array(inside, jnp.int32)).astype(model.mean.dtype)

@@ -1,4 +1,4 @@
-"""Light on skin: spherical harmonics of one to three bands, and Phong. Pure functions of arrays, linear RGB.
+"""Shading: spherical harmonics of one to three bands, and Phong. Pure functions of arrays, linear RGB.
 
 Normals and directions are unit vectors of the view frame (x right, y up, z to the viewer): the head turns under a light that stays.
 Spherical harmonics: real, orthonormal, in the order 1, y, z, x, xy, yz, 3z^2-1, xz, x^2-y^2 (Ramamoorthi and Hanrahan 2001).
@@ -39,7 +39,7 @@ def irradiance_planes(x: Float[Array, "..."], y: Float[Array, "..."], z: Float[A
                       light: Float[Array, "K 3"]) -> list[Float[Array, "..."]]:
     """`sh_irradiance` for normals given as three arrays: three arrays back, one per colour (structure of arrays)."""
     basis = jnp.stack([b.ravel() for b in _basis(x, y, z, _BANDS[light.shape[0]])])
-    # A product of matrices, for the sake of the gradient to the light: 27 sums over all pixels are slow one by one.
+    # A matrix product makes the gradient to the light one too: 27 sums over all pixels are slow one by one.
     channels = jnp.dot(light.T, basis, precision="highest")
     return [channels[i].reshape(x.shape) for i in range(3)]
 

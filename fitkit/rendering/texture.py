@@ -1,4 +1,4 @@
-"""Textures: sample one, or make one by unwrapping a photo. Linear RGB in, linear RGB out.
+"""Textures: sample one, unwrap a photo into one, interpolate vertex values at texels. Linear RGB.
 
 Texture coordinates run from 0 to 1 with v up, so the first row of the array is v = 1. Texel (row, column) has its centre at
 u = (column + 0.5) / width, v = 1 - (row + 0.5) / height; beyond the outermost centres the edge is repeated.
@@ -14,6 +14,8 @@ from fitkit.geometry.camera import project, to_camera_frame, to_view_frame
 from fitkit.geometry.vectors import safe_normalize, vertex_normals
 from fitkit.rendering.rasterizer import rasterize
 from fitkit.types import Camera, Fragments, MorphableModel
+
+GRAZING = 0.05      # cosine below which a surface's slope counts as that of this cosine; it bounds the tolerance of visibility
 
 
 def sample_texture(texture: Float[Array, "h w C"], uv: Float[Array, "*n 2"]) -> Float[Array, "*n C"]:
@@ -40,7 +42,7 @@ def sample_image(image: Float[Array, "h w C"], pixels: Float[Array, "*n 2"]) -> 
 
 def unwrap_photo(photo: Float[Array, "H W 3"], camera: Camera, model: MorphableModel, vertices: Float[Array, "V 3"], *, size: int,
                  tolerance: float = 1.0) -> tuple[Float[Array, "size size 3"], Float[Array, "size size"]]:
-    """The photo seen from the texture: colour per texel, and how far to trust it.
+    """Unwrap a photo: colour per texel, and how directly the camera sees it.
 
     Args:
         photo: linear RGB.
@@ -67,7 +69,7 @@ def unwrap_photo(photo: Float[Array, "H W 3"], camera: Camera, model: MorphableM
 
 def visible_weight(points: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], depth_map: Float[Array, "H W"],
                    camera: Camera, *, tolerance: float = 1.0) -> Float[Array, "*n"]:
-    """How squarely a camera sees surface points: squared cosine between normal and line of sight; 0 where it does not.
+    """Visibility weight of surface points: squared cosine between normal and line of sight; 0 where the camera does not see them.
 
     Args:
         points: mm, world frame.
@@ -83,18 +85,18 @@ def visible_weight(points: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], 
     surface = depth_map[jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)]
     normals = to_view_frame(camera, normals)
     if camera.perspective:
-        towards = safe_normalize(to_camera_frame(camera, points))        # line of sight, camera frame: y and z are turned round
+        towards = safe_normalize(to_camera_frame(camera, points))        # line of sight, camera frame: y and z have the other sign
         cosine = -(normals[..., 0] * towards[..., 0] - normals[..., 1] * towards[..., 1] - normals[..., 2] * towards[..., 2])
     else:
         cosine = normals[..., 2]
     cosine = jnp.clip(cosine, 0.0, 1.0)
     pixel_size = camera.translation[2] / camera.focal
-    slope = jnp.sqrt(1.0 - cosine**2) / jnp.maximum(cosine, 0.05)
+    slope = jnp.sqrt(1.0 - cosine**2) / jnp.maximum(cosine, GRAZING)
     return jnp.where(inside & (surface > 0.0) & (depth - surface < tolerance + pixel_size * slope), cosine**2, 0.0)
 
 
 def apply_paint(model: MorphableModel, albedo: Float[Array, "*n 3"], uv: Float[Array, "*n 2"]) -> Float[Array, "*n 3"]:
-    """An albedo with the head's paint over it, at texture coordinates."""
+    """The albedo at texture coordinates with the head's paint (`MorphableModel.paint`) composited over it."""
     if model.paint is None:
         return albedo
     rows, side = model.paint.shape[:2]
@@ -103,7 +105,7 @@ def apply_paint(model: MorphableModel, albedo: Float[Array, "*n 3"], uv: Float[A
 
 
 def paint_albedo_map(model: MorphableModel, albedo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
-    """An albedo map with the head's paint over it."""
+    """An albedo map with the head's paint composited over it."""
     if model.paint is None:
         return albedo
     size = albedo.shape[0]
@@ -114,7 +116,7 @@ def paint_albedo_map(model: MorphableModel, albedo: Float[Array, "S S 3"]) -> Fl
 
 
 def texel_fragments(model: MorphableModel, *, size: int) -> Fragments:
-    """Which triangle each texel of a square texture lies on, and where in it; depth 1."""
+    """The triangle and barycentric coordinates of each texel of a square texture; depth 1."""
     layout = jnp.stack([model.uv[:, 0], 1.0 - model.uv[:, 1]], axis=-1) * size
     flat = jnp.ones(layout.shape[0], layout.dtype)
     return rasterize(layout, flat, model.uv_triangles, height=size, width=size, cull=False, perspective=False)
@@ -122,7 +124,7 @@ def texel_fragments(model: MorphableModel, *, size: int) -> Fragments:
 
 @lru_cache(maxsize=4)
 def cached_texel_fragments(model: MorphableModel, size: int) -> Fragments:
-    """`texel_fragments` of a head, made once: they depend on no photo and no face. Not for traced heads."""
+    """`texel_fragments`, cached per head and size, since they depend on neither photo nor face. Not for traced heads."""
     fragments: Fragments = _compiled_fragments(model, size=size)
     return fragments
 
@@ -133,7 +135,7 @@ _compiled_fragments = quick_jit(static_argnames=("size",))(texel_fragments)
 def values_at_fragments(
     fragments: Fragments, triangles: Int[Array, "F 3"], values: Float[Array, "V C"]
 ) -> Float[Array, "size size C"]:
-    """Values per vertex at the places of fragments; 0 where those are empty. No gradient reaches the places."""
+    """Values per vertex interpolated at fragments; 0 where empty. Gradients reach the values, not the barycentrics."""
     corners = values[triangles[jnp.maximum(fragments.triangle, 0)]]
     weights = fragments.barycentric[..., None]
     first, second, third = (corners[..., k, :] * weights[..., k, :] for k in range(3))

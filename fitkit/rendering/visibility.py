@@ -5,7 +5,7 @@ two triangles belongs to exactly one of them. The nearest triangle wins, the low
 
 How it is fast in plain XLA: every triangle lists the pixels of its bounding box as candidates (a ragged list, expanded by scatter
 and running maximum), then two scatters resolve it: the maximum of nearness per pixel, and among those the minimum of the index.
-The list is worked off in chunks of a static `capacity`; a mesh of a face takes two.
+The list is processed in chunks of a static `capacity`; a mesh of a face takes two.
 
 Dropped: triangles with a vertex that is not finite, farther than 2^19 pixels from the origin, or (pinhole) not in front of the
 camera; triangles whose snapped corners enclose no area; with `cull`, those seen from behind.
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-_BITS = 8
+_BITS = 8                        # of a pixel coordinate after the point
 SUBPIXEL = 1 << _BITS            # snapping grid: 1 / 256 pixel; whole pixels and their rest by shift and mask, quick on CPU
 FARTHEST = 2.0**19               # pixels; keeps every difference of snapped coordinates below 2^28
 _WIDE = 1024 * SUBPIXEL          # larger triangles need edge functions beyond 32 bits, and go one by one
@@ -251,10 +251,10 @@ def _draw_wide(setup: _Setup, buffers: tuple[Array, Array], height: int, width: 
 
 
 def default_capacity(height: int, width: int, triangles: int) -> int:
-    """Slots worked off in one round: a face or head that fills the frame takes two or three.
+    """Slots processed in one round: a face or head that fills the frame takes two or three.
 
-    Measured on CPU: fewer slots stay in the caches (at 512 px a third faster than all candidates at once), while each round has
-    a price of its own (one pass over the picture).
+    Measured on CPU: fewer slots stay in the caches (at 512 px a third faster than all candidates at once), while each round costs
+    one pass over the picture.
     """
     return max(2048, 2 * height * width // 7 + triangles // 16)
 
