@@ -14,7 +14,7 @@ ASSETS = pathlib.Path(__file__).resolve().parents[1].parent / "shared" / "assets
 
 
 def pytest_configure():
-    """Compiling is most of the work: what one test compiled, another, a process that a test starts, and the next run read."""
+    """Keep compiled programs on disk, since compiling is most of the work: other tests, processes and runs reuse them."""
     keep_compiled_programs()
 
 
@@ -26,7 +26,7 @@ def rng():
 
 @pytest.fixture(scope="session")
 def assets():
-    """Folder of the photos, foreign heads and networks that tests may read; they are not part of the project."""
+    """Folder of photos, heads and networks from elsewhere that tests may read; not part of the project."""
     if not ASSETS.is_dir():
         pytest.skip(f"the shared assets are not at {ASSETS}; without them this comparison cannot run")
     return ASSETS
@@ -34,7 +34,7 @@ def assets():
 
 @pytest.fixture
 def strict_ranks():
-    """Arrays of different rank meet only where the code says so."""
+    """Refuse implicit rank promotion."""
     with jax.numpy_rank_promotion("raise"):
         yield
 

@@ -1,6 +1,6 @@
-"""ICT-FaceKit as a head: its reader refuses what is not it, its tables lie where they should, every recipe takes it.
+"""ICT-FaceKit as a head: its reader refuses other files, its tables agree with its landmarks, and photos can be fitted with it.
 
-Bad input is made here; what needs ICT-FaceKit itself skips without the shared assets.
+Bad input is made here; tests that need ICT-FaceKit itself skip without the shared assets.
 """
 
 import io
@@ -41,7 +41,7 @@ def pack(path, members, *, mode="w:xz"):
 
 
 def refused(path):
-    """The sentence with which a source is refused; nothing else may be raised."""
+    """The message of the FitkitError with which a source is refused; one line that names the path."""
     with pytest.raises(FitkitError) as caught:
         ict_source.read(path)
     assert caught.value.code == "E_DATA" and str(path) in caught.value.message and "\n" not in caught.value.message
@@ -98,7 +98,7 @@ def test_an_archive_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", [
     b"", b"<html>not found</html>" * 100, b"\xfd7zXZ\x00 and then nonsense", b"\x1f\x8b\x08 nonsense", b"BZh9 nonsense",
     lzma.compress(bytes(10240))[:60]])
-def test_what_is_no_archive_is_refused(tmp_path, content):
+def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
     (tmp_path / "bad.tar.xz").write_bytes(content)
     assert "cannot be read as ICT-FaceKit" in refused(tmp_path / "bad.tar.xz")
 
@@ -129,7 +129,7 @@ def test_a_folder_that_lacks_something_says_what(tmp_path, texts, sentence):
     assert sentence in refused(tmp_path)
 
 
-def test_a_cache_that_is_not_whole_is_not_believed(tmp_path):
+def test_an_incomplete_cache_is_ignored(tmp_path):
     path = tmp_path / "ict.safetensors"
     assert ict_source._read_cache(path) is None
     path.write_bytes(b"nonsense")
@@ -139,7 +139,7 @@ def test_a_cache_that_is_not_whole_is_not_believed(tmp_path):
     assert ict_source._read_cache(path) is None
 
 
-def test_the_table_of_places_is_sound():
+def test_the_correspondence_table_is_valid():
     table, own = ict.registration(), makehuman.load()
     assert table.to_ict.triangle.shape == (own.mean.shape[0],) and table.from_ict.triangle.shape == (ict_source.VERTICES,)
     for places, count in ((table.to_ict, ict.OPAQUE_TRIANGLES), (table.from_ict, own.triangles.shape[0]),
@@ -211,7 +211,7 @@ def test_only_what_is_opaque_is_drawn_and_faces_outward(whole):
 
 
 @needs_ict
-def test_the_mirror_holds(whole, face):
+def test_the_mirror_table_gives_mirrored_vertices(whole, face):
     np.testing.assert_array_equal(whole.mirror[:9409], face.mirror)
     mirror, mean = np.asarray(whole.mirror), np.asarray(whole.mean)
     gap = np.linalg.norm(mean[mirror] - mean * [-1, 1, 1], axis=1)
@@ -260,15 +260,15 @@ def test_texture_tiles_do_not_overlap(whole):
 
 
 @needs_ict
-def test_there_and_back_again(whole):
-    """A vertex of ICT taken to the embedded head and back by the other table comes home."""
+def test_correspondences_there_and_back_return_to_the_vertex(whole):
+    """A vertex of ICT taken to the embedded head by one table and back by the other."""
     table, own = ict.registration(), makehuman.load()
     there = np.asarray(own.triangles)[np.asarray(table.from_ict.triangle)]
     laid = np.asarray(values_at_points(table.to_ict, whole.triangles, whole.mean))
     back = (np.asarray(table.from_ict.barycentric)[..., None] * laid[there]).sum(1)
-    sound = (np.asarray(table.from_ict_weight) > 0.8) & (np.asarray(table.to_ict_weight)[there].min(1) > 0.8)
-    gap = np.linalg.norm(back - np.asarray(whole.mean), axis=1)[sound]
-    assert sound[:9409].mean() > 0.5 and gap.mean() < 0.3 and np.percentile(gap, 99) < 1.0
+    valid = (np.asarray(table.from_ict_weight) > 0.8) & (np.asarray(table.to_ict_weight)[there].min(1) > 0.8)
+    gap = np.linalg.norm(back - np.asarray(whole.mean), axis=1)[valid]
+    assert valid[:9409].mean() > 0.5 and gap.mean() < 0.3 and np.percentile(gap, 99) < 1.0
 
 
 @needs_ict

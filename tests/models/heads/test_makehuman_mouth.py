@@ -1,4 +1,4 @@
-"""The mouth of the embedded head: teeth behind the lips in every identity, none seen between closed lips, a dark inside."""
+"""The mouth of the embedded head: teeth stay behind the lips in every identity, closed lips show none, the inside is dark."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The surface of the embedded head: points, mirror, regions, texture map, colour. Reads the shipped file, not the wheel."""
+"""The surface of the embedded head: points, mirror, regions, texture map, colour. Of the shipped file, without the wheel."""
 
 import importlib.resources
 import pathlib
@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from fitkit.models.build.makehuman.points.landmarks import read_points
-from fitkit.models.build.makehuman.texture import flatten
-from fitkit.models.build.makehuman.texture.pigment import skin_colour
 from fitkit.models.heads import makehuman
 
 ASSETS = pathlib.Path(__file__).resolve().parents[3].parent / "shared" / "assets"
@@ -32,12 +30,12 @@ def points(head: dict[str, np.ndarray], name: str) -> np.ndarray:
     return np.einsum("...k,...kd->...d", head[f"{name}_barycentric"], corners)
 
 
-def turned(values: np.ndarray) -> np.ndarray:
+def mirrored(values: np.ndarray) -> np.ndarray:
     return values * [-1, 1, 1]
 
 
 def texels(head: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """How often each texel is covered, and the share of face skin there (slow oracle)."""
+    """How many triangles cover each texel, and the value of the face skin mask there, both [SIZE, SIZE] (a slow oracle)."""
     count, face = np.zeros((SIZE, SIZE), int), np.zeros((SIZE, SIZE))
     corners = head["uv"][head["uv_triangles"]] * SIZE
     masks = head["region:face_skin"][head["triangles"]]
@@ -66,10 +64,10 @@ def test_ibug_table_is_complete_and_mirrors_itself() -> None:
 
 def test_landmarks_mirror_each_other(head: dict[str, np.ndarray]) -> None:
     ibug = points(head, "landmarks")
-    assert np.abs(turned(ibug)[IBUG["mirror"]] - ibug).max() < 0.1
+    assert np.abs(mirrored(ibug)[IBUG["mirror"]] - ibug).max() < 0.1
 
 
-def test_landmarks_stand_in_the_order_of_ibug(head: dict[str, np.ndarray]) -> None:
+def test_landmarks_are_in_the_order_of_ibug(head: dict[str, np.ndarray]) -> None:
     ibug = points(head, "landmarks")
     x, y, z = ibug.T
     right = [*range(8), *range(17, 22), 31, 32, *range(36, 42), 48, 49, 50, 58, 59, 60, 61, 67]
@@ -91,14 +89,14 @@ def test_jaw_lines_end_at_the_jaw_and_run_over_the_cheek(head: dict[str, np.ndar
     lines = points(head, "contour")
     assert lines.shape[:1] == (17,) and 12 <= lines.shape[1] <= 20
     assert np.allclose(lines[:, -1], points(head, "landmarks")[:17], atol=1e-4)
-    assert np.abs(turned(lines)[::-1] - lines).max() < 0.1
+    assert np.abs(mirrored(lines)[::-1] - lines).max() < 0.1
     steps = np.linalg.norm(np.diff(lines, axis=1), axis=-1)
     assert steps.max() < 7 and steps.min() > 0.3                # even and unbroken
     assert (np.diff(lines[[0, 1, 2, 3], :, 2], axis=1) < 0.5).all()     # from the front backwards
 
 
 @pytest.mark.parametrize("yaw", [35, 60])
-def test_a_turned_head_shows_another_jaw(head: dict[str, np.ndarray], yaw: float) -> None:
+def test_jaw_lines_reach_the_outline_of_a_rotated_head(head: dict[str, np.ndarray], yaw: float) -> None:
     turn = np.radians(yaw)
     across = points(head, "contour") @ [np.cos(turn), 0, np.sin(turn)]     # image x of a head turned to its left
     hidden, shown = across[13:], across[:4]
@@ -109,7 +107,7 @@ def test_a_turned_head_shows_another_jaw(head: dict[str, np.ndarray], yaw: float
 def test_dense_points_mirror_each_other_and_agree_with_ibug(head: dict[str, np.ndarray]) -> None:
     dense, ibug = points(head, "dense"), points(head, "landmarks")
     for own, other, *_ in read_points()["dense"]:
-        assert np.abs(turned(dense[own]) - dense[other]).max() < 0.1
+        assert np.abs(mirrored(dense[own]) - dense[other]).max() < 0.1
     for index in range(17, 68):
         target = sum(weight * dense[point] for point, weight in IBUG["mediapipe"][index])
         assert np.linalg.norm(target - ibug[index]) < 1.6
@@ -137,7 +135,7 @@ def test_dense_points_lie_on_lids_and_lips(head: dict[str, np.ndarray]) -> None:
 def test_mirror_is_an_involution(head: dict[str, np.ndarray]) -> None:
     mirror = head["mirror"]
     assert (mirror[mirror] == np.arange(len(mirror))).all() and (mirror != np.arange(len(mirror))).mean() > 0.9
-    assert np.abs(turned(head["mean"])[mirror] - head["mean"]).max() < 0.5
+    assert np.abs(mirrored(head["mean"])[mirror] - head["mean"]).max() < 0.5
     flipped = {tuple(sorted(row)) for row in mirror[head["triangles"]].tolist()}
     assert flipped == {tuple(sorted(row)) for row in head["triangles"].tolist()}
 
@@ -166,13 +164,13 @@ def test_regions_are_soft_masks_in_their_places(head: dict[str, np.ndarray]) -> 
     assert masks["scalp"][crown].mean() > 0.8 and masks["fit_skin"][crown].max() < 0.05
 
 
-def test_texture_map_has_no_overlap_and_much_face(head: dict[str, np.ndarray]) -> None:
+def test_texture_map_has_no_overlap_and_is_half_face(head: dict[str, np.ndarray]) -> None:
     assert head["uv"].min() >= 0 and head["uv"].max() <= 1
     count, face = texels(head)
     assert (count > 1).sum() == 0
     assert face.mean() >= 0.5
     first, second = (head["uv"][head["uv_triangles"][:, k]] - head["uv"][head["uv_triangles"][:, 0]] for k in (1, 2))
-    assert (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0] > 0).all()      # no triangle is turned over
+    assert (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0] > 0).all()      # no triangle is flipped
 
 
 def test_texture_map_is_upright_and_little_stretched(head: dict[str, np.ndarray]) -> None:
@@ -206,7 +204,7 @@ def test_seams_are_only_behind_the_head(head: dict[str, np.ndarray]) -> None:
     assert head["region:face_skin"][split].max() == 0
 
 
-def test_colours_of_people_stay_colours(head: dict[str, np.ndarray]) -> None:
+def test_sampled_albedos_are_skin_colours(head: dict[str, np.ndarray]) -> None:
     mean, axes = head["albedo_mean"], head["albedo"]
     assert 40 <= len(axes) <= 60 and mean.min() > 0 and mean.max() < 1
     generator = np.random.default_rng(0)
@@ -228,7 +226,7 @@ def test_one_axis_is_melanin(head: dict[str, np.ndarray]) -> None:
 
 @pytest.mark.skipif(not SKINS.is_dir(), reason="shared/assets/skins is not beside the checkout")
 @pytest.mark.parametrize("name", HELD_OUT)
-def test_skins_that_were_not_looked_at_are_reached(head: dict[str, np.ndarray], name: str) -> None:
+def test_albedo_model_reproduces_held_out_skins(head: dict[str, np.ndarray], name: str) -> None:
     colour = _skin(head, SKINS / name)
     weight = head["region:fit_skin"] * (1 - head["region:brows"])
     axes = (head["albedo"] * np.sqrt(weight)[:, None]).reshape(len(head["albedo"]), -1).T
@@ -242,7 +240,7 @@ def test_skins_that_were_not_looked_at_are_reached(head: dict[str, np.ndarray], 
 
 
 def _skin(head: dict[str, np.ndarray], path: pathlib.Path) -> np.ndarray:
-    """Nearest texel [V, 3] of a MakeHuman skin (head window) at each vertex, linear."""
+    """Linear RGB [V, 3] of the nearest texel of a MakeHuman skin (a crop of the head) at each vertex."""
     import imageio.v3 as imageio
 
     coded = np.asarray(imageio.imread(path), float) / 255
@@ -251,29 +249,3 @@ def _skin(head: dict[str, np.ndarray], path: pathlib.Path) -> np.ndarray:
     column = np.clip((place[:, 0] * 2048 - 1280).astype(int), 0, 767)
     row = np.clip(((1 - place[:, 1]) * 2048 - 320).astype(int), 0, 1439)
     return np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)[row, column]
-
-
-def test_more_melanin_is_darker_and_more_blood_is_redder() -> None:
-    shades = skin_colour(np.linspace(0.01, 0.4, 20), 0.03)
-    assert (np.diff(shades[:, :2], axis=0) < 0).all() and (shades > 0).all() and (shades < 0.8).all()
-    pale, flushed = skin_colour(0.04, 0.015), skin_colour(0.04, 0.07)
-    assert flushed[0] / flushed[1] > 1.2 * pale[0] / pale[1]
-
-
-def test_flattening_a_dome_with_a_hole_turns_no_triangle_over() -> None:
-    rings, sectors = 6, 24
-    radius, angle = np.meshgrid(np.linspace(0.2, 1, rings), 2 * np.pi * np.arange(sectors) / sectors, indexing="ij")
-    dome = np.stack([radius * np.cos(angle), radius * np.sin(angle), 1.5 * (1 - radius**2)], axis=-1).reshape(-1, 3)
-    at = np.arange(rings * sectors).reshape(rings, sectors)
-    inner, outer, ahead = at[:-1].ravel(), at[1:].ravel(), np.roll(at, -1, axis=1)
-    beside, across = ahead[:-1].ravel(), ahead[1:].ravel()
-    triangles = np.concatenate([np.stack([inner, outer, across], 1), np.stack([inner, across, beside], 1)])
-    border = at[-1]
-    square = dome[border, :2] / (np.abs(dome[border, :2]) ** 4).sum(axis=1, keepdims=True) ** 0.25
-    flat = flatten.flatten(triangles, dome, border, square, np.ones(len(dome)), hole_scale=0.5, smallest_scale=0.3)
-    first, second = flat[triangles[:, 1]] - flat[triangles[:, 0]], flat[triangles[:, 2]] - flat[triangles[:, 0]]
-    area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
-    assert flat.shape == (len(dome), 2) and np.allclose(flat[border], square) and area.min() > 0
-    edges = [dome[triangles[:, k]] - dome[triangles[:, 0]] for k in (1, 2)]
-    real = np.linalg.norm(np.cross(*edges), axis=1)
-    assert np.quantile(area / real, 0.9) < 4 * np.quantile(area / real, 0.1)

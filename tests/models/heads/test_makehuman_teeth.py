@@ -1,4 +1,4 @@
-"""The teeth of the embedded head: unrolled in the texture without stretching, each where it belongs, and seen in the pictures."""
+"""The teeth of the embedded head: their rows unrolled in the texture without stretching, and painted where pictures show them."""
 
 import dataclasses
 
@@ -49,7 +49,7 @@ def test_the_rows_are_unrolled_at_one_scale(head, row):
     scale = sides[1][middle] / sides[0][middle]
     assert middle.sum() >= 8 and scale.min() > 0.8 * makehuman_teeth.SCALE and scale.max() < 1.2 * makehuman_teeth.SCALE
     (a, b), (c, d) = (uv[:, 1] - uv[:, 0]).T, (uv[:, 2] - uv[:, 0]).T
-    assert (a * d > b * c).all()                                           # not mirrored, nowhere folded over
+    assert (a * d > b * c).all()                                           # not mirrored, not folded
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -90,7 +90,7 @@ def test_an_albedo_map_shows_what_pictures_show(head):
     assert paint_albedo_map(ball, plain) is plain and apply_paint(ball, plain, uv) is plain and not mouth_normal_offset(ball).any()
 
 
-def test_teeth_are_no_mirror_image_of_other_parts(head):
+def test_only_texels_of_skin_have_a_mirrored_texel(head):
     part = part_of_texels(head, COARSE)
     twin = np.asarray(layout_of(head).mirrored) > 0
     assert not (twin & (part != "skin")).any() and twin[part == "skin"].mean() > 0.99
