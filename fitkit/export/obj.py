@@ -20,7 +20,7 @@ def write_obj(
         path: the .obj file; the .mtl takes its name, the texture is `albedo.png` beside it.
         model: the head.
         parameters: identity, expression and albedo are used.
-        texture: UV albedo, sRGB, row 0 at v = 1. Without it, colours stand behind the vertices (sRGB in [0, 1]).
+        texture: UV albedo, sRGB, row 0 at v = 1. Without it, colours follow the vertices' positions (sRGB in [0, 1]).
 
     Raises:
         FitkitError: E_OUTPUT where the place cannot be written.

@@ -21,8 +21,8 @@ def smoothstep(values: Float[A, "*n"], low: Float[A, "*#n"] | float, high: Float
 def gaussian_blur(planes: Float[Array, "*n S S"], deviation: ArrayLike) -> Float[Array, "*n S S"]:
     """Gaussian mean of `deviation` pixels over square planes, with zeros beyond the border.
 
-    Two matrix products, whatever the deviation, which may be traced; the kernel is normalised as a continuous Gaussian is, so it
-    wants a deviation of about a pixel or more.
+    Two matrix products, whatever the deviation, which may be traced; the kernel is normalised as a continuous Gaussian is, which
+    is exact for deviations of about a pixel or more.
     """
     place = jnp.arange(planes.shape[-1], dtype=planes.dtype)
     kernel = jnp.exp(-0.5 * jnp.square((place[:, None] - place) / deviation)) / (deviation * _SQRT_TWO_PI)

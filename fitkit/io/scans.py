@@ -137,7 +137,7 @@ def read_landmarks(path: Path) -> Float[np.ndarray, "L 3"]:
             points = np.array(_rows(data.decode(), path.suffix.lower()))
         if points.dtype.kind not in "fiu" or points.shape not in ((7, 3), (68, 3)):
             raise ValueError(f"it holds {points.dtype} of shape {points.shape}")
-    except (ValueError, LookupError, OSError, EOFError, RecursionError, MemoryError) as error:      # damaged, or made to harm
+    except (ValueError, LookupError, OSError, EOFError, RecursionError, MemoryError) as error:      # damaged or malicious
         raise FitkitError("E_SCAN", f"the landmarks {path} are not 7 or 68 points of three numbers ({error}); the order is iBUG's,"
                           " and of seven: the outer and inner corner of the right eye, the inner and outer corner of the left, the"
                           " bottom of the nose, the right and left corner of the mouth") from error

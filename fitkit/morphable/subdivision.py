@@ -87,10 +87,10 @@ def butterfly_operator(triangles: np.ndarray, edges: np.ndarray, sides: np.ndarr
     rows = [np.repeat(np.flatnonzero(whole), 8)]
     columns, values = [stencil.ravel()], [weights.ravel()]
     for index in np.flatnonzero(~whole).tolist():
-        places, shares = _open_rule(edges, opposite, index)
-        rows.append(np.full(len(places), index))
-        columns.append(np.array(places))
-        values.append(np.array(shares))
+        vertices, weight = _open_rule(edges, opposite, index)
+        rows.append(np.full(len(vertices), index))
+        columns.append(np.array(vertices))
+        values.append(np.array(weight))
     new = scipy.sparse.csr_matrix(
         (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), (len(edges), count)
     )
@@ -123,8 +123,8 @@ def _child_points(points: SurfacePoints) -> SurfacePoints:
     weight = np.asarray(points.barycentric)
     corner = np.argmax(weight, axis=-1)
     near = np.take_along_axis(weight, corner[..., None], axis=-1) > 0.5
-    turned = np.take_along_axis(weight, (corner[..., None] + np.arange(3)) % 3, axis=-1)
-    at_corner = turned * [2, 2, 2] - [1, 0, 0]
+    rotated = np.take_along_axis(weight, (corner[..., None] + np.arange(3)) % 3, axis=-1)
+    at_corner = rotated * [2, 2, 2] - [1, 0, 0]
     in_middle = 1 - 2 * weight[..., [2, 0, 1]]
     return SurfacePoints(
         triangle=jnp.asarray(4 * np.asarray(points.triangle) + np.where(near[..., 0], corner, 3), jnp.int32),

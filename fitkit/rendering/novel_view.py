@@ -92,7 +92,7 @@ def expression_weights(
     if not isinstance(change, Mapping):
         given = np.asarray(change, np.float32)
         if given.shape != weights.shape:
-            raise FitkitError("E_USAGE", f"expression has shape {given.shape} where the head wants {weights.shape} weights")
+            raise FitkitError("E_USAGE", f"expression has shape {given.shape} where the head takes {weights.shape} weights")
         change = dict(zip(model.expression_names, given.tolist(), strict=True))
     lower, upper = np.asarray(model.expression_lower), np.asarray(model.expression_upper)
     for name, weight in change.items():

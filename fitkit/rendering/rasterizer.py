@@ -81,10 +81,10 @@ def barycentrics(pixel: Int[Array, " N"], triangle: Int[Array, " N"], pixels: Fl
     """
     corners = corner_planes(triangle, triangles, jnp.concatenate([pixels, depth[:, None]], axis=1))
     seen = triangle >= 0
-    at = _shares(pixel, seen, corners, width, perspective)
-    weights = _weights(at.shares, seen)
+    at = _unnormalised(pixel, seen, corners, width, perspective)
+    weights = _normalised(at.weights, seen)
     if perspective:
-        z = (at.areas[0] + at.areas[1] + at.areas[2]) / (at.shares[0] + at.shares[1] + at.shares[2])
+        z = (at.areas[0] + at.areas[1] + at.areas[2]) / (at.weights[0] + at.weights[1] + at.weights[2])
     else:
         z = weights[0] * corners[0][2] + weights[1] * corners[1][2] + weights[2] * corners[2][2]
     return jnp.stack(weights), jnp.where(seen, z, 0.0)
@@ -107,7 +107,7 @@ def _corner_rows(triangle: Int[Array, " N"], triangles: Int[Array, "F 3"],
     return [values[vertex[:, corner]] for corner in range(3)]
 
 
-class _Shares(NamedTuple):
+class _Unnormalised(NamedTuple):
     """Barycentric weights at a pixel centre before normalisation, and what their gradient needs."""
 
     corners: list[tuple[Array, Array]]     # (x, y) of the corners seen from the pixel centre, px
@@ -115,11 +115,12 @@ class _Shares(NamedTuple):
     sign: Array                            # of the whole triangle's area
     has_area: Array                        # seen, and the triangle has an area
     areas: list[Array]                     # `signed` of a positive triangle, clamped at 0
-    shares: list[Array]                    # `areas`, for a pinhole divided by the corner's depth: the unnormalised weights
+    weights: list[Array]                   # `areas`, for a pinhole divided by the corner's depth
     depth: list[Array]                     # of the corners for a pinhole, else 1
 
 
-def _shares(pixel: Int[Array, " N"], seen: Array, corners: Sequence[Sequence[Array]], width: int, perspective: bool) -> _Shares:
+def _unnormalised(pixel: Int[Array, " N"], seen: Array, corners: Sequence[Sequence[Array]], width: int,
+                  perspective: bool) -> _Unnormalised:
     qx = (pixel % width).astype(corners[0][0].dtype) + 0.5
     qy = (pixel // width).astype(corners[0][0].dtype) + 0.5
     around = [(corner[0] - qx, corner[1] - qy) for corner in corners]
@@ -132,16 +133,16 @@ def _shares(pixel: Int[Array, " N"], seen: Array, corners: Sequence[Sequence[Arr
     # of a sliver by a lot. Areas clamped at 0 keep them inside the triangle.
     areas = [jnp.where(has_area, jnp.maximum(sign * e, 0.0), 1.0) for e in signed]
     depth = [jnp.where(seen, corner[2], 1.0) if perspective else jnp.ones_like(area) for corner in corners]
-    shares = [e / z for e, z in zip(areas, depth, strict=True)] if perspective else areas
-    return _Shares(around, signed, sign, has_area, areas, shares, depth)
+    weights = [e / z for e, z in zip(areas, depth, strict=True)] if perspective else areas
+    return _Unnormalised(around, signed, sign, has_area, areas, weights, depth)
 
 
 # The divisions come last on purpose, here and in the backward pass: XLA repeats cheap operations in every consumer, but never a
 # division, so what is divided is computed once and not again for each channel.
-def _weights(shares: list[Array], seen: Array) -> list[Float[Array, " N"]]:
+def _normalised(weights: list[Array], seen: Array) -> list[Float[Array, " N"]]:
     """Barycentric weights, zero where not `seen`."""
-    inside = shares[0] + shares[1] + shares[2]
-    return [jnp.where(seen, share / inside, 0.0) for share in shares]
+    total = weights[0] + weights[1] + weights[2]
+    return [jnp.where(seen, weight / total, 0.0) for weight in weights]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -154,7 +155,7 @@ def _blend(rows: tuple[Float[Array, "N P+C"], ...], pixel: Int[Array, " N"], see
     """
     first = 3 if perspective else 2
     corners = [planes(each) for each in rows]
-    weights = _weights(_shares(pixel, seen, [corner[:first] for corner in corners], width, perspective).shares, seen)
+    weights = _normalised(_unnormalised(pixel, seen, [corner[:first] for corner in corners], width, perspective).weights, seen)
     a, b, c = (corner[first:] for corner in corners)
     # Channel by channel: a sum over a leading axis is slow on CPU, and as `(weights[:, None] * values).sum(axis=0)` XLA for CPU
     # (jaxlib 0.10.2) gave every channel the first one's value in a large picture; `test_interpolation_is_the_same_compiled`.
@@ -171,13 +172,13 @@ def _blend_backward(width: int, perspective: bool, saved: tuple[tuple[Array, ...
     rows, pixel, seen = saved
     first, channels = 3 if perspective else 2, gradient.shape[0]
     corners = [planes(each) for each in rows]
-    at = _shares(pixel, seen, [corner[:first] for corner in corners], width, perspective)
-    weights = _weights(at.shares, seen)
-    inside = at.shares[0] + at.shares[1] + at.shares[2]
+    at = _unnormalised(pixel, seen, [corner[:first] for corner in corners], width, perspective)
+    weights = _normalised(at.weights, seen)
+    total = at.weights[0] + at.weights[1] + at.weights[2]
     # By a corner's weight, less the mean over the corners: the weights add up to one.
     along = [sum((gradient[i] * corner[first + i] for i in range(1, channels)), gradient[0] * corner[first]) for corner in corners]
     mean = weights[0] * along[0] + weights[1] * along[1] + weights[2] * along[2]
-    by_area = [jnp.where(seen, (along[j] - mean) / (inside * at.depth[j]), 0.0) for j in range(3)]
+    by_area = [jnp.where(seen, (along[j] - mean) / (total * at.depth[j]), 0.0) for j in range(3)]
     by_signed = [jnp.where(at.has_area & (at.sign * at.signed[j] > 0.0), at.sign * by_area[j], 0.0) for j in range(3)]
     to_rows = []
     for j in range(3):
@@ -185,7 +186,7 @@ def _blend_backward(width: int, perspective: bool, saved: tuple[tuple[Array, ...
         by_next, by_last = by_signed[(j + 1) % 3], by_signed[(j + 2) % 3]
         columns = [next_y * by_last - last_y * by_next, last_x * by_next - next_x * by_last]
         if perspective:
-            columns.append(-at.shares[j] * by_area[j])
+            columns.append(-at.weights[j] * by_area[j])
         to_rows.append(jnp.stack(columns + [weights[j] * gradient[i] for i in range(channels)]).T)
     return tuple(to_rows), None, None
 
