@@ -26,7 +26,7 @@ from fitkit.fitting.state import Observation, Solution
 from fitkit.io.images import Photo
 from fitkit.models import heads
 from fitkit.recipes import RECIPES, Recipe
-from fitkit.results.from_solution import result_of
+from fitkit.results.from_solution import result_from_solution
 from fitkit.results.result import FitResult
 from fitkit.types import MorphableModel
 
@@ -124,7 +124,7 @@ def fit_photo(reading: Reading, job: Job, *, largest: bool) -> list[FitResult]:
         observation, back = observe(job.model, reading.image, face, reading.lens, job.size)
         solution = jax.block_until_ready(job.recipe.function(job.model, observation, job.config, **job.extra_arguments()))
         timings = reading.timings | {"fit": time.perf_counter() - begun}
-        results.append(result_of(
+        results.append(result_from_solution(
             job.model, reading.image, reading.lens, observation, back, solution, timings=timings, **job.settings(),
             face=number if len(reading.faces) > 1 and not largest else None))
     return results
@@ -163,8 +163,9 @@ def fit_several(
         for face, solution in zip(group, solutions, strict=True):
             reading = face.reading
             timings = reading.timings | {"fit": seconds}
-            results[face.place] = result_of(job.model, reading.image, reading.lens, face.observation, face.back, solution,
-                                            face=None, timings=timings, **job.settings())
+            results[face.place] = result_from_solution(
+                job.model, reading.image, reading.lens, face.observation, face.back, solution, face=None, timings=timings,
+                **job.settings())
     return results
 
 

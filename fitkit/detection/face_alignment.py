@@ -1,6 +1,7 @@
-"""The second detector, `face-alignment` (68 points, PyTorch), an optional extra: its weights are checked before they are opened.
+"""The optional second landmark detector: 68 iBUG points by the PyTorch package `face-alignment`.
 
-In: a photo and the faces that the first detector found. Out: `Landmarks` of scheme ibug68.
+In: a photo and the boxes that another detector finds. Out: `Landmarks` of scheme ibug68. The user's weight file is opened only
+after its sha256 was compared, and without unpickling code.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from fitkit.errors import FitkitError
 
 def face_alignment_detector(find: Detector, *, weights: str | os.PathLike[str] | None = None, sha256: str | None = None,
                             device: str = "cpu") -> Detector:
-    """The second detector: 68 iBUG points by the 2D FAN of `face-alignment`, in the boxes `find` gives.
+    """A detector of 68 iBUG points: the 2D FAN of `face-alignment`, in the boxes that `find` gives.
 
     Bulat & Tzimiropoulos 2017, "How far are we from solving the 2D & 3D face alignment problem?". Nothing is downloaded: the
     weight file is the user's, its sha256 is compared before it is opened, and it is opened without unpickling code (the
@@ -29,7 +30,7 @@ def face_alignment_detector(find: Detector, *, weights: str | os.PathLike[str] |
         device: PyTorch device.
 
     Raises:
-        FitkitError: `E_DATA`: the extra, the file or its sum is missing, or they do not fit.
+        FitkitError: `E_DATA`: the extra, the weight file or its sha256 is missing, or the file has another sha256.
     """
     path = _checked_weights(weights or os.environ.get("FITKIT_FACE_ALIGNMENT_WEIGHTS"),
                             sha256 or os.environ.get("FITKIT_FACE_ALIGNMENT_SHA256"))

@@ -1,7 +1,7 @@
-"""Points of a face: what they are, and where they come from: a detector that is handed in, a file, an array, or `face-alignment`.
+"""2D landmarks of faces: the `Landmarks` type, the `Detector` interface, and points read from a .pts or .npy file or an array.
 
-Knows no network of ours. Points are in photo pixels (x right, y down, image origin top-left, a pixel's centre at +0.5 in
-both). Which vertex of a head a point belongs to comes with the head.
+Points are in photo pixels (x right, y down, image origin top-left, a pixel's centre at +0.5 in both). Which place of a head a point
+belongs to comes with the head. Knows no network: detectors are handed in.
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ from jaxtyping import Float
 
 from fitkit.errors import FitkitError
 
-SCHEMES = {68: "ibug68", 468: "mediapipe468"}
-MINIMUM_SIZE = 32.0     # pixels: under this a face carries too little to fit
+SCHEMES = {68: "ibug68", 468: "mediapipe468"}      # number of points -> name of the scheme
+MINIMUM_SIZE = 32.0         # pixels, longer side of the box; chosen, not tuned: a smaller face shows too little to fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,17 +38,17 @@ Detector = Callable[[np.ndarray], list[Landmarks]]
 
 
 def box_of(points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " 4"]:
-    """The box (x0, y0, x1, y1) around points."""
+    """The box (x0, y0, x1, y1) around points, pixels."""
     return np.concatenate([points.min(0), points.max(0)])
 
 
 def detect_landmarks(image: Float[np.ndarray, "h w 3"], *, detector: Detector, minimum_size: float = MINIMUM_SIZE,
-           name: str = "the photo") -> list[Landmarks]:
+                     name: str = "the photo") -> list[Landmarks]:
     """All faces of a photo of at least `minimum_size` pixels, largest first.
 
     Args:
         image: RGB in [0, 1], sRGB.
-        detector: finds the faces; networks come in here.
+        detector: finds the faces.
         minimum_size: least longer side of a face's box, pixels.
         name: what to call the photo in an error.
 
@@ -75,17 +75,17 @@ def read_points(source: str | os.PathLike[str] | np.ndarray) -> Landmarks:
             `.pts` file of the iBUG format, whose coordinates are 1-based (centre of the first pixel at 1): shifted by -0.5 here.
 
     Raises:
-        FitkitError: `E_LANDMARKS`, not such a file or array.
+        FitkitError: `E_LANDMARKS`: the file or array is missing, or does not hold such points.
     """
     if isinstance(source, np.ndarray):
-        return _given(source, "the given array")
+        return _checked(source, "the given array")
     path = pathlib.Path(source)
     try:
         if path.suffix.lower() == ".pts":
-            return _given(_read_pts(path.read_text(encoding="utf-8")) - 0.5, str(path))
+            return _checked(_read_pts(path.read_text(encoding="utf-8")) - 0.5, str(path))
         if path.suffix.lower() == ".npy":
             # mapped, so that a file that claims to be huge is refused before it is read
-            return _given(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
+            return _checked(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
     except FileNotFoundError as error:
         raise FitkitError("E_LANDMARKS", f"the landmark file {path} does not exist; check the path.") from error
     except (OSError, ValueError, EOFError) as error:
@@ -94,7 +94,7 @@ def read_points(source: str | os.PathLike[str] | np.ndarray) -> Landmarks:
     raise FitkitError("E_LANDMARKS", f"{path} is no landmark file; give 68 or 468 points as .pts (iBUG format) or .npy.")
 
 
-def _given(points: np.ndarray, name: str) -> Landmarks:
+def _checked(points: np.ndarray, name: str) -> Landmarks:
     if points.ndim != 2 or points.shape[0] not in SCHEMES or points.shape[1] != 2 or points.dtype.kind not in "fiu":
         raise FitkitError("E_LANDMARKS", f"{name} holds {points.dtype} values of shape {points.shape}; landmarks are 68x2 or "
                           "468x2 numbers in photo pixels.")
@@ -113,9 +113,3 @@ def _read_pts(text: str) -> np.ndarray:
     if not (opened and closed):
         raise ValueError("no points between { and }")
     return np.array([[float(value) for value in line.split()] for line in body.splitlines() if line.strip()])
-
-
-
-
-
-

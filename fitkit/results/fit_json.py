@@ -1,7 +1,7 @@
-"""fit.json: what a fit was, for people and for other programs. Written from a `FitResult`, read back into its plain fields.
+"""fit.json: status, photo, recipe, losses, camera and points of a fit, with units and frames, for people and other programs.
 
-Units and frames are said in the file. Every float comes back exactly (JSON holds the shortest digits that do); one that JSON
-cannot hold is written as {"float": "nan"}. Lists come back as tuples.
+`compose` makes its text from a `FitResult`; `read` gives the `Contents` back. Every float comes back exactly (JSON holds the
+shortest digits that do); one that JSON cannot hold is written as {"float": "nan"}. Lists come back as tuples.
 """
 
 import dataclasses
@@ -11,25 +11,28 @@ import math
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fitkit.errors import FitkitError
 from fitkit.geometry.camera import calibration_matrix, head_angles
 from fitkit.io.images import Photo
-from fitkit.uv.displacement import ZERO, encode_heights
+from fitkit.uv.displacement import ZERO, Relief, encode_displacement
 from fitkit.version import __version__
 
+if TYPE_CHECKING:
+    from fitkit.results.result import FitResult
+
 NAME = "fit.json"
-FORMAT = "fitkit result 1"
-STATES = ("converged", "doubtful")
-_LARGEST = 16 * 2**20      # bytes
+FORMAT = "fitkit result 1"                 # the first value of the file; other versions of it are refused
+STATES = ("converged", "doubtful")         # of a fit, by `fit_quality.py`
+MAX_BYTES = 16 * 2**20                     # of the file: a bound on resources
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What `read` finds."""
+class Contents:
+    """What fit.json says, checked."""
 
     fitkit_version: str            # that wrote the folder
     head: str
@@ -38,16 +41,16 @@ class Facts:
     detail_sha256: str             # of detail.safetensors; empty where there is none
     perspective: bool
     files: tuple[str, ...]         # beside fit.json
-    rest: dict[str, Any]           # fields of `FitResult` that are neither arrays nor the head
+    fields: dict[str, Any]         # of `FitResult`: those that are neither arrays nor the head
 
 
-def compose(result: Any, head_sha256: str, sums: Mapping[str, str], files: list[str]) -> str:
+def compose(result: "FitResult", head_sha256: str, digests: Mapping[str, str], files: list[str]) -> str:
     """The text of fit.json.
 
     Args:
-        result: a `results.FitResult`, which stands above this module.
+        result: of the fit.
         head_sha256: of the head it was made with.
-        sums: sha256 of params.safetensors and, where there is one, of detail.safetensors.
+        digests: sha256 of params.safetensors and, where there is one, of detail.safetensors.
         files: written beside fit.json.
     """
     photo, weights = result.photo, np.asarray(result.parameters.expression)
@@ -75,27 +78,27 @@ def compose(result: Any, head_sha256: str, sums: Mapping[str, str], files: list[
             "mesh": result.landmarks_mesh.tolist(),
         },
         "expression": dict(zip(result.model.expression_names, weights.tolist(), strict=True)),
-        "params_sha256": sums["params.safetensors"],
+        "params_sha256": digests["params.safetensors"],
         "files": files,
     }
-    if "detail.safetensors" in sums:
-        content["detail_sha256"] = sums["detail.safetensors"]
-    if "displacement.png" in files:
-        content["displacement"] = _displacement(result)
-    return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
+    if "detail.safetensors" in digests:
+        content["detail_sha256"] = digests["detail.safetensors"]
+    if "displacement.png" in files and result.relief is not None:
+        content["displacement"] = _displacement(result.relief)
+    return json.dumps(_to_json(content), indent=1, allow_nan=False) + "\n"
 
 
-def read(folder: Path) -> Facts:
+def read(folder: Path) -> Contents:
     """Read fit.json of a result folder.
 
     Raises:
-        FitkitError: E_RESULT where the folder is no result, or a damaged one, or of a format this version does not know.
+        FitkitError: E_RESULT where the folder is not a result, is damaged, or has a format this version does not know.
     """
     path = folder / NAME
     try:
-        if path.stat().st_size > _LARGEST:
+        if path.stat().st_size > MAX_BYTES:
             raise damaged(folder, f"{NAME} is far too large")
-        content = _exact(json.loads(path.read_text("utf-8")))
+        content = _from_json(json.loads(path.read_text("utf-8")))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FitkitError(
             "E_RESULT", f"{folder} is not a result folder (it holds no {NAME}); name one that fitkit fit wrote"
@@ -106,7 +109,7 @@ def read(folder: Path) -> Facts:
         found = content.get("format") if isinstance(content, dict) else None
         raise FitkitError("E_RESULT", f"{path} is of format {found!r}, not {FORMAT!r}; read it with the fitkit that wrote it")
     try:
-        return _facts(content)
+        return _contents(content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(folder, f"{NAME}: {type(error).__name__} {error}") from error
 
@@ -122,7 +125,7 @@ def versions() -> dict[str, str]:
     return {"fitkit": __version__, **packages, "python": platform.python_version()}
 
 
-def _camera(result: Any) -> dict[str, Any]:
+def _camera(result: "FitResult") -> dict[str, Any]:
     camera = result.camera
     yaw, pitch, roll = np.asarray(head_angles(camera), np.float64).tolist()
     return {
@@ -138,8 +141,8 @@ def _camera(result: Any) -> dict[str, Any]:
     }
 
 
-def _displacement(result: Any) -> dict[str, Any]:
-    step = encode_heights(result.relief)[1]
+def _displacement(relief: Relief) -> dict[str, Any]:
+    step = encode_displacement(relief)[1]
     return {
         "about": "displacement.png: how far the refined surface lies outwards of mesh.obj along its smooth normals;"
         " millimetres = offset + scale * 16-bit value",
@@ -148,64 +151,64 @@ def _displacement(result: Any) -> dict[str, Any]:
     }
 
 
-def _facts(content: dict[str, Any]) -> Facts:
+def _contents(content: dict[str, Any]) -> Contents:
     photo, recipe, camera = content["photo"], content["recipe"], content["camera"]
-    width, height = _whole(photo["width"]), _whole(photo["height"])
+    width, height = _positive_int(photo["width"]), _positive_int(photo["height"])
     if content["status"] not in STATES or not isinstance(camera["perspective"], bool):
         raise ValueError("status or perspective")
-    rest = {
-        "head": _text(content["head"]["name"]),
-        # No pixels, but the right height and width.
+    fields = {
+        "head": _string(content["head"]["name"]),
+        # no pixels, but the right height and width
         "photo": Photo(
-            pixels=np.empty((height, width, 0), np.float32), path=_text(photo["path"]), sha256=_text(photo["sha256"]),
-            exif_focal=photo["exif_focal"], warnings=tuple(map(_text, photo["warnings"])),
+            pixels=np.empty((height, width, 0), np.float32), path=_string(photo["path"]), sha256=_string(photo["sha256"]),
+            exif_focal=photo["exif_focal"], warnings=tuple(map(_string, photo["warnings"])),
         ),
-        "face": None if photo["face"] is None else _whole(photo["face"]),
-        "recipe": _text(recipe["name"]), "fields": dict(recipe["fields"]),
-        "size": _whole(recipe["size"]), "seed": int(recipe["seed"]),
-        "status": content["status"], "reason": _text(content["reason"]),
+        "face": None if photo["face"] is None else _positive_int(photo["face"]),
+        "recipe": _string(recipe["name"]), "fields": dict(recipe["fields"]),
+        "size": _positive_int(recipe["size"]), "seed": int(recipe["seed"]),
+        "status": content["status"], "reason": _string(content["reason"]),
         "losses": dict(content["losses"]), "timings": dict(content["timings"]),
-        "focal_source": _text(camera["focal_source"]), "warnings": tuple(map(_text, content["warnings"])),
+        "focal_source": _string(camera["focal_source"]), "warnings": tuple(map(_string, content["warnings"])),
     }
-    return Facts(
-        fitkit_version=_text(content["versions"]["fitkit"]), head=rest["head"], head_sha256=content["head"]["sha256"],
-        arrays_sha256=content["params_sha256"], detail_sha256=_text(content.get("detail_sha256", "")),
-        perspective=camera["perspective"], files=tuple(content["files"]), rest=rest,
+    return Contents(
+        fitkit_version=_string(content["versions"]["fitkit"]), head=fields["head"], head_sha256=content["head"]["sha256"],
+        arrays_sha256=content["params_sha256"], detail_sha256=_string(content.get("detail_sha256", "")),
+        perspective=camera["perspective"], files=tuple(content["files"]), fields=fields,
     )
 
 
-def _whole(value: object) -> int:
+def _positive_int(value: object) -> int:
     if not isinstance(value, int) or not 0 < value < 2**31:
         raise ValueError(f"{value!r} where a positive whole number was expected")
     return value
 
 
-def _text(value: object) -> str:
+def _string(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} where text was expected")
     return value
 
 
-def _plain(value: Any) -> Any:
-    # NumPy and JAX scalars become Python's; what JSON cannot say becomes a tagged dictionary.
+def _to_json(value: Any) -> Any:
+    """NumPy and JAX values as Python's; a float that JSON cannot hold as a tagged dictionary."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, str | bool | int | None):
         return value
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return _to_json(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else {"float": repr(value)}
     raise TypeError(f"fit.json cannot hold a {type(value).__name__}: {value!r}")
 
 
-def _exact(value: Any) -> Any:
+def _from_json(value: Any) -> Any:
     if isinstance(value, dict):
         if set(value) == {"float"}:
             return float(value["float"])
-        return {key: _exact(item) for key, item in value.items()}
+        return {key: _from_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return tuple(_exact(item) for item in value)
+        return tuple(_from_json(item) for item in value)
     return value

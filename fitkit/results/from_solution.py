@@ -1,6 +1,6 @@
-"""From what a recipe came to in its crop to a `FitResult` in the photo's own pixels, with its status.
+"""From a recipe's `Solution`, in pixels of its working crop, to a `FitResult` in the photo's own pixels, with its status.
 
-In: the head, the photo, its lens, the observation and the recipe's `Solution`. Out: a `FitResult`. Reads and writes no files.
+In: the head, the photo, its lens, the observation and the solution. Out: a `FitResult`. Reads and writes no files.
 """
 
 from typing import Any
@@ -19,26 +19,26 @@ from fitkit.geometry.pose import camera_from_pose, head_to_view, project_view
 from fitkit.io.images import Photo
 from fitkit.morphable.correspondence import visible_contour
 from fitkit.morphable.model import shape, values_at_points
-from fitkit.results.fit_quality import judge
+from fitkit.results.fit_quality import assess_fit
 from fitkit.results.result import FitResult
 from fitkit.types import MorphableModel, SurfacePoints
 from fitkit.uv.unwrap import full_generated_albedo
 
 
-def result_of(
+def result_from_solution(
     model: MorphableModel, image: Photo, lens: Lens, observation: Observation, back: tuple[float, np.ndarray], solution: Solution,
     **settings: Any,
 ) -> FitResult:
-    """What a recipe came to, in the photo's own pixels, with its verdict.
+    """A recipe's solution in the photo's own pixels, with its status.
 
     Args:
         model: the head.
         image: the photo.
         lens: of the photo.
-        observation: what the recipe saw.
-        back: from `observe`.
+        observation: the recipe's input, in pixels of the crop.
+        back: scale and offset from crop to photo pixels, from `observe`.
         solution: of the recipe.
-        **settings: the other fields of the result.
+        **settings: the other fields of `FitResult`: recipe, fields, head, seed, size, timings, face.
     """
     scale, offset = back
     height, width = image.pixels.shape[:2]
@@ -47,22 +47,22 @@ def result_of(
     camera = rescale_camera(camera_from_pose(state.pose), scale, offset)
     fitted = np.asarray(pixels) * scale + offset
     detected = np.asarray(observation.ibug) * scale + offset
-    status, reason = judge(state.face, fitted, detected, losses, width, height, identity_mean=np.asarray(model.identity_mean))
+    status, reason = assess_fit(state.face, fitted, detected, losses, width, height, identity_mean=np.asarray(model.identity_mean))
     return FitResult(
         model=model, parameters=state.face, camera=camera, photo=image, status=status, reason=reason, losses=losses,
         focal_source=lens.source, landmarks_detected=detected.astype(np.float32), landmarks_fitted=fitted.astype(np.float32),
         landmarks_mesh=np.asarray(mesh_points), warnings=image.warnings, detail=solution.detail,
-        skin=None if solution.texture is None else _encoded_skin(model, state, solution.texture), **settings)
+        skin=None if solution.texture is None else _encoded_texture(model, state, solution.texture), **settings)
 
 
-def _encoded_skin(model: MorphableModel, state: FaceState, texture: Float[jax.Array, "s s 3"]) -> np.ndarray:
+def _encoded_texture(model: MorphableModel, state: FaceState, texture: Float[jax.Array, "s s 3"]) -> np.ndarray:
     """A recipe's own texture as a result keeps it: full size, uint8 sRGB."""
     return quantize(np.asarray(linear_to_srgb(full_generated_albedo(model, state.face.albedo, texture))), np.uint8)
 
 
 @quick_jit()
 def _fitted_points(model: MorphableModel, state: FaceState) -> tuple[Float[jax.Array, "68 3"], Float[jax.Array, "68 2"]]:
-    """The 68 points on the fitted head (mm) and in the crop; the jaw where it is seen."""
+    """The 68 points on the fitted head, mm, and in the crop, pixels; the 17 of the jaw on its visible contour."""
     vertices = shape(model, state.face.identity, state.face.expression)
     image = project_view(state.pose, head_to_view(state.pose, vertices))
     inner: SurfacePoints = jax.tree.map(lambda table: table[17:], model.landmarks)

@@ -1,6 +1,7 @@
 """Reads the folder of a `FitResult` back, bit for bit: JSON, safetensors and PNG, none of which can carry code.
 
-In: a folder, and a function that gives a head by its name. Every size, shape and checksum is checked before it is believed.
+In: a folder, and a function that gives a head by its name. Out: a `FitResult`, or E_RESULT. Every size, shape and checksum is
+checked before an array is used.
 """
 
 import dataclasses
@@ -17,10 +18,10 @@ from fitkit.errors import FitkitError
 from fitkit.io import images
 from fitkit.results import fit_json
 from fitkit.results.result import FitResult
-from fitkit.results.save import _POINTS, DETAIL_FILE, SKIN_FILE, head_digest
+from fitkit.results.save import DETAIL_FILE, POINT_ARRAYS, SKIN_FILE, head_digest
 from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
 
-_LARGEST_FILE = 256 * 2**20      # bytes; nothing that a fit writes comes near
+MAX_BYTES = 256 * 2**20      # of one file, a bound on resources: nothing that a fit writes comes near
 
 
 def load_result(folder: str | Path, *, load_head: Callable[[str], MorphableModel]) -> FitResult:
@@ -34,36 +35,36 @@ def load_result(folder: str | Path, *, load_head: Callable[[str], MorphableModel
         FitkitError: E_RESULT where the folder is not a result, is damaged, or is of another version of the head.
     """
     folder = Path(folder)
-    facts = fit_json.read(folder)
-    arrays = _read_arrays(folder, facts.arrays_sha256)
-    model = load_head(facts.head)
-    if head_digest(model) != facts.head_sha256:
+    contents = fit_json.read(folder)
+    arrays = _read_arrays(folder, contents.arrays_sha256)
+    model = load_head(contents.head)
+    if head_digest(model) != contents.head_sha256:
         raise FitkitError(
-            "E_RESULT", f"{folder} was fitted with another version of the head {facts.head}; fit the photo again, or"
-            f" install fitkit {facts.fitkit_version}, which wrote it"
+            "E_RESULT", f"{folder} was fitted with another version of the head {contents.head}; fit the photo again, or"
+            f" install fitkit {contents.fitkit_version}, which wrote it"
         )
     try:
         parameters = FaceParameters(**{f.name: jnp.asarray(arrays[f.name]) for f in dataclasses.fields(FaceParameters)})
         poses = {f.name: jnp.asarray(arrays[f.name]) for f in dataclasses.fields(Camera) if f.name != "perspective"}
-        camera = Camera(**poses, perspective=facts.perspective)
-        points: dict[str, Any] = {name: arrays[name] for name in _POINTS}
+        camera = Camera(**poses, perspective=contents.perspective)
+        points: dict[str, Any] = {name: arrays[name] for name in POINT_ARRAYS}
         _check_shapes(model, parameters, camera, points)
     except (KeyError, ValueError) as error:
         raise fit_json.damaged(folder, f"params.safetensors does not fit the head: {error}") from error
     return FitResult(
-        model=model, parameters=parameters, camera=camera, albedo_map=_read_map(folder, "albedo.png", facts.files),
-        skin=_read_map(folder, SKIN_FILE, facts.files),
-        detail=_read_detail(folder, facts), **points, **facts.rest
+        model=model, parameters=parameters, camera=camera, albedo_map=_read_map(folder, "albedo.png", contents.files),
+        skin=_read_map(folder, SKIN_FILE, contents.files),
+        detail=_read_detail(folder, contents), **points, **contents.fields
     )
 
 
-def _read_detail(folder: Path, facts: fit_json.Facts) -> Detail | None:
-    if DETAIL_FILE not in facts.files:
+def _read_detail(folder: Path, contents: fit_json.Contents) -> Detail | None:
+    if DETAIL_FILE not in contents.files:
         return None
-    arrays = {name: jnp.asarray(value) for name, value in _read_arrays(folder, facts.detail_sha256, name=DETAIL_FILE).items()}
+    arrays = {name: jnp.asarray(value) for name, value in _read_arrays(folder, contents.detail_sha256, name=DETAIL_FILE).items()}
     try:
         camera = Camera(**{name.removeprefix("camera_"): arrays.pop(name) for name in list(arrays) if name.startswith("camera_")},
-                        perspective=facts.perspective)
+                        perspective=contents.perspective)
         side = arrays["mask"].shape[0]
         for name, value in arrays.items():
             if value.shape != (side, side) + ((3,) if name in ("normals", "albedo") else ()):
@@ -77,7 +78,7 @@ def _read_detail(folder: Path, facts: fit_json.Facts) -> Detail | None:
 def _read_arrays(folder: Path, digest: str, *, name: str = "params.safetensors") -> dict[str, np.ndarray]:
     path = folder / name
     try:
-        if path.stat().st_size > _LARGEST_FILE:
+        if path.stat().st_size > MAX_BYTES:
             raise fit_json.damaged(folder, f"{name} is far too large")
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:

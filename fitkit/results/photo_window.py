@@ -1,7 +1,7 @@
-"""The part of a photo that a head covers: a square window, worked off in tiles of one size.
+"""The square window of a photo that a head covers, split into tiles of one size, and its resampling from and to the photo.
 
 Photos and faces come in all sizes, compiled programs in one: whatever the photo, the head is rendered by the same program, tile
-after tile. Takes and gives NumPy arrays; `pictures.py` renders.
+after tile. NumPy arrays in and out; `pictures.py` renders.
 """
 
 import dataclasses
@@ -16,24 +16,27 @@ from fitkit.geometry.camera import rescale_camera
 from fitkit.types import Camera
 
 TILE = 512          # pixels; a window is a square of tiles
-MOST_TILES = 4      # along a side; larger heads are rendered at that size and enlarged
+MAX_TILES = 4       # along a side, a bound on resources: larger heads are rendered at that size and enlarged
+MAX_SAMPLES = 4     # along a side of a window's pixel, a bound on resources
+MARGIN = 1.05       # extent of the window over the head's
+MIN_EXTENT = 16.0   # photo pixels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Window:
     """A square of the photo: `photo pixel = window pixel * scale + corner`."""
 
-    corner: np.ndarray
-    side: int
-    scale: float
+    corner: np.ndarray      # (x, y), photo pixels
+    side: int               # window pixels
+    scale: float            # photo pixels per window pixel
 
 
-def window_of(pixels: Float[np.ndarray, "N 2"]) -> Window:
+def window_around(pixels: Float[np.ndarray, "N 2"]) -> Window:
     """The square around the pixels that a head's vertices project to, with a margin; its side is a multiple of `TILE`."""
     low, high = pixels.min(0), pixels.max(0)
-    extent = max(float((high - low).max()) * 1.05, 16.0)
-    scale = 0.5 if extent <= TILE else max(1.0, extent / (MOST_TILES * TILE))     # small faces: two samples a pixel
-    side = TILE * min(math.ceil(extent / scale / TILE), MOST_TILES)
+    extent = max(float((high - low).max()) * MARGIN, MIN_EXTENT)
+    scale = 0.5 if extent <= TILE else max(1.0, extent / (MAX_TILES * TILE))     # small faces: two samples a pixel
+    side = TILE * min(math.ceil(extent / scale / TILE), MAX_TILES)
     return Window(corner=np.floor((low + high) / 2 - side * scale / 2), side=side, scale=scale)
 
 
@@ -42,22 +45,22 @@ def window_camera(camera: Camera, window: Window) -> Camera:
     return rescale_camera(camera, 1.0 / window.scale, jnp.asarray(-window.corner / window.scale, jnp.float32))
 
 
-def tiles(window: Window) -> list[Window]:
+def tiles_of(window: Window) -> list[Window]:
     """The tiles of a window, row by row."""
     places = np.arange(0, window.side, TILE) * window.scale
     return [Window(corner=window.corner + [x, y], side=TILE, scale=window.scale) for y in places for x in places]
 
 
-def assemble(pieces: Sequence[Float[np.ndarray, "512 512 *C"]]) -> Float[np.ndarray, "S S *C"]:
-    """What was rendered in the `tiles` of a window, side by side."""
+def join_tiles(pieces: Sequence[Float[np.ndarray, "512 512 *C"]]) -> Float[np.ndarray, "S S *C"]:
+    """The whole window from what was rendered in each of `tiles_of` it."""
     count = math.isqrt(len(pieces))
     rows = [np.concatenate(pieces[start:start + count], 1) for start in range(0, len(pieces), count)]
     return np.concatenate(rows, 0)
 
 
-def cut(photo: Float[np.ndarray, "H W C"], window: Window) -> Float[np.ndarray, "S S C"]:
+def crop_window(photo: Float[np.ndarray, "H W C"], window: Window) -> Float[np.ndarray, "S S C"]:
     """The window's part of the photo, edge pixels repeated beyond the border; averaged where a window's pixel covers several."""
-    count = min(math.ceil(window.scale), 4)      # samples along a side of the window's pixel
+    count = min(math.ceil(window.scale), MAX_SAMPLES)      # samples along a side of the window's pixel
     height, width = photo.shape[:2]
     total = np.zeros((window.side, window.side, photo.shape[2]), np.float32)
     places = [(np.arange(window.side) + (i + 0.5) / count) * window.scale for i in range(count)]
@@ -69,18 +72,24 @@ def cut(photo: Float[np.ndarray, "H W C"], window: Window) -> Float[np.ndarray, 
     return total / np.float32(count**2) if count > 1 else total
 
 
-def on_photo(window: Window, height: int, width: int) -> Bool[np.ndarray, "S S"]:
+def inside_photo(window: Window, height: int, width: int) -> Bool[np.ndarray, "S S"]:
     """Which of a window's pixels lie on a photo of this size."""
     places = (np.arange(window.side) + 0.5) * window.scale
     y, x = places + window.corner[1], places + window.corner[0]
     return ((y >= 0) & (y < height))[:, None] & ((x >= 0) & (x < width))
 
 
-def paste(
+def paste_window(
     canvas: Float[np.ndarray, "H W *C"], layer: Float[np.ndarray, "S S *C"], window: Window, *,
     opacity: Float[np.ndarray, "S S"] | None = None,
 ) -> Float[np.ndarray, "H W *C"]:
-    """Lay a window's layer on a picture of the photo's size, in place; parts beyond the border are cut.
+    """Lay a window's layer over a picture of the photo's size, in place; parts beyond the border are cut off.
+
+    Args:
+        canvas: changed in place.
+        layer: of the window.
+        window: where it lies.
+        opacity: of the layer, in [0, 1]; without it the layer covers the canvas.
 
     Returns:
         the canvas.
@@ -102,17 +111,17 @@ def paste(
     return canvas
 
 
-def halve(
+def reduce_doubled(
     colour: Float[np.ndarray, "S S 3"], opacity: Float[np.ndarray, "S S"], window: Window
 ) -> tuple[Float[np.ndarray, "T T 3"], Float[np.ndarray, "T T"], Window]:
-    """A window of two samples a pixel at one: colours averaged as far as they cover. Other windows stay as they are."""
+    """A window of two samples per photo pixel reduced to one, colours weighted by opacity; other windows stay as they are."""
     if window.scale >= 1:
         return colour, opacity, window
-    cover, total = _quarters(opacity), _quarters(colour * opacity[..., None])
+    cover, total = _sums_of_quads(opacity), _sums_of_quads(colour * opacity[..., None])
     whole = Window(corner=window.corner, side=window.side // 2, scale=2 * window.scale)
     return total / np.maximum(cover, 1e-6)[..., None], cover / 4, whole
 
 
-def _quarters(values: np.ndarray) -> np.ndarray:
-    """Sums of two by two."""
+def _sums_of_quads(values: np.ndarray) -> np.ndarray:
+    """Sums over blocks of 2x2."""
     return values[::2, ::2] + values[1::2, ::2] + values[::2, 1::2] + values[1::2, 1::2]

@@ -1,8 +1,8 @@
-"""What a person looks at: overlay, albedo map, normals, depth, and the sheet that puts them side by side.
+"""Pictures of a fit: overlay on the photo, albedo map, normals, depth, and a comparison sheet.
 
-Takes a fitted face (model, parameters, camera of the photo) and the photo's pixels; gives NumPy arrays of the photo's own size
-(the albedo map, a square in the head's UV, is made in `unwrapping.py`). The head is rasterized once per camera into layers, in
-tiles of one size (`window.py`), so that photos of any size share the compiled programs.
+In: a fitted face (model, parameters, camera of the photo) and the photo's pixels. Out: NumPy arrays of the photo's own size; the
+albedo map, a square in the head's UV, comes from `uv/unwrap.py`. The head is rasterized once per camera into `Layers`, in tiles of
+one size (`photo_window.py`), so that photos of any size share the compiled programs.
 """
 
 import dataclasses
@@ -25,39 +25,64 @@ from fitkit.rendering.rasterizer import rasterize
 from fitkit.rendering.render import mouth_normal_offset
 from fitkit.rendering.shading import light_from_direction, shade
 from fitkit.rendering.texture import apply_paint, sample_texture, values_at_fragments
-from fitkit.results.photo_window import TILE, Window, assemble, cut, halve, on_photo, paste, tiles, window_camera, window_of
+from fitkit.results.photo_window import (
+    TILE,
+    Window,
+    crop_window,
+    inside_photo,
+    join_tiles,
+    paste_window,
+    reduce_doubled,
+    tiles_of,
+    window_around,
+    window_camera,
+)
 from fitkit.types import Camera, FaceParameters, MorphableModel
 from fitkit.uv.displacement import Relief, relief_normals
 from fitkit.uv.unwrap import complete_albedo
 
-PANEL = 384                                             # side of one picture of the sheet
-UNWRAPPED = 1024                                        # side of the window that the albedo map is read from
-COUNTED = 256                                           # rows and columns at least by which a photo is judged black and white
-GREY = 0.45                                             # albedo of the bare geometry
-SHEET_YAWS = (-45.0, 0.0, 45.0)                         # degrees
-LEAST_FACING = 0.2                                      # cosine by which a height is at least divided to become a depth
+# By eye where nothing else is said.
+PANEL = 384                         # side of one picture of the sheet, pixels
+ALBEDO_WINDOW = 1024                # side of the window that the albedo map is read from, pixels
+GREY_SAMPLES = 256                  # rows and columns, at least, by which a photo is judged black and white
+MIN_FACING = 0.2                    # least cosine that a displacement along the normal is divided by to become a depth
+PORTRAIT_DISTANCE = 2000.0          # mm from the head
+PORTRAIT_MARGIN = 1.12              # height of the picture over the head's
+SHEET_MARGIN = 1.15                 # extent of the sheet's photos over the head's
+SHEET_YAWS = (-45.0, 0.0, 45.0)     # degrees, of the grey geometry
+TEXTURED_YAW = 20.0                 # degrees, of the textured head
+GEOMETRY_ALBEDO = 0.45              # of the grey geometry, linear
+# lamps of the sheet: direction in the view frame, then ambient and directional irradiance
+GEOMETRY_LAMP = ((0.45, 0.6, 0.65), 0.12, 0.95)
+TEXTURE_LAMP = ((0.2, 0.4, 0.9), 0.6, 0.75)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Layers:
-    """What a camera sees of the head, before any light."""
+    """What a camera sees of the head in a square of S pixels, before any light."""
 
-    normals: Float[Array, "S S 3"]      # unit, view frame; 0 where empty
+    normals: Float[Array, "S S 3"]      # unit, view frame; 0 where there is no head
     albedo: Float[Array, "S S 3"]       # linear RGB
-    uv: Float[Array, "S S 2"]
+    uv: Float[Array, "S S 2"]           # texture coordinates, v up
     opening: Float[Array, "S S 3"]      # what is added to the normals for light, view frame: `render.mouth_normal_offset`
-    face: Float[Array, "S S"]           # how much of the face region, in [0, 1]
-    depth: Float[Array, "S S"]          # camera z, mm; 0 where empty
-
-
+    face: Float[Array, "S S"]           # mask of the face region, in [0, 1]
+    depth: Float[Array, "S S"]          # camera z, mm; 0 where there is no head
 
 
 @quick_jit(static_argnames=("side",))
 def render_layers(
     model: MorphableModel, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], camera: Camera, *, side: int
 ) -> Layers:
-    """Rasterize the head once; light and texture come after."""
+    """Rasterize the head in a square of `side` pixels; `light_layers` and `light_texture` shade it.
+
+    Args:
+        model: the head.
+        vertices: of the fitted head, mm.
+        albedo: per vertex, linear RGB.
+        camera: of the picture.
+        side: pixels.
+    """
     pixels, depth = project(camera, vertices)
     seen = rasterize(pixels, depth, model.triangles, height=side, width=side, perspective=camera.perspective)
     normals = to_view_frame(camera, vertex_normals(vertices, model.triangles))
@@ -65,70 +90,78 @@ def render_layers(
     values = jnp.concatenate([normals, albedo, opening, face_region(model)[:, None]], -1)
     picture = values_at_fragments(seen, model.triangles, values)
     uv = values_at_fragments(seen, model.uv_triangles, model.uv)
-    return Layers(normals=safe_normalize(picture[..., :3]), albedo=apply_paint(model, picture[..., 3:6], uv), uv=uv,
-                  opening=picture[..., 6:9], face=picture[..., 9], depth=seen.depth)
+    normals, albedo, opening, face = jnp.split(picture, (3, 6, 9), -1)
+    return Layers(normals=safe_normalize(normals), albedo=apply_paint(model, albedo, uv), uv=uv, opening=opening, face=face[..., 0],
+                  depth=seen.depth)
 
 
 @quick_jit()
-def lit(layers: Layers, albedo: Float[Array, "S S 3"], light: Float[Array, "K 3"]) -> Float[Array, "S S 3"]:
+def light_layers(layers: Layers, albedo: Float[Array, "S S 3"], light: Float[Array, "K 3"]) -> Float[Array, "S S 3"]:
     """The layers under a light, sRGB in [0, 1]."""
     return jnp.clip(linear_to_srgb(shade(albedo, safe_normalize(layers.normals + layers.opening), light)), 0.0, 1.0)
 
 
 @quick_jit()
-def lit_texture(
+def light_texture(
     layers: Layers, texture: Float[Array, "T T 3"], light: Float[Array, "K 3"]
 ) -> Float[Array, "S S 3"]:
     """The layers with an albedo map (sRGB) under a light, sRGB in [0, 1]."""
-    return lit(layers, sample_texture(srgb_to_linear(texture), layers.uv), light)
+    return light_layers(layers, sample_texture(srgb_to_linear(texture), layers.uv), light)
 
 
 def portrait_camera(model: MorphableModel, yaw: float, side: int) -> Camera:
-    """A camera two metres in front of the head that shows all of it, the head turned by `yaw` degrees."""
+    """A camera `PORTRAIT_DISTANCE` in front of the head that shows all of it, the head turned by `yaw` degrees."""
     height = np.asarray(model.mean)[:, 1]
     top, bottom = float(height.max()), float(height.min())
-    # of the photo's camera's types, so that both share the compiled programs
+    # arrays of the types of the photo's camera, so that both share the compiled programs
     return Camera(
-        focal=jnp.float32(2000.0 * side / (1.12 * (top - bottom))), principal=jnp.full(2, side / 2.0, jnp.float32),
-        rotation=head_rotation(np.radians(yaw), 0.0, 0.0), translation=jnp.array([0.0, (top + bottom) / 2, 2000.0]),
-        perspective=True)
+        focal=jnp.float32(PORTRAIT_DISTANCE * side / (PORTRAIT_MARGIN * (top - bottom))),
+        principal=jnp.full(2, side / 2.0, jnp.float32), rotation=head_rotation(np.radians(yaw), 0.0, 0.0),
+        translation=jnp.array([0.0, (top + bottom) / 2, PORTRAIT_DISTANCE]), perspective=True)
 
 
-_lamp = quick_jit()(light_from_direction)      # one program in place of one for each operation, which a first run would compile
+_directional_light = quick_jit()(light_from_direction)      # one program: eager, a first run would compile each operation
+
+
+def _lamp(lamp: tuple[tuple[float, float, float], float, float]) -> Float[Array, "K 3"]:
+    direction, ambient, strength = lamp
+    light: Array = _directional_light(jnp.array(direction), ambient=ambient, strength=strength)
+    return light
 
 
 @quick_jit()
-def emboss(layers: Layers, relief: Relief | None, camera: Camera) -> Layers:
-    """The layers with the normals and the depth of the fine geometry; as they are where there is none."""
+def apply_relief(layers: Layers, relief: Relief | None, camera: Camera) -> Layers:
+    """The layers with the normals and the depth of the fine geometry; unchanged where `relief` is None."""
     if relief is None:
         return layers
     fine = sample_texture(jnp.concatenate([relief.gradient, relief.displacement[..., None]], -1), layers.uv)
     normals = relief_normals(layers.normals, to_view_frame(camera, fine[..., :3]))
     x, y = sight_lines(camera, height=layers.depth.shape[0], width=layers.depth.shape[1])
     facing = layers.normals[..., 2] - x * layers.normals[..., 0] + y * layers.normals[..., 1]
-    depth = layers.depth - fine[..., 3] / jnp.maximum(facing, LEAST_FACING)
+    depth = layers.depth - fine[..., 3] / jnp.maximum(facing, MIN_FACING)
     seen = layers.depth > 0
     return dataclasses.replace(layers, normals=jnp.where(seen[..., None], normals, 0.0), depth=jnp.where(seen, depth, 0.0))
 
 
 def bare_geometry(model: MorphableModel, vertices: Float[Array, "V 3"], yaw: float, relief: Relief | None) -> np.ndarray:
     """The head in grey under one soft light, on white."""
-    light = _lamp(jnp.array([0.45, 0.6, 0.65]), ambient=0.12, strength=0.95)
+    light = _lamp(GEOMETRY_LAMP)
     camera = portrait_camera(model, yaw, TILE)
-    layers = emboss(render_layers(model, vertices, jnp.full_like(vertices, GREY), camera, side=TILE), relief, camera)
+    layers = render_layers(model, vertices, jnp.full_like(vertices, GEOMETRY_ALBEDO), camera, side=TILE)
+    layers = apply_relief(layers, relief, camera)
     unpainted = dataclasses.replace(layers, opening=jnp.zeros_like(layers.opening))
-    return _panel(lit(unpainted, jnp.full_like(layers.albedo, GREY), light), layers)
+    return _panel(light_layers(unpainted, jnp.full_like(layers.albedo, GEOMETRY_ALBEDO), light), layers)
 
 
 def textured_head(model: MorphableModel, vertices: Float[Array, "V 3"], texture: np.ndarray, yaw: float) -> np.ndarray:
     """The head with an albedo map (sRGB) under one soft light, on white."""
-    light = _lamp(jnp.array([0.2, 0.4, 0.9]), ambient=0.6, strength=0.75)
-    layers = render_layers(model, vertices, jnp.full_like(vertices, GREY), portrait_camera(model, yaw, TILE), side=TILE)
-    return _panel(lit_texture(layers, jnp.asarray(texture), light), layers)
+    light = _lamp(TEXTURE_LAMP)
+    layers = render_layers(model, vertices, jnp.full_like(vertices, GEOMETRY_ALBEDO), portrait_camera(model, yaw, TILE), side=TILE)
+    return _panel(light_texture(layers, jnp.asarray(texture), light), layers)
 
 
 def _panel(colour: Float[Array, "S S 3"] | np.ndarray, layers: Layers | None) -> np.ndarray:
-    """A picture of the sheet, on white where there is no head."""
+    """A picture of the sheet at its size, white where there is no head."""
     picture = np.asarray(colour) if layers is None else np.where((np.asarray(layers.depth) > 0)[..., None], np.asarray(colour), 1.0)
     small = Image.fromarray((picture * 255 + 0.5).astype(np.uint8)).resize((PANEL, PANEL), Image.Resampling.LANCZOS)
     return np.asarray(small, np.float32) / 255
@@ -139,30 +172,30 @@ def comparison_sheet(
     relief: Relief | None,
 ) -> np.ndarray:
     """Two rows of three: photo, overlay, textured head; grey geometry, fine where known, from three sides. White background."""
-    vertices, _, pixels = _placed(model, face, camera)
+    vertices, _, pixels = _posed_head(model, face, camera)
     low, high = np.asarray(pixels).min(0), np.asarray(pixels).max(0)
-    extent = float((high - low).max()) * 1.15
+    extent = float((high - low).max()) * SHEET_MARGIN
     window = Window(corner=(low + high - extent) / 2, side=2 * PANEL, scale=extent / (2 * PANEL))
-    there = on_photo(window, *photo.shape[:2])[..., None]
-    seen = [_panel(np.where(there, cut(picture, window), 1.0), None) for picture in (photo, overlay)]
+    there = inside_photo(window, *photo.shape[:2])[..., None]
+    seen = [_panel(np.where(there, crop_window(picture, window), 1.0), None) for picture in (photo, overlay)]
     grey = [bare_geometry(model, vertices, yaw, relief) for yaw in SHEET_YAWS]
-    top = [*seen, textured_head(model, vertices, albedo, 20.0)]
+    top = [*seen, textured_head(model, vertices, albedo, TEXTURED_YAW)]
     return np.concatenate([np.concatenate(top, 1), np.concatenate(grey, 1)], 0).astype(np.float32)
 
 
 def is_grey(photo: np.ndarray) -> bool:
     """Whether a photo is black and white."""
     height, width = photo.shape[:2]
-    few = photo[::max(1, height // COUNTED), ::max(1, width // COUNTED)]
+    few = photo[::max(1, height // GREY_SAMPLES), ::max(1, width // GREY_SAMPLES)]
     return bool(np.mean(few.max(-1) - few.min(-1)) < GREY_SPREAD)
 
 
 def make_albedo(
     model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, *, skin: np.ndarray | None = None
 ) -> np.ndarray:
-    """The albedo map alone: sRGB in [0, 1], `[1024, 1024, 3]`; arguments as in `make`."""
+    """The albedo map alone: sRGB in [0, 1], `[1024, 1024, 3]`; arguments as in `make`, and a fraction of its time."""
     window, layers = _photo_layers(model, face, camera)
-    depth = assemble([np.asarray(tile.depth) for tile in layers])
+    depth = join_tiles([np.asarray(tile.depth) for tile in layers])
     return _albedo(model, face, camera, photo, window, depth, skin)
 
 
@@ -177,45 +210,47 @@ def make(
         face: its parameters.
         camera: of the photo, in its pixels.
         photo: `[H, W, 3]` sRGB in [0, 1].
-        relief: fine geometry; all but the albedo map shows it.
-        skin: albedo map `[1024, 1024, 3]`, sRGB in [0, 1], of a recipe that has one of its own; else the linear model is shown.
+        relief: fine geometry; all pictures but the albedo map show it.
+        skin: a recipe's own albedo map `[1024, 1024, 3]`, sRGB in [0, 1]; without it the linear albedo model's.
 
     Returns:
-        overlay [H, W, 3], comparison, albedo [1024, 1024, 3] (sRGB in [0, 1]), normals [H, W, 3] (view frame, in [-1, 1]),
-        depth [H, W] (mm, 0 where there is no head).
+        overlay [H, W, 3], comparison [768, 1152, 3] and albedo [1024, 1024, 3] (sRGB in [0, 1]), normals [H, W, 3] (view frame, in
+        [-1, 1]) and depth [H, W] (mm, 0 where there is no head).
     """
     window, layers = _photo_layers(model, face, camera)
-    coarse = assemble([np.asarray(tile.depth) for tile in layers])
-    layers = [emboss(tile, relief, window_camera(camera, place)) for tile, place in zip(layers, tiles(window), strict=True)]
-    lights = [lit(tile, tile.albedo, face.light) if skin is None else lit_texture(tile, jnp.asarray(skin), face.light)
+    coarse = join_tiles([np.asarray(tile.depth) for tile in layers])
+    layers = [apply_relief(tile, relief, window_camera(camera, place))
+              for tile, place in zip(layers, tiles_of(window), strict=True)]
+    lights = [light_layers(tile, tile.albedo, face.light) if skin is None else light_texture(tile, jnp.asarray(skin), face.light)
               for tile in layers]
-    colour = assemble([np.asarray(tile) for tile in lights])
-    opacity, depth, normals = (assemble([np.asarray(getattr(tile, name)) for tile in layers])
+    colour = join_tiles([np.asarray(tile) for tile in lights])
+    opacity, depth, normals = (join_tiles([np.asarray(getattr(tile, name)) for tile in layers])
                                for name in ("face", "depth", "normals"))
     if is_grey(photo):
         colour = np.repeat(colour.mean(-1, keepdims=True), 3, -1)
-    colour, opacity, place = halve(colour, opacity, window)
-    overlay = paste(photo.copy(), colour, place, opacity=opacity)
+    colour, opacity, place = reduce_doubled(colour, opacity, window)
+    overlay = paste_window(photo.copy(), colour, place, opacity=opacity)
     albedo = _albedo(model, face, camera, photo, window, coarse, skin)
     return {
         "overlay": overlay, "albedo": albedo,
         "comparison": comparison_sheet(photo, overlay, albedo, model, face, camera, relief),
-        "normals": paste(np.zeros_like(photo), normals, window),
-        "depth": paste(np.zeros(photo.shape[:2], np.float32), depth, window)}
+        "normals": paste_window(np.zeros_like(photo), normals, window),
+        "depth": paste_window(np.zeros(photo.shape[:2], np.float32), depth, window)}
 
 
 def _photo_layers(model: MorphableModel, face: FaceParameters, camera: Camera) -> tuple[Window, list[Layers]]:
-    """What the photo's camera sees, tile by tile of a window."""
-    vertices, albedo, pixels = _placed(model, face, camera)
-    window = window_of(np.asarray(pixels))
-    return window, [render_layers(model, vertices, albedo, window_camera(camera, tile), side=tile.side) for tile in tiles(window)]
+    """The window around the head in the photo, and the layers of each of its tiles."""
+    vertices, albedo, pixels = _posed_head(model, face, camera)
+    window = window_around(np.asarray(pixels))
+    return window, [render_layers(model, vertices, albedo, window_camera(camera, tile), side=tile.side)
+                    for tile in tiles_of(window)]
 
 
 @quick_jit()
-def _placed(
+def _posed_head(
     model: MorphableModel, face: FaceParameters, camera: Camera
 ) -> tuple[Float[Array, "V 3"], Float[Array, "V 3"], Float[Array, "V 2"]]:
-    """Vertices of the fitted head, mm, their albedo, and the pixels where the camera sees them."""
+    """Vertices of the fitted head, mm, their albedo, linear RGB, and their pixels in the photo."""
     vertices = shape(model, face.identity, face.expression)
     return vertices, vertex_albedo(model, face.albedo), project(camera, vertices)[0]
 
@@ -225,14 +260,14 @@ def _albedo(
     skin: np.ndarray | None,
 ) -> np.ndarray:
     # read from a window of one size: a smaller one is continued to the right and below, a larger one is reduced
-    square = Window(corner=window.corner, side=UNWRAPPED, scale=window.scale * max(1.0, window.side / UNWRAPPED))
-    places = ((np.arange(UNWRAPPED) + 0.5) * (square.scale / window.scale)).astype(int)
+    square = Window(corner=window.corner, side=ALBEDO_WINDOW, scale=window.scale * max(1.0, window.side / ALBEDO_WINDOW))
+    places = ((np.arange(ALBEDO_WINDOW) + 0.5) * (square.scale / window.scale)).astype(int)
     within, places = places < window.side, np.minimum(places, window.side - 1)
     seen = np.where(within[:, None] & within, depth[places[:, None], places], 0.0).astype(np.float32)
     height, width = photo.shape[:2]
     corner = np.asarray(square.corner, np.float32)
     border = np.stack([-corner, np.array([width, height], np.float32) - corner]) / np.float32(square.scale)
     return np.asarray(complete_albedo(
-        jnp.asarray(cut(photo, square)), jnp.asarray(seen), jnp.asarray(border), model, face, window_camera(camera, square),
+        jnp.asarray(crop_window(photo, square)), jnp.asarray(seen), jnp.asarray(border), model, face, window_camera(camera, square),
         face_region(model, parts=PHOTO_PARTS), jnp.asarray(is_grey(photo)), jnp.asarray(square.scale < 1),
         generated=None if skin is None else srgb_to_linear(jnp.asarray(skin))))

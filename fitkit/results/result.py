@@ -1,11 +1,11 @@
-"""The result of a fit: what it holds, what can be asked of it, and its folder on disk.
+"""`FitResult`: a fitted face, with its mesh, pictures, UV albedo and renderings on request; and its folder on disk.
 
-    fit.json              everything a person or a program reads; see `fit_json.py`
+    fit.json              status, losses, camera, points, expression, as text; see `fit_json.py`
     params.safetensors    coefficients, camera and points, float32, exactly
     mesh.glb              metres, UV texture, 52 morph targets, current expression as weights
     mesh.obj mesh.mtl     head frame, millimetres, expression applied
     albedo.png            UV albedo, sRGB
-    overlay.png comparison.png normals.png depth.npy    as `pictures.py` makes them
+    overlay.png comparison.png normals.png depth.npy    from `pictures.py`
 
 and of a recipe that refines the geometry (then normals.png and depth.npy are of the refined surface, mesh.glb has a normal map):
 
@@ -78,7 +78,7 @@ class FitResult:
         """The pictures of `pictures.make`, made on first use.
 
         Raises:
-            FitkitError: E_RESULT where the result was loaded and its photo has gone.
+            FitkitError: E_RESULT where the result was loaded and its photo is gone or changed.
         """
         return pictures.make(self.model, self.parameters, self.camera, self._photo_pixels(), relief=self.relief,
                              skin=self._skin())
@@ -122,15 +122,15 @@ class FitResult:
 
         Args:
             folder: where to; `result_name` makes a good name.
-            outputs: what to write beside fit.json, names of `OUTPUTS` (a sequence, or separated by commas). Only a folder
+            outputs: what to write beside fit.json, names of `results.OUTPUTS` (a sequence, or separated by commas). Only a folder
                 with `params` can be loaded again.
-            overwrite: replace a result folder that is there already. A folder that is no result is never replaced.
+            overwrite: replace a result folder that is there already. A folder that is not a result is never replaced.
 
         Returns:
             the folder.
 
         Raises:
-            FitkitError: E_EXISTS, E_OUTPUT, E_USAGE (unknown output), E_RESULT (pictures asked for and the photo gone).
+            FitkitError: E_EXISTS, E_OUTPUT, E_USAGE (unknown output), E_RESULT (pictures asked for, and the photo is gone).
         """
         return save_result(self, folder, outputs=outputs, overwrite=overwrite)
 
@@ -150,27 +150,3 @@ class FitResult:
                 " put it back, or save with outputs='params,mesh'"
             )
         return photo.pixels
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

@@ -22,23 +22,23 @@ from fitkit.io import atomic_files, images
 from fitkit.io.images import Photo
 from fitkit.results import OUTPUTS, fit_json
 from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
-from fitkit.uv.displacement import detailed_mesh, encode_heights, normal_map
+from fitkit.uv.displacement import detailed_mesh, encode_displacement, normal_map
 
 if TYPE_CHECKING:
     from fitkit.results.result import FitResult
 
 DETAIL_FILE = "detail.safetensors"
 SKIN_FILE = "skin.png"
-_POINTS = ("landmarks_detected", "landmarks_fitted", "landmarks_mesh")
+POINT_ARRAYS = ("landmarks_detected", "landmarks_fitted", "landmarks_mesh")      # fields of `FitResult`, in params.safetensors
 
 
 def save_result(result: "FitResult", folder: str | Path, *, outputs: str | Sequence[str], overwrite: bool) -> Path:
-    """Write the folder of a result; see `FitResult.save`, whose body this is.
+    """Write the folder of a result; arguments and value of `FitResult.save`.
 
     Raises:
-        FitkitError: E_EXISTS, E_OUTPUT, E_USAGE (unknown output), E_RESULT (pictures asked for and the photo gone).
+        FitkitError: E_EXISTS, E_OUTPUT, E_USAGE (unknown output), E_RESULT (pictures asked for, and the photo is gone).
     """
-    folder, chosen = Path(folder), _chosen(outputs)
+    folder, chosen = Path(folder), _chosen_outputs(outputs)
     foreign = folder.is_dir() and any(folder.iterdir()) and not (folder / fit_json.NAME).is_file()
     with atomic_files.whole_folder(folder, overwrite=overwrite and not foreign) as new:
         if "pictures" in chosen:
@@ -53,12 +53,12 @@ def save_result(result: "FitResult", folder: str | Path, *, outputs: str | Seque
             if result.skin is not None:
                 images.write_image(new / SKIN_FILE, result.skin)
             if result.detail is not None:
-                atomic_files.write_bytes(new / DETAIL_FILE, safetensors.numpy.save(_named(result.detail)))
+                atomic_files.write_bytes(new / DETAIL_FILE, safetensors.numpy.save(_detail_arrays(result.detail)))
         written = sorted(path.name for path in new.iterdir())
-        sums = {"params.safetensors": hashlib.sha256(arrays).hexdigest()}
+        digests = {"params.safetensors": hashlib.sha256(arrays).hexdigest()}
         if DETAIL_FILE in written:
-            sums[DETAIL_FILE] = images.file_sha256(new / DETAIL_FILE)
-        text = fit_json.compose(result, head_digest(result.model), sums, written)
+            digests[DETAIL_FILE] = images.file_sha256(new / DETAIL_FILE)
+        text = fit_json.compose(result, head_digest(result.model), digests, written)
         atomic_files.write_bytes(new / fit_json.NAME, text.encode())
     return folder
 
@@ -78,7 +78,7 @@ def result_name(photo: str | Path | Photo, face: int | None) -> str:
 
 
 def head_digest(model: MorphableModel) -> str:
-    """Sha256 of a head's arrays and names, hexadecimal: coefficients mean nothing on another head."""
+    """sha256 of a head's arrays and names, hexadecimal: coefficients are valid on this head alone."""
     digest = hashlib.sha256(repr((model.name, model.expression_names, model.part_names)).encode())
     for leaf in jax.tree.leaves(model):
         digest.update(np.ascontiguousarray(leaf).tobytes())
@@ -89,12 +89,12 @@ def _arrays(result: "FitResult") -> dict[str, np.ndarray]:
     parts = [(result.parameters, FaceParameters), (result.camera, Camera)]
     arrays = {f.name: getattr(part, f.name) for part, kind in parts for f in dataclasses.fields(kind)}
     del arrays["perspective"]
-    arrays |= {name: getattr(result, name) for name in _POINTS}
+    arrays |= {name: getattr(result, name) for name in POINT_ARRAYS}
     # In memory order, and a scalar stays one (ascontiguousarray would make it a vector).
     return {name: np.array(value, order="C") for name, value in arrays.items()}
 
 
-def _named(detail: Detail) -> dict[str, np.ndarray]:
+def _detail_arrays(detail: Detail) -> dict[str, np.ndarray]:
     """The arrays of a detail and of its camera, each under its name."""
     parts = {f.name: getattr(detail, f.name) for f in dataclasses.fields(Detail) if f.name != "camera"}
     parts |= {f"camera_{f.name}": getattr(detail.camera, f.name) for f in dataclasses.fields(Camera) if f.name != "perspective"}
@@ -109,7 +109,7 @@ def _write_meshes(folder: Path, result: "FitResult") -> None:
     if relief is not None:
         mesh = detailed_mesh(model, face, relief)
         write_detailed_glb(folder / "mesh_detailed.glb", model, mesh, texture=result.texture)
-        images.write_image(folder / "displacement.png", encode_heights(relief)[0], bits=16)
+        images.write_image(folder / "displacement.png", encode_displacement(relief)[0], bits=16)
 
 
 def _write_pictures(folder: Path, made: Mapping[str, np.ndarray]) -> None:
@@ -121,7 +121,7 @@ def _write_pictures(folder: Path, made: Mapping[str, np.ndarray]) -> None:
     atomic_files.write_bytes(folder / "depth.npy", buffer.getvalue())
 
 
-def _chosen(outputs: str | Sequence[str]) -> set[str]:
+def _chosen_outputs(outputs: str | Sequence[str]) -> set[str]:
     names = [name.strip() for name in outputs.split(",")] if isinstance(outputs, str) else list(outputs)
     for name in names:
         check_choice(name, OUTPUTS, code="E_USAGE", what="output")

@@ -1,7 +1,8 @@
-"""Fine geometry brought from a photo's pixels to the head: a displacement map in UV, and what other programs make of it.
+"""Displacement map: fine geometry brought from the pixels of a working crop to the head's UV map, then exported.
 
-Takes a head, its parameters and the `Detail` of a fit; gives a `Relief`, which `pictures.py` shades and `export.py` writes: as a
-tangent-space normal map for the head as it is, and as a finer mesh that is really displaced. Texels are laid out as in `texture`.
+In: a head, its parameters and the `Detail` of a fit (displacement along the depth, per pixel). Out: a `Relief` (displacement along
+the normals, per texel), and what is written of it: a tangent-space normal map, a 16-bit height map, a subdivided, displaced mesh.
+Maps are `[T, T]`, row 0 at v = 1, as in `rendering/texture.py`. Called by `fitkit.results`.
 """
 
 import dataclasses
@@ -23,19 +24,21 @@ from fitkit.morphable.regions import triangles_of_part
 from fitkit.rendering.texture import cached_texel_fragments, sample_image, sample_texture, values_at_fragments, visible_weight
 from fitkit.types import Camera, Detail, FaceParameters, Fragments, MorphableModel
 
-TEXTURE = 1024            # side of the maps, texels
-LEVELS = 2                # of subdivision of the detailed mesh: a vertex about every millimetre
-ZERO = 2**15             # the 16-bit value of no displacement
-SQUARE = (0.03, 0.12)     # squared cosines to the camera between which a texel comes to take what a pixel knows
+TEXTURE = 1024              # side of the maps, texels
+LEVELS = 2                  # of subdivision of the detailed mesh: a vertex about every millimetre
+ZERO = 2**15                # the 16-bit value of no displacement: a definition
+FACING_RAMP = (0.03, 0.12)  # squared cosines to the camera between which a texel's share of the displacement grows to 1
+MIN_AREA = 1e-8             # mm^4: squared area of a texel below which it has no slope
+MIN_HEIGHT = 1e-3           # mm: least greatest displacement that the 16 bits span
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Relief:
-    """Fine geometry on a head in UV."""
+    """Fine geometry on a head: a displacement map in UV."""
 
-    displacement: Float[Array, "T T"]      # outwards along the smooth normals, mm; 0 where nothing is known
-    gradient: Float[Array, "T T 3"]        # its slope along the surface, head frame, mm per mm
+    displacement: Float[Array, "T T"]      # outwards along the smooth normals, mm; 0 where the photo shows nothing
+    gradient: Float[Array, "T T 3"]        # of the displacement along the surface, head frame, mm per mm
 
 
 class FineMesh(NamedTuple):
@@ -53,6 +56,12 @@ def bake_relief(model: MorphableModel, face: FaceParameters, detail: Detail, *, 
     """Bring a fit's displacement along the depth to the head's surface.
 
     A move by `d` along the line of sight `r = (x / z, y / z, 1)` moves the surface by `d (n . r)` along its normal `n`.
+
+    Args:
+        model: the head.
+        face: its parameters.
+        detail: of the same fit; displacement along the depth, mm.
+        size: side of the maps, texels.
     """
     relief: Relief = _bake(detail, *_at_texels(model, face, cached_texel_fragments(model, size)))
     return relief
@@ -63,14 +72,14 @@ def _bake(detail: Detail, points: Float[Array, "T T 3"], normals: Float[Array, "
     pixels = project(detail.camera, points)[0]
     along = sample_image(detail.displacement[..., None], pixels)[..., 0]
     squared = visible_weight(points, normals, detail.depth - detail.displacement, detail.camera)
-    seen = jnp.where(covered, jnp.clip((squared - SQUARE[0]) / (SQUARE[1] - SQUARE[0]), 0.0, 1.0), 0.0)
+    seen = jnp.where(covered, jnp.clip((squared - FACING_RAMP[0]) / (FACING_RAMP[1] - FACING_RAMP[0]), 0.0, 1.0), 0.0)
     outwards = along * sight_cosine(detail.camera, points, normals) * seen
     return Relief(displacement=outwards, gradient=_surface_gradient(outwards, points, covered))
 
 
 @quick_jit()
 def _at_texels(model: MorphableModel, face: FaceParameters, texels: Fragments) -> tuple[Array, Array, Array]:
-    """Places [T, T, 3] and unit normals of the smooth head at texels, and where there are any.
+    """Positions [T, T, 3], mm, and unit normals [T, T, 3] of the smooth head at texels, and which texels lie on it [T, T].
 
     A program of its own: fused into a larger one, XLA for CPU computes it anew for every neighbour that is looked at.
     """
@@ -81,7 +90,7 @@ def _at_texels(model: MorphableModel, face: FaceParameters, texels: Fragments) -
 
 
 def sight_cosine(camera: Camera, points: Float[Array, "*n 3"], normals: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
-    """Normal times line of sight (x / z, y / z, 1): how far a surface moves along its normal per mm of depth; negative in sight."""
+    """Normal times line of sight (x / z, y / z, 1): mm along the normal per mm of depth; negative where the surface is in sight."""
     towards = to_view_frame(camera, normals)                    # view frame: y and z are turned round
     if not camera.perspective:
         return -towards[..., 2]
@@ -90,27 +99,27 @@ def sight_cosine(camera: Camera, points: Float[Array, "*n 3"], normals: Float[Ar
     return towards[..., 0] * x - towards[..., 1] * y - towards[..., 2]
 
 
-def _central(values: Array, axis: int) -> Array:
-    """Half the difference of the neighbours along an axis; at the border of the map they are each other's."""
+def _half_difference(values: Array, axis: int) -> Array:
+    """Central difference along an axis; the map's borders wrap round."""
     return 0.5 * (jnp.roll(values, -1, axis) - jnp.roll(values, 1, axis))
 
 
 def _surface_gradient(heights: Float[Array, "T T"], points: Float[Array, "T T 3"], covered: Array) -> Float[Array, "T T 3"]:
     """Gradient along the surface by the first fundamental form of the map; 0 at the edges of its islands."""
-    across, down = _central(points, 1), _central(points, 0)
+    across, down = _half_difference(points, 1), _half_difference(points, 0)
     inside = covered
     for axis in (0, 1):
         inside &= jnp.roll(covered, 1, axis) & jnp.roll(covered, -1, axis)
     aa, ad, dd = (jnp.sum(a * b, -1) for a, b in ((across, across), (across, down), (down, down)))
     area = aa * dd - ad * ad
-    usable = inside & (area > 1e-8)
-    h_a, h_d = _central(heights, 1), _central(heights, 0)
+    usable = inside & (area > MIN_AREA)
+    h_a, h_d = _half_difference(heights, 1), _half_difference(heights, 0)
     gradient = (dd * h_a - ad * h_d)[..., None] * across + (aa * h_d - ad * h_a)[..., None] * down
     return jnp.where(usable[..., None], gradient / jnp.where(usable, area, 1.0)[..., None], 0.0)
 
 
 def relief_normals(normals: Float[Array, "*n 3"], gradient: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
-    """Unit normals of a displaced surface from those of the smooth one and the slope of the displacement (Blinn 1978)."""
+    """Unit normals of a displaced surface from the smooth surface's and the displacement's gradient (Blinn 1978)."""
     along = jnp.sum(normals * gradient, -1, keepdims=True)
     return safe_normalize(normals - (gradient - along * normals))
 
@@ -128,7 +137,7 @@ def normal_map(model: MorphableModel, face: FaceParameters, relief: Relief) -> F
 def _normal_map(
     relief: Relief, points: Float[Array, "T T 3"], normals: Float[Array, "T T 3"], covered: Bool[Array, "T T"]
 ) -> Float[Array, "T T 3"]:
-    across, up = _central(points, 1), -_central(points, 0)
+    across, up = _half_difference(points, 1), -_half_difference(points, 0)
     tangent = safe_normalize(across - normals * jnp.sum(across * normals, -1, keepdims=True))
     side = jnp.cross(normals, tangent)
     side = side * jnp.where(jnp.sum(side * up, -1, keepdims=True) < 0, -1.0, 1.0)
@@ -138,15 +147,15 @@ def _normal_map(
     return jnp.where(known[..., None], safe_normalize(inside), jnp.array([0.0, 0.0, 1.0]))
 
 
-def encode_heights(relief: Relief) -> tuple[np.ndarray, float]:
-    """The displacement in 16 bits, and the millimetres of one step: `mm = step * (value - ZERO)`."""
+def encode_displacement(relief: Relief) -> tuple[np.ndarray, float]:
+    """The displacement `[T, T]` in 16 bits, and the millimetres of one step: `mm = step * (value - ZERO)`."""
     heights = np.asarray(relief.displacement)
-    step = max(float(np.abs(heights).max()), 1e-3) / (ZERO - 1)
+    step = max(float(np.abs(heights).max()), MIN_HEIGHT) / (ZERO - 1)
     return (np.rint(heights / step) + ZERO).astype(np.uint16), step
 
 
 def detailed_mesh(model: MorphableModel, face: FaceParameters, relief: Relief) -> FineMesh:
-    """The fitted head, subdivided and displaced."""
+    """The fitted head, expression applied, subdivided `LEVELS` times (butterfly scheme), its skin displaced along the normals."""
     grid = _fine_grid(model)
     vertices = grid.operator @ np.asarray(_shape(model, face.identity, face.expression), np.float64)
     displaced, normals = _displace(jnp.asarray(vertices, jnp.float32), grid.triangles, grid.place, grid.skin, relief.displacement)
@@ -157,11 +166,11 @@ _shape = quick_jit()(shape)      # one program in place of one for each operatio
 
 
 class _FineGrid(NamedTuple):
-    """What all detailed meshes of a head share."""
+    """What all detailed meshes of a head share: the subdivision, which depends on no face."""
 
     operator: scipy.sparse.csr_matrix      # [W, V]: fine vertices from those of the head
     triangles: Int[Array, "F 3"]
-    place: Float[Array, "W 2"]             # texture coordinates by vertex; on a seam any of its places: there is no relief there
+    place: Float[Array, "W 2"]             # texture coordinates by vertex; on a seam any one of its: there is no relief there
     skin: Bool[Array, " W"]
     uv: Float[np.ndarray, "U 2"]
     uv_triangles: Int[np.ndarray, "F 3"]

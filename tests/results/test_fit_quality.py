@@ -1,4 +1,4 @@
-"""A fit is believed only where every number it leaves says so; each case changes one number of a fit that is believed."""
+"""A fit is converged only where every number it leaves says so; each case changes one number of a good fit."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fitkit.results.fit_quality import judge, landmark_error
+from fitkit.results.fit_quality import assess_fit, landmark_error
 from fitkit.types import FaceParameters
 
 WIDTH, HEIGHT = 400, 300
@@ -21,36 +21,36 @@ def points():
     return found
 
 
-def verdict(face=FACE, fitted=None, detected=None, losses=GOOD, mean=0.0):
-    return judge(face, points() if fitted is None else fitted, points() if detected is None else detected, losses, WIDTH, HEIGHT,
-                 identity_mean=np.full(20, mean))
+def quality(face=FACE, fitted=None, detected=None, losses=GOOD, mean=0.0):
+    fitted, detected = (points() if given is None else given for given in (fitted, detected))
+    return assess_fit(face, fitted, detected, losses, WIDTH, HEIGHT, identity_mean=np.full(20, mean))
 
 
-def test_a_good_fit_is_believed():
-    assert verdict() == ("converged", "")
-    assert verdict(fitted=points() + 3)[0] == "converged"
+def test_a_good_fit_is_converged():
+    assert quality() == ("converged", "")
+    assert quality(fitted=points() + 3)[0] == "converged"
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
-def test_a_number_that_is_not_finite_is_never_believed(number):
+def test_a_number_that_is_not_finite_makes_a_fit_doubtful(number):
     for name in ("identity", "expression", "albedo", "light"):
         value = getattr(FACE, name)
-        status, reason = verdict(face=dataclasses.replace(FACE, **{name: value.at[(1,) * value.ndim].set(number)}))
+        status, reason = quality(face=dataclasses.replace(FACE, **{name: value.at[(1,) * value.ndim].set(number)}))
         assert status == "doubtful" and "coefficients" in reason, name
     broken = points()
     broken[30, 1] = number
-    assert verdict(fitted=broken)[0] == "doubtful"
-    assert verdict(detected=broken) == ("doubtful", "the detected points are not finite: nothing says where the face is")
+    assert quality(fitted=broken)[0] == "doubtful"
+    assert quality(detected=broken) == ("doubtful", "the detected points are not finite: nothing says where the face is")
     for name in (*GOOD, "prior"):
-        assert verdict(losses={**GOOD, name: number}) == ("doubtful", f"the fit diverged: {name} is not finite")
+        assert quality(losses={**GOOD, name: number}) == ("doubtful", f"the fit diverged: {name} is not finite")
 
 
 def test_each_sign_of_a_bad_fit_is_named():
-    assert "9.0 % of the eye distance" in verdict(fitted=points() + [0.09 * 120, 0])[1]
+    assert "9.0 % of the eye distance" in quality(fitted=points() + [0.09 * 120, 0])[1]
     away = points() + [WIDTH, 0]
-    assert "100 % of the face lies outside" in verdict(fitted=away, detected=away)[1]
-    assert "4 coefficients" in verdict(face=dataclasses.replace(FACE, identity=FACE.identity.at[:4].set(-4.0)))[1]
-    assert "colours do not agree" in verdict(losses={**GOOD, "photo_consistency": 0.03})[1]
+    assert "100 % of the face lies outside" in quality(fitted=away, detected=away)[1]
+    assert "4 coefficients" in quality(face=dataclasses.replace(FACE, identity=FACE.identity.at[:4].set(-4.0)))[1]
+    assert "colours do not agree" in quality(losses={**GOOD, "photo_consistency": 0.03})[1]
 
 
 def test_the_unit_of_a_turned_head_does_not_vanish():
@@ -61,7 +61,7 @@ def test_the_unit_of_a_turned_head_does_not_vanish():
 
 def test_coefficients_at_their_bounds_are_counted_about_the_mean_of_people():
     at_bound = dataclasses.replace(FACE, identity=jnp.zeros(20).at[:4].set(4.0))
-    status, reason = verdict(face=at_bound)
+    status, reason = quality(face=at_bound)
     assert status == "doubtful" and "4 coefficients stand at their bounds" in reason
-    assert verdict(face=at_bound, mean=2.0)[0] == "converged"
-    assert "20 coefficients" in verdict(mean=4.0)[1]
+    assert quality(face=at_bound, mean=2.0)[0] == "converged"
+    assert "20 coefficients" in quality(mean=4.0)[1]

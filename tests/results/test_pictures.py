@@ -99,7 +99,8 @@ def test_faces_of_all_sizes_share_the_compiled_programs(made, caplog):
         large = pictures.make(model, face, camera, np.kron(photo, np.ones((times, times, 1), np.float32)))
         jax.jit(lambda x: x + times)(0)      # shows that the log tells
     compiled = set(re.findall(r"Compiling jit\((.*?)\)", caplog.text))
-    assert "<lambda>" in compiled and not compiled & {"render_layers", "emboss", "lit", "lit_texture", "albedo_map"}
+    shared = {"render_layers", "apply_relief", "light_layers", "light_texture", "_broad_and_fine", "_composed"}
+    assert "<lambda>" in compiled and not compiled & shared
     middle = slice(times // 2, None, times)
     both = (large["depth"][middle, middle] > 0) & (small["depth"] > 0)
     assert both.mean() > 0.1

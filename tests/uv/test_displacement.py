@@ -10,7 +10,7 @@ from fitkit.geometry.camera import to_camera_frame
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.morphable.model import shape
 from fitkit.types import Detail
-from fitkit.uv.displacement import ZERO, Relief, bake_relief, detailed_mesh, encode_heights, normal_map, relief_normals
+from fitkit.uv.displacement import ZERO, Relief, bake_relief, detailed_mesh, encode_displacement, normal_map, relief_normals
 from tests.fixtures.tiny_head import tiny_camera, tiny_head, tiny_parameters
 
 MODEL = tiny_head(rings=24, sectors=40)
@@ -53,7 +53,7 @@ def test_a_constant_push_along_the_depth_is_baked_by_its_share_along_the_normal(
 def test_heights_in_sixteen_bits():
     heights = np.random.default_rng(1).normal(0, 0.4, (16, 16)).astype(np.float32)
     heights[0, 0] = 0.0
-    values, step = encode_heights(Relief(displacement=jnp.asarray(heights), gradient=jnp.zeros((16, 16, 3))))
+    values, step = encode_displacement(Relief(displacement=jnp.asarray(heights), gradient=jnp.zeros((16, 16, 3))))
     assert values.dtype == np.uint16 and values[0, 0] == ZERO
     np.testing.assert_allclose(step * (values.astype(float) - ZERO), heights, atol=step)
 
