@@ -15,6 +15,7 @@ from trimesh.triangles import points_to_barycentric
 
 from fitkit.evaluation.metrics.alignment import align_points
 from fitkit.evaluation.metrics.point_to_mesh import closest, make_surface
+from fitkit.morphable.regions import triangles_of_part
 from fitkit.types import MorphableModel
 
 TANGENTIAL_WEIGHT = 0.03        # of the squared tangential distance beside the normal one
@@ -62,7 +63,7 @@ def head_arrays(model: MorphableModel) -> HeadArrays:
         lower=np.concatenate([-free, np.asarray(model.expression_lower)]),
         upper=np.concatenate([free, np.asarray(model.expression_upper)]),
         scale=np.concatenate([np.ones(len(identity)), np.asarray(model.expression_scale)]), identities=len(identity),
-        triangles=triangles[np.asarray(model.part) == model.part_names.index("skin")] if "skin" in model.part_names else triangles,
+        triangles=triangles[np.asarray(triangles_of_part(model, "skin"))] if "skin" in model.part_names else triangles,
         corners=triangles[np.asarray(model.landmarks.triangle)],
         barycentric=np.asarray(model.landmarks.barycentric, np.float64))
 

@@ -33,6 +33,7 @@ from fitkit.models.heads import ict_source
 from fitkit.models.heads.ict import registration
 from fitkit.models.heads.ict_source import IctArrays
 from fitkit.morphable.model import vertex_albedo
+from fitkit.morphable.regions import region_mask
 from fitkit.results.result import FitResult
 from fitkit.results.save import head_digest
 from fitkit.types import MorphableModel
@@ -206,7 +207,7 @@ def _dense_error(vertices: np.ndarray, model: MorphableModel, face: np.ndarray) 
 def _facial_skin(model: MorphableModel, result: FitResult) -> Float[np.ndarray, "n 3"]:
     """Linear albedo of the fitted head at vertices of facial skin."""
     albedo = np.asarray(vertex_albedo(model, result.parameters.albedo))
-    return albedo[np.asarray(model.regions[model.region_names.index("fit_skin")]) > MIN_SKIN_SHARE]
+    return albedo[np.asarray(region_mask(model, "fit_skin")) > MIN_SKIN_SHARE]
 
 
 def _painted_skin(arrays: IctArrays, seed: int) -> Float[np.ndarray, "n 3"]:

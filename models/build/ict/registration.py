@@ -22,6 +22,7 @@ from fitkit.models.build.ict.lines import LinePoints, lines
 from fitkit.models.heads import ict_source, makehuman
 from fitkit.models.heads.ict import FACE_TRIANGLES, PAINTED, REGISTRATION, SKIN, shares, topology
 from fitkit.models.heads.ict_source import IctArrays
+from fitkit.morphable.regions import region_mask, triangles_of_part
 from fitkit.types import MorphableModel, SurfacePoints
 
 # Chosen, not tuned
@@ -213,9 +214,9 @@ def vertex_weights(model: MorphableModel) -> np.ndarray:
     masks = dict(zip(model.region_names, np.asarray(model.regions, float), strict=True))
     triangles, mean = np.asarray(model.triangles), np.asarray(model.mean)
     skin = np.zeros(len(mean))
-    skin[triangles[np.asarray(model.part) == model.part_names.index("skin")]] = 1
+    skin[triangles[np.asarray(triangles_of_part(model, "skin"))]] = 1
     named = np.max([masks[name] for name in ("face_skin", "lips", "ears", "neck", "scalp", "nostrils")], axis=0)
-    eyes = mean[np.unique(triangles[np.isin(model.part, [model.part_names.index(f"eye_{side}") for side in ("left", "right")])])]
+    eyes = mean[np.unique(triangles[np.any([triangles_of_part(model, f"eye_{side}") for side in ("left", "right")], axis=0)])]
     by_eye = scipy.spatial.cKDTree(eyes).query(mean)[0] < SOCKET
     hidden = (by_eye & (named < IN_MASK)) | ((masks["lips"] > IN_LIPS) & (masks["fit_skin"] < IN_MASK))
     return skin * ~hidden * (1 - (1 - EAR_WEIGHT) * masks["ears"])
@@ -223,7 +224,7 @@ def vertex_weights(model: MorphableModel) -> np.ndarray:
 
 def register(model: MorphableModel, ict: IctArrays) -> tuple[np.ndarray, np.ndarray]:
     """The embedded head [V, 3] registered to ICT's neutral head, mm, and the same by similarity and modes alone [V, 3]."""
-    skin = np.asarray(model.triangles)[np.asarray(model.part) == model.part_names.index("skin")]
+    skin = np.asarray(model.triangles)[np.asarray(triangles_of_part(model, "skin"))]
     weights, anchors = vertex_weights(model), lines(model, ict)
     target = _skin_of(ict)
     by_modes = fit_modes(model, skin, weights, target, anchors)[0]
@@ -234,12 +235,12 @@ def register(model: MorphableModel, ict: IctArrays) -> tuple[np.ndarray, np.ndar
 
 def table(model: MorphableModel, ict: IctArrays, registered: np.ndarray, by_modes: np.ndarray) -> dict[str, np.ndarray]:
     """The arrays of the weight file, see `fitkit.models.heads.ict.Registration`, from the two heads of `register`."""
-    triangles, part = np.asarray(model.triangles), np.asarray(model.part)
+    triangles = np.asarray(model.triangles)
     weights = vertex_weights(model)
-    skin = np.flatnonzero(part == model.part_names.index("skin"))
+    skin = np.flatnonzero(triangles_of_part(model, "skin"))
     ours = Surface(vertices=registered, triangles=triangles, allowed=skin[(weights[triangles[skin]] > 0).all(1)])
     theirs = _skin_of(ict)
-    ears = np.asarray(model.regions)[model.region_names.index("ears")]
+    ears = np.asarray(region_mask(model, "ears"))
     to_ict = _places(registered, normals_of(registered, triangles[skin]), theirs)
     seen = np.zeros(len(registered))
     seen[triangles[ours.allowed]] = 1
@@ -281,7 +282,7 @@ def _colour_places(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Triangles and barycentrics from which ICT's hidden parts take colours: eyeballs by direction, others by nearest point."""
     triangles = np.asarray(model.triangles)
-    allowed = np.flatnonzero(np.isin(model.part, [model.part_names.index(name) for name in names]))
+    allowed = np.flatnonzero(np.any([triangles_of_part(model, name) for name in names], axis=0))
     points, vertices = ict.neutral[group].astype(float), by_modes
     if names[0].startswith("eye"):
         mean = np.asarray(model.mean, float)
@@ -330,7 +331,7 @@ def main() -> None:
     arrays = table(model, ict, registered, by_modes)
     facts = {"ours": topology(np.asarray(model.triangles)), "ict": topology(ict.triangles)}
     arguments.out.write_bytes(safetensors.numpy.save(arrays, facts))
-    face = np.asarray(model.regions)[model.region_names.index("fit_skin")] > 0.5
+    face = np.asarray(region_mask(model, "fit_skin")) > 0.5
     spot = points_on(_skin_of(ict), arrays["to_ict_triangle"].astype(int), shares(arrays["to_ict_share"]))
     gap = np.linalg.norm(spot - registered, axis=1)[face]
     print(f"skin to skin on the face: mean {gap.mean():.3f} mm, 99 % under {np.percentile(gap, 99):.2f}, most {gap.max():.2f}")

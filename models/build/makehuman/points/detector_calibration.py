@@ -34,6 +34,7 @@ from fitkit.models.heads import ict_source, makehuman
 from fitkit.models.heads.ict import registration
 from fitkit.models.mediapipe.facemesh import load_detector
 from fitkit.morphable.correspondence import CONTOUR, ibug_points
+from fitkit.morphable.regions import region_mask, triangles_of_part
 from fitkit.types import MorphableModel, SurfacePoints
 
 YAWS = (0, 30, 60)          # degrees, of the pictures of `fitkit eval synthetic`
@@ -207,7 +208,7 @@ def move_points(model: MorphableModel, points: SurfacePoints, shift: np.ndarray)
     A point that this would move off the head stays.
     """
     vertices = np.asarray(model.mean, float)
-    faces = np.flatnonzero(np.asarray(model.part) == model.part_names.index("skin"))
+    faces = np.flatnonzero(triangles_of_part(model, "skin"))
     corners = vertices[np.asarray(model.triangles)[faces]]                                        # [F, 3, 3]
     start = np.einsum("nc,ncd->nd", np.asarray(points.barycentric), vertices[np.asarray(model.triangles)[points.triangle]])
     triangle, share = np.array(points.triangle), np.array(points.barycentric)
@@ -223,7 +224,7 @@ def move_points(model: MorphableModel, points: SurfacePoints, shift: np.ndarray)
 
 
 def _region(model: MorphableModel, name: str) -> np.ndarray:
-    return np.asarray(model.regions)[model.region_names.index(name)]
+    return np.asarray(region_mask(model, name))
 
 
 def biased_points(model: MorphableModel) -> np.ndarray:
