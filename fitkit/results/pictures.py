@@ -41,7 +41,7 @@ from fitkit.types import Camera, FaceParameters, MorphableModel
 from fitkit.uv.displacement import Relief, relief_normals
 from fitkit.uv.unwrap import complete_albedo
 
-# By eye where nothing else is said.
+# Chosen, not tuned.
 PANEL = 384                         # side of one picture of the sheet, pixels
 ALBEDO_WINDOW = 1024                # side of the window that the albedo map is read from, pixels
 GREY_SAMPLES = 256                  # rows and columns, at least, by which a photo is judged black and white
@@ -65,7 +65,7 @@ class Layers:
     normals: Float[Array, "S S 3"]      # unit, view frame; 0 where there is no head
     albedo: Float[Array, "S S 3"]       # linear RGB
     uv: Float[Array, "S S 2"]           # texture coordinates, v up
-    opening: Float[Array, "S S 3"]      # what is added to the normals for light, view frame: `render.mouth_normal_offset`
+    opening: Float[Array, "S S 3"]      # added to the normals before shading, view frame: `render.mouth_normal_offset`
     face: Float[Array, "S S"]           # mask of the face region, in [0, 1]
     depth: Float[Array, "S S"]          # camera z, mm; 0 where there is no head
 

@@ -3,6 +3,7 @@
 Photo over fitted light (Guo 2018, Eq. 10) is not yet an albedo: highlights, cast shadows and hair are in it, and the error of
 the fitted light. So its log ratio to the model's (`observed_albedo.py`) is split:
 
+    tone      of the whole face: kept within bounds
     broad     what changes over centimetres is mostly the light's error; some is kept of what both halves of the face agree on
     fine      moles, lines, lashes, stubble: kept, and blended with the model by region as Guo 2018, Section V-C
     hidden    texels the photo does not show, or shows through hair: the fine part of the mirrored texel, if that is seen
@@ -18,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from fitkit.color import linear_to_srgb
 from fitkit.compilation import quick_jit
+from fitkit.uv.generated_albedo import GeneratedAlbedoConfig
 from fitkit.uv.layout import Layout, Texels, block_mean, blurred, brightness, hue, ratio_of, upsampled
 from fitkit.uv.observed_albedo import ObservedAlbedo, ObservedAlbedoConfig, observed_albedo, planes_of, validity
 from fitkit.uv.scalp import ScalpConfig, scalp_colours
@@ -29,14 +31,14 @@ GUTTER_BLURS = ((0.5, 1.0), (3.0, 1e-3), (12.0, 1e-6))
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AlbedoCompletionConfig:
-    """How much of a photo's albedo is taken for skin. Log ratios where nothing else is said; chosen, not tuned."""
+    """How much of a photo's albedo is taken for skin. Bounds are log ratios, masks weigh what is added; chosen, not tuned."""
 
     model_share: tuple[float, float] = (0.35, 0.65)       # in the fine part: on plain skin, in `albedo_blend` (Section V-C)
     model_share_generated: tuple[float, float] = (0.15, 0.3)  # over a generated map, whose fine part is that of other people
     model_share_beard: float = 0.2                        # taken off that where a beard can grow
     # the whole face
     tone: tuple[float, float] = (-0.5, 0.05)              # bounds of its brightness: highlights may not lighten it
-    tone_hue: float = 0.5                                 # share of its hue that is kept: the fitted light's is unsure
+    tone_hue: float = 0.5                                 # share of its hue that is kept: the fitted light's colour is uncertain
     # the broad part
     broad_blur: float = 2.0                               # coarse texels: standard deviation of what counts as broad
     wide_blur: float = 6.0                                # the same, where nothing nearer is seen
@@ -61,6 +63,7 @@ class AlbedoCompletionConfig:
     fine_hue_share_eyes: float = 0.2                      # and added in eyes and white beards
     observed: ObservedAlbedoConfig = ObservedAlbedoConfig()
     scalp: ScalpConfig = ScalpConfig()
+    generated: GeneratedAlbedoConfig = GeneratedAlbedoConfig()
 
 
 DEFAULT = AlbedoCompletionConfig()

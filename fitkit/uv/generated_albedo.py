@@ -27,7 +27,7 @@ from fitkit.uv.layout import (
     ratio_of,
     upsampled,
 )
-from fitkit.uv.observed_albedo import observed_albedo, plain_skin, planes_of, validity
+from fitkit.uv.observed_albedo import ObservedAlbedoConfig, observed_albedo, plain_skin, planes_of, validity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,7 @@ class GeneratedAlbedoConfig:
 
 
 DEFAULT = GeneratedAlbedoConfig()
+DEFAULT_OBSERVED = ObservedAlbedoConfig()
 
 
 def regularised_to_model(
@@ -102,6 +103,7 @@ def _regularised(
 def limited_by_photo(
     generated: Float[Array, "T T 3"], texels: Texels, layout: Layout, photo: Float[Array, "T T 3"],
     visibility: Float[Array, "T T"], grey: Bool[Array, ""], *, config: GeneratedAlbedoConfig = DEFAULT,
+    observed_config: ObservedAlbedoConfig = DEFAULT_OBSERVED,
 ) -> Float[Array, "T T 3"]:
     """A generated map that is brighter or darker than the linear model only as far as the photo is, too, linear RGB.
 
@@ -117,13 +119,16 @@ def limited_by_photo(
         photo: at every texel, linear RGB.
         visibility: how squarely the photo shows it, in [0, 1].
         grey: the photo is black and white.
-        config: all numbers.
+        config: how far the map may leave the linear model.
+        observed_config: how the photo's albedo is read.
     """
-    planes = planes_of(texels, layout, photo, visibility)
-    observed, _, white_beard = observed_albedo(planes, layout, grey)
+    planes = planes_of(texels, layout, photo, visibility, config=observed_config)
+    observed, _, white_beard = observed_albedo(planes, layout, grey, config=observed_config)
     ratio = _over_model(generated, planes.albedo)
-    preserved, valid = validity(observed, planes.weight, white_beard, layout)
-    return _limited(generated, ratio, log_ratio_planes(ratio), observed, planes.weight, preserved, valid, layout, config=config)
+    preserved, valid = validity(observed, planes.weight, white_beard, layout, config=observed_config)
+    return _limited(
+        generated, ratio, log_ratio_planes(ratio), observed, planes.weight, preserved, valid, layout, config=config,
+        observed_config=observed_config)
 
 
 @quick_jit()
@@ -131,17 +136,17 @@ def _over_model(generated: Float[Array, "T T 3"], model: Float[Array, "3 T T"]) 
     return _planes(generated) / model
 
 
-@quick_jit(static_argnames=("config",))
+@quick_jit(static_argnames=("config", "observed_config"))
 def _limited(
     generated: Float[Array, "T T 3"], ratio: Float[Array, "3 T T"], log_ratio: Float[Array, "4 T T"],
     observed: Float[Array, "4 T T"], weight: Float[Array, "T T"], preserved: Float[Array, "C C"], valid: Float[Array, "C C"],
-    layout: Layout, *, config: GeneratedAlbedoConfig,
+    layout: Layout, *, config: GeneratedAlbedoConfig, observed_config: ObservedAlbedoConfig,
 ) -> Float[Array, "T T 3"]:
     planes = _planes(generated)
     covered = (layout.fragments.triangle >= 0).astype(generated.dtype)
     # about the eyes and on the cheeks a shadow is soon taken for hair, and what the generator has of it is mostly right
     weight = weight * upsampled(jnp.maximum(valid, jnp.maximum(layout.frontal, layout.features)))
-    log_ratio = log_ratio - mean_log_ratio(ratio, weight, plain_skin(layout))[:, None, None]
+    log_ratio = log_ratio - mean_log_ratio(ratio, weight, plain_skin(layout, config=observed_config))[:, None, None]
     seen = jnp.stack([brightness(observed)[0] * weight, weight, covered])
     sums = blurred(block_mean(jnp.concatenate([seen, log_ratio * covered])), config.photo_blur)
     total, total_weight, total_covered = sums[:3]

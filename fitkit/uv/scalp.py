@@ -26,7 +26,7 @@ from fitkit.uv.layout import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScalpConfig:
-    """How the scalp's albedo is read and carried on. Logarithms of albedo where nothing else is said; chosen, not tuned."""
+    """How the scalp's albedo is read and carried on. Differences are of logarithms of albedo; chosen, not tuned."""
 
     light: tuple[float, float] = (0.7, 1.5)      # bounds of the scalp's irradiance over the face's, to which the light was fitted
     min_albedo: float = 2e-3                     # least albedo that is read, linear
@@ -34,8 +34,8 @@ class ScalpConfig:
     confidence_gain: float = 3.0                 # blurred weight times this, at most 1, is confidence
     prior_weight: float = 2.0                    # coarse texels of scalp seen squarely that weigh as much as the model's own colour
     hairline_power: float = 4.0                  # of the scalp's mask: what is near its border says little of the hair
-    bright_share: float = 0.4                    # of a change to brighter that is carried on: a bald head shines. All of it
-    white_hair: tuple[float, float] = (0.25, 0.5)    # where hair is white: linear brightness at which it begins to be, and is
+    bright_share: float = 0.4                    # of a change to brighter that is carried on (a bald head shines); all of it in
+    white_hair: tuple[float, float] = (0.25, 0.5)    # white hair: linear brightness at which hair begins to be white, and is
     grey_hue: float = 0.4                        # share of the skin's hue in hair that a black and white photo shows
     bare_brightness: float = 0.6                 # difference from the model's skin at which a texel is hair more than skin,
     bare_hue: float = 0.25                       # the same in hue

@@ -42,14 +42,15 @@ def complete_albedo(
         grey: the photo is black and white: brightness is taken from it, colour from the model.
         doubled: the window shows every pixel of the photo twice as wide and high; it is smoothed.
         generated: a generated map to lay the photo's detail over, linear RGB; without it the head's linear model.
-        config: how much of the photo is taken for skin.
+        config: how much of the photo is taken for skin, and how far a generated map may leave the linear model.
     """
     layout = layout_of(model)
     texels = _texels(model, face, camera, region, layout)
     seen, visibility = _photo_at_texels(photo, depth, border, texels, camera, doubled)
     share = config.model_share
     if generated is not None:
-        texels = texels._replace(albedo=limited_by_photo(generated, texels, layout, seen, visibility, grey))
+        texels = texels._replace(albedo=limited_by_photo(
+            generated, texels, layout, seen, visibility, grey, config=config.generated, observed_config=config.observed))
         share = config.model_share_generated
     return albedo_map(texels, layout, seen, visibility, grey, model_share=share, config=config)
 

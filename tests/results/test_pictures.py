@@ -65,7 +65,7 @@ def test_overlay_leaves_the_rest_of_the_photo_alone(made):
 
 
 def test_albedo_is_the_photo_divided_by_its_light(made):
-    """Where the photo shows the head squarely, albedo times light is the photo again (of the model's hue: hue is half believed)."""
+    """Where the photo shows the head squarely, albedo times light is the photo again, in the hue of the model."""
     model, face, camera, photo, _ = made
     from fitkit.color import linear_to_srgb, srgb_to_linear
     from fitkit.rendering.render import render_color, render_textured
