@@ -36,7 +36,7 @@ def load_parameters(module: nnx.Module, name: str) -> dict[str, Array]:
 
 
 def with_parameters(module: M, parameters: dict[str, Array]) -> M:
-    """The module with its parameters in place: to be called under jit, so that they are arguments of the compiled code."""
+    """The module with its parameters put in: called under jit, so that parameters are arguments of the compiled code."""
     graph, state = nnx.split(module)
     filled = [(path, leaf.replace(parameters[".".join(map(str, path))])) for path, leaf in nnx.to_flat_state(state)]
     return nnx.merge(graph, nnx.from_flat_state(filled))

@@ -1,6 +1,6 @@
-"""How people stand before cameras, and in what light: Gaussians fitted to photos, and random draws from them.
+"""Gaussians of the cameras and lights of real photos, and random draws from them: p^_c and p^_l of GANFIT, Section 3.2.
 
-Table: `weights/photo_statistics.safetensors`, made by `python -m fitkit.models.build.photo_statistics`; its card tells from what.
+Table: `weights/photo_statistics.safetensors`, made by `python -m fitkit.models.build.photo_statistics`; its card says from which.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ def load_photo_statistics() -> PhotoStatistics:
 
 
 def draw_correlated(key: Array, gaussian: Gaussian) -> Float[Array, " n"]:
-    """One random vector."""
+    """One random vector of the distribution."""
     return gaussian.mean + gaussian.factor @ jax.random.normal(key, gaussian.mean.shape)
 
 

@@ -1,4 +1,4 @@
-"""Foreign identity networks: a MobileFace or an IResNet recognised in a graph, converted, proved equal, and kept.
+"""Import of foreign identity networks: a MobileFaceNet or IResNet is recognised in a graph, converted, checked and stored.
 
 Behind `fitkit assets import identity FILE`: `.params` files by `mxnet_file.py`, `.onnx` by `onnx_file.py`. What is recognised
 becomes a safetensors file in the user's data folder, which `identity.load_identity` finds by name. Before it is written, the
@@ -21,12 +21,12 @@ from fitkit.models.identity.mobilefacenet import Block, MobileFaceNetPlan
 from fitkit.models.identity.network import Identity, Plan, check_shapes, embed, encode_identity, imported_folder, read_identity
 from fitkit.models.identity.network_graph import Graph, Node, run
 
-TOLERANCE = 1e-3        # greatest difference of unit embeddings; float32 against float64 leaves about 1e-6
+TOLERANCE = 1e-3        # greatest difference of unit embeddings, chosen; float32 against float64 leaves about 1e-6
 Arrays = dict[str, np.ndarray]
 
 
 class GraphWalk:
-    """Goes through a graph from its input, node by node, and says what is there instead where another node was expected."""
+    """Walks a graph from its input, node by node; an unexpected node is an error that names both."""
 
     def __init__(self, graph: Graph):
         self.graph, self.tensor = graph, graph.entry
@@ -37,7 +37,7 @@ class GraphWalk:
         return consumers[0].operation if len(consumers) == 1 else ""
 
     def step(self, operation: str) -> Node:
-        """Go over the one node of this kind that takes the present tensor."""
+        """Step over the one node of this kind that takes the present tensor."""
         found = [node for node in self.graph.consumers(self.tensor) if node.operation == operation]
         if len(found) != 1:
             others = sorted(node.operation for node in self.graph.consumers(self.tensor)) or ["nothing"]
@@ -75,7 +75,7 @@ class GraphWalk:
         return len(nodes) == 1 and nodes[0].operation == "add" and nodes[0].inputs[1] in self.graph.constants
 
     def divisor(self) -> float | None:
-        """Goes over the scaling of the pixels, where the graph does it."""
+        """The divisor of the pixels where the graph scales them itself; None where it does not."""
         if self.next() != "subtract":
             return None
         if self.step("subtract").attributes["value"] != 127.5:
@@ -97,7 +97,7 @@ class GraphWalk:
         return {"kernel": matrix.reshape(len(matrix), channels, -1).transpose(2, 1, 0).reshape(-1, len(matrix)), "bias": bias}
 
 
-def _put(parameters: Arrays, name: str, values: Arrays) -> None:
+def _store(parameters: Arrays, name: str, values: Arrays) -> None:
     parameters |= {f"{name}.{key}": value.astype(np.float32) for key, value in values.items()}
 
 
@@ -111,7 +111,7 @@ def recognise_mobilefacenet(graph: Graph) -> tuple[MobileFaceNetPlan, Arrays]:
 
     def convolution(name: str, *, active: bool) -> tuple[int, int]:
         values, stride = walk.convolution()
-        _put(parameters, name, values)
+        _store(parameters, name, values)
         if active and (walk.step("maximum").attributes["value"], walk.step("minimum").attributes["value"]) != (0.0, 6.0):
             raise ValueError(f"{walk.tensor} is not a ReLU6")
         return values["bias"].size, stride
@@ -130,7 +130,7 @@ def recognise_mobilefacenet(graph: Graph) -> tuple[MobileFaceNetPlan, Arrays]:
             raise ValueError(f"the shortcut from {start} is not where a MobileFaceNet has it")
         blocks.append((inside, outputs, stride))
         width = outputs
-    _put(parameters, "output", values := walk.output(width))
+    _store(parameters, "output", values := walk.output(width))
     return MobileFaceNetPlan(stem=stem, blocks=tuple(blocks), embedding=values["bias"].size, divisor=divisor), parameters
 
 
@@ -144,8 +144,8 @@ def recognise_iresnet(graph: Graph) -> tuple[IResNetPlan, Arrays]:
     divisor = walk.divisor() or 127.5
     values, stem_stride = walk.convolution()
     stem, size = width, _ = values["bias"].size, len(values["kernel"])
-    _put(parameters, "stem", values)
-    _put(parameters, "prelu", {"slope": walk.constant(walk.step("prelu"), 1).reshape(-1)})
+    _store(parameters, "stem", values)
+    _store(parameters, "prelu", {"slope": walk.constant(walk.step("prelu"), 1).reshape(-1)})
     layers: list[int] = []
     widths: list[int] = []
     strides: list[int] = []
@@ -154,30 +154,30 @@ def recognise_iresnet(graph: Graph) -> tuple[IResNetPlan, Arrays]:
         factor, shift = walk.scaling()
         if walk.next() != "convolution":
             break
-        _put(parameters, f"{name}.scaling", {"factor": factor, "shift": shift})
-        width, stride = _unit(walk, parameters, name, start)
+        _store(parameters, f"{name}.scaling", {"factor": factor, "shift": shift})
+        width, stride = _recognise_unit(walk, parameters, name, start)
         if not layers or stride > 1 or width != widths[-1]:
             layers, widths, strides = [*layers, 0], [*widths, width], [*strides, stride]
         layers[-1] += 1
-    _put(parameters, "scaling", {"factor": factor, "shift": shift})
-    _put(parameters, "output", values := walk.output(width))
+    _store(parameters, "scaling", {"factor": factor, "shift": shift})
+    _store(parameters, "output", values := walk.output(width))
     return IResNetPlan(layers=tuple(layers), widths=tuple(widths), strides=tuple(strides), stem=stem, stem_size=size,
                        stem_stride=stem_stride, embedding=values["bias"].size, divisor=divisor), parameters
 
 
-def _unit(walk: GraphWalk, parameters: Arrays, name: str, start: str) -> tuple[int, int]:
-    """Goes over what follows the first scaling of a unit; gives its channels and its stride."""
+def _recognise_unit(walk: GraphWalk, parameters: Arrays, name: str, start: str) -> tuple[int, int]:
+    """Step over what follows the first scaling of a unit; returns its channels and its stride."""
     values, stride = walk.convolution()
-    _put(parameters, f"{name}.first", values)
-    _put(parameters, f"{name}.prelu", {"slope": walk.constant(walk.step("prelu"), 1).reshape(-1)})
+    _store(parameters, f"{name}.first", values)
+    _store(parameters, f"{name}.prelu", {"slope": walk.constant(walk.step("prelu"), 1).reshape(-1)})
     values, second = walk.convolution()
-    _put(parameters, f"{name}.second", values)
+    _store(parameters, f"{name}.second", values)
     added = set(walk.step("add").inputs)
     if start not in added:
         shortcut = GraphWalk(walk.graph)
         shortcut.tensor = start
         kernel, around = shortcut.convolution()
-        _put(parameters, f"{name}.shortcut", kernel)
+        _store(parameters, f"{name}.shortcut", kernel)
         if shortcut.tensor not in added or around != second:
             raise ValueError(f"the shortcut from {start} is not an IResNet's")
     if stride != 1:
@@ -186,7 +186,7 @@ def _unit(walk: GraphWalk, parameters: Arrays, name: str, start: str) -> tuple[i
 
 
 def convert(graph: Graph) -> Identity:
-    """The network that a graph holds, proved to give what the graph gives.
+    """The network that a graph holds, checked to give what the graph gives.
 
     Raises:
         ValueError: it is neither a MobileFaceNet nor an IResNet, or what was made of it gives something else.
@@ -196,14 +196,14 @@ def convert(graph: Graph) -> Identity:
     plan, parameters = recognise_iresnet(graph) if prelu else recognise_mobilefacenet(graph)
     network = Identity(parameters=jax.device_put(parameters), plan=plan, name="arcface" if prelu else "mobileface")
     check_shapes(network)
-    if (difference := disparity(graph, network)) > TOLERANCE:
+    if (difference := greatest_difference(graph, network)) > TOLERANCE:
         raise ValueError(f"its vectors and those of the converted network differ by {difference:.2g}")
     return network
 
 
-def disparity(graph: Graph, network: Identity) -> float:
-    """Greatest difference of the unit vectors that a graph, run by NumPy, and a network give for the probe."""
-    pictures = probe()
+def greatest_difference(graph: Graph, network: Identity) -> float:
+    """Greatest difference of the unit vectors that a graph, run by NumPy, and a network give for the test images."""
+    pictures = test_images()
     inside = any(node.operation == "subtract" for node in graph.nodes)
     scaled = pictures * 255.0 if inside else (pictures * 255.0 - 127.5) / network.plan.divisor
     expected = run(graph, scaled.transpose(0, 3, 1, 2))
@@ -211,22 +211,22 @@ def disparity(graph: Graph, network: Identity) -> float:
     return float(np.abs(np.asarray(jax.jit(embed)(network, jnp.asarray(pictures))) - expected).max())
 
 
-def probe() -> Float[np.ndarray, "2 112 112 3"]:
-    """The pictures that a conversion is proved on: coarse patches of colour under fine noise, always the same."""
+def test_images() -> Float[np.ndarray, "2 112 112 3"]:
+    """The images that a conversion is checked on, in [0, 1]: coarse patches of colour under fine noise, always the same."""
     rng = np.random.default_rng(112)
     coarse = np.kron(rng.random((2, 14, 14, 3)), np.ones((1, 8, 8, 1)))
     return (0.8 * coarse + 0.2 * rng.random((2, 112, 112, 3))).astype(np.float32)
 
 
 def import_identity(path: pathlib.Path, *, name: str | None = None) -> tuple[pathlib.Path, float]:
-    """Convert a file of a foreign identity network and keep it in the user's data folder.
+    """Convert a file of a foreign identity network and store it in the user's data folder.
 
     Args:
         path: a `.params` file with its `-symbol.json` beside it, or an `.onnx` file.
         name: what `load_identity` shall know it by; without it, mobileface or arcface by what it is.
 
     Returns:
-        the file written, and the greatest difference between its unit vectors and the original's for the probe.
+        the file written, and the greatest difference between its unit vectors and the original's for the test images.
 
     Raises:
         FitkitError: `E_USAGE` for another kind of file or a name that cannot be one; `E_DATA` where it is damaged or holds another
@@ -247,4 +247,4 @@ def import_identity(path: pathlib.Path, *, name: str | None = None) -> tuple[pat
                           ) from error
     data = encode_identity({key: np.asarray(value) for key, value in network.parameters.items()}, network.plan)
     written = write_bytes(imported_folder() / f"{name or network.name}.safetensors", data)
-    return written, disparity(graph, read_identity(written))
+    return written, greatest_difference(graph, read_identity(written))

@@ -1,8 +1,8 @@
 """IResNet, the identity network of ArcFace. Takes aligned crops, gives feature maps and an embedding.
 
 Deng et al. 2019, "ArcFace: additive angular margin loss for deep face recognition", section 3.2.2 (the improved residual unit: BN,
-convolution, BN, PReLU, strided convolution, BN) on He et al. 2016. `IRESNET_50` and `IRESNET_100` are the arrangements that
-ArcFace's files hold. Weights come through `fitkit.models.identity.network`.
+convolution, BN, PReLU, strided convolution, BN) on He et al. 2016. `IRESNET_50` and `IRESNET_100` are the
+architectures of ArcFace's files. Weights come through `fitkit.models.identity.network`.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from fitkit.models.identity.layers import Convolution, Dense, Prelu, Scaling
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IResNetPlan:
-    """What an IResNet is made of; stored beside its weights."""
+    """The architecture of an IResNet; stored beside its weights."""
 
     layers: tuple[int, ...]                         # units of each stage; ArcFace's lie at 56, 28, 14 and 7 pixels
     widths: tuple[int, ...] = (64, 128, 256, 512)   # channels of each stage
@@ -39,8 +39,8 @@ class Unit(nnx.Module):
         self.first = Convolution(inputs, outputs, train=train)
         self.prelu = Prelu(outputs)
         self.second = Convolution(outputs, outputs, stride=stride, train=train)
-        bent = stride > 1 or inputs != outputs
-        self.shortcut = Convolution(inputs, outputs, size=1, stride=stride, train=train) if bent else None
+        reshaped = stride > 1 or inputs != outputs
+        self.shortcut = Convolution(inputs, outputs, size=1, stride=stride, train=train) if reshaped else None
 
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b u v o"]:
         """Apply the unit."""
@@ -67,7 +67,7 @@ class IResNet(nnx.Module):
         self.divisor = plan.divisor
 
     def __call__(self, crops: Float[Array, "b 112 112 3"]) -> tuple[Float[Array, "b d"], tuple[Float[Array, "b h w c"], ...]]:
-        """Embedding, not normalised, and the map at the end of each stage, finest first; crops are sRGB in [0, 1]."""
+        """Embeddings `[b, d]`, not normalised, and the map at the end of each stage, finest first; crops are sRGB in [0, 1]."""
         x = (crops * 255.0 - 127.5) / self.divisor
         x = self.prelu(self.stem(x))
         maps = []

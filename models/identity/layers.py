@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 EPSILON = 1e-5      # of batch normalisation
-MEMORY = 0.95       # of its running statistics, per step
+MOMENTUM = 0.95     # of its running statistics, per step; chosen, not tuned
 
 
 class Convolution(nnx.Module):
@@ -22,7 +22,7 @@ class Convolution(nnx.Module):
                  depthwise: bool = False, train: bool = False):
         shape = (size, size, outputs) if depthwise else (size, size, inputs, outputs)
         self.kernel = nnx.Param(np.zeros(shape, np.float32))
-        self.norm = nnx.BatchNorm(outputs, epsilon=EPSILON, momentum=MEMORY, rngs=nnx.Rngs(0)) if train else None
+        self.norm = nnx.BatchNorm(outputs, epsilon=EPSILON, momentum=MOMENTUM, rngs=nnx.Rngs(0)) if train else None
         self.bias = None if train else nnx.Param(np.zeros(outputs, np.float32))
         self.stride = stride
         self.padding = size // 2 if padding is None else padding
@@ -45,7 +45,7 @@ class Scaling(nnx.Module):
     """A factor and a shift per channel: what is left of a batch normalisation that no convolution can take in."""
 
     def __init__(self, channels: int, *, train: bool = False):
-        self.norm = nnx.BatchNorm(channels, epsilon=EPSILON, momentum=MEMORY, rngs=nnx.Rngs(0)) if train else None
+        self.norm = nnx.BatchNorm(channels, epsilon=EPSILON, momentum=MOMENTUM, rngs=nnx.Rngs(0)) if train else None
         self.factor = None if train else nnx.Param(np.ones(channels, np.float32))
         self.shift = None if train else nnx.Param(np.zeros(channels, np.float32))
 
@@ -70,7 +70,7 @@ class Dense(nnx.Module):
 
     def __init__(self, inputs: int, outputs: int, *, train: bool = False):
         self.kernel = nnx.Param(np.zeros((inputs, outputs), np.float32))
-        self.norm = nnx.BatchNorm(outputs, epsilon=EPSILON, momentum=MEMORY, rngs=nnx.Rngs(0)) if train else None
+        self.norm = nnx.BatchNorm(outputs, epsilon=EPSILON, momentum=MOMENTUM, rngs=nnx.Rngs(0)) if train else None
         self.bias = None if train else nnx.Param(np.zeros(outputs, np.float32))
 
     def __call__(self, x: Float[Array, "b i"]) -> Float[Array, "b o"]:

@@ -1,7 +1,7 @@
 """MobileFaceNet: an identity network of inverted residual blocks. Takes aligned crops, gives feature maps and an embedding.
 
 Chen et al. 2018, "MobileFaceNets: efficient CNNs for accurate real-time face verification on mobile devices"; the blocks are those
-of MobileNetV2. `MOBILEFACE_V2` is the arrangement of the MobileFace project's second identification network, whose file
+of MobileNetV2. `MOBILEFACE_V2` is the architecture of the MobileFace project's second identification network, whose file
 `fitkit assets import identity` converts. Weights come through `fitkit.models.identity.network`.
 """
 
@@ -19,7 +19,7 @@ Block = tuple[int, int, int]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MobileFaceNetPlan:
-    """What a MobileFaceNet is made of; stored beside its weights."""
+    """The architecture of a MobileFaceNet; stored beside its weights."""
 
     stem: int = 32                          # channels of the first convolution, which halves the picture
     blocks: tuple[Block, ...]
@@ -79,7 +79,7 @@ class MobileFaceNet(nnx.Module):
         self.last = tuple(i + 1 == len(plan.blocks) or plan.blocks[i + 1][2] > 1 for i in range(len(plan.blocks)))
 
     def __call__(self, crops: Float[Array, "b 112 112 3"]) -> tuple[Float[Array, "b d"], tuple[Float[Array, "b h w c"], ...]]:
-        """Embedding, not normalised, and the map at the end of each resolution, finest first; crops are sRGB in [0, 1]."""
+        """Embeddings `[b, d]`, not normalised, and the map at the end of each resolution, finest first; crops: sRGB in [0, 1]."""
         x = (crops * 255.0 - 127.5) / self.divisor
         x = self.stemmed(self.stem(x))
         maps = []

@@ -16,12 +16,14 @@ import numpy as np
 from fitkit.errors import FitkitError
 from fitkit.models.identity.network_graph import Graph, Node
 
-_LIST, _DENSE, _NEWER = 0x112, 0xF993FAC8, (0xF993FAC9, 0xF993FACA)
+# The format's own
+_LIST, _DENSE, _NEWER = 0x112, 0xF993FAC8, (0xF993FAC9, 0xF993FACA)      # magic numbers: of the list, of arrays
 _TYPES: dict[int, np.dtype[np.floating[Any]]] = {0: np.dtype("<f4"), 1: np.dtype("<f8"), 2: np.dtype("<f2")}
+# Bounds on resources
 _LARGEST = 400_000_000      # bytes of a .params file
-_LARGEST_SYMBOL = 10_000_000
+_LARGEST_SYMBOL = 10_000_000      # bytes of a symbol
 _MOST = 10_000              # arrays, and nodes of a symbol
-_MOST_AXES = 8
+_MOST_AXES = 8              # of an array
 _SIMPLE = {"_maximum_scalar": "maximum", "_minimum_scalar": "minimum", "_minus_scalar": "subtract", "_mul_scalar": "multiply"}
 
 

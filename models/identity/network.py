@@ -1,12 +1,13 @@
-"""Identity networks: who a face is, as a unit vector. `load_identity(name)` reads one; `activations` and `embed` use it.
+"""Identity networks: a face crop as a unit embedding. `load_identity(name)` reads one; `activations` and `embed` use it.
 
     network = load_identity()                               # or name="mobileface", "arcface", "file.safetensors"
     crops = jax.vmap(fitkit.detection.face_crop.align)(photos, points)     # [b, 112, 112, 3], sRGB in [0, 1]
     vectors, maps = activations(network, crops)             # unit embeddings [b, d]; feature maps, finest first
 
 An `Identity` is a PyTree: pass it as an argument of jitted code. Both functions are pure, under jit, grad and vmap. Weight files
-are safetensors that name their own arrangement: the embedded one in `weights/`, trained by `fitkit.recipes.train.identity`, and
-those that `fitkit assets import identity` put into the user's data folder. Likeness of two faces is the product of their vectors.
+are safetensors that state their own architecture: the embedded one in `weights/`, trained by `fitkit.recipes.train.identity`, and
+those that `fitkit assets import identity` put into the user's data folder. Identity similarity of two faces: the
+dot product of their embeddings, the cosine.
 """
 
 import dataclasses
@@ -31,13 +32,14 @@ from fitkit.models.parameters import WEIGHTS, parameter_shapes, with_parameters
 
 Plan = MobileFaceNetPlan | IResNetPlan
 _KINDS: dict[str, Any] = {"mobilefacenet": (MobileFaceNetPlan, MobileFaceNet), "iresnet": (IResNetPlan, IResNet)}
-_LARGEST = 400_000_000      # bytes; IResNet-100 in float32 has 261 million
+_LARGEST = 400_000_000      # bytes, a bound on resources; IResNet-100 in float32 has 261 million
+_MAX_NUMBERS, _MAX_NUMBER = 400, 4096      # of a stated architecture, a bound on resources
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Identity:
-    """An identity network: its numbers, and what they are arranged to."""
+    """An identity network: its parameters and its architecture."""
 
     parameters: dict[str, Array]                # by dotted name
     plan: Plan = dataclasses.field(metadata={"static": True})
@@ -46,7 +48,7 @@ class Identity:
 
 def activations(network: Identity, crops: Float[Array, "b 112 112 3"],
                 ) -> tuple[Float[Array, "b d"], tuple[Float[Array, "b h w c"], ...]]:
-    """Unit embeddings, and the map at the end of each resolution, finest first: F^n and the F^j of GANFIT, Eqs. 8 and 9.
+    """Unit embeddings, and the feature map at the end of each stage, finest first: F^n and the F^j of GANFIT, Eqs. 8 and 9.
 
     Args:
         network: from `load_identity`.
@@ -57,7 +59,7 @@ def activations(network: Identity, crops: Float[Array, "b 112 112 3"],
 
 
 def embed(network: Identity, crops: Float[Array, "b 112 112 3"]) -> Float[Array, "b d"]:
-    """Unit embeddings alone."""
+    """Unit embeddings of aligned crops, sRGB in [0, 1], without the feature maps."""
     return activations(network, crops)[0]
 
 
@@ -113,7 +115,7 @@ def read_identity(path: pathlib.Path) -> Identity:
 
 
 def check_shapes(network: Identity) -> None:
-    """Hold parameters to the plan they come with.
+    """Check parameters against the architecture they come with.
 
     Raises:
         ValueError: they do not fit it.
@@ -132,12 +134,12 @@ def encode_identity(parameters: dict[str, np.ndarray], plan: Plan, *, half: bool
 
 
 def _read_plan(text: str) -> Plan:
-    """The arrangement as a file states it: known fields, small numbers."""
+    """The architecture as a file states it: known fields, small numbers."""
     stated = json.loads(text)
     description, _ = _KINDS[stated.pop("network")]
     plan = description(**{key: _tuples(value) for key, value in stated.items()})
     numbers = [value for field in dataclasses.astuple(plan) for value in _flat(field) if not isinstance(value, str)]
-    if len(numbers) > 400 or any(not 0 < number <= 4096 for number in numbers):
+    if len(numbers) > _MAX_NUMBERS or any(not 0 < number <= _MAX_NUMBER for number in numbers):
         raise ValueError("the arrangement it names is none that fitkit knows")
     return plan
 
@@ -152,7 +154,7 @@ def _flat(value: Any) -> list[Any]:
 
 @functools.cache
 def _module(plan: Plan) -> nnx.Module:
-    """The network without numbers: they are arguments."""
+    """The network without parameters: they are arguments of compiled code."""
     build = next(build for description, build in _KINDS.values() if isinstance(plan, description))
     return nnx.eval_shape(lambda: build(plan))
 

@@ -1,6 +1,6 @@
 """A network from a foreign file as a plain graph: nodes, constants, and a slow NumPy run of it.
 
-`mxnet_file.py` and `onnx_file.py` read files into it; `identity_import.py` recognises a network in it, and proves its conversion by
+`mxnet_file.py` and `onnx_file.py` read files into it; `importer.py` recognises a network in it, and checks its conversion by
 `run`, which shares nothing with the Flax modules. Activations are `[batch, channels, height, width]`, as both formats have them.
 """
 

@@ -13,9 +13,11 @@ import numpy as np
 from fitkit.errors import FitkitError
 from fitkit.models.identity.network_graph import Graph, Node
 
+# Bounds on resources
 _LARGEST = 400_000_000      # bytes
 _MOST = 10_000              # nodes
-_FLOATS: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 10: np.dtype("<f2"), 11: np.dtype("<f8")}      # TensorProto.DataType
+# ONNX's own: TensorProto.DataType, operations
+_FLOATS: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 10: np.dtype("<f2"), 11: np.dtype("<f8")}
 _INTEGERS: dict[int, np.dtype[Any]] = {6: np.dtype("<i4"), 7: np.dtype("<i8")}
 _NOTHING = ("Dropout", "Identity", "Cast")
 _FLAT = ("Flatten", "Reshape")

@@ -1,4 +1,4 @@
-"""The layers MediaPipe's face networks are made of, as Flax NNX modules, and the reader of their weight files.
+"""The layers MediaPipe's face networks are made of, as Flax NNX modules.
 
 BlazeFace (Bazarevsky et al. 2019, "BlazeFace: Sub-millisecond neural face detection on mobile GPUs", section 3.1): a depthwise 3x3
 convolution, a pointwise one, and a residual whose missing channels are zero. The detector activates with ReLU, the mesh with PReLU.
@@ -91,9 +91,3 @@ class BlazeBlock(nnx.Module):
 def depthwise(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"], *, stride: int) -> Float[Array, "b u v c"]:
     """Depthwise 3x3 convolution, padded as TensorFlow pads an even extent."""
     return shifted_products(x, kernel, stride=stride, padding=(1 if stride == 1 else 0, 1))
-
-
-
-
-
-

@@ -1,7 +1,7 @@
 """MediaPipe's short-range face detector (BlazeFace) as a Flax NNX network, with its anchors.
 
 Trained on 128 px inputs, but fully convolutional and used so: one pass over any canvas whose sides are multiples of 16
-finds every face of about 18 to 110 px in it. Faces of any size in a photo are the business of `facesearch.py`. Weights:
+finds every face of about 18 to 110 px in it. `multiscale_detection.py` finds faces of any size in a photo. Weights:
 `weights/facedetector.safetensors`, made by `models/build/mediapipe.py`; the card beside it tells what it is.
 """
 
@@ -17,12 +17,12 @@ from fitkit.compilation import quick_jit
 from fitkit.models.mediapipe.blaze import BlazeBlock, Pointwise, Stem
 from fitkit.models.parameters import load_parameters, with_parameters
 
-# (stride of the cells, anchors in each): 896 anchors on 128 x 128
+# MediaPipe's own: (stride of the cells in pixels, anchors in each); 896 anchors on 128 x 128
 ANCHORS = ((8, 2), (16, 6))
 
 
 class FaceDetector(nnx.Module):
-    """A stem, sixteen blaze blocks, and two pairs of heads: at stride 8 with two anchors a cell, at stride 16 with six."""
+    """A stem, sixteen blaze blocks, and two pairs of output layers: at stride 8 with two anchors a cell, at stride 16 with six."""
 
     FINE = ((24, 24, 1), (24, 28, 1), (28, 32, 2), (32, 36, 1), (36, 42, 1), (42, 48, 2),
             (48, 56, 1), (56, 64, 1), (64, 72, 1), (72, 80, 1), (80, 88, 1))

@@ -1,9 +1,9 @@
-"""MediaPipe's 468-point face mesh (192 px) as a Flax NNX network, and from a photo to the points of every face in it.
+"""MediaPipe's 468-point face mesh (192 px) as a Flax NNX network, and the detector built on it: photo in, `Landmarks` out.
 
 Kartynnik et al. 2019, "Real-time facial surface geometry from monocular video on mobile GPUs". Weights:
 `weights/facemesh.safetensors`, made by `models/build/mediapipe.py`; the card beside it tells what it is. Takes sRGB photos,
 gives `Landmarks` in photo pixels: this mesh finds the square of the face and says whether there is one, the mesh of
-`facemesh_v2.py` the points in it. `load_detector` is what `api.py` hands to `fitkit.detection.landmarks.detect`.
+`facemesh_v2.py` the points in it. `load_detector` is what `pipeline.py` hands to `fitkit.detection.landmarks.detect`.
 """
 
 import functools
@@ -20,26 +20,28 @@ from fitkit.color import quantize
 from fitkit.compilation import quick_jit
 from fitkit.detection.landmarks import Detector, Landmarks, box_of
 from fitkit.models.mediapipe.blaze import BlazeBlock, Pointwise, Stem, activate
-from fitkit.models.mediapipe.facemesh_v2 import even_points, load_facemesh_v2
+from fitkit.models.mediapipe.facemesh_v2 import load_facemesh_v2, mirror_averaged_points
 from fitkit.models.mediapipe.multiscale_detection import Detection, detect_faces, overlap
 from fitkit.models.parameters import load_parameters, with_parameters
 
-SIZE = 192          # input, pixels
+# MediaPipe's own: its network, its crop and its numbering of the points
+SIZE = 192                      # side of the input, pixels
 POINTS = 468
-MARGIN = 1.5        # side of the crop over the extent of the face
-PASSES = 6          # at most
-REST = 0.005        # mean motion of the points between passes at which they rest, fraction of the square's side
-SIDE = 240          # side of the detector's square in the window: a little above SIZE, so that bilinear sampling does not alias
-WINDOW = 400        # window a crop is resampled from, pixels: holds that square turned, and then some
+MARGIN = 1.5                    # side of the crop over the extent of the face
 RIGHT_EYE = np.array([33, 133])     # corners of the subject's right eye
-LEFT_EYE = np.array([263, 362])
+LEFT_EYE = np.array([263, 362])     # of the left one
 MOUTH = np.array([13, 14])          # inner edges of the lips
-MIN_START_PROBABILITY = 0.01    # face probability at which to stop: no clear face of the development photos starts under it
-OFFSET = (0.3, 0.0)     # pixels of the crop by which the points lie left of the truth: half of what mirrored photos disagree
-FACE = 0.7              # least face probability of the mesh
-MAX_MOTION = 0.03       # greatest motion of the points in the last pass, fraction of the square's side
-MAX_KEYPOINT_DISTANCE = 0.35    # greatest distance of the mesh's eyes and mouth from the detector's, fraction of the box
-SAME = 0.5              # two faces sharing more than this of the smaller box are one
+# Ours
+DETECTION_SIDE = 240            # side of the detector's square in the window, pixels: above SIZE, so that sampling does not alias
+WINDOW = 400                    # side of the window that a crop is resampled from, pixels: holds that square at any roll
+MAX_PASSES = 6                  # of the mesh; a bound on time
+REST_MOTION = 0.005             # mean motion of the points between passes at which to stop, fraction of the square's side
+MIN_START_PROBABILITY = 0.01    # face probability under which to stop: no clear face of the development photos starts under it
+MIN_PROBABILITY = 0.7           # of a face, in the last pass
+MAX_MOTION = 0.03               # of the points in the last pass, fraction of the square's side
+MAX_KEYPOINT_DISTANCE = 0.35    # of the mesh's eyes and mouth from the detector's, fraction of the box
+DUPLICATE_OVERLAP = 0.5         # two faces that share more than this of the smaller box are one
+MESH_OFFSET = (0.3, 0.0)        # pixels of the crop, added: half the mean disagreement of points in mirrored photos
 
 
 class FaceMesh(nnx.Module):
@@ -95,7 +97,7 @@ def mesh_points(parameters: dict[str, Array], crops: Float[Array, "b 192 192 3"]
 
 
 def sample_crop(window: Float[Array, "w w 3"], square: Float[Array, " 4"]) -> Float[Array, "192 192 3"]:
-    """Resample a turned square of a window, bilinear; beyond the window its edge is repeated.
+    """Resample a rotated square of a window, bilinear; beyond the window its edge is repeated.
 
     Args:
         window: RGB.
@@ -140,9 +142,14 @@ _Pass = tuple[Array, Array, Array, Array, Array]
 @quick_jit()
 def refine(parameters: dict[str, Array], windows: Float[Array, "b w w 3"],
            squares: Float[Array, "b 4"]) -> tuple[Array, Array, Array]:
-    """Mesh in the square of the detector, then again in the square of the mesh's own points, until they rest.
+    """The mesh in the detector's square, then again in the square of its own points, until they stop moving.
 
-    The second pass puts right the roll and the scale of the detector; a hard face (in profile, far rolled) takes a few more.
+    The second pass corrects the detector's roll and scale; a hard face (in profile, strongly rolled) takes a few more.
+
+    Args:
+        parameters: of `FaceMesh`.
+        windows: from `resample_window`, RGB in [0, 1].
+        squares: as in `sample_crop`.
 
     Returns:
         Points `[b, 468, 2]` in pixels of the window, face probability `[b]` of the last pass, and how far the points moved
@@ -153,15 +160,15 @@ def refine(parameters: dict[str, Array], windows: Float[Array, "b w w 3"],
     def moving(carry: _Pass) -> Array:
         _, _, face, moved, count = carry
         plausible = (count == 0) | (face > MIN_START_PROBABILITY)
-        return (count < PASSES) & plausible & (moved > REST)
+        return (count < MAX_PASSES) & plausible & (moved > REST_MOTION)
 
     def once(carry: _Pass) -> _Pass:
         squares, before, _, _, count = carry
         points, logits = network(jax.vmap(sample_crop)(windows, squares))
-        points = jax.vmap(crop_to_window)(points[..., :2] + np.array(OFFSET, np.float32), squares)
+        points = jax.vmap(crop_to_window)(points[..., :2] + np.array(MESH_OFFSET, np.float32), squares)
         moved = jnp.linalg.norm(points - before, axis=-1).mean(-1) / squares[:, 2]
         after = (jax.vmap(square_of)(points), points, jax.nn.sigmoid(logits), moved, count + 1)
-        # what rests stays as it is: a face does not depend on the others of its batch
+        # a face that has stopped stays as it is: it does not depend on the others of its batch
         choose = jax.vmap(lambda goes, *either: jax.tree.map(functools.partial(jnp.where, goes), *either))
         return choose(moving(carry), after, carry)
 
@@ -173,8 +180,8 @@ def refine(parameters: dict[str, Array], windows: Float[Array, "b w w 3"],
 
 @quick_jit()
 def points_in_square(parameters: dict[str, Array], windows: Float[Array, "b w w 3"], squares: Float[Array, "b 4"]) -> Array:
-    """Points `[b, 468, 2]`, pixels of the window, as the second mesh sees them in a square at rest."""
-    return jax.vmap(crop_to_window)(even_points(parameters, jax.vmap(sample_crop)(windows, squares)), squares)
+    """Points `[b, 468, 2]`, pixels of the window, by the second mesh, in the square where the first one stopped."""
+    return jax.vmap(crop_to_window)(mirror_averaged_points(parameters, jax.vmap(sample_crop)(windows, squares)), squares)
 
 
 def load_detector() -> Detector:
@@ -188,29 +195,29 @@ def find_faces(image: Float[np.ndarray, "h w 3"], *, minimum_size: float = 32.0)
     photo = Image.fromarray(quantize(image, np.uint8))
     kept: list[Landmarks] = []
     for detection in detect_faces(photo, minimum_size=minimum_size):
-        face = None if _taken(detection.box, kept) else mesh_face(photo, detection)
-        if face is not None and not _taken(face.box, kept):
+        face = None if _is_duplicate(detection.box, kept) else mesh_face(photo, detection)
+        if face is not None and not _is_duplicate(face.box, kept):
             kept.append(face)
     return sorted(kept, key=lambda face: -float(np.prod(face.box[2:] - face.box[:2])))
 
 
-def _taken(box: np.ndarray, faces: list[Landmarks]) -> bool:
-    return bool(faces) and float(overlap(box, np.stack([face.box for face in faces]))[1].max()) >= SAME
+def _is_duplicate(box: np.ndarray, faces: list[Landmarks]) -> bool:
+    return bool(faces) and float(overlap(box, np.stack([face.box for face in faces]))[1].max()) >= DUPLICATE_OVERLAP
 
 
 def mesh_face(photo: Image.Image, detection: Detection) -> Landmarks | None:
-    """The points of one detection, or None where the mesh does not confirm it."""
-    window, square, origin, scale = cut_window(photo, detection)
-    resting, *judgement = refine(load_facemesh(), window[None], square[None])
+    """The points of one detection; None where the mesh finds no face, does not come to rest, or disagrees with the detector."""
+    window, square, origin, scale = resample_window(photo, detection)
+    resting, *quality = refine(load_facemesh(), window[None], square[None])
     found = points_in_square(load_facemesh_v2(), window[None], _squares_of(resting))
-    points, probability, moved = (x[0] for x in jax.device_get((found, *judgement)))
+    points, probability, moved = (x[0] for x in jax.device_get((found, *quality)))
     points = np.asarray(points * scale + origin, np.float32)
-    if probability < FACE or moved > MAX_MOTION or keypoint_distance(points, detection) > MAX_KEYPOINT_DISTANCE:
+    if probability < MIN_PROBABILITY or moved > MAX_MOTION or keypoint_distance(points, detection) > MAX_KEYPOINT_DISTANCE:
         return None
     return Landmarks(points=points, scheme="mediapipe468", score=float(probability) * detection.score, box=box_of(points))
 
 
-def cut_window(photo: Image.Image, detection: Detection) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+def resample_window(photo: Image.Image, detection: Detection) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """The surroundings of a detection at a fixed scale, antialiased: faces of all sizes are resampled from one shape.
 
     Returns:
@@ -219,7 +226,7 @@ def cut_window(photo: Image.Image, detection: Detection) -> tuple[np.ndarray, np
     """
     eyes = detection.keypoints[1] - detection.keypoints[0]
     centre = (detection.box[:2] + detection.box[2:]) / 2
-    scale = MARGIN * float((detection.box[2:] - detection.box[:2]).max()) / SIDE
+    scale = MARGIN * float((detection.box[2:] - detection.box[:2]).max()) / DETECTION_SIDE
     origin = centre - WINDOW / 2 * scale
     first = np.ceil(np.maximum(-origin / scale, 0)).astype(int)
     last = np.floor(np.minimum((np.array(photo.size) - origin) / scale, WINDOW)).astype(int)
@@ -228,7 +235,7 @@ def cut_window(photo: Image.Image, detection: Detection) -> tuple[np.ndarray, np
     part = photo.resize((last[0] - first[0], last[1] - first[1]), Image.Resampling.BILINEAR, box=tuple(inside))
     around = [(first[i], WINDOW - last[i]) for i in (1, 0)]
     window = np.pad(np.asarray(part, np.float32) / 255, [*around, (0, 0)], mode="edge")
-    square = np.array([WINDOW / 2, WINDOW / 2, SIDE, math.atan2(eyes[1], eyes[0])], np.float32)
+    square = np.array([WINDOW / 2, WINDOW / 2, DETECTION_SIDE, math.atan2(eyes[1], eyes[0])], np.float32)
     return window, square, origin, scale
 
 
@@ -237,5 +244,3 @@ def keypoint_distance(points: Float[np.ndarray, "468 2"], detection: Detection) 
     mesh = np.stack([points[RIGHT_EYE].mean(0), points[LEFT_EYE].mean(0), points[MOUTH].mean(0)])
     distance = np.linalg.norm(mesh - detection.keypoints[[0, 1, 3]], axis=-1)
     return float(distance.max() / (detection.box[2:] - detection.box[:2]).max())
-
-

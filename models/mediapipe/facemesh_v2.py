@@ -1,8 +1,8 @@
-"""MediaPipe's second face mesh (478 points, 192 px) as a Flax NNX network, and the 468 points of a face as it sees them.
+"""MediaPipe's second face mesh (478 points, 192 px) as a Flax NNX network; its 468 face points, averaged with the mirror image's.
 
-Newer than the mesh of `facemesh.py`, half its size, and better where that is weak: closed and squinting eyes, turned heads. A mesh
-that has come to rest hands over its square; the points are the mean of what the network sees there and in the mirror. Its ten iris
-points are left out. Weights: `weights/facemesh_v2.safetensors`, made by `models/build/mediapipe.py`; the card beside it tells more.
+Newer than the mesh of `facemesh.py`, half its size, and better where that is weak: closed and squinting eyes, turned heads. It
+runs once, in the square where that mesh stopped; the ten iris points are left out. Weights: `weights/facemesh_v2.safetensors`, made
+by `models/build/mediapipe.py`; the card beside it tells more.
 """
 
 import functools
@@ -17,8 +17,9 @@ from jaxtyping import Array, Float, Int
 from fitkit.models.mediapipe.blaze import BlazeBlock, Pointwise, Stem, activate
 from fitkit.models.parameters import load_parameters, with_parameters
 
+# MediaPipe's own
 POINTS = 478            # the last ten are on the irises
-FACE_POINTS = 468
+FACE_POINTS = 468       # without those: the numbering of `facemesh.py`
 
 
 class FaceMeshV2(nnx.Module):
@@ -54,13 +55,13 @@ def load_facemesh_v2() -> dict[str, Array]:
 
 @functools.cache
 def mirrored_points() -> Int[np.ndarray, " 468"]:
-    """Which point stands at the mirrored place of each."""
+    """Index of the mirrored point of each point."""
     table = tomllib.loads(resources.files("fitkit").joinpath("data/landmarks.toml").read_text(encoding="utf-8"))
     return np.array(table["mediapipe_mirror"])
 
 
-def even_points(parameters: dict[str, Array], crops: Float[Array, "b s s 3"]) -> Float[Array, "b 468 2"]:
-    """Points in pixels of the crop: the mean of the crop's and the mirrored crop's, so that left and right weigh the same."""
+def mirror_averaged_points(parameters: dict[str, Array], crops: Float[Array, "b s s 3"]) -> Float[Array, "b 468 2"]:
+    """Points of RGB crops in [0, 1], in pixels of the crop: the mean of those of the crop and of its mirror image."""
     network = with_parameters(FaceMeshV2(), parameters)
     both = network(jnp.concatenate([crops, crops[:, :, ::-1]]))[:, :FACE_POINTS, :2]
     plain, mirrored = both[: len(crops)], both[len(crops):, mirrored_points()]

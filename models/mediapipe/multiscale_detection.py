@@ -1,4 +1,4 @@
-"""Where the faces are in a photo: the detector run over a pyramid of overlapping tiles, and non-maximum suppression across levels.
+"""Multi-scale face detection: the detector run over a pyramid of overlapping tiles, and non-maximum suppression across levels.
 
 Every tile of every level has one shape, so the network is compiled once whatever the sizes of the photos. Takes sRGB
 photos, gives boxes and keypoints in photo pixels (image origin top-left, pixel centres at +0.5).
@@ -13,12 +13,13 @@ from PIL import Image
 
 from fitkit.models.mediapipe.facedetector import detect_anchors, load_facedetector
 
-TILE = 320              # pixels; multiple of 16
-OVERLAP = 96            # a face of up to this size on one level lies whole in some tile
-WHOLE = (80, 150)       # longest side of the photo, alone in the middle of a tile: faces that fill the photo
-MOST = 6                # tiles along the longest side on the finest level, at most: bounds the time a large photo takes
-SMALLEST = 18           # face size the detector finds dependably, pixels of a level
-FINEST = OVERLAP + MOST * (TILE - OVERLAP)      # longest side of the finest level
+# Chosen, not tuned, where no origin is given
+TILE = 320                      # side of a tile, pixels; a multiple of the detector's coarsest stride, 16
+OVERLAP = 96                    # pixels shared by neighbouring tiles: a face of up to this size lies whole in some tile
+WHOLE_PHOTO_SIDES = (80, 150)   # longest side of the photo in pixels, alone in the middle of a tile: faces that fill the photo
+MAX_TILES = 6                   # along the longest side on the finest level; a bound on time
+SMALLEST_FACE = 18              # pixels of a level: size that the detector finds dependably
+FINEST_LEVEL = OVERLAP + MAX_TILES * (TILE - OVERLAP)      # longest side of the finest level, pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ def detect_faces(photo: Image.Image, *, minimum_size: float = 32.0, minimum_scor
     boxes, keypoints, scores = [], [], []
     for tile, offset, scale in _tiles(photo, minimum_size):
         b, k, s = (np.asarray(x)[0] for x in detect_anchors(load_facedetector(), tile[None]))
-        keep = (s >= minimum_score) & _whole(b, offset, scale, photo.size)
+        keep = (s >= minimum_score) & _clear_of_tile_edges(b, offset, scale, photo.size)
         middle = ((b[:, :2] + b[:, 2:]) / 2 + offset) / scale
         keep &= ((middle > 0) & (middle < photo.size)).all(-1)
         boxes.append((b[keep].reshape(-1, 2, 2) + offset) / scale)
@@ -54,25 +55,25 @@ def detect_faces(photo: Image.Image, *, minimum_size: float = 32.0, minimum_scor
 def _tiles(photo: Image.Image, minimum_size: float) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
     """Tiles `[TILE, TILE, 3]` in [0, 1], their offset on the level (x, y), and the level's scale."""
     longest = max(photo.size)
-    factor = max(1, longest // FINEST)
+    factor = max(1, longest // FINEST_LEVEL)
     small = photo.reduce(factor)          # once for all levels
-    for side in WHOLE:
+    for side in WHOLE_PHOTO_SIDES:
         level = _resize(small, photo.size, factor, side / longest)
         offset = (np.array(level.size) - TILE) // 2
         yield _cut(level, offset), offset, level.size[0] / photo.size[0]
-    for count in _counts(longest, minimum_size):
+    for count in _tile_counts(longest, minimum_size):
         scale = (OVERLAP + count * (TILE - OVERLAP)) / longest
         level = _resize(small, photo.size, factor, scale)
         width, height = level.size
-        for y in _starts(height):
-            for x in _starts(width):
+        for y in _tile_starts(height):
+            for x in _tile_starts(width):
                 yield _cut(level, np.array([x, y])), np.array([x, y]), scale
 
 
-def _counts(longest: int, minimum_size: float) -> list[int]:
+def _tile_counts(longest: int, minimum_size: float) -> list[int]:
     """Tiles along the longest side, level by level: up to where the smallest face is `SMALLEST`, at most a factor of 3 apart."""
-    finest = -(-(longest * SMALLEST / minimum_size - OVERLAP) // (TILE - OVERLAP))
-    last = int(np.clip(finest, 1, MOST))
+    finest = -(-(longest * SMALLEST_FACE / minimum_size - OVERLAP) // (TILE - OVERLAP))
+    last = int(np.clip(finest, 1, MAX_TILES))
     return [1] + [count for count in (2, last) if count <= last and (count == last or last > 3) and last > 1]
 
 
@@ -83,7 +84,7 @@ def _resize(small: Image.Image, size: tuple[int, int], factor: int, scale: float
     return small.resize((width, height), Image.Resampling.BILINEAR, box=whole, reducing_gap=2.0)
 
 
-def _starts(extent: int) -> list[int]:
+def _tile_starts(extent: int) -> list[int]:
     """First pixels of the tiles along one side, evenly spread, at least `OVERLAP` shared."""
     count = max(1, -(-(extent - OVERLAP) // (TILE - OVERLAP)))
     return [round(i * (extent - TILE) / (count - 1)) for i in range(count)] if count > 1 else [(extent - TILE) // 2]
@@ -94,7 +95,7 @@ def _cut(level: Image.Image, offset: np.ndarray) -> np.ndarray:
     return np.asarray(level.crop((x, y, x + TILE, y + TILE)), np.float32) / 255
 
 
-def _whole(boxes: np.ndarray, offset: np.ndarray, scale: float, size: tuple[int, int]) -> np.ndarray:
+def _clear_of_tile_edges(boxes: np.ndarray, offset: np.ndarray, scale: float, size: tuple[int, int]) -> np.ndarray:
     """Is a box clear of the tile's edges, apart from the photo's own? A face cut by an edge is whole in the next tile."""
     low, high = boxes[:, :2], boxes[:, 2:]
     inside_low = (low > 0) | (offset <= 0)

@@ -1,4 +1,4 @@
-"""StyleGAN2-like discriminator for albedo maps: one number a map, high for maps that look real. For `recipes/train`.
+"""StyleGAN2-like discriminator for albedo maps: one logit a map, high for maps that look real. For `recipes/train`.
 
 Residual blocks with a colour input at every resolution, minibatch deviation before the last (Karras et al. 2018, Section 3; 2020,
 Figure 7). The colour inputs let the network grow: what it has learned of coarse maps goes on being used.
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from fitkit.models.parameters import parameter_shapes
 from fitkit.models.texture_gan.generator import GAIN, SLOPE, Dense, GeneratorConfig, Parameters
 
-GROUP = 4       # maps whose deviation is taken together
+GROUP = 4       # maps whose standard deviation is taken together (StyleGAN2)
 
 
 class Conv(nnx.Module):
@@ -33,7 +33,7 @@ class Conv(nnx.Module):
 
 
 class DiscriminatorBlock(nnx.Module):
-    """One resolution: the map's colour comes in, half the size goes out."""
+    """One resolution: takes features and the map, returns features at half the size."""
 
     def __init__(self, resolution: int, config: GeneratorConfig):
         inputs, outputs = config.channels(resolution), config.channels(resolution // 2)
@@ -43,11 +43,11 @@ class DiscriminatorBlock(nnx.Module):
         self.skip = Conv(inputs, outputs, kernel=1, dtype=config.dtype)
 
     def __call__(self, x: Array | None, image: Float[Array, "b r r 3"]) -> Float[Array, "b r/2 r/2 o"]:
-        """Features so far and the map at this resolution -> features."""
+        """Features of the finer resolution (None at the finest) and the map at this one -> features at half the size."""
         colour = _activate(self.colour(image))
         x = colour if x is None else (x + colour) * 0.5**0.5
-        y = _activate(self.narrow(halved(_activate(self.conv(x)))))
-        return (y + self.skip(halved(x))) * 0.5**0.5
+        y = _activate(self.narrow(halve(_activate(self.conv(x)))))
+        return (y + self.skip(halve(x))) * 0.5**0.5
 
 
 class Discriminator(nnx.Module):
@@ -62,25 +62,25 @@ class Discriminator(nnx.Module):
         self.verdict = Dense(wide, 1)
 
     def __call__(self, images: Float[Array, "b s s 3"]) -> Float[Array, " b"]:
-        """Logits of sRGB maps."""
+        """One logit a map, positive for real; maps are sRGB in [0, 1]."""
         image = 2.0 * images - 1.0
         x = self.blocks[-1](None, image)
         for block in list(self.blocks)[-2::-1]:
-            image = halved(image)
+            image = halve(image)
             x = block(x, image)
-        x = _activate(self.last(with_deviation(x.astype(jnp.float32)))).astype(jnp.float32)
+        x = _activate(self.last(append_minibatch_deviation(x.astype(jnp.float32)))).astype(jnp.float32)
         return self.verdict(_activate(self.dense(x.reshape(len(x), -1))))[:, 0]
 
 
-def with_deviation(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c+1"]:
-    """One more channel: the mean deviation of the features within each group of maps (Karras et al. 2018, Section 3)."""
+def append_minibatch_deviation(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c+1"]:
+    """One more channel: the mean standard deviation of the features within each group of maps (Karras et al. 2018, Section 3)."""
     size = min(GROUP, len(x))
     groups = x.reshape(size, -1, *x.shape[1:])       # a map's group is its index modulo their number
     spread = jnp.sqrt(jnp.var(groups, axis=0) + 1e-8).mean(axis=(1, 2, 3))
     return jnp.concatenate([x, jnp.broadcast_to(jnp.tile(spread, size)[:, None, None, None], (*x.shape[:3], 1))], axis=-1)
 
 
-def halved(x: Float[Array, "b 2h 2w c"]) -> Float[Array, "b h w c"]:
+def halve(x: Float[Array, "b 2h 2w c"]) -> Float[Array, "b h w c"]:
     """Half the size: means of 2x2."""
     return 0.25 * (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2])
 

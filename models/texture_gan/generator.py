@@ -28,9 +28,10 @@ from fitkit.errors import FitkitError
 from fitkit.models.parameters import WEIGHTS, parameter_shapes, with_parameters
 
 Parameters = dict[str, Array]
-HEAD = "makehuman"              # whose UV the maps lie in
-SLOW = 0.01                     # learning rate of the mapping, relative to the rest (Karras et al. 2019)
-SLOPE, GAIN = 0.2, 2.0**0.5     # of the leaky rectifier
+HEAD = "makehuman"              # head in whose UV layout the maps lie
+MAPPING_RATE = 0.01             # learning rate of the mapping, relative to the rest (Karras et al. 2019)
+SLOPE, GAIN = 0.2, 2.0**0.5     # of the leaky ReLU (Karras et al. 2018 and 2020)
+NOISE_SEED = 20                 # of `fixed_noise`: the shipped weights were scored with it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,7 @@ class ModulatedConv(nnx.Module):
 
 
 class Block(nnx.Module):
-    """One resolution: its features from the coarser ones, its place map, and its share of the colour."""
+    """One resolution: features from the coarser ones, its learned constant (`place`), and its contribution to the colour."""
 
     def __init__(self, inputs: int, resolution: int, config: GeneratorConfig):
         outputs = config.channels(resolution)
@@ -132,7 +133,7 @@ class Block(nnx.Module):
 
     def __call__(self, x: Array | None, colour: Array | None, styles: Float[Array, "b 3 n"], noise: Float[Array, "b r r 2"],
                  ) -> tuple[Array, Array]:
-        """Features and colour so far -> features and colour at this resolution. `styles`: of its three layers, in order."""
+        """Features and colour of the coarser resolution -> those of this one; `styles` are its three layers', in order."""
         if x is None:
             x = jnp.broadcast_to(self.place[...], (len(styles), *self.place[...].shape)).astype(self.dtype)
         else:
@@ -149,21 +150,21 @@ class Generator(nnx.Module):
 
     def __init__(self, config: GeneratorConfig):
         self.config = config
-        self.mapping = nnx.List([Dense(config.latent, config.latent, rate=SLOW) for _ in range(config.mapping)])
+        self.mapping = nnx.List([Dense(config.latent, config.latent, rate=MAPPING_RATE) for _ in range(config.mapping)])
         self.style_mean = nnx.Param(np.zeros(config.latent, np.float32))
         inputs = [0, *(config.channels(r) for r in config.resolutions[:-1])]
         self.blocks = nnx.List([Block(i, r, config) for i, r in zip(inputs, config.resolutions, strict=True)])
         self.mean_map = nnx.Param(np.zeros((config.size, config.size, 3), np.float32))
 
     def map(self, z: Float[Array, "b n"]) -> Float[Array, "b n"]:
-        """Z -> W; z is brought to unit mean square first."""
+        """Z -> W: latents z ~ N(0, 1), brought to unit mean square first, to styles w of the same length."""
         x = z * jax.lax.rsqrt(jnp.mean(jnp.square(z), axis=-1, keepdims=True) + 1e-8)
         for layer in self.mapping:
             x = GAIN * jax.nn.leaky_relu(layer(x), SLOPE)
         return x
 
     def __call__(self, w_plus: Float[Array, "b l n"], noise: list[Float[Array, "b r r 2"]]) -> Float[Array, "b s s 3"]:
-        """SRGB in (0, 1)."""
+        """Maps in sRGB, (0, 1), of one style a layer (W+) and the noise inputs of each resolution, coarsest first."""
         x = colour = None
         for index, (block, inputs) in enumerate(zip(self.blocks, noise, strict=True)):
             first = 2 * index - 1 if index else 0      # the colour of a resolution shares its style with the next features
@@ -197,8 +198,8 @@ def doubled(x: Float[Array, "b h w c"]) -> Float[Array, "b 2h 2w c"]:
 
 
 def fixed_noise(config: GeneratorConfig) -> list[Float[Array, "1 r r 2"]]:
-    """The noise inputs of fitting and of every picture made twice: the same always."""
-    key = jax.random.key(20)
+    """The noise inputs of fitting, the same in every run: N(0, 1), one array a resolution, coarsest first."""
+    key = jax.random.key(NOISE_SEED)
     return [jax.random.normal(jax.random.fold_in(key, r), (1, r, r, 2)) for r in config.resolutions]
 
 
@@ -211,17 +212,18 @@ def mapping(parameters: Parameters, z: Float[Array, " n"], *, config: GeneratorC
 
 def synthesize(parameters: Parameters, w_plus: Float[Array, "l n"], *, config: GeneratorConfig,
                noise: list[Float[Array, "1 r r 2"]] | None = None) -> Float[Array, "s s 3"]:
-    """Albedo map, linear RGB in (0, 1), of one style per layer; `noise` is `fixed_noise` unless given."""
+    """Albedo map, linear RGB in (0, 1), row 0 at v = 1, of one style per layer (W+); `noise` is `fixed_noise` unless given."""
     noise = fixed_noise(config) if noise is None else noise
     return srgb_to_linear(with_parameters(Generator(config), parameters)(w_plus[None], noise)[0])
 
 
 def initial_parameters(key: Array, config: GeneratorConfig) -> Parameters:
-    """Untrained parameters: weights of unit deviation, styles of 1, everything else 0; so the mean map is all that is drawn."""
+    """Untrained parameters: weights of unit deviation, styles of 1, everything else 0; so the output is the mean map."""
     parameters = {}
     for index, (name, shape) in enumerate(sorted(parameter_shapes(Generator(config)).items())):
         if (name.endswith("weight") and "colour.weight" not in name) or name == "blocks.0.place":
-            value = jax.random.normal(jax.random.fold_in(key, index), shape) * (1 / SLOW if name.startswith("mapping") else 1.0)
+            scale = 1 / MAPPING_RATE if name.startswith("mapping") else 1.0
+            value = jax.random.normal(jax.random.fold_in(key, index), shape) * scale
         else:
             value = jnp.full(shape, 1.0 if name.endswith("style.bias") else 0.0)
         parameters[name] = value
@@ -229,7 +231,7 @@ def initial_parameters(key: Array, config: GeneratorConfig) -> Parameters:
 
 
 def grown_parameters(key: Array, parameters: Parameters, config: GeneratorConfig) -> Parameters:
-    """Parameters of the network of `config`, twice the size: at first it draws the old one's maps, enlarged."""
+    """Parameters of the network of `config`, twice the size: at first it generates the old one's maps, enlarged."""
     return initial_parameters(key, config) | parameters | {"mean_map": doubled(parameters["mean_map"][None])[0]}
 
 
@@ -245,7 +247,7 @@ def load_generator(*, path: pathlib.Path = WEIGHTS / "texture_generator.safetens
         stored = safetensors.numpy.load_file(path)
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise FitkitError("E_DATA", f"the texture generator {path} cannot be read ({error}); install fitkit again to restore it, "
-                          "or train one: python -m fitkit.recipes.train.texture_generator.training") from error
+                          "or train one: python -m fitkit.recipes.train.texture_generator --help") from error
     if {name: value.shape for name, value in stored.items()} != parameter_shapes(Generator(config)):
         raise FitkitError("E_DATA", f"the weights in {path} do not fit the network of this version; install fitkit again")
     return jax.device_put({name: value.astype(np.float32) for name, value in stored.items()}), config

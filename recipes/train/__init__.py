@@ -1,1 +1,7 @@
-"""Training of the networks in `models/`, one file for each: data, losses, schedule."""
+"""Training of the networks in `models/`, a package each: data, losses, schedule, and a command line (`--help` explains it).
+
+    python -m fitkit.recipes.train.identity             the embedded identity network
+    python -m fitkit.recipes.train.texture_generator    the generator of albedo maps; `.scores` rates a trained one
+
+`checkpoints.py` stores a run, so that one that was stopped goes on bit by bit.
+"""

@@ -1,8 +1,7 @@
-"""Checkpoints of a training run: any tree of arrays, with what the run must know to go on, in one safetensors file; and training
-data that is made once.
+"""Checkpoints of a training run, a PyTree of arrays and JSON notes in one safetensors file; and training data that is made once.
 
-Arrays come back with the bits and types they had, so that a run that was stopped goes on as if it had not been. Written as temp
-file and rename; a killed run leaves the last whole checkpoint.
+Arrays come back bit for bit, so a run that was stopped goes on as if it had not been. Written as temp file and rename: a killed run
+leaves its last whole checkpoint.
 """
 
 import hashlib
@@ -32,7 +31,7 @@ def save(path: pathlib.Path, tree: Any, *, notes: dict[str, Any]) -> pathlib.Pat
     return write_bytes(path, safetensors.numpy.save(arrays, metadata={"notes": json.dumps(notes)}))
 
 
-def notes_of(path: pathlib.Path) -> dict[str, Any]:
+def read_notes(path: pathlib.Path) -> dict[str, Any]:
     """The notes of a checkpoint.
 
     Raises:
@@ -62,22 +61,22 @@ def restore(path: pathlib.Path, like: T) -> T:
     return jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(stored[name]) for name in wanted])
 
 
-def kept(path: pathlib.Path, made_of: dict[str, Any], make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays that a file keeps: made, and made anew where the file's are of something else than `made_of` (JSON-able).
+def make_once(path: pathlib.Path, made_of: dict[str, Any], make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays of a file, made and written first where it is missing or was made of anything but `made_of` (JSON-able).
 
     Raises:
         FitkitError: `E_OUTPUT`, the file cannot be written; and what `make` raises.
     """
     made_of = json.loads(json.dumps(made_of))
-    if path.is_file() and notes_of(path) == made_of:
+    if path.is_file() and read_notes(path) == made_of:
         return safetensors.numpy.load_file(path)
     arrays = make()
     write_bytes(path, safetensors.numpy.save(arrays, metadata={"notes": json.dumps(made_of)}))
     return arrays
 
 
-def contents(folder: str | pathlib.Path | None) -> str | None:
-    """A digest of the names and bytes of the files in a folder: what data made of them is made of."""
+def folder_digest(folder: str | pathlib.Path | None) -> str | None:
+    """Sha256 of the names and bytes of all files in a folder, hexadecimal; None for no folder."""
     if folder is None:
         return None
     digest = hashlib.sha256()

@@ -95,8 +95,8 @@ def test_mirrored_points_are_pairs():
 
 def test_points_of_a_mirrored_crop_are_the_mirrored_points(astronaut):
     crops = jnp.asarray(pixels(astronaut)[None, :192, 130:322])
-    points = facemesh_v2.even_points(facemesh_v2.load_facemesh_v2(), crops)[0]
-    mirrored = facemesh_v2.even_points(facemesh_v2.load_facemesh_v2(), crops[:, :, ::-1])[0]
+    points = facemesh_v2.mirror_averaged_points(facemesh_v2.load_facemesh_v2(), crops)[0]
+    mirrored = facemesh_v2.mirror_averaged_points(facemesh_v2.load_facemesh_v2(), crops[:, :, ::-1])[0]
     expected = points * jnp.array([-1, 1]) + jnp.array([192, 0])
     np.testing.assert_allclose(mirrored[facemesh_v2.mirrored_points()], expected, atol=1e-3)
 
@@ -124,14 +124,14 @@ def test_a_batch_is_its_faces_one_by_one(astronaut):
 def test_what_else_is_in_a_batch_changes_no_face(astronaut):
     """The face begun far off takes more passes; the one beside it stays where it came to rest."""
     [detection] = multiscale_detection.detect_faces(astronaut)
-    window, square, _, _ = facemesh.cut_window(astronaut, detection)
+    window, square, _, _ = facemesh.resample_window(astronaut, detection)
     off = square * np.array([1, 1, 0.75, 1], np.float32) + np.array([20, 0, 0, 0.5], np.float32)
     alone, _, _ = facemesh.refine(facemesh.load_facemesh(), window[None], square[None])
     both, probability, moved = facemesh.refine(facemesh.load_facemesh(), np.stack([window, window]), np.stack([square, off]))
     np.testing.assert_allclose(both[0], alone[0], atol=1e-3)
     np.testing.assert_allclose(both[1], alone[0], atol=6)
     assert probability.min() > 0.99
-    assert moved.max() <= facemesh.REST
+    assert moved.max() <= facemesh.REST_MOTION
 
 
 @pytest.mark.parametrize("stride", [1, 2])

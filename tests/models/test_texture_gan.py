@@ -131,7 +131,7 @@ def test_half_precision_is_near_the_whole(tiny):
 
 def test_minibatch_deviation_by_hand():
     x = jnp.zeros((4, 1, 1, 1)).at[:, 0, 0, 0].set(jnp.array([0.0, 2.0, 4.0, 6.0]))
-    with_it = discriminator.with_deviation(x)
+    with_it = discriminator.append_minibatch_deviation(x)
     np.testing.assert_allclose(with_it[..., 1], np.sqrt(5.0), rtol=1e-6)
     np.testing.assert_array_equal(with_it[..., :1], x)
 

@@ -30,21 +30,22 @@ COLOUR = np.array([[0.6719, 0.4625, 0.3529], [0.6321, 0.4114, 0.2859], [0.5689, 
                    [0.3290, 0.1352, 0.0499], [0.1842, 0.0637, 0.0294], [0.0796, 0.0349, 0.0288]])
 BLOOD = np.array([[-0.0995, -0.2929, -0.3106], [-0.0994, -0.2928, -0.3010], [-0.0994, -0.2918, -0.2820],
                   [-0.0990, -0.2868, -0.2382], [-0.0970, -0.2652, -0.1263], [-0.0885, -0.1935, 0.0006], [-0.0620, -0.0617, 0.0089]])
-MUTED = 0.85                       # of the model's saturation: one layer of epidermis is more vivid than measured skin
+SATURATION = 0.85                       # of the model's saturation: one layer of epidermis is more vivid than measured skin
 HAIR = {"black": (0.012, 0.010, 0.009), "dark": (0.033, 0.021, 0.014), "brown": (0.075, 0.042, 0.024), "blond": (0.24, 0.15, 0.08),
         "red": (0.15, 0.055, 0.022), "grey": (0.32, 0.31, 0.30)}
 IRIS = {"brown": (0.055, 0.026, 0.012), "dark": (0.022, 0.012, 0.008), "amber": (0.14, 0.075, 0.025), "green": (0.11, 0.13, 0.06),
         "blue": (0.11, 0.17, 0.24), "grey": (0.17, 0.19, 0.20)}
 LIPSTICK = ((0.42, 0.03, 0.05), (0.50, 0.11, 0.14), (0.30, 0.06, 0.09), (0.45, 0.20, 0.15), (0.16, 0.02, 0.04), (0.55, 0.16, 0.24))
 SHADOW = ((0.10, 0.06, 0.05), (0.20, 0.10, 0.06), (0.10, 0.10, 0.18), (0.25, 0.12, 0.16), (0.06, 0.09, 0.07))
-PATCHES = (("nose",), ("lips",), ("eyelids", "under_eye"), ("chin", "beard"), ("forehead",), ("scalp", "neck", "ears"))
-SOFTNESS = 4.0                     # units: border between two skins
-VARIED = np.isin(np.arange(54), [0, 1, 2, 13, 14, 15, 16, 51, 52, 53], invert=True)   # albedo axes but pigments, hair and eyes
-PALE, PALER = 0.25, 0.25           # log detail above which brightness is compressed, and by how much: dark skins have grey temples
+RECOMBINED_REGIONS = (("nose",), ("lips",), ("eyelids", "under_eye"), ("chin", "beard"), ("forehead",), ("scalp", "neck", "ears"))
+BORDER = 4.0                     # units: border between two skins
+VARIED_AXES = np.isin(np.arange(54), [0, 1, 2, 13, 14, 15, 16, 51, 52, 53], invert=True)   # albedo axes but pigments, hair and eyes
+# Log detail above which brightness is compressed, and to what share: skins made for dark people have grey temples
+COMPRESSED_ABOVE, COMPRESSION = 0.25, 0.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Skin:
+class SkinDetail:
     """A source of detail: log albedo over the mean of its plain skin, and whose it is where the file's name tells."""
 
     name: str
@@ -78,7 +79,7 @@ def find_skins(folder: str | pathlib.Path, *, held_out: bool = False) -> list[pa
     return paths
 
 
-def load_skins(paths: Sequence[pathlib.Path], ground: Canvas) -> list[Skin]:
+def load_skins(paths: Sequence[pathlib.Path], ground: Canvas) -> list[SkinDetail]:
     """Each skin in the head's layout, relative to its own plain skin, and mirrored beside itself."""
     plain = ground.regions["fit_skin"] * ground.skin
     for name in ("beard", "brows", "eyelids", "lips", "nostrils", "under_eye"):
@@ -89,11 +90,11 @@ def load_skins(paths: Sequence[pathlib.Path], ground: Canvas) -> list[Skin]:
         mean = (colour * plain[..., None]).sum(axis=(0, 1)) / plain.sum()
         detail = np.clip(np.log(np.maximum(colour, 1e-3) / mean), -2.5, 2.0).astype(np.float32)
         level = detail.mean(axis=-1, keepdims=True)
-        detail = np.minimum(level, PALE + PALER * (level - PALE)) + np.clip(detail - level, -0.5, 0.5)
+        detail = np.minimum(level, COMPRESSED_ABOVE + COMPRESSION * (level - COMPRESSED_ABOVE)) + np.clip(detail - level, -0.5, 0.5)
         words = path.stem.split("_")
         female = "female" in words if {"male", "female"} & set(words) else None
         dark = "darkskinned" in words if {"darkskinned", "lightskinned"} & set(words) else None
-        skins += [Skin(name=path.stem, detail=either, age=AGES.get(words[0]), female=female, dark=dark)
+        skins += [SkinDetail(name=path.stem, detail=either, age=AGES.get(words[0]), female=female, dark=dark)
                   for either in (detail, mirrored(detail))]
     return skins
 
@@ -104,7 +105,7 @@ def mirrored(texels: Float[np.ndarray, "S S C"]) -> Float[np.ndarray, "S S C"]:
     return np.concatenate([texels[:rows, ::-1], texels[rows:]])
 
 
-def paint(rng: np.random.Generator, ground: Canvas, skins: Sequence[Skin]) -> Float[np.ndarray, "S S 3"]:
+def paint(rng: np.random.Generator, ground: Canvas, skins: Sequence[SkinDetail]) -> Float[np.ndarray, "S S 3"]:
     """One map, linear RGB in [0, 1], filled beyond the layout's edge."""
     person = draw_person(rng)
     logarithm = np.log(skin_colour(person.melanin, person.blood)) + recombine(rng, ground, skins, person)
@@ -159,7 +160,7 @@ def skin_colour(melanin: float, blood: float) -> Float[np.ndarray, " 3"]:
     colour = np.array([np.interp(at, np.log(MELANIN), np.log(COLOUR[:, c])) for c in range(3)])
     slope = np.array([np.interp(at, np.log(MELANIN), BLOOD[:, c]) for c in range(3)])
     vivid = colour + slope * np.log(blood / 0.03)
-    return np.exp(vivid.mean() + MUTED * (vivid - vivid.mean()))
+    return np.exp(vivid.mean() + SATURATION * (vivid - vivid.mean()))
 
 
 def draw_person(rng: np.random.Generator) -> Person:
@@ -175,21 +176,21 @@ def draw_person(rng: np.random.Generator) -> Person:
     return Person(age=age, female=female, melanin=melanin, blood=blood, hair=(colour[0], colour[1], colour[2]))
 
 
-def recombine(rng: np.random.Generator, ground: Canvas, skins: Sequence[Skin], person: Person) -> Float[np.ndarray, "S S 3"]:
+def recombine(rng: np.random.Generator, ground: Canvas, skins: Sequence[SkinDetail], person: Person) -> Float[np.ndarray, "S S 3"]:
     """Detail of several skins, region by region, borders soft; skins like the person are the likelier."""
-    chance = np.array([_likeness(skin, person) for skin in skins])
+    chance = np.array([_match(skin, person) for skin in skins])
     chance /= chance.sum()
     result = skins[rng.choice(len(skins), p=chance)].detail
-    for names in PATCHES:
+    for names in RECOMBINED_REGIONS:
         if rng.random() < 0.55:
             other = skins[rng.choice(len(skins), p=chance)].detail
-            border = 1.5 if names == ("lips",) else SOFTNESS
+            border = 1.5 if names == ("lips",) else BORDER
             mask = ground.blur(np.clip(sum(ground.regions[name] for name in names), 0, 1), border)[..., None]
             result = result * (1 - mask) + other * mask
     return result * rng.uniform(0.85, 1.15)
 
 
-def _likeness(skin: Skin, person: Person) -> float:
+def _match(skin: SkinDetail, person: Person) -> float:
     age = 1.0 if skin.age is None else np.exp(-(((skin.age - person.age) / 18) ** 2))
     sex = 1.0 if skin.female in (None, person.female) else 0.35
     tone = 1.0 if skin.dark in (None, person.melanin > 0.08) else 0.1
@@ -198,7 +199,7 @@ def _likeness(skin: Skin, person: Person) -> float:
 
 def _vary(rng: np.random.Generator, ground: Canvas) -> Float[np.ndarray, "S S 3"]:
     """The head's own albedo axes for regions and smooth waves, a little narrower than it draws them."""
-    coefficients = (rng.normal(0, 0.75, len(VARIED)) * VARIED).astype(np.float32)
+    coefficients = (rng.normal(0, 0.75, len(VARIED_AXES)) * VARIED_AXES).astype(np.float32)
     shift = np.tensordot(coefficients, ground.axes, axes=1)
     return np.log(np.maximum(1 + shift / np.maximum(ground.mean, 0.02), 0.3))
 

@@ -1,8 +1,8 @@
-"""Changes that leave a face a face: what the identity network's crops go through before it sees them, anew each time.
+"""Augmentation of the identity network's crops, drawn anew in every step.
 
-Takes crops of 128 pixels with their margin, gives the 112 that networks look at; sRGB bytes. Pillow and NumPy, one crop at a time:
-on a CPU they take a fifth of the time of the same in XLA. Faces of photos are also blended and bent into faces that nobody has: a
-teacher labels whatever it is shown.
+Takes crops of 128 pixels with their margin, returns the 112 that networks see; sRGB bytes. Pillow and NumPy, one crop at a time: on
+a CPU a fifth of the time of the same in XLA. Faces of photos are also blended and warped into new faces, since the teacher labels
+any image. The probabilities and ranges in the functions were chosen, not tuned.
 """
 
 import io
@@ -14,29 +14,29 @@ from PIL import Image, ImageFilter
 from fitkit.detection.face_crop import SIZE
 from fitkit.recipes.train.identity.pictures import SIDE
 
-CELLS = 4           # of the grid, along a side, whose corners are moved
+CELLS = 4           # along a side, of the grid whose corners are displaced
 
 
-def behind(crop: UInt8[np.ndarray, "s s 3"], mask: UInt8[np.ndarray, "s s"], background: UInt8[np.ndarray, "s s 3"],
+def composite(crop: UInt8[np.ndarray, "s s 3"], mask: UInt8[np.ndarray, "s s"], background: UInt8[np.ndarray, "s s 3"],
            ) -> UInt8[np.ndarray, "s s 3"]:
-    """A rendering on black, laid over a background."""
+    """A rendering on black, composited over a background."""
     shine = background.astype(np.uint16) * (255 - mask)[..., None] // 255
     return np.minimum(crop + shine, 255).astype(np.uint8)
 
 
 def blend(rng: np.random.Generator, first: UInt8[np.ndarray, "s s 3"], second: UInt8[np.ndarray, "s s 3"],
           ) -> UInt8[np.ndarray, "s s 3"]:
-    """Faces of two people in one: evenly, in smooth patches, or not at all; the second in the first's overall colour."""
+    """Two faces blended: evenly, in smooth patches, or not at all; the second in the first's mean colour."""
     how = rng.random()
     if how < 0.15:
         return first
-    weight = rng.uniform(0.25, 0.75) if how < 0.4 else 1 / (1 + np.exp(-6 * field(rng)))[..., None]
+    weight = rng.uniform(0.25, 0.75) if how < 0.4 else 1 / (1 + np.exp(-6 * smooth_noise(rng)))[..., None]
     shift = first.mean((0, 1)) - second.mean((0, 1))
     mixed = first + weight * (np.clip(second + shift, 0, 255) - first)
     return mixed.astype(np.uint8)
 
 
-def field(rng: np.random.Generator) -> Float[np.ndarray, "s s"]:
+def smooth_noise(rng: np.random.Generator) -> Float[np.ndarray, "s s"]:
     """A smooth random field of about unit height."""
     cells = int(rng.integers(3, 7))
     rough = Image.fromarray(rng.standard_normal((cells, cells), np.float32))
@@ -44,12 +44,12 @@ def field(rng: np.random.Generator) -> Float[np.ndarray, "s s"]:
 
 
 def augment(rng: np.random.Generator, crop: UInt8[np.ndarray, "128 128 3"], *, bend: float) -> UInt8[np.ndarray, "112 112 3"]:
-    """Move, bend, mirror, light, tint, hide, blur, disturb and compress a crop at random.
+    """Shift, warp, mirror, blur, relight, tint, occlude, add noise to and compress a crop at random.
 
     Args:
-        rng: of everything drawn.
+        rng: of everything random.
         crop: with its margin.
-        bend: standard deviation of the moved corners, pixels, at most.
+        bend: standard deviation of the displaced grid corners, pixels, at most.
     """
     picture = _move(rng, Image.fromarray(crop), bend)
     if rng.random() < 0.5:
@@ -71,7 +71,7 @@ def augment(rng: np.random.Generator, crop: UInt8[np.ndarray, "128 128 3"], *, b
 
 
 def _move(rng: np.random.Generator, picture: Image.Image, bend: float) -> Image.Image:
-    """Turn, scale, shift, and move the corners of a grid; the margin falls away."""
+    """Rotate, scale, shift, and displace the corners of a grid; the margin is cropped away."""
     turn, growth = rng.normal(0, 0.05), np.exp(rng.normal(0, 0.04))
     cosine, sine = growth * np.cos(turn), growth * np.sin(turn)
     step = np.linspace(0, SIZE, CELLS + 1)

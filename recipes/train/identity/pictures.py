@@ -1,7 +1,7 @@
-"""Pictures to train the identity network on: heads of many people rendered in many ways, and faces cut from photos.
+"""Training images of the identity network: renderings of random identities, faces from photos, and backgrounds; sRGB bytes.
 
-A bank of each is made once, as bytes: aligned crops with a margin of 8 pixels for the augmentation to move in. Renderings carry the
-number of their person and their silhouette, behind which `augmentation.py` puts something else each time; photos carry no name.
+Faces are aligned crops with a margin of 8 pixels for the augmentation to shift in. Renderings carry the number of their identity
+and a mask, behind which `augmentation.py` puts another background each time; photos carry no identity.
 """
 
 import functools
@@ -24,14 +24,24 @@ from fitkit.rendering.render import render_textured
 from fitkit.rendering.shading import light_from_direction
 from fitkit.types import Camera, MorphableModel
 
-MARGIN = 8
-SIDE = SIZE + 2 * MARGIN
-CANVAS = 160            # pixels a head is rendered at before it is aligned
-SCALE = 0.7             # pixels of the canvas per mm at the face
+# Chosen, not tuned
+MARGIN = 8                      # pixels around the crop that the network sees
+SIDE = SIZE + 2 * MARGIN        # of a stored crop, pixels
+CANVAS = 160                    # side of a rendering before alignment, pixels
+SCALE = 0.7                     # pixels of the canvas per mm at the face
+DISTANCE = (400.0, 2000.0)      # mm, of the camera; log-uniform
+TURN = (0.42, 0.17, 0.12)       # radians: standard deviations of yaw, pitch and roll
+MAX_TURN = 2.4                  # of those, at most
+CENTRE = (0.5, 0.63)            # of the canvas, where the five points' middle is: the crop shows more above than below
+ACTIVE, ASYMMETRIC = 0.1, 0.2   # probability that an expression shape is active, and that left and right differ
+LIGHT_FORWARD = (0.0, 0.4, 1.1)     # view frame: added to a normal draw, the mean direction of the point light
+LIGHT_LOW, LIGHT_HIGH = (0.25, 0.1, -0.5), (0.9, 1.0, 0.5)      # uniform: ambient, point light, log exposure
+LIGHT_TINT = 0.12               # standard deviation of the light's log colour
+REST_GREY, REST_COLOR = 0.07, 0.03      # standard deviations of the other SH coefficients: common to RGB, and of each channel
 
 
 class Renderings(NamedTuple):
-    """A bank of rendered faces, views of one person side by side."""
+    """Rendered faces, views of one identity side by side."""
 
     crops: UInt8[np.ndarray, "n 128 128 3"]     # sRGB on black
     masks: UInt8[np.ndarray, "n 128 128"]       # 255 where the head is
@@ -63,7 +73,7 @@ def render_people(key: Array, head: MorphableModel, textures: Iterator[UInt8[np.
 @functools.partial(jax.jit, static_argnames="views")
 def _views(key: Array, head: MorphableModel, texture: Float[Array, "S S 3"], *, views: int,
            ) -> tuple[Float[Array, "views 128 128 3"], Float[Array, "views 128 128"]]:
-    """Views of one person: aligned crops, sRGB, and silhouettes."""
+    """Views of one identity: aligned crops, sRGB, and masks."""
     for_identity, for_views = jax.random.split(key)
     identity = head.identity_mean + jax.random.normal(for_identity, (head.identity.shape[0],))
     albedo = srgb_to_linear(texture)
@@ -93,33 +103,33 @@ def draw_expression(key: Array, head: MorphableModel) -> Float[Array, " E"]:
     twin = np.array([names.index(name.replace("Right", "Left")) if name.replace("Right", "Left") in names else i
                      for i, name in enumerate(names)])
     some, much, amount, uneven = jax.random.split(key, 4)
-    weight = jax.random.bernoulli(some, 0.1, (len(names),)) * jax.random.uniform(much, (len(names),))
-    weight = jnp.where(jax.random.bernoulli(uneven, 0.2, (len(names),)), weight, weight[twin])
+    weight = jax.random.bernoulli(some, ACTIVE, (len(names),)) * jax.random.uniform(much, (len(names),))
+    weight = jnp.where(jax.random.bernoulli(uneven, ASYMMETRIC, (len(names),)), weight, weight[twin])
     return jnp.clip(weight * jax.random.uniform(amount), head.expression_lower, head.expression_upper)
 
 
 def draw_camera(key: Array, middle: Float[Array, " 3"]) -> Camera:
-    """A pinhole 0.4 to 2 m from the face's middle, the head turned any way."""
+    """A pinhole camera 0.4 to 2 m from `middle` (mm, head frame), at a random head rotation."""
     for_turn, for_distance = jax.random.split(key)
-    spread = jnp.array([0.42, 0.17, 0.12])
-    turn = jnp.clip(jax.random.normal(for_turn, (3,)), -2.4, 2.4) * spread
+    spread = jnp.array(TURN)
+    turn = jnp.clip(jax.random.normal(for_turn, (3,)), -MAX_TURN, MAX_TURN) * spread
     rotation = head_rotation(turn[0], turn[1], turn[2])
-    distance = jnp.exp(jax.random.uniform(for_distance, minval=np.log(400.0), maxval=np.log(2000.0)))
-    aim = jnp.array([0.5, 0.63]) * CANVAS        # the crop shows more above the five points than below
+    distance = jnp.exp(jax.random.uniform(for_distance, minval=np.log(DISTANCE[0]), maxval=np.log(DISTANCE[1])))
+    aim = jnp.array(CENTRE) * CANVAS
     place = jnp.array([0.0, 0.0, 1.0]) * distance - jnp.dot(rotation, middle, precision="highest")
     return Camera(focal=SCALE * distance, principal=aim, rotation=rotation, translation=place, perspective=True)
 
 
 def draw_light(key: Array) -> Float[Array, "9 3"]:
-    """A lamp from anywhere before the face, ambient light and a little of every other direction, each tinted."""
+    """SH irradiance of a point light in front of the face, ambient light, and noise in the other coefficients, tinted."""
     for_lamp, for_strength, for_tint, for_rest = jax.random.split(key, 4)
-    direction = jax.random.normal(for_lamp, (3,)) + jnp.array([0.0, 0.4, 1.1])
-    ambient, strength, exposure = jax.random.uniform(for_strength, (3,), minval=jnp.array([0.25, 0.1, -0.5]),
-                                                     maxval=jnp.array([0.9, 1.0, 0.5]))
-    tint = jnp.exp(0.12 * jax.random.normal(for_tint, (3,)))
+    direction = jax.random.normal(for_lamp, (3,)) + jnp.array(LIGHT_FORWARD)
+    ambient, strength, exposure = jax.random.uniform(for_strength, (3,), minval=jnp.array(LIGHT_LOW),
+                                                     maxval=jnp.array(LIGHT_HIGH))
+    tint = jnp.exp(LIGHT_TINT * jax.random.normal(for_tint, (3,)))
     light = light_from_direction(direction, ambient=ambient, strength=strength)
     rest = jax.random.normal(for_rest, (9, 4))
-    rest = (0.07 * rest[:, :1] + 0.03 * rest[:, 1:]).at[0].set(0.0)
+    rest = (REST_GREY * rest[:, :1] + REST_COLOR * rest[:, 1:]).at[0].set(0.0)
     return jnp.exp(exposure) * tint * (light + rest)
 
 
@@ -146,7 +156,7 @@ def photo_crops(folder: str | pathlib.Path, *, without: Collection[str] = ()) ->
 
 
 def photo_patches(key: Array, folder: str | pathlib.Path, *, each: int = 12) -> UInt8[np.ndarray, "n 128 128 3"]:
-    """Squares from anywhere in a folder's photos, of many scales: backgrounds."""
+    """Backgrounds: random squares of a folder's photos, at random scales."""
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     patches = []
     for path in find_photos(folder):

@@ -2,10 +2,11 @@
 
     python -m fitkit.recipes.train.identity --photos DIR --skins DIR --teacher mobileface --work DIR --out FILE
 
-A small IResNet learns from renderings of people who do not exist, told apart by ArcFace's angular margin (Deng et al. 2019, Eq. 3),
-and from a teacher network's maps and vectors (Romero et al. 2015, "FitNets"; Park et al. 2019, "Relational knowledge distillation",
-for the products within a batch), on those renderings and on faces from photos, blended and bent. Stages are first taught alone,
-each fed with the teacher's map, then together. `identity_pictures.py` makes the pictures; a run that was stopped goes on.
+A small IResNet is trained by ArcFace's angular margin (Deng et al. 2019, Eq. 3) on renderings of random identities, and by
+distilling a teacher network's feature maps and embeddings (Romero et al. 2015, "FitNets"; Park et al. 2019, "Relational knowledge
+distillation", for products within a batch) on those renderings and on augmented faces from photos. Stages are first trained
+separately, each fed with the teacher's map, then together. `pictures.py` makes the images; a run that was stopped goes on from its
+checkpoint.
 """
 
 import concurrent.futures
@@ -32,35 +33,39 @@ from fitkit.models.identity.layers import fold
 from fitkit.models.identity.network import Identity, activations, embed, encode_identity, load_identity
 from fitkit.recipes.synthesize.textures.paint import textures
 from fitkit.recipes.train import checkpoints
-from fitkit.recipes.train.identity.augmentation import augment, behind, blend
+from fitkit.recipes.train.identity.augmentation import augment, blend, composite
 from fitkit.recipes.train.identity.pictures import MARGIN, Renderings, photo_crops, photo_patches, render_people
 
-# its maps have the shapes of the teacher's
+# its feature maps have the shapes of the teacher's
 STUDENT = IResNetPlan(layers=(2, 2, 2, 2), widths=(32, 32, 64, 128), stem=16, stem_stride=2, embedding=256)
-
-
-Levels = tuple[tuple[Array, Array], ...]        # for each map of the teacher: mean and factor of each channel
+MapNormalisation = tuple[tuple[Array, Array], ...]        # for each feature map of the teacher: mean and factor of each channel
+WARM_UP = 100               # steps in which the learning rate rises, at most; chosen, not tuned
+GRADIENT_NORM = 5.0         # to which gradients are clipped; chosen, not tuned
+WEIGHT_DECAY = 1e-4         # of Adam; chosen, not tuned
+VARIANCE_FLOOR = 0.05       # added to a channel's variance, over the map's mean variance: nearly constant channels stay small
+BEND, PHOTO_BEND = 1.0, 5.0      # pixels: displacement of the augmentation, of renderings and of photos; chosen, not tuned
+VALIDATION_SHARE, VALIDATION_OFFSET = 8, 4      # every eighth face of the photos, from the fifth on, is kept for validation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """How it is trained.
+class TrainingConfig:
+    """Data, schedule and weights of a training run.
 
     Attributes:
         people: rendered identities.
         views: renderings of each.
         batch: crops in a step, half rendered, half from photos.
-        apart: steps in which each stage is fed with the teacher's map.
+        apart: first steps, in which each stage is fed with the teacher's map instead of the stage before it.
         steps: all steps.
         rate: learning rate of Adam; it falls to 0 in the last third.
         margin: ArcFace's m, radians.
         scale: ArcFace's s.
-        weight_margin: of ArcFace's loss, once stages are taught together.
-        weight_maps: of the squared errors of the maps, in the teacher's variances.
-        weight_vector: of 1 - cosine to the teacher's vector.
-        weight_relation: of the squared errors of products within the batch.
-        every: steps between checkpoints and lines.
-        seed: of everything drawn.
+        weight_margin: of ArcFace's loss, once stages are trained together.
+        weight_maps: of the squared errors of the feature maps, in the teacher's variances.
+        weight_vector: of 1 - cosine to the teacher's embedding.
+        weight_relation: of the squared errors of inner products within the batch.
+        every: steps between checkpoints and lines of the log.
+        seed: of everything random.
     """
 
     people: int = 900
@@ -80,14 +85,14 @@ class Schedule:
 
 
 class Batch(NamedTuple):
-    """What one step sees: renderings first, then photos."""
+    """The crops of one step: renderings first, then photos."""
 
     crops: UInt8[np.ndarray, "b 112 112 3"]
     people: Int[np.ndarray, " r"]               # of the renderings
 
 
-class Learner(NamedTuple):
-    """What a checkpoint holds."""
+class TrainingState(NamedTuple):
+    """What a checkpoint holds. Field names are those of the file."""
 
     weights: Any                        # of the network
     statistics: Any                     # running ones of its normalisation
@@ -112,16 +117,16 @@ def map_error(maps: tuple[Array, ...], targets: tuple[Array, ...]) -> Float[Arra
     return sum(errors[1:], start=errors[0]) / len(errors)
 
 
-def levels_of(teacher: Identity, crops: UInt8[np.ndarray, "b 112 112 3"]) -> Levels:
-    """What brings each channel of the teacher's maps to mean 0 and variance 1; nearly constant channels are left small."""
+def map_normalisation(teacher: Identity, crops: UInt8[np.ndarray, "b 112 112 3"]) -> MapNormalisation:
+    """Mean and factor that bring each channel of the teacher's feature maps to mean 0 and variance about 1."""
     _, maps = jax.jit(activations)(teacher, jnp.asarray(crops, jnp.float32) / 255)
     variances = [jnp.var(each, axis=(0, 1, 2)) for each in maps]
-    return tuple((jnp.mean(each, axis=(0, 1, 2)), 1 / jnp.sqrt(variance + 0.05 * variance.mean() + 1e-12))
+    return tuple((jnp.mean(each, axis=(0, 1, 2)), 1 / jnp.sqrt(variance + VARIANCE_FLOOR * variance.mean() + 1e-12))
                  for each, variance in zip(maps, variances, strict=True))
 
 
 def forward(network: IResNet, crops: Float[Array, "b 112 112 3"], fed: tuple[Array, ...] | None) -> tuple[Array, tuple[Array, ...]]:
-    """Unit vectors and maps; with `fed`, each stage starts from these maps of another network instead of the one before it."""
+    """Unit embeddings and feature maps; with `fed`, each stage starts from that map, not from the stage before."""
     if fed is None:
         vectors, maps = network(crops)
         return safe_normalize(vectors), maps
@@ -136,7 +141,7 @@ def forward(network: IResNet, crops: Float[Array, "b 112 112 3"], fed: tuple[Arr
 
 
 def losses(network: IResNet, centres: Array, crops: Array, people: Array | np.ndarray, taught: tuple[Array, tuple[Array, ...]],
-           schedule: Schedule, apart: bool) -> dict[str, Array]:
+           schedule: TrainingConfig, apart: bool) -> dict[str, Array]:
     """Every term of the loss by name, unweighted."""
     vectors, maps = forward(network, crops, taught[1] if apart else None)
     own = vectors[:len(people)]
@@ -148,19 +153,21 @@ def losses(network: IResNet, centres: Array, crops: Array, people: Array | np.nd
     }
 
 
-def optimiser_of(schedule: Schedule) -> optax.GradientTransformation:
-    """Adam with decoupled decay; the rate rises, stays, and falls in the last third: a run can be lengthened while it stays."""
-    rise, fall = min(100, schedule.steps // 10), schedule.steps // 3
+def make_optimizer(schedule: TrainingConfig) -> optax.GradientTransformation:
+    """AdamW; the rate rises, stays, and falls in the last third: a run can be lengthened while it stays."""
+    rise, fall = min(WARM_UP, schedule.steps // 10), schedule.steps // 3
     rate = optax.join_schedules([
         optax.linear_schedule(0.0, schedule.rate, rise), optax.constant_schedule(schedule.rate),
         optax.linear_schedule(schedule.rate, 0.0, fall)], [rise, schedule.steps - fall])
-    return optax.chain(optax.clip_by_global_norm(5.0), optax.adamw(rate, weight_decay=1e-4))
+    return optax.chain(optax.clip_by_global_norm(GRADIENT_NORM), optax.adamw(rate, weight_decay=WEIGHT_DECAY))
 
 
 @functools.partial(jax.jit, static_argnames=("graph", "schedule", "apart"), donate_argnames="learner")
-def train_step(learner: Learner, batch: Batch, teacher: Identity, levels: Levels, *, graph: Any, schedule: Schedule, apart: bool,
-               ) -> tuple[Learner, dict[str, Array]]:
-    """One step of every weight; with `apart`, stages do not feed each other and the margin is left out."""
+def train_step(
+    learner: TrainingState, batch: Batch, teacher: Identity, levels: MapNormalisation, *, graph: Any, schedule: TrainingConfig,
+    apart: bool,
+) -> tuple[TrainingState, dict[str, Array]]:
+    """One step of all weights; with `apart`, stages are trained separately and without the margin loss."""
     crops = jnp.asarray(batch.crops, jnp.float32) / 255
     vectors, maps = activations(teacher, crops)
     taught = vectors, tuple((each - mean) * factor for each, (mean, factor) in zip(maps, levels, strict=True))
@@ -175,13 +182,13 @@ def train_step(learner: Learner, batch: Batch, teacher: Identity, levels: Levels
 
     trained = (learner.weights, learner.centres)
     gradient, (terms, statistics) = jax.grad(total, has_aux=True)(trained)
-    change, optimiser = optimiser_of(schedule).update(gradient, learner.optimiser, trained)
+    change, optimiser = make_optimizer(schedule).update(gradient, learner.optimiser, trained)
     stepped = optax.apply_updates(trained, change)
-    return Learner(stepped[0], statistics, stepped[1], optimiser), terms
+    return TrainingState(stepped[0], statistics, stepped[1], optimiser), terms
 
 
-def begin(key: Array, plan: IResNetPlan, schedule: Schedule) -> tuple[Any, Learner]:
-    """The network's graph, and a learner with random weights (He et al. 2015, Eq. 14)."""
+def initial_training_state(key: Array, plan: IResNetPlan, schedule: TrainingConfig) -> tuple[Any, TrainingState]:
+    """The network's graph, and a state with random weights (He et al. 2015, Eq. 14)."""
     network: Any = IResNet(plan, train=True)
     graph, (weights, statistics) = nnx.graphdef(network), nnx.state(network, nnx.Param, nnx.BatchStat)
     for_network, for_centres = jax.random.split(key)
@@ -191,37 +198,40 @@ def begin(key: Array, plan: IResNetPlan, schedule: Schedule) -> tuple[Any, Learn
               for k, leaf in zip(keys, leaves, strict=True)]
     weights = jax.tree.unflatten(structure, leaves)
     centres = jax.random.normal(for_centres, (schedule.people, plan.embedding)) / np.sqrt(plan.embedding)
-    return graph, Learner(weights, jax.tree.map(jnp.asarray, statistics), centres, optimiser_of(schedule).init((weights, centres)))
+    optimiser = make_optimizer(schedule).init((weights, centres))
+    return graph, TrainingState(weights, jax.tree.map(jnp.asarray, statistics), centres, optimiser)
 
 
-class Bank(NamedTuple):
-    """Everything a run draws from."""
+class TrainingImages(NamedTuple):
+    """Everything that batches are drawn from."""
 
     renderings: Renderings
     photos: np.ndarray
-    watched: np.ndarray             # photos kept out of training, to watch it
+    watched: np.ndarray             # photos for validation
     backgrounds: np.ndarray
 
 
-def draw(bank: Bank, step: int, schedule: Schedule) -> Batch:
+def draw_batch(bank: TrainingImages, step: int, schedule: TrainingConfig) -> Batch:
     """The batch of a step; depends on the seed and the step alone. A third of the photos are blended with renderings."""
     rng = np.random.default_rng([schedule.seed, step])
     crops, rendered = [], schedule.batch // 2
     picked = rng.integers(len(bank.renderings.people), size=schedule.batch)
     grounds, photos, partners = (rng.integers(len(of), size=schedule.batch) for of in (bank.backgrounds, bank.photos, bank.photos))
     for i in range(schedule.batch):
-        head = behind(bank.renderings.crops[picked[i]], bank.renderings.masks[picked[i]], bank.backgrounds[grounds[i]])
+        head = composite(bank.renderings.crops[picked[i]], bank.renderings.masks[picked[i]], bank.backgrounds[grounds[i]])
         if i < rendered:
-            crops.append(augment(rng, head, bend=1.0))
+            crops.append(augment(rng, head, bend=BEND))
         else:
             partner = head if i % 3 == 0 else bank.photos[partners[i]]
-            crops.append(augment(rng, blend(rng, bank.photos[photos[i]], partner), bend=5.0))
+            crops.append(augment(rng, blend(rng, bank.photos[photos[i]], partner), bend=PHOTO_BEND))
     return Batch(np.stack(crops), bank.renderings.people[picked[:rendered]])
 
 
-def make_bank(work: pathlib.Path, photos: str, skins: str, schedule: Schedule, *, without: tuple[str, ...]) -> Bank:
-    """The banks of pictures, made once and kept in the work folder."""
-    made_of = {"photos": checkpoints.contents(photos), "skins": checkpoints.contents(skins), "people": schedule.people,
+def load_training_images(
+    work: pathlib.Path, photos: str, skins: str, schedule: TrainingConfig, *, without: tuple[str, ...]
+) -> TrainingImages:
+    """Renderings, photo crops and backgrounds, made once and stored in the work folder."""
+    made_of = {"photos": checkpoints.folder_digest(photos), "skins": checkpoints.folder_digest(skins), "people": schedule.people,
                "views": schedule.views, "seed": schedule.seed, "without": without}
 
     def make() -> dict[str, np.ndarray]:
@@ -232,48 +242,48 @@ def make_bank(work: pathlib.Path, photos: str, skins: str, schedule: Schedule, *
         backgrounds = photo_patches(jax.random.key(schedule.seed + 2), photos)
         return {**rendered._asdict(), "photos": faces, "backgrounds": backgrounds}
 
-    stored = checkpoints.kept(work / "bank.safetensors", made_of, make)
+    stored = checkpoints.make_once(work / "bank.safetensors", made_of, make)
     faces = stored["photos"]
-    watched = np.arange(len(faces)) % 8 == 4
-    return Bank(Renderings(stored["crops"], stored["masks"], stored["people"]), faces[~watched], faces[watched],
+    watched = np.arange(len(faces)) % VALIDATION_SHARE == VALIDATION_OFFSET
+    return TrainingImages(Renderings(stored["crops"], stored["masks"], stored["people"]), faces[~watched], faces[watched],
                 stored["backgrounds"])
 
 
-def watch(learner: Learner, graph: Any, teacher: Identity, photos: np.ndarray, plan: IResNetPlan) -> float:
-    """Mean cosine of the folded network's vectors and the teacher's, on photos it is not trained on."""
+def validation_cosine(learner: TrainingState, graph: Any, teacher: Identity, photos: np.ndarray, plan: IResNetPlan) -> float:
+    """Mean cosine between embeddings of the folded network and of the teacher, on the validation photos."""
     crops = jnp.asarray(photos[:, MARGIN:MARGIN + SIZE, MARGIN:MARGIN + SIZE], jnp.float32) / 255
     ours = Identity(parameters=export(learner, graph), plan=plan, name="trained")
     vectors = [jax.jit(embed)(network, crops) for network in (ours, teacher)]
     return float(jnp.mean(jnp.sum(vectors[0] * vectors[1], -1)))
 
 
-def export(learner: Learner, graph: Any) -> dict[str, Any]:
-    """The folded parameters."""
+def export(learner: TrainingState, graph: Any) -> dict[str, Any]:
+    """The parameters with batch normalisation folded in."""
     return fold(nnx.merge(graph, learner.weights, learner.statistics, copy=True))
 
 
-def train(bank: Bank, teacher: Identity, schedule: Schedule, *, work: pathlib.Path, plan: IResNetPlan = STUDENT,
-          ) -> tuple[Learner, Any]:
+def train(bank: TrainingImages, teacher: Identity, schedule: TrainingConfig, *, work: pathlib.Path, plan: IResNetPlan = STUDENT,
+          ) -> tuple[TrainingState, Any]:
     """Run the schedule from the last checkpoint in `work`, or from the start; scalars go to `work/log.jsonl`."""
-    graph, learner = begin(jax.random.key(schedule.seed), plan, schedule)
+    graph, learner = initial_training_state(jax.random.key(schedule.seed), plan, schedule)
     path, first = work / "checkpoint.safetensors", 0
     if path.is_file():
-        first, learner = int(checkpoints.notes_of(path)["step"]), checkpoints.restore(path, learner)
-    levels = levels_of(teacher, draw(bank, 0, schedule).crops)
+        first, learner = int(checkpoints.read_notes(path)["step"]), checkpoints.restore(path, learner)
+    levels = map_normalisation(teacher, draw_batch(bank, 0, schedule).crops)
     ahead = concurrent.futures.ThreadPoolExecutor(1)
-    following = ahead.submit(draw, bank, first, schedule)
+    following = ahead.submit(draw_batch, bank, first, schedule)
     began, sums = time.monotonic(), dict[str, list[Array]]()
     for step in range(first, schedule.steps):
         learner, terms = train_step(learner, following.result(), teacher, levels, graph=graph, schedule=schedule,
                                     apart=step < schedule.apart)
-        following = ahead.submit(draw, bank, step + 1, schedule)        # while the step runs
+        following = ahead.submit(draw_batch, bank, step + 1, schedule)        # while the step runs
         for name, term in terms.items():
             sums.setdefault(name, []).append(term)
         done = step + 1
         if done % schedule.every == 0 or done == schedule.steps:
             checkpoints.save(path, learner, notes={"step": done})
             means = {name: round(float(np.mean(jax.device_get(values))), 4) for name, values in sums.items()}
-            means["watched"] = round(watch(learner, graph, teacher, bank.watched, plan), 4)
+            means["watched"] = round(validation_cosine(learner, graph, teacher, bank.watched, plan), 4)
             left = (time.monotonic() - began) / (done - first) * (schedule.steps - done)
             print(f"step {done} of {schedule.steps}, {left / 60:.1f} min left: {means}", flush=True)
             with (work / "log.jsonl").open("a", encoding="utf-8") as log:
@@ -283,20 +293,20 @@ def train(bank: Bank, teacher: Identity, schedule: Schedule, *, work: pathlib.Pa
 
 
 def main(*, photos: str, skins: str, work: str, out: str, teacher: str = "mobileface", without: tuple[str, ...] = (),
-         schedule: Schedule = Schedule()) -> None:  # noqa: B008
-    """Train the embedded identity network on renderings and photos, by a teacher that `fitkit assets import identity` took.
+         schedule: TrainingConfig = TrainingConfig()) -> None:  # noqa: B008
+    """Train the embedded identity network on renderings and photos, with a teacher that `fitkit assets import identity` imported.
 
-    Pictures are made once and kept in the work folder, with checkpoints and a log; a run that was stopped goes on bit by bit.
+    Training images, checkpoints and a log stand in the work folder; a run that was stopped goes on from there bit by bit.
 
     Args:
         photos: folder of photos with faces.
         skins: folder of MakeHuman's skins.
-        work: folder of the banks, checkpoints and log.
+        work: folder of the training images, checkpoints and log.
         out: weight file to write.
         teacher: an imported identity network.
-        without: faces of photos left out, as FILE:NUMBER.
-        schedule: how it is trained.
+        without: faces of photos left out, as FILE:NUMBER, the largest face of a photo being 0.
+        schedule: data, schedule and weights.
     """
-    bank = make_bank(pathlib.Path(work), photos, skins, schedule, without=without)
+    bank = load_training_images(pathlib.Path(work), photos, skins, schedule, without=without)
     learner, graph = train(bank, load_identity(name=teacher), schedule, work=pathlib.Path(work))
     write_bytes(out, encode_identity(export(learner, graph), STUDENT, half=True))

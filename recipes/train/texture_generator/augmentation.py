@@ -1,8 +1,8 @@
-"""Augmentation for small sets of maps: what the discriminator sees is changed at random, real and made alike.
+"""Adaptive augmentation: what the discriminator sees is changed at random, real and generated maps alike.
 
-Adaptive discriminator augmentation (Karras et al., "Training generative adversarial networks with limited data", 2020), with what
-suits maps that are aligned texel by texel: the skin's chart mirrored, brightness, contrast, saturation and tint. Geometry is left
-alone, since being aligned is what the generator has to learn.
+After ADA (Karras et al., "Training generative adversarial networks with limited data", 2020), with the changes that suit maps
+aligned texel by texel: the skin's chart mirrored, brightness, contrast, saturation and tint. Geometry is left alone: the generator
+has to learn the alignment.
 """
 
 import jax
@@ -11,10 +11,15 @@ from jaxtyping import Array, Float
 
 from fitkit.recipes.synthesize.textures.canvas import SKIN_ROWS
 
-TARGET = 0.6        # of the statistic: how often the discriminator is sure of real maps
-FULL = 20_000       # maps in which the probability could go from 0 to 1
-MOST = 0.8          # probability, at most: beyond it changes leak into what is generated
-MEMORY = 0.75       # of the running statistic, per step
+STATISTIC_TARGET = 0.6        # of r_t; ADA, Section 3
+ADAPTATION_MAPS = 20_000      # maps in which the probability could go from 0 to 1 (ADA: 500k images); chosen, not tuned
+MAX_PROBABILITY = 0.8         # beyond it augmentations leak into the generated maps (ADA, Section 2.2)
+STATISTIC_DECAY = 0.75        # of the running mean r_t, per step; chosen, not tuned
+# Standard deviations of the changes, sRGB in [0, 1]; chosen, not tuned
+BRIGHTNESS = 0.08
+CONTRAST = 0.15               # of the logarithm
+SATURATION = 0.25             # of the logarithm
+TINT = 0.03                   # of each channel
 
 
 def augment(key: Array, images: Float[Array, "b h w 3"], probability: Float[Array, ""]) -> Float[Array, "b h w 3"]:
@@ -32,18 +37,18 @@ def augment(key: Array, images: Float[Array, "b h w 3"], probability: Float[Arra
     turned = jnp.concatenate([images[:, :rows, ::-1], images[:, rows:]], axis=1)
     mirror = chosen(keys[0]) * (jax.random.uniform(keys[1], (count, 1, 1, 1)) < 0.5)
     images = images + mirror * (turned - images)
-    images = images + chosen(keys[2]) * drawn(keys[3], 0.08, 1)
-    images = 0.5 + (images - 0.5) * jnp.exp(chosen(keys[4]) * drawn(keys[5], 0.15, 1))
+    images = images + chosen(keys[2]) * drawn(keys[3], BRIGHTNESS, 1)
+    images = 0.5 + (images - 0.5) * jnp.exp(chosen(keys[4]) * drawn(keys[5], CONTRAST, 1))
     grey = images.mean(axis=-1, keepdims=True)
     tint = chosen(keys[6])
-    return grey + (images - grey) * jnp.exp(tint * drawn(keys[7], 0.25, 1)) + tint * drawn(keys[8], 0.03, 3)
+    return grey + (images - grey) * jnp.exp(tint * drawn(keys[7], SATURATION, 1)) + tint * drawn(keys[8], TINT, 3)
 
 
-def sureness(statistic: Float[Array, ""], real: Float[Array, " b"]) -> Float[Array, ""]:
-    """r_t: the running mean of the sign of the discriminator's scores of real maps (Karras et al. 2020, Equation 1)."""
-    return MEMORY * statistic + (1.0 - MEMORY) * jnp.mean(jnp.sign(real))
+def overfitting_statistic(statistic: Float[Array, ""], real: Float[Array, " b"]) -> Float[Array, ""]:
+    """r_t: the running mean of the sign of the discriminator's scores of real maps (ADA, Equation 1)."""
+    return STATISTIC_DECAY * statistic + (1.0 - STATISTIC_DECAY) * jnp.mean(jnp.sign(real))
 
 
-def adapted(probability: Float[Array, ""], statistic: Float[Array, ""], *, count: int) -> Float[Array, ""]:
-    """The probability after `count` more maps: up by a fixed amount while r_t is above its target, else down, within [0, MOST]."""
-    return jnp.clip(probability + jnp.sign(statistic - TARGET) * count / FULL, 0.0, MOST)
+def adapted_probability(probability: Float[Array, ""], statistic: Float[Array, ""], *, count: int) -> Float[Array, ""]:
+    """The probability after `count` more maps: up while r_t is above its target, else down, within [0, MAX_PROBABILITY]."""
+    return jnp.clip(probability + jnp.sign(statistic - STATISTIC_TARGET) * count / ADAPTATION_MAPS, 0.0, MAX_PROBABILITY)

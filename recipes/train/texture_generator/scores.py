@@ -1,8 +1,8 @@
-"""What a texture generator is worth: `python -m fitkit.recipes.train.texture_generator.scores --help`.
+"""Scores of a trained texture generator: `python -m fitkit.recipes.train.texture_generator.scores --help`.
 
-Compares its samples with maps made of the held-out skins, beside the head's linear albedo model (sliced Wasserstein distance), and
-its projections of held-out maps beside principal components of the training maps (Gecer et al. 2019, Section 3.1). Draws sheets:
-samples, each with its nearest training map, ways between two latents, and the projections. Maps are sRGB in [0, 1], `[N, s, s, 3]`.
+Sliced Wasserstein distance from its samples to maps made of the held-out skins, beside that of the head's linear albedo model; and
+the error of projecting held-out maps to its latent space, beside PCA of the training maps (Gecer et al. 2019, Section 3.1). Writes
+scores.json and sheets: samples, their nearest training maps, interpolations, projections. Maps are sRGB in [0, 1], `[N, s, s, 3]`.
 """
 
 import dataclasses
@@ -25,13 +25,17 @@ from fitkit.recipes.synthesize.textures import paint
 from fitkit.recipes.synthesize.textures.canvas import Canvas, build_canvas
 from fitkit.recipes.train.texture_generator.training import SHEET, sample, sheet
 
-PATCH, PATCHES, DIRECTIONS = 7, 64, 256     # sliced Wasserstein: texels a side, patches of a map, directions
+# Of the sliced Wasserstein distance: 7x7 patches and levels down to 16 as Karras et al. 2018, Section 5; counts chosen, not tuned
+PATCH, PATCHES, DIRECTIONS = 7, 64, 256     # texels a side, patches of a map, directions
 LEVELS = (128, 64, 32, 16)                  # sizes of the pyramid, where the maps have them
+PROJECTION_RATE = 0.05                      # first learning rate of Adam in a projection; chosen, not tuned
+LATENT_START = 0.1                          # every number of z at the start of a projection: at 0 the mapping has no direction
+STEPS_BETWEEN = 8                           # maps of an interpolation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextureScores:
-    """What is scored.
+    """What is scored, and where the results go.
 
     Attributes:
         skins: folder of MakeHuman's skins, the held-out ones among them.
@@ -39,9 +43,9 @@ class TextureScores:
         out: folder for sheets and `scores.json`.
         weights: the generator; the shipped one unless named.
         held_out: maps made of the held-out skins.
-        projected: of them, projected.
-        steps: of a projection.
-        seed: of everything.
+        projected: how many of them are projected.
+        steps: of Adam in a projection.
+        seed: of everything random.
     """
 
     skins: pathlib.Path
@@ -103,8 +107,8 @@ def project(parameters: Parameters, wanted: Float[Array, "N s s 3"], covered: Fl
     """
     count = len(wanted)
     p = jnp.zeros((count, config.layers, config.latent) if space == "W+" else (count, config.latent))
-    p = p + (parameters["style_mean"] if space != "Z" else 0.1)
-    rule = optax.adam(optax.cosine_decay_schedule(0.05, steps))
+    p = p + (parameters["style_mean"] if space != "Z" else LATENT_START)
+    optimizer = optax.adam(optax.cosine_decay_schedule(PROJECTION_RATE, steps))
 
     def draw(parameters: Parameters, p: Array) -> Array:
         network = with_parameters(Generator(config), parameters)
@@ -113,24 +117,25 @@ def project(parameters: Parameters, wanted: Float[Array, "N s s 3"], covered: Fl
         return network(w, fixed_noise(config))
 
     @jax.jit
-    def move(parameters: Parameters, p: Array, memory: optax.OptState) -> tuple[Array, optax.OptState, Array]:
+    def step(parameters: Parameters, p: Array, optimizer_state: optax.OptState) -> tuple[Array, optax.OptState, Array]:
         def cost(p: Array) -> tuple[Array, Array]:
             made = draw(parameters, p)
             return jnp.sum(jnp.abs(made - wanted) * covered) / (3 * jnp.sum(covered)), made
 
         (_, made), gradient = jax.value_and_grad(cost, has_aux=True)(p)
-        change, memory = rule.update(gradient, memory)
-        return p + change, memory, made
+        change, optimizer_state = optimizer.update(gradient, optimizer_state)
+        return p + change, optimizer_state, made
 
-    memory = rule.init(p)
-    for _ in range(steps + 1):      # the last move's maps are those of `steps` moves
-        p, memory, made = move(parameters, p, memory)
+    optimizer_state = optimizer.init(p)
+    for _ in range(steps + 1):      # `made` is of the parameters before the step: one more step shows the last
+        p, optimizer_state, made = step(parameters, p, optimizer_state)
     return made
 
 
-def principal(training: Float[np.ndarray, "N s s 3"], wanted: Float[np.ndarray, "M s s 3"], covered: np.ndarray, *, count: int,
-              ) -> Float[np.ndarray, "M s s 3"]:
-    """The wanted maps from `count` principal components of the training maps, least squares over the layout."""
+def pca_reconstruction(
+    training: Float[np.ndarray, "N s s 3"], wanted: Float[np.ndarray, "M s s 3"], covered: np.ndarray, *, count: int,
+) -> Float[np.ndarray, "M s s 3"]:
+    """The wanted maps reconstructed from `count` principal components of the training maps, least squares over the layout."""
     rows, targets = (images[:, covered].reshape(len(images), -1).astype(np.float32) for images in (training, wanted))
     mean = rows.mean(axis=0)
     rows = rows - mean
@@ -157,57 +162,57 @@ def errors(made: Float[np.ndarray, "N s s 3"], wanted: Float[np.ndarray, "N s s 
     return {"L1": float(np.abs(error)[:, covered].mean()), "gradient": steps(error), "sharpness": steps(made) / steps(wanted)}
 
 
-def nearest(images: Float[np.ndarray, "N s s 3"], maps: Float[np.ndarray, "M s s 3"]) -> np.ndarray:
+def nearest_maps(images: Float[np.ndarray, "N s s 3"], maps: Float[np.ndarray, "M s s 3"]) -> np.ndarray:
     """Index of the map nearest to each image, in mean square."""
     first, second = images.reshape(len(images), -1), maps.reshape(len(maps), -1)
     return np.argmin((second**2).sum(axis=1)[None] - 2 * first @ second.T, axis=1)
 
 
-def interpolations(parameters: Parameters, config: GeneratorConfig, *, ways: int, seed: int) -> Float[np.ndarray, "N s s 3"]:
-    """Eight maps on each of several ways between two latents, along the sphere."""
+def interpolate_latents(parameters: Parameters, config: GeneratorConfig, *, ways: int, seed: int) -> Float[np.ndarray, "N s s 3"]:
+    """Spherical interpolations of `ways` pairs of latents, `STEPS_BETWEEN` maps each, pair by pair."""
     ends = np.random.default_rng(seed).standard_normal((ways, 2, config.latent))
     ends /= np.linalg.norm(ends, axis=-1, keepdims=True)
     angle = np.arccos((ends[:, 0] * ends[:, 1]).sum(axis=-1))[:, None, None]
-    t = np.linspace(0, 1, 8)[None, :, None]
+    t = np.linspace(0, 1, STEPS_BETWEEN)[None, :, None]
     z = (np.sin((1 - t) * angle) * ends[:, :1] + np.sin(t * angle) * ends[:, 1:]) / np.sin(angle)
     network = with_parameters(Generator(config), parameters)
     w = network.map(jnp.asarray(z.reshape(-1, config.latent), jnp.float32))
     return np.asarray(network(jnp.broadcast_to(w[:, None], (len(w), config.layers, config.latent)), fixed_noise(config)))
 
 
-def score(task: TextureScores) -> dict[str, object]:
-    """Everything, written to the folder and returned."""
-    parameters, config = load_generator(path=task.weights)
+def score(options: TextureScores) -> dict[str, object]:
+    """All scores, written to `scores.json` with the sheets beside it, and returned."""
+    parameters, config = load_generator(path=options.weights)
     ground = build_canvas(size=config.size)
-    training = safetensors.numpy.load_file(task.run / "maps.safetensors")["maps"].astype(np.float32) / 255
-    held_out = np.stack(list(paint.textures(task.skins, size=config.size, count=task.held_out, seed=task.seed, held_out=True)))
-    held_out = held_out.astype(np.float32) / 255
-    made = sample(parameters, config, count=task.held_out, seed=task.seed, truncation=1.0)
-    linear = linear_samples(np.random.default_rng(task.seed), ground, count=task.held_out)
-    sets = {"generator": made, "linear albedo model": linear, "training maps": training[:task.held_out]}
+    training = safetensors.numpy.load_file(options.run / "maps.safetensors")["maps"].astype(np.float32) / 255
+    painted = paint.textures(options.skins, size=config.size, count=options.held_out, seed=options.seed, held_out=True)
+    held_out = np.stack(list(painted)).astype(np.float32) / 255
+    made = sample(parameters, config, count=options.held_out, seed=options.seed, truncation=1.0)
+    linear = linear_samples(np.random.default_rng(options.seed), ground, count=options.held_out)
+    sets = {"generator": made, "linear albedo model": linear, "training maps": training[:options.held_out]}
     scores: dict[str, object] = {"sliced Wasserstein": {
-        name: sliced_wasserstein(np.random.default_rng(task.seed), images, held_out) for name, images in sets.items()}}
-    wanted = held_out[:task.projected]
+        name: sliced_wasserstein(np.random.default_rng(options.seed), images, held_out) for name, images in sets.items()}}
+    wanted = held_out[:options.projected]
     covered = jnp.asarray(ground.covered[..., None], jnp.float32)
     fits = {f"generator, {space}": np.asarray(project(parameters, jnp.asarray(wanted), covered, config=config, space=space,
-                                                      steps=task.steps)) for space in ("Z", "W", "W+")}
-    fits |= {f"PCA, {count}": principal(training, wanted, ground.covered, count=count)
+                                                      steps=options.steps)) for space in ("Z", "W", "W+")}
+    fits |= {f"PCA, {count}": pca_reconstruction(training, wanted, ground.covered, count=count)
              for count in (config.latent, min(len(training) - 1, config.latent * config.layers))}
     scores["projection"] = {name: errors(images, wanted, ground.covered) for name, images in fits.items()}
-    _draw_sheets(task, parameters, config, training, wanted, fits)
-    write_bytes(task.out / "scores.json", json.dumps(scores, indent=1).encode())
+    _draw_sheets(options, parameters, config, training, wanted, fits)
+    write_bytes(options.out / "scores.json", json.dumps(scores, indent=1).encode())
     return scores
 
 
-def _draw_sheets(task: TextureScores, parameters: Parameters, config: GeneratorConfig, training: np.ndarray, wanted: np.ndarray,
+def _draw_sheets(options: TextureScores, parameters: Parameters, config: GeneratorConfig, training: np.ndarray, wanted: np.ndarray,
                  fits: dict[str, np.ndarray]) -> None:
-    samples = sample(parameters, config, count=SHEET, seed=task.seed)
-    pairs = np.stack([samples[:32], training[nearest(samples[:32], training)]], axis=1)
+    samples = sample(parameters, config, count=SHEET, seed=options.seed)
+    pairs = np.stack([samples[:32], training[nearest_maps(samples[:32], training)]], axis=1)
     pictures = {"samples": sheet(samples), "nearest": sheet(pairs.reshape(-1, *samples.shape[1:])),
-                "interpolation": sheet(interpolations(parameters, config, ways=6, seed=task.seed)),
+                "interpolation": sheet(interpolate_latents(parameters, config, ways=6, seed=options.seed)),
                 "projection": sheet(np.concatenate([wanted, *fits.values()]), columns=len(wanted))}
     for name, picture in pictures.items():
-        write_bytes(task.out / f"{name}.png", encode_png(picture))
+        write_bytes(options.out / f"{name}.png", encode_png(picture))
 
 
 def main() -> None:

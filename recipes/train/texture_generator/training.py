@@ -1,9 +1,10 @@
 """Train the texture generator on albedo maps: `python -m fitkit.recipes.train.texture_generator --skins FOLDER --out RUN`.
 
-Maps come from `recipes/synthesize/textures/paint.py` (MakeHuman's skins) and any folder of UV maps; weights, checkpoints, sheets of
-samples and a log go to the run's folder. Training goes through stages: first every map has a latent of its own (its whitened
-principal components) and the generator learns to draw it (`warm`), then the adversarial game follows with that reconstruction
-beside it (`game`); each stage may double the size. A run that was stopped goes on from its checkpoint bit by bit.
+Maps come from MakeHuman's skins (`recipes/synthesize/textures/paint.py`) and from any folder of UV maps; weights, checkpoints,
+sheets of samples and a log go to the run's folder. Stages of two kinds follow each other, each at the size of the one before or
+twice it: `warm`, in which the generator learns to reconstruct each map from a latent of its own (its whitened principal
+components), and `game`, adversarial training with that reconstruction loss beside it. A run that was stopped goes on from its
+checkpoint bit by bit.
 """
 
 import dataclasses
@@ -28,17 +29,20 @@ from fitkit.models.texture_gan.generator import Generator, GeneratorConfig, Para
 from fitkit.recipes.synthesize.textures import paint
 from fitkit.recipes.train import checkpoints
 from fitkit.recipes.train.texture_generator.adversarial_step import (
-    Game,
-    State,
+    StepConfig,
+    TrainingState,
+    adversarial_update,
+    fresh_state,
     initial_state,
-    penalise,
-    play,
-    start,
-    straighten,
-    warm,
+    path_length_update,
+    r1_update,
+    reconstruction_update,
 )
 
-SHEET = 64      # samples on a sheet
+SHEET = 64              # samples on a sheet; chosen, not tuned
+LATENT_SIDE = 32        # texels a side at which the principal components are taken; chosen, not tuned
+LOG_EVERY = 10          # steps between two lines of the log; chosen, not tuned
+MEAN_RANGE = (0.01, 0.99)      # of the mean map, sRGB, before its logit is taken
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,18 +50,18 @@ class TextureTraining:
     """A training run.
 
     Attributes:
-        out: folder of the run.
+        out: folder of the run: weights, checkpoint, sheets, log.
         skins: folder of MakeHuman's skins, or of any in that layout; the held-out ones are left out.
-        maps: folder of further UV maps, as `albedo.png` of a result.
-        count: maps made of the skins.
-        stages: `SIZE:warm:STEPS` or `SIZE:game:STEPS`, in order.
-        batch: maps a step.
-        pairs: of them, maps reconstructed beside the game.
-        seed: of everything.
-        checkpoint_every: steps.
-        sheet_every: steps.
+        maps: folder of further UV maps, such as `albedo.png` of results.
+        count: maps made from the skins.
+        stages: `SIZE:warm:STEPS` (reconstruction alone) or `SIZE:game:STEPS` (adversarial), in order; sizes in texels.
+        batch: maps in a step.
+        pairs: maps reconstructed besides in an adversarial step.
+        seed: of everything random.
+        checkpoint_every: steps between two checkpoints.
+        sheet_every: steps between two sheets of samples.
         half: bfloat16 convolutions, for a GPU.
-        game: weights of the terms.
+        game: networks, weights of the losses and learning rates.
     """
 
     out: pathlib.Path
@@ -71,12 +75,12 @@ class TextureTraining:
     checkpoint_every: int = 250
     sheet_every: int = 250
     half: bool = False
-    game: Game = dataclasses.field(default_factory=Game)
+    game: StepConfig = dataclasses.field(default_factory=StepConfig)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stretch of training at one size."""
+    """Steps of one kind at one size."""
 
     size: int
     warm: bool
@@ -107,8 +111,8 @@ def training_maps(training: TextureTraining) -> UInt8[np.ndarray, "N s s 3"]:
         FitkitError: `E_USAGE`, neither skins nor maps are named; and as `paint.textures` and `paint.read_maps`.
     """
     size = max(stage.size for stage in read_stages(training))
-    made_of = {"size": size, "count": training.count, "seed": training.seed, "skins": checkpoints.contents(training.skins),
-               "maps": checkpoints.contents(training.maps)}
+    made_of = {"size": size, "count": training.count, "seed": training.seed, "skins": checkpoints.folder_digest(training.skins),
+               "maps": checkpoints.folder_digest(training.maps)}
 
     def make() -> dict[str, np.ndarray]:
         made: list[np.ndarray] = []
@@ -120,7 +124,7 @@ def training_maps(training: TextureTraining) -> UInt8[np.ndarray, "N s s 3"]:
             raise FitkitError("E_USAGE", "there is nothing to train on; name --skins FOLDER, --maps FOLDER or both")
         return {"maps": np.stack(made)}
 
-    return checkpoints.kept(training.out / "maps.safetensors", made_of, make)["maps"]
+    return checkpoints.make_once(training.out / "maps.safetensors", made_of, make)["maps"]
 
 
 def reduced(maps: UInt8[np.ndarray, "N s s 3"], *, size: int) -> UInt8[np.ndarray, "N t t 3"]:
@@ -135,12 +139,12 @@ def reduced(maps: UInt8[np.ndarray, "N s s 3"], *, size: int) -> UInt8[np.ndarra
 
 
 def latents_of(maps: UInt8[np.ndarray, "N s s 3"], *, length: int) -> tuple[Float[np.ndarray, "N n"], Float[np.ndarray, " n"]]:
-    """A latent for each map: its principal components at size 32, each of unit deviation; what there are too few of is 0.
+    """A latent for each map: its principal components at size LATENT_SIDE, whitened; numbers beyond the last component are 0.
 
     Returns:
-        the latents, and how much each of their numbers counts: roots of the components' deviations, of mean square 1.
+        the latents, and a weight for each of their numbers: the root of the component's standard deviation, of mean square 1.
     """
-    rows = reduced(maps, size=min(32, maps.shape[1])).reshape(len(maps), -1).astype(np.float64) / 255
+    rows = reduced(maps, size=min(LATENT_SIDE, maps.shape[1])).reshape(len(maps), -1).astype(np.float64) / 255
     rows -= rows.mean(axis=0)
     values, vectors = np.linalg.eigh(rows @ rows.T)
     order = np.argsort(values)[::-1][: min(length, len(maps) - 1)]
@@ -160,62 +164,65 @@ def train(training: TextureTraining) -> pathlib.Path:
     stages, maps = read_stages(training), training_maps(training)
     latents, weight = latents_of(maps, length=training.game.generator.latent)
     checkpoint = training.out / "checkpoint.safetensors"
-    notes: dict[str, Any] = checkpoints.notes_of(checkpoint) if checkpoint.is_file() else {"stage": 0, "step": 0}
+    notes: dict[str, Any] = checkpoints.read_notes(checkpoint) if checkpoint.is_file() else {"stage": 0, "step": 0}
     state = None
     for index in range(notes["stage"], len(stages)):
-        game = game_of(training, stages[index])
-        current = reduced(maps, size=game.generator.size)
+        config = step_config(training, stages[index])
+        current = reduced(maps, size=config.generator.size)
         resumed = checkpoint.is_file() and index == notes["stage"] and state is None
         if resumed:
-            state = checkpoints.restore(checkpoint, enter(training, stages, index, None, current, weight))
+            state = checkpoints.restore(checkpoint, initial_stage_state(training, stages, index, None, current, weight))
         else:
-            state = enter(training, stages, index, state, current, weight)
+            state = initial_stage_state(training, stages, index, state, current, weight)
         start_step = notes["step"] if resumed else 0
         for step, moved in _steps(training, stages, index, state, current, latents, start=start_step):
             state = moved
             if step % training.checkpoint_every == 0 or step == stages[index].steps:
                 checkpoints.save(checkpoint, state, notes={"stage": index, "step": step})
-                export(training.out / "texture_generator.safetensors", state.average, game.generator)
+                export(training.out / "texture_generator.safetensors", state.average, config.generator)
             if step % training.sheet_every == 0 or step == stages[index].steps:
-                name = f"samples_{index}_{game.generator.size}_{step:06d}.png"
-                write_bytes(training.out / name, encode_png(sheet(sample(state.average, game.generator, count=SHEET))))
+                name = f"samples_{index}_{config.generator.size}_{step:06d}.png"
+                write_bytes(training.out / name, encode_png(sheet(sample(state.average, config.generator, count=SHEET))))
     return training.out / "texture_generator.safetensors"
 
 
-def game_of(training: TextureTraining, stage: Stage) -> Game:
-    """The game at a stage's size."""
+def step_config(training: TextureTraining, stage: Stage) -> StepConfig:
+    """The configuration of a stage's steps."""
     config = dataclasses.replace(training.game.generator, size=stage.size, half=training.half)
     return dataclasses.replace(training.game, generator=config)
 
 
-def enter(training: TextureTraining, stages: list[Stage], index: int, state: State | None, maps: np.ndarray, weight: np.ndarray,
-          ) -> State:
+def initial_stage_state(
+    training: TextureTraining, stages: list[Stage], index: int, state: TrainingState | None, maps: np.ndarray, weight: np.ndarray,
+) -> TrainingState:
     """The state at the beginning of a stage: new, or the last one's networks, grown where the size doubles.
 
-    A new generator draws the mean of the maps, and its mapping begins with the numbers of a latent weighted by `weight`, so that
-    those count most that change the maps most.
+    A new generator's output is the mean of the maps. The first layer of its mapping is scaled by `weight`, so that the components
+    of a latent that change the maps most have the largest effect from the start.
     """
     stage, key = stages[index], jax.random.fold_in(jax.random.key(training.seed), index)
-    game = game_of(training, stage)
+    config = step_config(training, stage)
     if state is None:
-        fresh = initial_state(key, game)
-        mean = np.clip(maps.mean(axis=0, dtype=np.float64) / 255, 0.01, 0.99)
+        fresh = initial_state(key, config)
+        mean = np.clip(maps.mean(axis=0, dtype=np.float64) / 255, *MEAN_RANGE)
         first = fresh.generator["mapping.0.weight"] * jnp.asarray(weight)[:, None]
         generator = fresh.generator | {"mean_map": jnp.asarray(np.log(mean / (1 - mean)), jnp.float32), "mapping.0.weight": first}
-        return start(generator, fresh.discriminator, game, warm=stage.warm)
+        return fresh_state(generator, fresh.discriminator, config, warm=stage.warm)
     generator, discriminator = state.average, state.discriminator
     if stage.size != stages[index - 1].size:
-        generator = grown_parameters(key, generator, game.generator)
-        discriminator = initial_discriminator(key, game.generator) | discriminator
-    return start(generator, discriminator, game, warm=stage.warm)
+        generator = grown_parameters(key, generator, config.generator)
+        discriminator = initial_discriminator(key, config.generator) | discriminator
+    return fresh_state(generator, discriminator, config, warm=stage.warm)
 
 
-def _steps(training: TextureTraining, stages: list[Stage], index: int, state: State, maps: np.ndarray, latents: np.ndarray, *,
-           start: int) -> Iterator[tuple[int, State]]:
+def _steps(
+    training: TextureTraining, stages: list[Stage], index: int, state: TrainingState, maps: np.ndarray, latents: np.ndarray, *,
+    start: int,
+) -> Iterator[tuple[int, TrainingState]]:
     """Train one stage step by step; everything random follows from the seed, the stage and the step."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    stage, game = stages[index], game_of(training, stages[index])
+    stage, config = stages[index], step_config(training, stages[index])
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=12), MofNCompleteColumn(), TimeRemainingColumn(),
                TextColumn("{task.fields[losses]}"))
     with Progress(*columns) as progress, open(training.out / "log.jsonl", "a", encoding="utf-8") as log:
@@ -224,8 +231,8 @@ def _steps(training: TextureTraining, stages: list[Stage], index: int, state: St
         for step in range(start + 1, stage.steps + 1):
             key = jax.random.fold_in(jax.random.key(training.seed + 1), 1_000_000 * index + step)
             draw = np.random.default_rng([training.seed, index, step])
-            state, scores = _move(key, draw, training, stage, game, state, maps, latents, step)
-            if step % 10 == 0 or step == stage.steps:
+            state, scores = _update(key, draw, training, stage, config, state, maps, latents, step)
+            if step % LOG_EVERY == 0 or step == stage.steps:
                 numbers = {name: round(float(value), 5) for name, value in scores.items()}
                 log.write(json.dumps({"stage": index, "step": step, **numbers}) + "\n")
                 log.flush()
@@ -234,21 +241,23 @@ def _steps(training: TextureTraining, stages: list[Stage], index: int, state: St
             yield step, state
 
 
-def _move(key: Array, draw: np.random.Generator, training: TextureTraining, stage: Stage, game: Game, state: State,
-          maps: np.ndarray, latents: np.ndarray, step: int) -> tuple[State, dict[str, Array]]:
+def _update(
+    key: Array, draw: np.random.Generator, training: TextureTraining, stage: Stage, config: StepConfig, state: TrainingState,
+    maps: np.ndarray, latents: np.ndarray, step: int,
+) -> tuple[TrainingState, dict[str, Array]]:
     def some(count: int) -> tuple[np.ndarray, Array]:
         chosen = draw.integers(len(maps), size=count)
         return latents[chosen], jnp.asarray(maps[chosen], jnp.float32) / 255
 
     if stage.warm:
-        return warm(key, state, game, *some(training.batch))
+        return reconstruction_update(key, state, config, *some(training.batch))
     _, real = some(training.batch)
-    state, scores = play(key, state, game, real, *some(training.pairs))
-    if step % game.penalty_every == 0:
-        state, more = penalise(jax.random.fold_in(key, 1), state, game, real)
+    state, scores = adversarial_update(key, state, config, real, *some(training.pairs))
+    if step % config.penalty_every == 0:
+        state, more = r1_update(jax.random.fold_in(key, 1), state, config, real)
         scores |= more
-    if game.path_every and step % game.path_every == 0:
-        state, more = straighten(jax.random.fold_in(key, 2), state, game, count=max(1, training.batch // 2))
+    if config.path_every and step % config.path_every == 0:
+        state, more = path_length_update(jax.random.fold_in(key, 2), state, config, count=max(1, training.batch // 2))
         scores |= more
     return state, scores
 

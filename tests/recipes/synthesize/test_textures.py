@@ -79,7 +79,7 @@ def test_values_stay_in_range_and_beyond_the_layout_the_edge_goes_on(skins, grou
 def test_recombining_one_skin_gives_it_back_and_of_two_stays_between(skins, ground):
     sources = paint.load_skins(paint.find_skins(skins), ground)
     person = paint.draw_person(np.random.default_rng(0))
-    flat = [paint.Skin(name=str(v), detail=np.full((SIZE, SIZE, 3), v, np.float32), age=None, female=None, dark=None)
+    flat = [paint.SkinDetail(name=str(v), detail=np.full((SIZE, SIZE, 3), v, np.float32), age=None, female=None, dark=None)
             for v in (-0.4, 0.2)]
     for seed in range(5):
         alone = paint.recombine(np.random.default_rng(seed), ground, sources[:1], person)

@@ -19,7 +19,7 @@ from fitkit.recipes.train.identity import augmentation, training
 from fitkit.recipes.train.identity.pictures import MARGIN, SIDE, Renderings, draw_expression, photo_patches, render_people
 
 PLAN = IResNetPlan(layers=(1, 1), widths=(6, 8), strides=(2, 2), stem=6, stem_stride=4, embedding=8)
-SCHEDULE = training.Schedule(people=3, views=2, batch=8, apart=2, steps=24, every=8, rate=1e-2, weight_margin=0.05)
+SCHEDULE = training.TrainingConfig(people=3, views=2, batch=8, apart=2, steps=24, every=8, rate=1e-2, weight_margin=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def bank():
     masks = np.zeros((6, SIDE, SIDE), np.uint8)
     masks[:, 20:-20, 20:-20] = 255
     rendered = Renderings(people * (masks > 0)[..., None], masks, np.repeat(np.arange(3), 2))
-    return training.Bank(rendered, patterns(4), patterns(2), patterns(3))
+    return training.TrainingImages(rendered, patterns(4), patterns(2), patterns(3))
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,8 @@ def test_arcface_is_its_equation(rng):
 
 
 def test_maps_are_compared_in_the_teachers_spread(bank, teacher):
-    crops = training.draw(bank, 0, SCHEDULE).crops
-    levels = training.levels_of(teacher, crops)
+    crops = training.draw_batch(bank, 0, SCHEDULE).crops
+    levels = training.map_normalisation(teacher, crops)
     _, maps = jax.jit(training.activations)(teacher, jnp.asarray(crops, jnp.float32) / 255)
     for each, (mean, factor) in zip(maps, levels, strict=True):
         level = np.asarray((each - mean) * factor)
@@ -73,18 +73,18 @@ def test_maps_are_compared_in_the_teachers_spread(bank, teacher):
 
 
 def test_batches_depend_on_seed_and_step_alone(bank):
-    first, again = training.draw(bank, 3, SCHEDULE), training.draw(bank, 3, SCHEDULE)
+    first, again = training.draw_batch(bank, 3, SCHEDULE), training.draw_batch(bank, 3, SCHEDULE)
     photos = bank.photos.copy()
     np.testing.assert_array_equal(first.crops, again.crops)
     assert first.crops.shape == (8, 112, 112, 3) and first.crops.dtype == np.uint8 and len(first.people) == 4
-    assert not np.array_equal(first.crops, training.draw(bank, 4, SCHEDULE).crops)
-    assert not np.array_equal(first.crops, training.draw(bank, 3, dataclasses.replace(SCHEDULE, seed=1)).crops)
+    assert not np.array_equal(first.crops, training.draw_batch(bank, 4, SCHEDULE).crops)
+    assert not np.array_equal(first.crops, training.draw_batch(bank, 3, dataclasses.replace(SCHEDULE, seed=1)).crops)
     np.testing.assert_array_equal(bank.photos, photos)
 
 
 def test_backgrounds_show_where_the_head_is_not(bank):
     crop, mask, ground = bank.renderings.crops[0], bank.renderings.masks[0], bank.backgrounds[0]
-    laid = augmentation.behind(crop, mask, ground)
+    laid = augmentation.composite(crop, mask, ground)
     np.testing.assert_array_equal(laid[mask == 255], crop[mask == 255])
     np.testing.assert_array_equal(laid[mask == 0], ground[mask == 0])
 
@@ -155,8 +155,8 @@ def test_a_tiny_run_learns_stops_and_goes_on(bank, teacher, tmp_path, capsys):
     assert lines[-1]["maps"] < 0.8 * lines[0]["maps"] and lines[-1]["vector"] < 0.9 * lines[0]["vector"]
     # stopped after the first checkpoint
     with pytest.MonkeyPatch.context() as patch:
-        drawn = training.draw
-        patch.setattr(training, "draw", lambda bank, step, schedule: 1 / 0 if step == 9 else drawn(bank, step, schedule))
+        drawn = training.draw_batch
+        patch.setattr(training, "draw_batch", lambda bank, step, schedule: 1 / 0 if step == 9 else drawn(bank, step, schedule))
         with pytest.raises(ZeroDivisionError):
             training.train(bank, teacher, SCHEDULE, work=tmp_path / "halves", plan=PLAN)
     rest, _ = training.train(bank, teacher, SCHEDULE, work=tmp_path / "halves", plan=PLAN)

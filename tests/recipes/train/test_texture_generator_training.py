@@ -13,12 +13,18 @@ from fitkit.errors import FitkitError
 from fitkit.models.texture_gan.generator import GeneratorConfig, load_generator
 from fitkit.recipes.train import checkpoints
 from fitkit.recipes.train.texture_generator import losses, training
-from fitkit.recipes.train.texture_generator.adversarial_step import Game
-from fitkit.recipes.train.texture_generator.augmentation import MOST, TARGET, adapted, augment, sureness
+from fitkit.recipes.train.texture_generator.adversarial_step import StepConfig
+from fitkit.recipes.train.texture_generator.augmentation import (
+    MAX_PROBABILITY,
+    STATISTIC_TARGET,
+    adapted_probability,
+    augment,
+    overfitting_statistic,
+)
 from fitkit.recipes.train.texture_generator.training import Stage, TextureTraining, latents_of, read_stages, reduced, train
 
-TINY = Game(generator=GeneratorConfig(size=8, latent=8, mapping=1, widest=6, budget=32, narrowest=4), penalty_every=3, path_every=0,
-            average=20.0)
+TINY = StepConfig(generator=GeneratorConfig(size=8, latent=8, mapping=1, widest=6, budget=32, narrowest=4), penalty_every=3,
+                  path_every=0, average=20.0)
 
 
 def test_gradient_penalty_is_the_squared_gradient(rng):
@@ -59,7 +65,7 @@ def test_the_losses_by_hand():
 
 def test_mixing_changes_the_style_once_and_in_the_given_share():
     first, second = jnp.zeros((2000, 1)), jnp.ones((2000, 1))
-    styles = np.asarray(losses.mixed(jax.random.key(0), first, second, layers=6, chance=0.4))[..., 0]
+    styles = np.asarray(losses.mix_styles(jax.random.key(0), first, second, layers=6, chance=0.4))[..., 0]
     assert (np.diff(styles, axis=1) >= 0).all() and not styles[:, 0].any()
     assert 0.36 < (styles.sum(axis=1) > 0).mean() < 0.44
     assert set(np.unique(styles.sum(axis=1))) == {0, 1, 2, 3, 4, 5}
@@ -67,11 +73,11 @@ def test_mixing_changes_the_style_once_and_in_the_given_share():
 
 def test_the_probability_follows_the_sign_of_the_statistic():
     zero = jnp.zeros(())
-    np.testing.assert_allclose(sureness(jnp.asarray(0.8), jnp.array([3.0, -1.0, 0.5, 0.2])), 0.75 * 0.8 + 0.25 * 0.5)
-    assert float(adapted(zero, jnp.asarray(TARGET + 0.1), count=200)) == pytest.approx(0.01)
-    assert float(adapted(jnp.asarray(0.5), jnp.asarray(TARGET - 0.1), count=200)) == pytest.approx(0.49)
-    assert float(adapted(zero, jnp.asarray(-1.0), count=200)) == 0.0
-    assert float(adapted(jnp.asarray(MOST), jnp.asarray(1.0), count=200)) == pytest.approx(MOST)
+    np.testing.assert_allclose(overfitting_statistic(jnp.asarray(0.8), jnp.array([3.0, -1.0, 0.5, 0.2])), 0.75 * 0.8 + 0.25 * 0.5)
+    assert float(adapted_probability(zero, jnp.asarray(STATISTIC_TARGET + 0.1), count=200)) == pytest.approx(0.01)
+    assert float(adapted_probability(jnp.asarray(0.5), jnp.asarray(STATISTIC_TARGET - 0.1), count=200)) == pytest.approx(0.49)
+    assert float(adapted_probability(zero, jnp.asarray(-1.0), count=200)) == 0.0
+    assert float(adapted_probability(jnp.asarray(MAX_PROBABILITY), jnp.asarray(1.0), count=200)) == pytest.approx(MAX_PROBABILITY)
 
 
 def test_augmentation_does_nothing_or_something_and_keeps_the_layout(rng):
@@ -142,17 +148,17 @@ def test_a_stopped_run_goes_on_bit_by_bit(tmp_path, monkeypatch):
     whole, _ = toy_run(tmp_path / "whole")
     train(whole)
     halted, _ = toy_run(tmp_path / "halted")
-    move, moves = training._move, iter(range(6))
+    move, moves = training._update, iter(range(6))
 
     def until(*arguments):
         next(moves)                             # StopIteration inside the generator of steps: the run dies in the seventh move
         return move(*arguments)
 
-    monkeypatch.setattr(training, "_move", until)
+    monkeypatch.setattr(training, "_update", until)
     with pytest.raises(RuntimeError):
         train(halted)
-    assert checkpoints.notes_of(halted.out / "checkpoint.safetensors") == {"stage": 1, "step": 3}
-    monkeypatch.setattr(training, "_move", move)
+    assert checkpoints.read_notes(halted.out / "checkpoint.safetensors") == {"stage": 1, "step": 3}
+    monkeypatch.setattr(training, "_update", move)
     train(halted)
     first, second = ((run.out / "checkpoint.safetensors").read_bytes() for run in (whole, halted))
     assert first == second
@@ -170,7 +176,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     with pytest.raises(FitkitError, match="E_DATA.*another network"):
         checkpoints.restore(path, {"a": jnp.zeros(4), "b": (jnp.ones((), jnp.int32),)})
     path.write_bytes(b"no weights")
-    for read in (lambda: checkpoints.notes_of(path), lambda: checkpoints.restore(path, {})):
+    for read in (lambda: checkpoints.read_notes(path), lambda: checkpoints.restore(path, {})):
         with pytest.raises(FitkitError, match="E_DATA.*cannot be read"):
             read()
 

@@ -41,8 +41,8 @@ def test_principal_components_give_back_what_they_span(rng):
     maps = (0.5 + weights @ basis).reshape(12, 5, 5, 3).astype(np.float32)
     covered = rng.random((5, 5)) < 0.8
     wanted = (0.5 + rng.normal(size=(2, 3)) @ basis).reshape(2, 5, 5, 3).astype(np.float32)
-    np.testing.assert_allclose(scores.principal(maps, wanted, covered, count=3)[:, covered], wanted[:, covered], atol=1e-3)
-    assert np.abs(scores.principal(maps, wanted, covered, count=1)[:, covered] - wanted[:, covered]).max() > 0.1
+    np.testing.assert_allclose(scores.pca_reconstruction(maps, wanted, covered, count=3)[:, covered], wanted[:, covered], atol=1e-3)
+    assert np.abs(scores.pca_reconstruction(maps, wanted, covered, count=1)[:, covered] - wanted[:, covered]).max() > 0.1
 
 
 def test_projection_finds_a_map_of_its_own():
@@ -58,4 +58,4 @@ def test_projection_finds_a_map_of_its_own():
 
 def test_the_nearest_map_is_found(rng):
     maps = rng.uniform(size=(9, 4, 4, 3))
-    assert scores.nearest(maps[[4, 2]] + 0.01, maps).tolist() == [4, 2]
+    assert scores.nearest_maps(maps[[4, 2]] + 0.01, maps).tolist() == [4, 2]
