@@ -27,10 +27,10 @@ from fitkit.types import MorphableModel, SurfacePoints
 REGISTRATION = pathlib.Path(__file__).parents[1] / "weights" / "ict_registration.safetensors"
 ICT_TOPOLOGY = "8ab3c6fcb4f97d57fc9b5b6377ad687730ad039f558357f5cf16257cccf0a93b"      # see `topology`
 
-# The table of ICT-FaceKit's README
+# ICT-FaceKit's own, from the table of its README: vertices and triangles of its parts, in order
 FACE, SKIN = 9409, 11248            # vertices before these: the face; the face, the back of the head and the neck
-FACE_TRIANGLES, OPAQUE_TRIANGLES = 18460, 48836
-TEETH = 17039, 21451
+FACE_TRIANGLES, OPAQUE_TRIANGLES = 18460, 48836      # triangles before these: the face; everything opaque
+TEETH = 17039, 21451                # first vertex of the teeth, and the first behind them
 EYES = slice(21451, 23021), slice(23021, 24591)         # left, right: an outer ball with the cornea, an inner one behind it
 CORNEAS = slice(21451, 22221), slice(23021, 23791)
 # Parts by the vertex where each begins; eye sockets count as skin, as the rim behind the lids does on the embedded head
@@ -49,17 +49,17 @@ PAINTED = (
 # middle, so that texels left and right of it mirror each other.
 ATLAS = ((0.125, 0.25, 0.75), (0.25, 0.0, 0.25), (0.0, 0.25, 0.125), (0.5, 0.0, 0.25),              # face, head, gums, teeth
          (0.75, 0.0, 0.25), (0.875, 0.375, 0.125), (0.0, 0.0, 0.25), (0.0, 0.375, 0.125))           # eyeballs: outer, inner
-EYE_TILES = (21451, 22221, 23021, 23791)
+EYE_TILES = (21451, 22221, 23021, 23791)      # first vertices of the four eyeballs
 MARGIN = 0.01                       # of a tile, so that neighbours do not bleed
-NOSTRIL_DARK = 0.85                 # ICT has nostrils that no light reaches; the embedded head hints at them only
-TEETH_SHADE = 0.75                  # ICT's lips stand a little apart, and nothing casts a shadow on the teeth behind them
+NOSTRIL_DARK = 0.85                 # share of the albedo taken off in the nostrils: ICT has deep ones, the embedded head only hints
+TEETH_SHADE = 0.75                  # factor of the teeth's albedo: ICT's lips stand a little apart, and nothing shades the teeth
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Registration:
-    """Who lies where on whom: the embedded head and ICT-FaceKit's, vertex by vertex. Fixed, for every identity and expression.
+    """Dense correspondence of the embedded head and ICT-FaceKit's, vertex by vertex; the same for every identity and expression.
 
-    A weight of 1 is a sound counterpart; 0 is none: eyeballs, mouth, ears, behind lids and lips, past the cut of the neck. Places
+    A weight of 1 is a reliable counterpart; 0 is none: eyeballs, mouth, ears, behind lids and lips, past the neck's cut. Places
     of weight 0 are still the nearest of their kind, so colours can be taken from them.
     """
 
@@ -116,11 +116,11 @@ def load(path: str | pathlib.Path, *, face_only: bool = False) -> MorphableModel
     colours = _painted(table.from_ict, own, np.concatenate([own.albedo_mean[None], own.albedo]).transpose(1, 0, 2))
     colours[slice(*TEETH)] *= TEETH_SHADE
     masks = _painted(table.from_ict, own, np.asarray(own.regions).T)
-    sound = np.clip(2 * np.asarray(table.from_ict_weight), 0, 1)
+    reliable = np.clip(2 * np.asarray(table.from_ict_weight), 0, 1)
     # a fit compares no pixel whose place on the embedded head is in doubt: inside the nostrils, behind the lids
-    masks[:, own.region_names.index("fit_skin")] *= sound
+    masks[:, own.region_names.index("fit_skin")] *= reliable
     nose = masks[:, [own.region_names.index(name) for name in ("nose", "nostrils")]].max(axis=1)
-    colours *= (1 - NOSTRIL_DARK * nose * (1 - sound))[:, None, None]
+    colours *= (1 - NOSTRIL_DARK * nose * (1 - reliable))[:, None, None]
     names = tuple(arkit_name(name) for name in ict.expression_names)
     arrays: dict[str, Any] = {
         "mean": ict.neutral[:count], "identity": ict.identity[:, :count], "expression": ict.expression[:, :count],

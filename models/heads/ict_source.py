@@ -28,12 +28,14 @@ from jaxtyping import Float, Int
 from fitkit.errors import FitkitError
 from fitkit.io import atomic_files
 
+# ICT-FaceKit Light's own
 VERTICES, IDENTITIES, EXPRESSIONS, TRIANGLES = 26719, 100, 53, 52220
 CENTIMETRE = 10.0               # ICT is metric, in centimetres; we are in millimetres
 FOLDER, NEUTRAL, TABLES = "FaceXModel", "generic_neutral_mesh.obj", "vertex_indices.json"
+# Bounds on resources
 LARGEST_MEMBER = 32 * 2**20     # bytes; the texts of ICT-FaceKit hold at most 4 MB each
 LARGEST_ARCHIVE = 2**30         # bytes unpacked; ICT-FaceKit with its samples is half of it
-FORMAT = 1                      # of the cache
+FORMAT = 1                      # version of the cache's files
 REMEDY = "give the folder that holds FaceXModel, or its archive .tar.xz"
 
 

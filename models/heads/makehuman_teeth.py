@@ -29,7 +29,7 @@ CROWN = {"teeth_upper": (10.2, 9.0, 10.2, 8.6, 8.0, 7.5, 7.0, 7.0), "teeth_lower
 SHORT = {"teeth_upper": (0.0, 0.7, 0.1, 0.6, 0.8, 0.9, 0.9, 0.9), "teeth_lower": (0.1, 0.1, 0.0, 0.5, 0.7, 0.8, 0.8, 0.8)}
 TONE = (1.0, 0.97, 0.9, 0.93, 0.92, 0.9, 0.9, 0.9)   # canines are the darkest
 
-# linear RGB
+# Linear RGB; chosen, not tuned
 ENAMEL, NECK, INCISAL = np.array([0.64, 0.585, 0.475]), np.array([0.55, 0.455, 0.33]), np.array([0.53, 0.50, 0.44])
 GUM, DEEP = np.array([0.34, 0.125, 0.105]), np.array([0.03, 0.011, 0.010])
 BRIGHT = {"teeth_upper": 1.0, "teeth_lower": 0.72}   # the upper row stands in front of the lower one

@@ -1,1 +1,1 @@
-"""Makers of labelled training material, one file for each kind."""
+"""Synthetic training data. `textures/`: albedo maps of random people in the embedded head's UV layout."""

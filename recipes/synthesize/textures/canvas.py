@@ -1,8 +1,8 @@
-"""The ground that skins are painted on: the embedded head's texture layout, its region masks and landmarks, texel by texel.
+"""The canvas that skins are painted on: the embedded head's texture layout, its region masks and landmarks, texel by texel.
 
 Built from `load_head`'s MakeHuman head; `resample` brings a skin from MakeHuman's own layout to it by the head's table
 `uv_makehuman`. Arrays are NumPy, `[size, size, ...]`, row 0 at v = 1; lengths are in units of 1/256 of the side, about a
-millimetre on the face. Used by `textures.py`, `hair.py` and `marks.py`.
+millimetre on the face. Used by `paint.py`, `hair.py` and `marks.py`.
 """
 
 import dataclasses
@@ -21,12 +21,16 @@ from fitkit.models.heads import makehuman
 from fitkit.morphable.regions import triangles_of_part
 from fitkit.rendering.texture import texel_fragments, values_at_texels
 
-LAYOUT, COLUMN, ROW = 2048, 1280, 320       # MakeHuman's map, and where the window begins that the skins are cut to
+# MakeHuman's own, texels: side of its map; where the head's window in it begins; that window's height and width
+LAYOUT, COLUMN, ROW = 2048, 1280, 320
 WINDOW = (1440, 768)
-UNITS = 256.0                               # of length, along the side
-SKIN_ROWS = 0.8885                          # the skin's chart fills this part of the rows; below lie eyes, teeth and mouth
-FINER = 4                                   # texels a side that are averaged when a skin is resampled
-IRIS_AXIS, SCLERA_AXIS = -3, -1             # albedo axes of the head that move the iris and the white of the eye
+# The embedded head's
+SKIN_ROWS = 0.8885                          # share of the rows that the skin's chart fills; below lie eyes, teeth and mouth
+IRIS_AXIS, SCLERA_AXIS = -3, -1             # albedo axes that move the iris and the white of the eye
+# Chosen, not tuned
+UNITS = 256.0                               # of length, along the side of the map
+FINER = 4                                   # samples a side of a texel, averaged, when a skin is resampled and a stroke drawn
+REGION_BLUR = 1.2                           # units, of the regions' borders
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,20 +53,20 @@ class Canvas:
 
     def strokes(self, lines: list[np.ndarray], widths: list[float]) -> Float[np.ndarray, "S S"]:
         """Coverage in [0, 1] of polylines `[N, 2]` in units, each of its width, antialiased."""
-        step = 4 * self.size / UNITS
-        picture = Image.new("L", (4 * self.size, 4 * self.size))
+        step = FINER * self.size / UNITS
+        picture = Image.new("L", (FINER * self.size, FINER * self.size))
         draw = ImageDraw.Draw(picture)
         for line, width in zip(lines, widths, strict=True):
             draw.line([(float(x), float(y)) for x, y in line * step], fill=255, width=max(1, round(width * step)))
-        return np.asarray(picture.reduce(4), np.float32) / 255
+        return np.asarray(picture.reduce(FINER), np.float32) / 255
 
     def filled(self, outlines: list[np.ndarray]) -> Float[np.ndarray, "S S"]:
         """Coverage in [0, 1] of polygons `[N, 2]` in units, antialiased."""
-        step = 4 * self.size / UNITS
-        picture = Image.new("L", (4 * self.size, 4 * self.size))
+        step = FINER * self.size / UNITS
+        picture = Image.new("L", (FINER * self.size, FINER * self.size))
         for outline in outlines:
             ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in outline * step], fill=255)
-        return np.asarray(picture.reduce(4), np.float32) / 255
+        return np.asarray(picture.reduce(FINER), np.float32) / 255
 
     def blur(self, values: np.ndarray, sigma: float) -> np.ndarray:
         """Gaussian blur over the two first axes, `sigma` in units."""
@@ -94,7 +98,7 @@ def build_canvas(*, size: int) -> Canvas:
     nearest = scipy.ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
     values = np.asarray(values)[nearest[0], nearest[1]]
     count = len(model.region_names)
-    soften = 1.2 * size / UNITS
+    soften = REGION_BLUR * size / UNITS
     regions = {name: scipy.ndimage.gaussian_filter(values[..., i], soften) for i, name in enumerate(model.region_names)}
     corner = np.asarray(model.landmarks.triangle)
     points = (np.asarray(model.uv)[np.asarray(model.uv_triangles)[corner]]

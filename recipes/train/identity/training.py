@@ -38,13 +38,14 @@ from fitkit.recipes.train.identity.pictures import MARGIN, Renderings, photo_cro
 
 # its feature maps have the shapes of the teacher's
 STUDENT = IResNetPlan(layers=(2, 2, 2, 2), widths=(32, 32, 64, 128), stem=16, stem_stride=2, embedding=256)
-MapNormalisation = tuple[tuple[Array, Array], ...]        # for each feature map of the teacher: mean and factor of each channel
 WARM_UP = 100               # steps in which the learning rate rises, at most; chosen, not tuned
 GRADIENT_NORM = 5.0         # to which gradients are clipped; chosen, not tuned
 WEIGHT_DECAY = 1e-4         # of Adam; chosen, not tuned
 VARIANCE_FLOOR = 0.05       # added to a channel's variance, over the map's mean variance: nearly constant channels stay small
-BEND, PHOTO_BEND = 1.0, 5.0      # pixels: displacement of the augmentation, of renderings and of photos; chosen, not tuned
+BEND, PHOTO_BEND = 1.0, 5.0      # pixels: displacement of the augmentation, of renderings and of photos
 VALIDATION_SHARE, VALIDATION_OFFSET = 8, 4      # every eighth face of the photos, from the fifth on, is kept for validation
+
+MapNormalisation = tuple[tuple[Array, Array], ...]        # for each feature map of the teacher: mean and factor of each channel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
