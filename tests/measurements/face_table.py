@@ -1,10 +1,12 @@
-"""Faces found, missed and invented on photos whose faces were boxed by hand (`tests/data/face_boxes.toml`), as a table.
+"""Faces found, missed and invented by the detector on photos whose faces were boxed by hand (`tests/data/face_boxes.toml`).
 
     python -m tests.measurements.face_table photos          # or photos_train, the set open to tuning
+
+Prints a row for each photo and the sums.
 """
 
+import argparse
 import pathlib
-import sys
 import time
 import tomllib
 
@@ -13,9 +15,10 @@ from PIL import Image
 
 from fitkit.models.mediapipe.facemesh import find_faces
 from fitkit.models.mediapipe.multiscale_detection import overlap
+from tests.conftest import ASSETS
 
 BOXES = pathlib.Path(__file__).parents[1] / "data" / "face_boxes.toml"
-MATCH = 0.4             # least intersection over union of a found box and a marked one
+MATCH = 0.4             # least intersection over union of a found box and a marked one: chosen, not tuned
 
 
 def marked(which: str) -> list[dict]:
@@ -27,8 +30,8 @@ def count_faces(folder: pathlib.Path, entry: dict) -> dict:
     """Find the faces of one photo and match them to the marked ones.
 
     Returns:
-        `clear`, `missed` (clear faces not found), `invented` (found where nothing is marked), `extra` (marked as unclear, found all
-        the same), and per found clear face `union` (intersection over union), `score`; `milliseconds`.
+        counts `clear` (clear faces), `missed` (clear faces not found), `invented` (found where nothing is marked), `extra` (unclear
+        faces found); per face `union` (best intersection over union of each clear face) and `score` (of matches); `milliseconds`.
     """
     image = np.asarray(Image.open(folder / entry["file"]).convert("RGB"), np.float32) / 255
     start = time.perf_counter()
@@ -59,7 +62,13 @@ def print_rows(rows: list[dict]) -> None:
           f"{total['extra']} unclear ones found besides")
 
 
+def main() -> None:
+    """Measure the photos of one set, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("which", nargs="?", choices=("photos", "photos_train"), default="photos", help="folder of shared/assets")
+    which = parser.parse_args().which
+    print_rows([count_faces(ASSETS / which, entry) for entry in marked(which)])
+
+
 if __name__ == "__main__":
-    name = sys.argv[1] if len(sys.argv) > 1 else "photos"
-    photos = pathlib.Path(__file__).resolve().parents[2].parent / "shared" / "assets" / name
-    print_rows([count_faces(photos, entry) for entry in marked(name)])
+    main()

@@ -1,10 +1,10 @@
-"""How good GANFIT's likenesses are on the test photos, by an identity network that had no part in the fit.
+"""Identity similarity of recipe `ganfit` on the test photos, by an identity network that was not used in the fit.
 
     python -m tests.measurements.ganfit_scores --judge mobileface [--network NAME] [--photos FOLDER] [--set FIELD=VALUE ...]
 
-Prints, for every photo, the cosine of photo and rendering by recipe `ganfit` and by stage 1 of `inverse_rendering`; for the people
-who are in several photos, whether a rendering is nearer to another photo of the same person than to any of somebody else; and
-whether a fit to two photos of a person is nearer to a third than the fits to one of them.
+Prints, for every photo, the cosine between photo and rendering of recipe `ganfit` and of stage 1 of `inverse_rendering`; for people
+in several photos, whether a rendering is nearer to another photo of the same person than to any of anyone else; and whether a fit
+to two photos of a person is nearer to a third photo than the fits to each of them.
 """
 
 import argparse
@@ -19,9 +19,11 @@ from fitkit.models.identity.network import load_identity
 from tests.conftest import ASSETS
 from tests.measurements.identity_scores import KNOWN
 
+GAIN = 0.1          # of similarity over stage 1, above which photos are counted: a definition
+
 
 def nearer(renderings: dict[str, np.ndarray], photos: dict[str, np.ndarray]) -> dict[str, bool]:
-    """Of each known photo: its rendering is nearer to another photo of the person than to any photo of anyone else."""
+    """For each known photo, whether its rendering is nearer to another photo of that person than to any photo of anyone else."""
     result = {}
     for name, person in KNOWN.items():
         if name not in renderings:
@@ -34,13 +36,13 @@ def nearer(renderings: dict[str, np.ndarray], photos: dict[str, np.ndarray]) -> 
 
 
 def main() -> None:
-    """Fit, and print."""
+    """Fit all photos, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--judge", default="mobileface")
-    parser.add_argument("--network", default="embedded")
-    parser.add_argument("--photos", type=pathlib.Path, default=ASSETS / "photos")
-    parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--singles-only", action="store_true")
+    parser.add_argument("--judge", default="mobileface", help="imported identity network that measures similarity")
+    parser.add_argument("--network", default="embedded", help="identity network of the fit")
+    parser.add_argument("--photos", type=pathlib.Path, default=ASSETS / "photos", help="folder of photos")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="field of recipe ganfit")
+    parser.add_argument("--singles-only", action="store_true", help="leave out the fits to two photos of a person")
     options = parser.parse_args()
     judge = load_identity(name=options.judge)
     fields = {"network": options.network} | configuration.parse_assignments(tuple(options.set))
@@ -54,8 +56,8 @@ def main() -> None:
               f"{result.timings['fit']:5.1f} s  {result.status}", flush=True)
     after = {name: float(photos[name] @ renderings[name]) for name in photos}
     gain = np.array([after[name] - before[name] for name in after])
-    print(f"mean {np.mean(list(after.values())):.3f}, stage 1 {np.mean(list(before.values())):.3f}; at least 0.1 above it on "
-          f"{np.sum(gain >= 0.1)} of {len(gain)}")
+    print(f"mean {np.mean(list(after.values())):.3f}, stage 1 {np.mean(list(before.values())):.3f}; at least {GAIN} above it on "
+          f"{np.sum(gain >= GAIN)} of {len(gain)}")
     found = nearer(renderings, photos)
     missed = [name for name, good in found.items() if not good]
     print(f"nearer to the same person: {sum(found.values())} of {len(found)}; not: {missed}")

