@@ -1,6 +1,6 @@
 """Between a photo and a recipe: what is seen of a face, as a recipe wants it, and what came of it, in the photo's own pixels.
 
-    photo, points, lens -> `observe` -> Observation -> recipe -> Solution -> `result_of` -> FitResult
+    photo, points, lens -> `observe` -> Observation -> recipe -> Solution -> `result_from_solution` -> FitResult
 
 A recipe works on a square crop around the face; this room knows the way there and back. It knows no detector and no recipe.
 """
