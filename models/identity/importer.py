@@ -203,7 +203,7 @@ def convert(graph: Graph) -> Identity:
 
 def greatest_difference(graph: Graph, network: Identity) -> float:
     """Greatest difference of the unit vectors that a graph, run by NumPy, and a network give for the test images."""
-    pictures = test_images()
+    pictures = verification_images()
     inside = any(node.operation == "subtract" for node in graph.nodes)
     scaled = pictures * 255.0 if inside else (pictures * 255.0 - 127.5) / network.plan.divisor
     expected = run(graph, scaled.transpose(0, 3, 1, 2))
@@ -211,7 +211,7 @@ def greatest_difference(graph: Graph, network: Identity) -> float:
     return float(np.abs(np.asarray(jax.jit(embed)(network, jnp.asarray(pictures))) - expected).max())
 
 
-def test_images() -> Float[np.ndarray, "2 112 112 3"]:
+def verification_images() -> Float[np.ndarray, "2 112 112 3"]:
     """The images that a conversion is checked on, in [0, 1]: coarse patches of colour under fine noise, always the same."""
     rng = np.random.default_rng(112)
     coarse = np.kron(rng.random((2, 14, 14, 3)), np.ones((1, 8, 8, 1)))

@@ -59,7 +59,7 @@ class Discriminator(nnx.Module):
         self.blocks = nnx.List([DiscriminatorBlock(r, config) for r in config.resolutions[1:]])
         self.last = Conv(wide + 1, wide, kernel=3, dtype=config.dtype)
         self.dense = Dense(16 * wide, wide)
-        self.verdict = Dense(wide, 1)
+        self.verdict = Dense(wide, 1)      # the logit; named so in checkpoints
 
     def __call__(self, images: Float[Array, "b s s 3"]) -> Float[Array, " b"]:
         """One logit a map, positive for real; maps are sRGB in [0, 1]."""

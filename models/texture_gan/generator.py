@@ -41,7 +41,7 @@ class GeneratorConfig:
     Attributes:
         size: side of the map, texels: a power of two, 64 to 1024 (less in tests).
         latent: length of z and of w.
-        mapping: layers between them.
+        mapping: layers of the mapping network, z to w.
         widest: channels at the coarsest resolutions.
         budget: channels times side at the finer ones.
         narrowest: channels at the finest resolutions, at least.

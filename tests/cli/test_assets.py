@@ -11,7 +11,7 @@ from scipy.ndimage import correlate
 from fitkit.cli import main
 from fitkit.errors import FitkitError
 from fitkit.models.identity import importer, mxnet_file, onnx_file
-from fitkit.models.identity.importer import convert, import_identity, test_images
+from fitkit.models.identity.importer import convert, import_identity, verification_images
 from fitkit.models.identity.iresnet import IResNet, IResNetPlan
 from fitkit.models.identity.mobilefacenet import MOBILEFACE_V2, MobileFaceNet, MobileFaceNetPlan
 from fitkit.models.identity.network import _module, embed, load_identity
@@ -179,12 +179,12 @@ def test_the_real_mobileface(assets):
     network = load_identity(name="judge")
     assert network.plan == MOBILEFACE_V2 and difference < 1e-5
     arrays = mxnet_file.read_arrays(assets / MOBILEFACE)
-    picture = (test_images()[0].astype(np.float64) * 255 - 127.5) * 0.0078125
+    picture = (verification_images()[0].astype(np.float64) * 255 - 127.5) * 0.0078125
     stem = np.stack([sum(correlate(picture[..., i], kernel[i].astype(np.float64), mode="constant") for i in range(3))[::2, ::2]
                      for kernel in arrays["conv1_weight"]], -1) + arrays["conv1_bias"]
     stem = (stem - arrays["bn1_moving_mean"]) / np.sqrt(arrays["bn1_moving_var"] + 1e-3) * arrays["bn1_gamma"] + arrays["bn1_beta"]
     made = with_parameters(MobileFaceNet(network.plan), network.parameters)
-    ours = made.stem((test_images()[:1] * 255 - 127.5) / 128)
+    ours = made.stem((verification_images()[:1] * 255 - 127.5) / 128)
     np.testing.assert_allclose(ours[0], stem, atol=1e-5)
 
 
