@@ -1,4 +1,4 @@
-"""The public functions: `fit`, `fit_batch`, `fit_faces`, `load`, `load_head`. What they do stands in `pipeline.py`."""
+"""The public functions: `fit`, `fit_batch`, `fit_faces`, `load`, `load_head`. The steps of a fit are in `pipeline.py`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ def load_head(name: str) -> MorphableModel:
 
 
 def load(folder: str | Path) -> FitResult:
-    """Read a result folder back, the same to the last bit; its photo's pixels are read again only where they are needed.
+    """Read a result folder back, the same to the last bit; its photo's pixels are read from their file when first needed.
 
     Raises:
         FitkitError: E_RESULT where the folder is not a result, is damaged, or is of another version of the head.
@@ -71,19 +71,20 @@ def fit(
             several photos a list with one entry for each.
         size: side of the square crop the fit works on, pixels; even, at least 64.
         focal: focal length, photo pixels; without it EXIF's, or else estimated within bounds.
-        intrinsics: known calibration matrix K [3, 3] of one photo, pixels; square pixels, no skew. Rules over `focal`.
+        intrinsics: known calibration matrix K [3, 3] of one photo, pixels; square pixels, no skew. Takes precedence over `focal`.
         seed: of everything that the recipe draws at random; kept with the result.
         detector: "mediapipe" or "face-alignment".
         progress: called with the completed fraction of the fit, in [0, 1], by recipes that take longer than a second or two.
-        same_person: True for a list says the same aloud; False is refused there: different people are for `fit_batch`.
-        **fields: other values for fields of the recipe; `fitkit recipes NAME` lists them.
+        same_person: None or True for a list; False is refused there: different people are for `fit_batch`.
+        **fields: other values for fields of the recipe; `fitkit recipes NAME` lists them. The values that a recipe's paper states:
+            `**fitkit.configuration.read_config("paper:ganfit")["recipe"]`.
 
     Returns:
         the result; of several photos a list in their order, all with equal identity and albedo, and with the `FitkitError`
-        itself in the place of a photo that has no part in the fit, such as one without a face.
+        itself in the place of a photo that could not be fitted, such as one without a face.
 
     Raises:
-        FitkitError: E_NOFACE, E_SMALLFACE, or another of `fitkit.errors.EXIT_STATUS`.
+        FitkitError: E_NOFACE, E_SMALLFACE, or another of `fitkit.errors.EXIT_STATUS`, in one sentence.
     """
     one = isinstance(photo, str | Path | np.ndarray)
     if one and same_person:
@@ -119,7 +120,7 @@ def fit_batch(
         focal: focal length of all photos, pixels.
         seed: of everything that the recipe draws at random.
         detector: "mediapipe" or "face-alignment".
-        at_once: faces in one program, by default 8 on a CPU (where they take turns) and 32 elsewhere (where they are computed
+        at_once: faces in one program, by default 8 on a CPU (one after another) and 32 elsewhere (where they are computed
             together).
         progress: called with the completed fraction, in [0, 1], of the faces of one program.
         **fields: other values for fields of the recipe.
@@ -128,7 +129,7 @@ def fit_batch(
         one entry for each photo, in order: its result, or the `FitkitError` that says why there is none.
 
     Raises:
-        FitkitError: for what is wrong with every photo: E_RECIPE, E_FIELD, E_HEAD, E_USAGE and the like.
+        FitkitError: for what would stop every photo: E_RECIPE, E_FIELD, E_HEAD, E_USAGE and the like.
     """
     job = pipeline.prepare(recipe=recipe, head=head, size=size, seed=seed, detector=detector, progress=progress, fields=fields)
     return pipeline.fit_several(photos, job, together=False, landmarks=landmarks, focal=focal, at_once=at_once)
@@ -156,7 +157,7 @@ def fit_faces(
         **fields: other values for fields of the recipe.
 
     Raises:
-        FitkitError: one sentence saying what is wrong and what mends it.
+        FitkitError: as in `fit`.
     """
     job = pipeline.prepare(recipe=recipe, head=head, size=size, seed=seed, detector=detector, progress=progress, fields=fields)
     reading = pipeline.read(photo, job, landmarks=landmarks, focal=focal, intrinsics=intrinsics)

@@ -1,7 +1,7 @@
-"""The way of a photo: points (detector) -> square crop -> recipe -> camera and coefficients in photo pixels -> `FitResult`.
+"""From a photo to a result: detected points -> square crop -> recipe -> camera and coefficients in photo pixels -> `FitResult`.
 
-Picks the head, the detector and the recipe by name and joins them; with `api.py`, which gives the same steps their public face,
-the only part of the core that knows `models/` and `recipes/`. A `Job` is what is the same for every photo of a call.
+Finds the head, the detector and the recipe by name and joins them. `api.py` gives these steps public signatures. A `Job` is what is
+the same for every photo of a call.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from fitkit.results.from_solution import result_from_solution
 from fitkit.results.result import FitResult
 from fitkit.types import MorphableModel
 
-AT_ONCE = {"cpu": 8}         # faces in one program of `fit_batch`, by JAX's backend: on a CPU they take turns, so few are enough
+AT_ONCE = {"cpu": 8}         # faces in one program of `fit_batch`, by JAX's backend: on a CPU one after another, so few are enough
 AT_ONCE_ELSEWHERE = 32
 
 PhotoLike = str | Path | np.ndarray
@@ -38,7 +38,7 @@ PhotoLike = str | Path | np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is the same for every photo."""
+    """What is the same for every photo of a call."""
 
     name: str
     recipe: Recipe
@@ -55,7 +55,7 @@ class Job:
         return {name: getattr(self, name) for name in self.recipe.takes}
 
     def settings(self) -> dict[str, Any]:
-        """What a result says of how it was made."""
+        """How a result was made, for `FitResult` and fit.json."""
         return {"recipe": self.name, "fields": dataclasses.asdict(self.config), "head": self.head, "seed": self.seed,
                 "size": self.size}
 
@@ -72,7 +72,7 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True)
 class _Waiting:
-    """A face that waits for its turn in a program."""
+    """A face that waits for a program to be filled: the place of its photo, and the way back to photo pixels."""
 
     place: int
     reading: Reading
@@ -100,7 +100,7 @@ def prepare(
 def read(
     photo: PhotoLike, job: Job, *, landmarks: PhotoLike | None, focal: float | None, intrinsics: np.ndarray | None
 ) -> Reading:
-    """Read a photo, what is known of its lens, and the points of its faces, given or detected.
+    """Read a photo, its lens, and the points of its faces, given or detected.
 
     Raises:
         FitkitError: of a photo, a lens or points that cannot be used, and E_NOFACE.
@@ -137,7 +137,7 @@ def fit_several(
     """Fit the largest face of each photo, `at_once` in one program; `together` makes them one person.
 
     Raises:
-        FitkitError: E_USAGE; and what is wrong with every photo. What is wrong with one is its entry.
+        FitkitError: E_USAGE, and what would stop every photo; what is wrong with one photo becomes its entry.
     """
     if landmarks is not None and len(landmarks) != len(photos):
         raise FitkitError("E_USAGE", f"there are {len(photos)} photos and {len(landmarks)} sets of landmarks; give one for each")

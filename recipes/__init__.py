@@ -1,7 +1,8 @@
-"""Recipes: every decision of a paper. `RECIPES` maps a name to its fields, its function and its source.
+"""Recipes: ways to fit a face, each after a paper. `RECIPES` maps a name to its fields, its functions and its source.
 
-A recipe takes what is seen of one face (`Observation`, pixels of a square crop) and gives a `Solution`; it reads and writes no
-files. `api.py` makes the observation from a photo and the result from the solution.
+A recipe takes an `Observation` of one face (pixels of a square crop) and gives a `Solution`; it reads and writes no files.
+`pipeline.py` makes the observation from a photo and the result from the solution. `fitkit.fitting` shows how one is written; its
+paper's own values stand beside it in `paper.toml`.
 """
 
 import dataclasses
@@ -18,11 +19,11 @@ class Recipe:
 
     config: type[Any]                                                      # frozen dataclass of documented fields
     function: Callable[..., Solution]      # (model, observation, config) of one face
-    batch: Callable[..., Solution]         # (model, observations, active, config) of stacked faces; active ones are fitted
+    batch: Callable[..., Solution]         # (model, observations, active, config) of stacked faces; only active ones are fitted
     person: Callable[..., Solution]        # (model, observations, config) of stacked photos of one person
     summary: str
     paper: str
-    takes: tuple[str, ...] = ()            # what the three take besides: `seed` of what is drawn, `progress` to be told
+    takes: tuple[str, ...] = ()            # further arguments of the three: `seed` of what is drawn, `progress` to be called
 
 
 RECIPES: dict[str, Recipe] = {

@@ -1,8 +1,9 @@
 """Recipe `landmarks`: pose, identity and expression from detected points alone, in milliseconds.
 
-A closed-form pose, then Levenberg-Marquardt on `w_l E_lan + w_r E_reg` (Guo 2018, Eqs. 7 and 8). Of 468 points the head's
-`dense_bias` is taken away; of 68 the jaw points slide along the head as it turns (Zhu et al. 2015). How far the eyes are open
-counts besides. The prior is centred on the head's `identity_mean`. `inverse_rendering` starts from its result.
+A closed-form pose, then Levenberg-Marquardt on `w_l E_lan + w_r E_reg` (Guo 2018, Eqs. 7 and 8). From 468 points the detector's
+mean error on this head (`dense_bias`) is subtracted; of 68, the jaw's points slide along the head as it turns (Zhu et al. 2015).
+The openings of the eyes are residuals of their own. The prior is centred on the head's `identity_mean`. `inverse_rendering` starts
+from the result.
 """
 
 import dataclasses
@@ -40,12 +41,11 @@ from fitkit.morphable.correspondence import (
     point_precision,
 )
 from fitkit.morphable.model import shape, values_at_points
-from fitkit.recipes.priors import prior_system
+from fitkit.recipes.priors import LightPriorConfig, prior_system
 from fitkit.types import MorphableModel
 
-FACING = (0.1, 0.3)        # a point counts fully above the second cosine of its normal and the line of sight, not below -first
-FACING_LEAST = 0.05        # of its weight, so that a wrong pose can be left
-LIDS = 0.5                 # weight of how far the eyes are open, beside that of all points together: a look depends on it
+NOSE = slice(27, 36)       # of the 68 iBUG points: what the jaw's points are seen outward from
+HELD_LIGHT = LightPriorConfig(light_chroma=1.0)      # of a light that no step moves
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,10 @@ class LandmarkConfig:
         weight_prior: weight of the squared coefficients (Guo 2018, `w_r`: 5e-5).
         robust_scale: distance, in crop sides, at which a point counts for a quarter.
         iterations: most steps of the fit to points; one is always taken.
+        landmark_facing: a point counts fully where the cosine of its normal and the line of sight is above the second number, and
+            least where it is below minus the first: a detector guesses points that the head turns away.
+        landmark_facing_least: the least share of its weight that such a point keeps, so that the fit can leave a wrong pose.
+        landmark_lids: weight of how far the eyes are open, relative to that of all points together: expression depends on it.
     """
 
     perspective: bool = True
@@ -65,19 +69,22 @@ class LandmarkConfig:
     weight_prior: float = 3e-5
     robust_scale: float = 0.03
     iterations: int = 8
+    landmark_facing: tuple[float, float] = (0.1, 0.3)
+    landmark_facing_least: float = 0.05
+    landmark_lids: float = 0.5
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrozenPoints:
-    """The points of one step: how they move with the head, where they were seen, what they count.
+    """The points of one step: how they move with the head, where they were detected, and their weights.
 
-    Behind the points come the openings of the eyes, from lid to lid, of which no step may lose sight among so many points.
+    After the points come the openings of the eyes, from lid to lid, which few of so many points would else constrain.
     """
 
     modes: PointModes                      # [L]
     target: Float[Array, "L 2"]            # pixels
-    lids: Int[Array, "P 2"]                # upper and lower point of each opening
+    lids: Int[Array, "P 2"]                # indices of the upper and the lower point of each opening
     weight: Float[Array, " L+P"]
     side: Float[Array, ""]                 # crop side, pixels
 
@@ -88,12 +95,12 @@ class LandmarkTables:
     """How the places of detected points move with the coefficients of one head: the tables of recipe `landmarks`."""
 
     inner: PointModes                      # [L], in the order of `Correspondence.points`
-    contour: PointModes | None             # [17 M]; None for detections of 468 points, whose jaw counts for nothing
+    contour: PointModes | None             # [17 M]; None for detections of 468 points, whose jaw has no weight
 
 
 @lru_cache(maxsize=8)
 def landmark_tables(model: MorphableModel, count: int) -> LandmarkTables:
-    """The tables for detections of `count` points, 468 or 68; kept, so that a head's second face does not wait for them."""
+    """The tables for detections of `count` points, 468 or 68; cached, as a head's second face needs the same."""
     inner = point_modes(model, landmark_places(model, count))
     if count != 68:
         return LandmarkTables(inner=inner, contour=None)
@@ -112,16 +119,25 @@ def point_positions(state: FaceState, modes: PointModes) -> Float[Array, "*n 3"]
 
 
 def freeze_points(
-    state: FaceState, model: MorphableModel, seen: Correspondence, modes: LandmarkTables, robust_scale: float,
+    state: FaceState, model: MorphableModel, seen: Correspondence, modes: LandmarkTables, config: LandmarkConfig,
     side: Float[Array, ""],
 ) -> FrozenPoints:
-    """Choose the jaw's places for the present pose and weigh every point by how well it agrees and is seen.
+    """The points at a state: the jaw's candidates chosen, every point weighted by its residual and by how it faces the camera.
 
-    A detector guesses points that the head turns away; they count for little, the jaw apart, which is the outline itself.
+    A detector guesses points that face away; they count for little, except the jaw, which is the outline itself.
+
+    Args:
+        state: where the step starts.
+        model: the head.
+        seen: the detected points.
+        modes: `landmark_tables` of the head.
+        config: fields.
+        side: of the crop, pixels.
     """
     view = head_to_view(state.pose, head_vertices(state, model))
     normals = values_at_points(seen.surface, model.triangles, vertex_normals(view, model.triangles))
-    facing = jnp.clip((normals[:, 2] + FACING[0]) / (FACING[0] + FACING[1]), FACING_LEAST, 1.0)
+    away, towards = config.landmark_facing
+    facing = jnp.clip((normals[:, 2] + away) / (away + towards), config.landmark_facing_least, 1.0)
     inner, trust = seen.points, jnp.asarray(1.0)
     if inner.shape[0] == model.dense_bias.shape[1]:
         inner, trust = inner - expected_bias(state.pose, model.dense_bias), point_precision(state.pose, model.dense_deviation)
@@ -132,9 +148,9 @@ def freeze_points(
         target = jnp.concatenate([target, seen.contour_points])
         weight = jnp.concatenate([weight, seen.contour_weight])
     error = jnp.sum(jnp.square(project_points(state, chosen) - target), -1) / jnp.square(side)
-    robust = solvers.robust_weight(error, jnp.asarray(robust_scale))
+    robust = solvers.robust_weight(error, jnp.asarray(config.robust_scale))
     lids = eyelid_pairs(len(inner))
-    opening = LIDS / len(lids) * jnp.prod(facing[lids], 1)
+    opening = config.landmark_lids / len(lids) * jnp.prod(facing[lids], 1)
     return FrozenPoints(modes=chosen, target=target, lids=jnp.asarray(lids), side=side,
                         weight=jnp.concatenate([weight / jnp.sum(weight) * robust, opening]) * trust)
 
@@ -142,14 +158,14 @@ def freeze_points(
 def reweighted_points(
     observation: Observation, state: FaceState, model: MorphableModel, modes: LandmarkTables, config: LandmarkConfig
 ) -> FrozenPoints:
-    """`freeze_points` of an observation."""
+    """`freeze_points` of an observation, in crop sides."""
     side = jnp.asarray(float(observation.crop.shape[0]))
-    return freeze_points(state, model, observation.seen, modes, config.robust_scale, side)
+    return freeze_points(state, model, observation.seen, modes, config, side)
 
 
 def visible_contour(state: FaceState, model: MorphableModel, view: Float[Array, "V 3"], contour: PointModes) -> Int[Array, " 17"]:
-    """Which of the contour's candidates each jaw point belongs to now: the one that stands furthest out (`outermost`)."""
-    nose = jax.tree.map(lambda table: table[27:36], model.landmarks)
+    """The candidate on the contour that each jaw point belongs to: the outermost from the nose in the image (`outermost`)."""
+    nose = jax.tree.map(lambda table: table[NOSE], model.landmarks)
     centre = jnp.mean(project_view(state.pose, values_at_points(nose, model.triangles, view)), 0)
     candidates = project_view(state.pose, head_to_view(state.pose, point_positions(state, contour)))
     best = outermost(candidates.reshape(CONTOUR, -1, 2), centre)
@@ -162,12 +178,12 @@ def project_points(state: FaceState, modes: PointModes) -> Float[Array, "*n 2"]:
 
 
 def append_lid_openings(points: FrozenPoints, values: Float[Array, "L *n"]) -> Float[Array, "L+P *n"]:
-    """Values per point, and behind them the differences from lower to upper lid: what `FrozenPoints.weight` weighs."""
+    """Values per point, then their differences from lower to upper lid, in the order of `FrozenPoints.weight`."""
     return jnp.concatenate([values, values[points.lids[:, 0]] - values[points.lids[:, 1]]])
 
 
 def landmark_energy(state: FaceState, points: FrozenPoints) -> Float[Array, ""]:
-    """Weighted mean squared distance in crop sides (Guo 2018, Eq. 7), and that of the eyes' openings."""
+    """Weighted mean squared distance in crop sides (Guo 2018, Eq. 7), plus that of the eyes' openings."""
     seen = append_lid_openings(points, project_points(state, points.modes) / points.side)
     target = append_lid_openings(points, points.target / points.side)
     return losses.landmark(seen, target, points.weight)
@@ -190,7 +206,7 @@ def landmark_system(state: FaceState, points: FrozenPoints) -> LinearSystem:
 
 
 def initial_state(model: MorphableModel, observation: Observation, config: LandmarkConfig) -> FaceState:
-    """A typical head in its closed-form pose."""
+    """The mean head in its closed-form pose."""
     index = jnp.asarray(STABLE_POINTS)
     typical = shape(model, model.identity_mean, jnp.zeros(model.expression.shape[0]))
     stable = jax.tree.map(lambda table: table[index], model.landmarks)
@@ -205,7 +221,7 @@ def problem(model: MorphableModel, modes: LandmarkTables, config: LandmarkConfig
     w_l, w_r = config.weight_landmark, config.weight_prior
 
     def prior(observation: Observation, state: FaceState) -> tuple[Array, Array, Array]:
-        return prior_system(state, model, observation.focal, chroma=1.0, photos=photos)
+        return prior_system(state, model, observation.focal, light=HELD_LIGHT, photos=photos)
 
     def linearize(observation: Observation, state: FaceState) -> tuple[FrozenPoints, LinearSystem]:
         points = reweighted_points(observation, state, model, modes, config)
@@ -226,7 +242,7 @@ def descend(
 ) -> Descent:
     """Fit pose, identity and expression to detected points; no step unless `active`.
 
-    `together`: the observation is a stack of photos of one person.
+    With `together` the observation is a stack of photos of one person.
     """
     iterations = jnp.where(active, max(config.iterations, 1), 0)
     if not together:
@@ -242,7 +258,7 @@ def _finish(
     model: MorphableModel, modes: LandmarkTables, config: LandmarkConfig, observation: Observation, points: FrozenPoints,
     state: FaceState,
 ) -> Solution:
-    """The solution that a descent came to; its loss is over the points as the last step weighed them."""
+    """The solution where a descent ended; its loss is over the points with the weights of the last step."""
     return Solution(state=state, losses={"total": problem(model, modes, config).energy(observation, points, state)})
 
 

@@ -1,6 +1,6 @@
-"""From landmarks to a starting pose in closed form: scaled orthography from a few points that expressions hardly move.
+"""Initial pose in closed form from landmarks: scaled orthography from a few points that expressions hardly move.
 
-Takes 3D points of the mean head and their pixels, gives a `Pose` for the second-order solver to refine. Knows no recipe.
+In: 3D points of the mean head and their pixels. Out: a `Pose`, which the solver refines.
 """
 
 import jax.numpy as jnp
@@ -21,9 +21,9 @@ def pose_from_points(
 
     Args:
         points: head points, mm; not all in one plane.
-        pixels: where they are seen.
-        focal: pixels, taken over.
-        principal: pixels.
+        pixels: where they are in the image.
+        focal: focal length, pixels; kept as it is.
+        principal: principal point, pixels.
         perspective: whether the pose divides by depth.
     """
     middle, centre = jnp.mean(points, 0), jnp.mean(pixels, 0)

@@ -1,4 +1,4 @@
-"""The terms of a fitting energy, each a short, unweighted function; weights belong to recipes.
+"""The terms of a fitting energy, each a short, unweighted function; weights are the recipe's.
 
 A term that a second-order solver uses comes as a residual: its squared sum is the term. Knows no paper's weights and no network.
 """

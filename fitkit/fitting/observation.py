@@ -1,8 +1,8 @@
-"""Between a photo and a recipe: what is seen of a face, as a recipe wants it, and what came of it, in the photo's own pixels.
+"""From a photo to what a recipe is given: a square crop around the face, its points and its lens, in the crop's pixels.
 
     photo, points, lens -> `observe` -> Observation -> recipe -> Solution -> `result_from_solution` -> FitResult
 
-A recipe works on a square crop around the face; this room knows the way there and back. It knows no detector and no recipe.
+Knows no detector and no recipe.
 """
 
 import dataclasses
@@ -21,18 +21,22 @@ from fitkit.io.images import Photo, read_image
 from fitkit.morphable.correspondence import correspond, ibug_points
 from fitkit.types import MorphableModel
 
-CROP_MARGIN = 1.55           # side of the crop over the longer side of the 68 points' box
-FOCAL_MEAN = 1.6             # focal length in longest photo sides, where nothing says it: a 58 mm lens on full frame
-FOCAL_DEVIATION = 0.4        # of its logarithm
-FOCAL_BOUND = 1.0             # the estimate stays within a factor of e of the mean
-EXIF_DEVIATION = 0.02        # EXIF rounds to whole millimetres
+CROP_MARGIN = 1.55           # side of the crop over the longer side of the 68 points' box; chosen
+FOCAL_MEAN = 1.6             # focal length in longest photo sides, where nothing is known: 58 mm on a 36 mm frame
+FOCAL_DEVIATION = 0.4        # of its natural logarithm; chosen
+FOCAL_BOUND = 1.0            # of the same: the estimate stays within a factor of e of the mean
+EXIF_DEVIATION = 0.02        # of its logarithm; EXIF rounds to whole millimetres
+EXIF_BOUND = 0.1             # of the same
+MAX_SKEW = 0.02              # skew, and difference of both focal lengths, relative to the focal length
+MAX_EXTENT = 1e6             # photo pixels; a bound on resources
+MIN_BOX = 0.05               # photo pixels; below it the box filter is numerically a copy
 
 
 def as_photo(photo: str | Path | np.ndarray) -> Photo:
-    """A photo from a file or an array.
+    """A photo from a file, or from an array `[height, width, 3]`: uint8, or floats in [0, 1] (sRGB).
 
     Raises:
-        FitkitError: E_NOTIMAGE and others, where it is none.
+        FitkitError: E_NOTIMAGE and others, where it is not a photo.
     """
     return _from_array(photo) if isinstance(photo, np.ndarray) else read_image(photo)
 
@@ -50,20 +54,20 @@ def _from_array(pixels: np.ndarray) -> Photo:
 
 @dataclasses.dataclass(frozen=True)
 class Lens:
-    """What is known of the photo's lens, in photo pixels."""
+    """What is known of a photo's lens: focal length and principal point in photo pixels, and how sure the focal length is."""
 
     focal: float
-    deviation: float
-    bound: float
+    deviation: float     # of the focal length's natural logarithm
+    bound: float         # of the same; 0 fixes it
     principal: np.ndarray
-    source: str          # given, exif, intrinsics, estimated
+    source: str          # "given", "exif", "intrinsics" or "estimated"
 
 
 def known_lens(image: Photo, focal: float | None, intrinsics: np.ndarray | None) -> Lens:
     """What is known of a photo's lens: K where it is given, a focal length in pixels, EXIF's, or bounds for an estimate.
 
     Raises:
-        FitkitError: E_USAGE for a lens that cannot be.
+        FitkitError: E_USAGE for a focal length or a matrix that no lens has, and for non-square pixels or skew.
     """
     height, width = image.pixels.shape[:2]
     middle = np.array([width / 2.0, height / 2.0], np.float32)
@@ -71,7 +75,7 @@ def known_lens(image: Photo, focal: float | None, intrinsics: np.ndarray | None)
         matrix = np.asarray(intrinsics, np.float64)
         if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
             raise FitkitError("E_USAGE", f"intrinsics must be a 3x3 matrix K in pixels with focal lengths above 0, not {matrix}")
-        if abs(matrix[0, 0] - matrix[1, 1]) > 0.02 * matrix[0, 0] or abs(matrix[0, 1]) > 0.02 * matrix[0, 0]:
+        if abs(matrix[0, 0] - matrix[1, 1]) > MAX_SKEW * matrix[0, 0] or abs(matrix[0, 1]) > MAX_SKEW * matrix[0, 0]:
             raise FitkitError("E_USAGE", "intrinsics with non-square pixels or skew are not supported; resample the photo first")
         return Lens(float((matrix[0, 0] + matrix[1, 1]) / 2), 1.0, 0.0, matrix[:2, 2].astype(np.float32), "intrinsics")
     if focal is not None:
@@ -79,14 +83,14 @@ def known_lens(image: Photo, focal: float | None, intrinsics: np.ndarray | None)
             raise FitkitError("E_USAGE", f"focal must be a positive number of pixels, not {focal}")
         return Lens(float(focal), 1.0, 0.0, middle, "given")
     if image.exif_focal:
-        return Lens(image.exif_focal, EXIF_DEVIATION, 0.1, middle, "exif")
+        return Lens(image.exif_focal, EXIF_DEVIATION, EXIF_BOUND, middle, "exif")
     return Lens(FOCAL_MEAN * max(width, height), FOCAL_DEVIATION, FOCAL_BOUND, middle, "estimated")
 
 
 def observe(
     model: MorphableModel, image: Photo, face: Landmarks, lens: Lens, size: int
 ) -> tuple[Observation, tuple[float, np.ndarray]]:
-    """The crop a recipe sees, and (scale, offset) that takes its pixels back to the photo."""
+    """A face's observation on a crop of `size` pixels, and (scale, offset): `photo = crop * scale + offset`, pixels (x, y)."""
     ibug = ibug_points(face.points)
     low, high = ibug.min(0), ibug.max(0)
     crop, scale, offset = working_crop(image.pixels, (low + high) / 2, float((high - low).max()) * CROP_MARGIN, size)
@@ -103,14 +107,6 @@ def observe(
                          bound=jnp.float32(lens.bound)),
         principal=jnp.asarray((lens.principal - offset) / scale, jnp.float32))
     return observation, (scale, offset)
-
-
-
-
-
-
-
-
 
 
 def working_crop(
@@ -133,8 +129,8 @@ def working_crop(
     """
     centre = np.asarray(centre, np.float64)
     extent = float(extent)
-    if not (np.isfinite(centre).all() and 0 < extent < 1e6 and size > 0):
-        raise ValueError(f"a crop needs a finite centre, 0 < extent < 1e6 and size > 0; got {centre}, {extent}, {size}")
+    if not (np.isfinite(centre).all() and 0 < extent < MAX_EXTENT and size > 0):
+        raise ValueError(f"a crop needs a finite centre, 0 < extent < MAX_EXTENT and size > 0; got {centre}, {extent}, {size}")
     offset = centre - extent / 2
     block = max(1, int(extent / size))
     side = 2 * size + 8  # covers less than two reduced pixels per crop pixel, and the filter's border
@@ -162,7 +158,7 @@ def _resample(
     def weights(start: Float[Array, ""]) -> Float[Array, "size side"]:
         distance = targets[:, None] + start - centres
         wide = tent_integral(distance + box / 2) - tent_integral(distance - box / 2)
-        raw = jnp.where(box > 0.05, wide, jnp.maximum(1 - jnp.abs(distance), 0.0))
+        raw = jnp.where(box > MIN_BOX, wide, jnp.maximum(1 - jnp.abs(distance), 0.0))
         return raw / raw.sum(axis=1, keepdims=True)
 
     return jnp.einsum("iy,jx,yxc->ijc", weights(offset[1]), weights(offset[0]), window)

@@ -1,13 +1,12 @@
 """Colour residuals of a rendered head against a photo: all visible pixels, their gradient, and a matrix for second-order solvers.
 
-The pixels of one Gauss-Newton step are frozen: which triangle each sees (from `rasterize`) and how much it counts. What remains is
-smooth in every parameter. Energy and gradient are those of every pixel. The Gauss-Newton matrix, which shapes the step and not
-where the steps end, is summed over triangles instead, each with the weight of the pixels that see it, and its cost does not grow
-with the picture.
+For one Gauss-Newton step it is fixed which triangle each pixel sees (from `rasterize`) and how much it counts; the rest is smooth
+in every parameter. Energy and gradient are those of every pixel. The Gauss-Newton matrix, which shapes the step but not the
+minimum, is summed over triangles instead, each with the weight of the pixels that see it: its cost does not grow with the picture.
 
 Inside a triangle (a few millimetres at half a metre) normal and albedo are affine in the image, so each triangle carries them as
-planes, and a pixel only evaluates those of its own. Colours are compared as sRGB, where a step of equal size looks equal on dark
-and on light skin; shading is linear. Takes a `Pose`, frozen pixels and a head's tables. Knows no weights and no paper's schedule.
+planes, and a pixel only evaluates those of its own triangle. Colours are compared as sRGB, where a step of equal size looks equal
+on dark and on light skin; shading is linear. In: a `Pose`, frozen pixels and a head's tables. No weights and no schedule.
 """
 
 import dataclasses
@@ -25,9 +24,11 @@ from fitkit.rendering.shading import sh_basis, shade_planes
 from fitkit.rendering.visibility import running_sum
 from fitkit.types import MorphableModel
 
-GREY_SPREAD = 0.01       # mean distance between a pixel's channels, sRGB, under which a photo is black and white
-VISIBLE_SHARE = 0.75      # share of a face's triangles that are seen at once
-MIN_DOUBLED_AREA = 1e-3              # px^2; a triangle whose doubled area in the image is less has no slope
+GREY_SPREAD = 0.01           # mean distance between a pixel's channels, sRGB, under which a photo is black and white
+VISIBLE_SHARE = 0.75         # most of a face's triangles that are summed over; fewer are seen at once
+MIN_DOUBLED_AREA = 1e-3      # px^2; a triangle whose doubled area in the image is less has no slope
+R2_SEQUENCE = (0.7548776662, 0.5698402910)      # 1 / g and 1 / g^2 of the plastic number g (Roberts 2018)
+SPREAD_MARGIN = 0.97         # share of the slots that are filled on average, so that an even spread rarely overflows them
 
 
 @jax.tree_util.register_dataclass
@@ -45,7 +46,7 @@ class FrozenPixels:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SkinTables:
-    """What the matrix is summed over, and how it follows the coefficients of one head."""
+    """The triangles that the matrix is summed over, and how vertices follow the coefficients of one head."""
 
     triangle: Int[Array, " T"]         # the triangles that may count
     shape: Float[Array, "V 3 K"]       # mm per unit, head frame; coefficients last: rows are contiguous
@@ -62,20 +63,20 @@ def skin_tables(model: MorphableModel, mask: Float[Array, " F"]) -> SkinTables:
 def freeze_pixels(
     seen: Int[Array, "H W"], mask: Float[Array, " F"], photo: Float[Array, "H W 3"], count: int
 ) -> FrozenPixels:
-    """All pixels that see a triangle with `mask` > 0, or `count` of them evenly spread where there are more.
+    """All pixels that see a triangle with `mask` > 0, or about `count` of them evenly spread where there are more.
 
-    A pixel of the photo that is not finite (outside the picture) is never picked. Weights carry the mask.
+    A pixel that is not finite in the photo (outside the picture) is left out. A pixel's weight is its triangle's mask.
     """
     height, width = seen.shape
     seen = seen.ravel()
     worth = jnp.where(seen >= 0, mask[seen], 0.0)
     usable = (worth > 0) & jnp.all(jnp.isfinite(photo), -1).ravel()
-    # every pixel has its fixed place in an even sequence (the additive R2 sequence of Roberts 2018), and the first places are
-    # taken: a head that moves a little keeps its pixels, so the energy does not jump from step to step
+    # every pixel has a fixed place in an even sequence (the additive R2 sequence of Roberts 2018), and the lowest places
+    # are kept: a head that moves a little keeps its pixels, so the energy does not jump from step to step
     row, column = jnp.mgrid[:height, :width]
-    place = jnp.mod(0.7548776662 * column + 0.5698402910 * row, 1.0).ravel()
+    place = jnp.mod(R2_SEQUENCE[0] * column + R2_SEQUENCE[1] * row, 1.0).ravel()
     share = count / jnp.maximum(jnp.sum(usable), 1)
-    kept = usable & (place < jnp.where(share < 1.0, 0.97 * share, 1.0))
+    kept = usable & (place < jnp.where(share < 1.0, SPREAD_MARGIN * share, 1.0))
     slot = running_sum(kept.astype(jnp.int32)) - 1
     pixel = jnp.arange(height * width, dtype=jnp.int32)
     index = jnp.full((count,), -1, jnp.int32).at[jnp.where(kept, slot, count)].set(pixel, mode="drop")
@@ -104,8 +105,8 @@ def _slopes(
     a, b, c = (planes(columns[triangles[:, corner]]) for corner in range(3))
     ux, uy, vx, vy = b[0] - a[0], b[1] - a[1], c[0] - a[0], c[1] - a[1]
     area = ux * vy - uy * vx
-    sound = jnp.abs(area) > MIN_DOUBLED_AREA
-    inverse = jnp.where(sound, 1.0 / jnp.where(sound, area, 1.0), 0.0)
+    has_area = jnp.abs(area) > MIN_DOUBLED_AREA
+    inverse = jnp.where(has_area, 1.0 / jnp.where(has_area, area, 1.0), 0.0)
     along_x = [((q - p) * vy - (r - p) * uy) * inverse for p, q, r in zip(a[2:], b[2:], c[2:], strict=True)]
     along_y = [((r - p) * ux - (q - p) * vx) * inverse for p, q, r in zip(a[2:], b[2:], c[2:], strict=True)]
     return a[:2], [a[2:], b[2:], c[2:]], along_x, along_y
@@ -163,7 +164,7 @@ def _centroid_derivatives(
 
     Returns:
         that of the brightness by each corner's place (head frame, per mm); that of each channel by pose, albedo and light; and
-        the unit direction in colour that is called brightness: the one in which more light takes the pixel.
+        the unit direction in colour along which more light moves the pixel, here called brightness.
     """
     view, normals = head_to_view(pose, vertices), vertex_normals(vertices, triangles)
     normal = _at_centroids(head_to_view(pose, normals), corners)
@@ -177,7 +178,7 @@ def _centroid_derivatives(
     turned = jax.vmap(lambda axis: jax.jvp(lambda n: sh_basis(n) @ light, (normal,), (axis,))[1])(axes)      # [axis, T, channel]
     by_normal = jnp.moveaxis(turned, 0, -1) * (gamma * colour)[..., None]                                     # [T, channel, 3]
     by_normal = by_normal - normal[:, None] * jnp.sum(by_normal * normal[:, None], -1, keepdims=True)
-    # a surface point that moves takes its colour along: the pixel sees what was up the slope
+    # a surface point that moves takes its colour along: a pixel then sees the colour beside it
     shown = linear_to_srgb(albedo * (sh_basis(head_to_view(pose, normals)) @ light))
     _, _, along_x, along_y = _slopes(project_view(pose, view), shown, corners)
     slope_x, slope_y = jnp.stack(along_x, -1)[..., None], jnp.stack(along_y, -1)[..., None]                   # [T, channel, 1]

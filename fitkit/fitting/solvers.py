@@ -1,8 +1,8 @@
-"""Solvers: damped Gauss-Newton over any state with a tangent space, boxes included. Never raises on divergence.
+"""Solvers: Levenberg-Marquardt over any state with a tangent space, inside bounds. Never raises on divergence.
 
-A recipe hands in a `Problem`: callables over its own data (one photo) and state. All is one jitted loop in which each face has its
-own damping and its own end: a face whose step is not finite keeps its last good state and touches no other. `map_over_faces` runs
-many faces in one program, `shared_problem` makes one problem of several photos that share some coordinates.
+A recipe passes a `Problem`: functions of its own data (one photo) and state. Each face has its own damping and its own end: a face
+whose step is not finite keeps its last finite state and changes no other face. `map_over_faces` runs many faces in one program,
+`shared_problem` makes one problem of several photos that share some coordinates.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-CONJUGATE_STEPS = 200      # most steps of the linear solve
+CONJUGATE_STEPS = 200      # most steps of the linear solve; a bound on work, tens are usual
+CONJUGATE_TOLERANCE = 1e-4      # of the linear solve, relative to its right-hand side
+DAMPING_BOUNDS = (1e-7, 1e5)    # of the scaled diagonal (Marquardt 1963); above the second no step gains, and the descent ends
+DAMPING_FACTORS = (0.5, 4.0)    # after a kept step, and after one that is not
 
 
 class LinearSystem(NamedTuple):
@@ -26,7 +29,7 @@ class LinearSystem(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is minimised, by functions of the data `d` (a photo's observation), what a step holds `f`, and the state `s`."""
+    """What is minimised, as functions of the data `d` (an observation), of what a step holds fixed `f`, and of the state `s`."""
 
     linearize: Callable[[Any, Any], tuple[Any, LinearSystem]]      # d, s -> f, what is not differentiated (visibility, robust
     #                                                                weights), and with it held: energy, gradient, matrix
@@ -36,11 +39,11 @@ class Problem(NamedTuple):
 
 
 class Descent(NamedTuple):
-    """What a descent came to."""
+    """Where a descent ended."""
 
     state: Any
-    frozen: Any                    # what the last step held
-    energy: Float[Array, ""]       # with that held
+    frozen: Any                    # what the last step held fixed
+    energy: Float[Array, ""]       # of the state, with that held fixed
     steps: Int[Array, ""]
     accepted: Int[Array, ""]       # steps that were kept
 
@@ -53,10 +56,10 @@ def robust_weight(squared_error: Float[Array, "..."], scale: Float[Array, "..."]
 def damped_step(
     system: LinearSystem, damping: Float[Array, ""], lower: Float[Array, " n"], upper: Float[Array, " n"]
 ) -> Float[Array, " n"]:
-    """One Levenberg-Marquardt step inside a box (`lower <= 0 <= upper`, how far the tangent may move).
+    """One Levenberg-Marquardt step inside bounds (`lower <= 0 <= upper`: how far each coordinate may move).
 
-    Coordinates at a bound that the gradient pushes outward are held; the rest is solved with the scaled damping
-    of Marquardt and clipped to the box.
+    Coordinates at a bound that the gradient pushes outward are fixed; the others are solved for with the scaled damping of
+    Marquardt (1963) and clipped to the bounds.
     """
     held = ((lower >= 0) & (system.gradient > 0)) | ((upper <= 0) & (system.gradient < 0)) | (lower >= upper)
     free = jnp.where(held, 0.0, 1.0).astype(system.gradient.dtype)
@@ -68,7 +71,7 @@ def damped_step(
     def product(v: Float[Array, " n"]) -> Float[Array, " n"]:
         return scale * (system.matrix @ (scale * v)) + damping * v
 
-    step, _ = jax.scipy.sparse.linalg.cg(product, -scale * system.gradient, tol=1e-4, maxiter=CONJUGATE_STEPS)
+    step, _ = jax.scipy.sparse.linalg.cg(product, -scale * system.gradient, tol=CONJUGATE_TOLERANCE, maxiter=CONJUGATE_STEPS)
     return jnp.clip(scale * step, lower, upper)
 
 
@@ -77,13 +80,15 @@ def levenberg_marquardt(
 ) -> Descent:
     """Minimise an energy by damped Gauss-Newton steps.
 
-    Each step linearizes, holding what is not differentiated, and is kept only if it lowers the energy with that held; otherwise
-    the damping grows. It ends after `iterations` steps, or when a kept step gains less than `tolerance` of the
-    energy, or when no step of any size gains. A state that is not finite is never kept.
+    Each step linearizes with visibility and robust weights held fixed, and is kept only if it lowers that energy; otherwise the
+    damping grows. It ends after `iterations` steps, when a kept step lowers the energy by less than `tolerance` of it, or when
+    the damping passes its upper bound. A state that is not finite is never kept.
     """
+    less, more = DAMPING_FACTORS
+
     def unfinished(carry: tuple[Any, ...]) -> Bool[Array, ""]:
         _, _, _, factor, _, step, done = carry
-        return (step < iterations) & ~done & (factor < 1e5)
+        return (step < iterations) & ~done & (factor < DAMPING_BOUNDS[1])
 
     def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         current, _, _, factor, accepted, step, _ = carry
@@ -92,7 +97,7 @@ def levenberg_marquardt(
         reached = problem.energy(data, frozen, trial)
         good = reached < system.energy                     # False for NaN
         kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), trial, current)
-        factor = jnp.where(good, jnp.maximum(factor * 0.5, 1e-7), factor * 4.0)
+        factor = jnp.where(good, jnp.maximum(factor * less, DAMPING_BOUNDS[0]), factor * more)
         done = good & (system.energy - reached < tolerance * system.energy)
         return kept, frozen, jnp.where(good, reached, system.energy), factor, accepted + good, step + 1, done
 
@@ -103,13 +108,13 @@ def levenberg_marquardt(
 
 
 def map_over_faces(function: Callable[..., Any], *faces: Any, vectorize: bool | None = None) -> Any:
-    """`function` of each face of stacked arguments, results stacked: one program, whatever each face needs.
+    """`function` mapped over the faces of stacked arguments, results stacked, in one program.
 
     Args:
         function: of one face.
         *faces: PyTrees whose leaves carry the faces on their first axis.
         vectorize: all faces at once (`vmap`), or one after another (`lax.map`); by default at once except on a CPU, whose
-            caches hold one face, and where a face that has ended would wait for the others.
+            caches hold one face, and where a face that has converged would wait for the others.
     """
     if vectorize is None:
         vectorize = jax.default_backend() != "cpu"
@@ -119,10 +124,15 @@ def map_over_faces(function: Callable[..., Any], *faces: Any, vectorize: bool | 
 def shared_problem(problem: Problem, shared: Bool[np.ndarray, " n"], faces: int) -> Problem:
     """One problem of several photos whose `shared` tangent coordinates move together; data and states are stacked.
 
-    The energy is the sum over the photos. States must start with equal shared parts and then keep them equal.
+    The energy is the sum over the photos. The states' shared parts must be equal at the start; they then stay equal.
+
+    Args:
+        problem: of one photo.
+        shared: which tangent coordinates of a photo all photos share.
+        faces: number of photos.
     """
     own = int((~shared).sum())
-    places = np.empty((faces, shared.size), np.int32)      # of each photo's coordinates in the joint tangent: shared ones first
+    places = np.empty((faces, shared.size), np.int32)      # of each photo's coordinates in the joint tangent; shared ones first
     places[:, shared] = np.arange(shared.sum())
     places[:, ~shared] = shared.sum() + np.arange(faces * own).reshape(faces, own)
     size = int(np.max(places, initial=-1)) + 1

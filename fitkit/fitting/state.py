@@ -1,4 +1,4 @@
-"""What the fits of this room move: one face with its light and pose, its tangent space, its box and its priors.
+"""What a fit moves and what it is given: `FaceState`, its tangent space and bounds; `Observation` in, `Solution` out.
 
 Tangent order: identity, expression, pose (rotation 3, centre 2, log scale, log focal), albedo, light (row-major `[K, 3]`).
 """
@@ -16,8 +16,9 @@ from fitkit.morphable.model import shape
 from fitkit.rendering.rasterizer import rasterize
 from fitkit.types import Detail, FaceParameters, Fragments, MorphableModel
 
-COEFFICIENT_BOUND = 4.0    # standard deviations from the mean of people; a face that needs more is not what the model knows
-SH_WHITE = 3.5449077       # sqrt(4 pi): the constant coefficient under which a white surface shows 1
+COEFFICIENT_BOUND = 4.0    # standard deviations from the mean; beyond them a linear model of heads shows no people
+UNBOUNDED = 1e3            # a tangent coordinate's bound that no step reaches
+SH_WHITE = 3.5449077       # sqrt(4 pi), a definition: the constant coefficient under which a white surface shows 1
 
 
 @jax.tree_util.register_dataclass
@@ -32,7 +33,7 @@ class FaceState:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FocalPrior:
-    """What is known of the lens: `log_focal ~ N(mean, deviation)` inside [mean - bound, mean + bound]; a bound of 0 holds it."""
+    """What is known of the lens: `log_focal ~ N(mean, deviation)` in [mean - bound, mean + bound], of pixels. Bound 0 fixes it."""
 
     mean: Float[Array, ""]
     deviation: Float[Array, ""]
@@ -54,12 +55,12 @@ class Observation:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Solution:
-    """What a recipe came to."""
+    """A recipe's result for one face, in pixels of the crop."""
 
     state: FaceState
     losses: dict[str, Float[Array, ""]]    # by the term's name
-    detail: Detail | None = None           # of the recipes that look at single pixels
-    texture: Float[Array, "T T 3"] | None = None       # albedo map, linear RGB, of the recipes that have one of their own
+    detail: Detail | None = None           # of recipes that refine single pixels
+    texture: Float[Array, "T T 3"] | None = None       # UV albedo map, linear RGB, of recipes that make one
 
 
 def tangent_sizes(state: FaceState) -> tuple[int, int, int, int, int]:
@@ -89,7 +90,7 @@ def retract_state(state: FaceState, step: Float[Array, " n"]) -> FaceState:
 
 
 def rasterize_state(state: FaceState, model: MorphableModel, *, size: int) -> Fragments:
-    """What the pixels of a square crop see of the state's head."""
+    """The triangle that each pixel of a square crop of `size` pixels sees of the state's head."""
     view = head_to_view(state.pose, shape(model, state.face.identity, state.face.expression))
     return rasterize(project_view(state.pose, view), view_depth(state.pose, view), model.triangles, height=size,
                      width=size, perspective=state.pose.perspective)
@@ -98,14 +99,14 @@ def rasterize_state(state: FaceState, model: MorphableModel, *, size: int) -> Fr
 def tangent_bounds(
     state: FaceState, model: MorphableModel, focal: FocalPrior, *, appearance: bool
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    """How far each tangent coordinate may move inside its box; `appearance=False` holds albedo and light."""
+    """How far each tangent coordinate may move, down (<= 0) and up (>= 0); `appearance=False` fixes albedo and light."""
     face = state.face
-    free = jnp.full(6, 1e3)
+    free = jnp.full(6, UNBOUNDED)
     reach = focal.bound if state.pose.perspective else jnp.zeros_like(focal.bound)
     lens = jnp.stack([focal.mean - reach, focal.mean + reach]) - state.pose.log_focal
     lens = jnp.where(reach > 0, lens, 0.0)
     bound = COEFFICIENT_BOUND if appearance else 0.0
-    light = jnp.full(face.light.size, 1e3 if appearance else 0.0)
+    light = jnp.full(face.light.size, UNBOUNDED if appearance else 0.0)
 
     def side(sign: float, expression: Float[Array, " E"], lens: Float[Array, ""]) -> Float[Array, " n"]:
         albedo = sign * bound - face.albedo if appearance else jnp.zeros_like(face.albedo)
@@ -116,10 +117,6 @@ def tangent_bounds(
     return side(-1.0, model.expression_lower, lens[0]), side(1.0, model.expression_upper, lens[1])
 
 
-
-
-
-
 def shared_coordinates(model: MorphableModel) -> Bool[np.ndarray, " n"]:
     """Which tangent coordinates several photos of one person share: identity and albedo."""
     a, b, d = (basis.shape[0] for basis in (model.identity, model.expression, model.albedo))
@@ -127,14 +124,12 @@ def shared_coordinates(model: MorphableModel) -> Bool[np.ndarray, " n"]:
 
 
 def with_mean_albedo(states: FaceState) -> FaceState:
-    """Stacked states of one person with the mean of their albedos."""
+    """Stacked states of one person, the albedo of each replaced by their mean."""
     albedo = jnp.broadcast_to(jnp.mean(states.face.albedo, 0, keepdims=True), states.face.albedo.shape)
     return dataclasses.replace(states, face=dataclasses.replace(states.face, albedo=albedo))
 
 
 def point_count(observations: Observation) -> int:
-    """Points of the detections, 468 or 68."""
+    """Number of points of the detections, 468 or 68 (which come as 51 inner points and a contour)."""
     inner = observations.seen.points.shape[-2]
     return 68 if inner < 68 else inner
-
-

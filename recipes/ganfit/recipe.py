@@ -249,7 +249,7 @@ def _solve(
     model: MorphableModel, networks: Networks, observations: Observation, started: FaceState, config: GanfitConfig, seed: int,
     progress: Progress | None, *, same_person: bool,
 ) -> Solution:
-    modes = model_fitting.fitting_tables(model, point_count(observations))
+    modes = model_fitting.fitting_tables(model, point_count(observations), ModelFittingConfig())
     hyperparameters = {name: jnp.asarray(value) for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
     problem = _set_up(model, modes, networks, observations, started, hyperparameters, jnp.asarray(same_person), jnp.asarray(seed),
                       harmonics=config.light == "harmonics")

@@ -2,9 +2,9 @@
 
     b_f = I_in ./ (r^T phi(n)),    b = beta b_c + (1 - beta) b_f                                  (Eq. 10)
 
-with the normals n of stage 2 and the model's albedo b_c of stage 1. What the refined geometry left in b_f (a wrinkle's shade) is
-strongest on the forehead and at the corners of the eyes: the head's region `albedo_blend`, painted once, holds more of the model's
-there. Takes and gives pixels of a crop; the albedo is linear RGB.
+with the normals n of stage 2 and the model's albedo b_c of stage 1. The shading of wrinkles that the refined geometry misses stays
+in b_f, mostly on the forehead and at the corners of the eyes: there, in the head's region `albedo_blend`, beta is larger. In and
+out: pixels of a crop; albedo is linear RGB.
 """
 
 import dataclasses
@@ -22,8 +22,9 @@ from fitkit.rendering.shading import sh_irradiance
 from fitkit.rendering.texture import values_at_fragments
 from fitkit.types import Detail, Fragments, MorphableModel
 
-REGION = "albedo_blend"
-LEAST_LIGHT = 0.06      # irradiance under which a division says nothing; the model's albedo fades in from twice that
+REGION = "albedo_blend"      # of the head: 1 where `model_share_wrinkled` holds, fading to 0 around
+MIN_LIGHT = 0.06             # irradiance, white light is 1: below it the quotient is noise; the model's fades in from twice that
+MIN_TINT = 1e-4              # linear RGB; keeps the hue of black finite
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,8 @@ class AlbedoBlendingConfig:
     """Fields of stage 3, Guo 2018, Section V-C.
 
     Attributes:
-        model_share: how much of the blended albedo is the model's (beta).
-        model_share_wrinkled: the same on the forehead and at the corners of the eyes.
+        model_share: how much of the blended albedo is the model's (Guo 2018, beta: 0.35).
+        model_share_wrinkled: the same on the forehead and at the corners of the eyes (Guo 2018, beta: 0.65).
     """
 
     model_share: float = 0.35
@@ -44,7 +45,7 @@ def blend(
     model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments, detail: Detail, *,
     config: AlbedoBlendingConfig,
 ) -> Detail:
-    """Stage 3 on one face: the detail of stage 2 with its albedo, wherever the head is seen (`state.fragments`).
+    """Stage 3 on one face: the detail of stage 2 with an albedo, wherever the head is seen (`seen`, of `rasterize_state`).
 
     Beyond the face (ears, neck, scalp, the inside of the mouth) the albedo is the model's.
     """
@@ -78,8 +79,8 @@ def blended_albedo(
     irradiance = sh_irradiance(normals, light)
     usable = jnp.all(jnp.isfinite(photo), -1)
     seen = srgb_to_linear(jnp.where(usable[..., None], photo, 0.0)) * _tint(photo, albedo * irradiance)
-    fine = jnp.clip(seen / jnp.maximum(irradiance, LEAST_LIGHT), 0.0, 1.0)
-    lit = jnp.clip(jnp.min(irradiance, -1) / LEAST_LIGHT - 1.0, 0.0, 1.0)
+    fine = jnp.clip(seen / jnp.maximum(irradiance, MIN_LIGHT), 0.0, 1.0)
+    lit = jnp.clip(jnp.min(irradiance, -1) / MIN_LIGHT - 1.0, 0.0, 1.0)
     kept = (1.0 - share) * mask * jnp.where(usable, lit, 0.0)
     return albedo + kept[..., None] * (fine - albedo)
 
@@ -87,5 +88,5 @@ def blended_albedo(
 def _tint(photo: Float[Array, "S S 3"], expected: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
     """What to multiply the photo by: 1, or, where it is black and white, the hue of the colours (linear) expected there."""
     mix = colour_mix(photo)
-    expected = jnp.maximum(expected, 1e-4)
+    expected = jnp.maximum(expected, MIN_TINT)
     return jnp.where(mix[0, 1] > 0, expected / srgb_to_linear(linear_to_srgb(expected) @ mix), 1.0)

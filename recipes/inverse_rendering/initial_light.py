@@ -2,8 +2,8 @@
 
     posed head -> colours of the photo at its skin vertices -> light under the mean skin -> part of its level to the skin
 
-Hair, spectacles and cast shadows darken skin; hardly anything brightens it. So the brighter colours are believed: a start between
-both would have the fit, which takes a bright pixel for a highlight, settle on the dark ones.
+Hair, spectacles and cast shadows darken skin; hardly anything brightens it. So darker vertices count less: from a start between
+dark and bright ones the fit, which takes a pixel brighter than the rendering for a highlight, would end at the dark ones.
 """
 
 import dataclasses
@@ -24,28 +24,49 @@ from fitkit.rendering.shading import sh_basis
 from fitkit.rendering.texture import sample_image
 from fitkit.types import MorphableModel
 
-SKIN_SHARE = 0.75       # of the photo's brightness, as a power, that is the skin's: photos differ less in it than people
-DARKER_SCALE = 0.1      # how much darker than lit skin, sRGB, a vertex counts for a quarter
-ROUNDS = 8              # of reweighting
-SMOOTH = 0.05           # ridge on all but the constant harmonic, relative to the normal matrix's trace
+MIN_FACING = 0.2            # cosine of normal and line of sight from which a vertex counts
+LEVEL_BOUNDS = (0.1, 3.0)   # of the light on skin, relative to white ambient light, from which the skin's share is taken
+SKIN_RIDGE = 0.02           # weight of the albedo's prior: that of this share of the vertices, each off by `SKIN_DEVIATION`
+SKIN_DEVIATION = 0.05       # linear RGB, of the albedo that the coefficients leave over
+SKIN_BOUND = 3.0            # standard deviations; within `COEFFICIENT_BOUND`, so that the fit can still move both ways
 
 
-def fit_initial_light(state: FaceState, model: MorphableModel, photo: Float[Array, "S S 3"], *, skin: str) -> FaceState:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InitialLightConfig:
+    """Fields of the light and skin tone that stage 1 starts from. Not in the paper.
+
+    Attributes:
+        initial_skin_share: share of the photo's brightness, as a power, that is the skin's and not the light's.
+        initial_darker_scale: how much darker than lit skin, sRGB, a vertex counts for a quarter.
+        initial_light_steps: reweighted steps of the light's fit.
+        initial_light_ridge: ridge on all but the constant harmonic, relative to the normal matrix's trace.
+    """
+
+    initial_skin_share: float = 0.75
+    initial_darker_scale: float = 0.1
+    initial_light_steps: int = 8
+    initial_light_ridge: float = 0.05
+
+
+def fit_initial_light(
+    state: FaceState, model: MorphableModel, photo: Float[Array, "S S 3"], config: InitialLightConfig, *, skin: str
+) -> FaceState:
     """The state with the light and the albedo of the photo.
 
     Ridge regression of the photo, linear, on the mean albedo's nine harmonics, reweighted so that dark vertices count less; then
-    `SKIN_SHARE` of the light's level, as a power, goes over to the albedo.
+    `initial_skin_share` of the light's level, as a power, goes over to the albedo.
 
     Args:
         state: a posed face.
         model: its head.
         photo: sRGB crop; NaN outside the photo.
-        skin: name of the region that is looked at.
+        config: fields.
+        skin: name of the region whose vertices count.
     """
     view = head_to_view(state.pose, shape(model, state.face.identity, state.face.expression))
     normals = vertex_normals(view, model.triangles)
     target = sample_image(srgb_to_linear(photo), project_view(state.pose, view))
-    facing = jnp.clip(normals[:, 2] - 0.2, 0.0, 1.0) * region_mask(model, skin)
+    facing = jnp.clip(normals[:, 2] - MIN_FACING, 0.0, 1.0) * region_mask(model, skin)
     weight = jnp.where(jnp.all(jnp.isfinite(target), -1), facing, 0.0)
     target, basis, albedo = jnp.nan_to_num(target), sh_basis(normals), vertex_albedo(model, state.face.albedo)
 
@@ -53,24 +74,24 @@ def fit_initial_light(state: FaceState, model: MorphableModel, photo: Float[Arra
         def channel(albedo: Float[Array, " V"], seen: Float[Array, " V"]) -> Float[Array, " 9"]:
             design = basis * (albedo * weight)[:, None]
             square = design.T @ design
-            ridge = SMOOTH * jnp.trace(square) * jnp.diag(jnp.arange(9) > 0).astype(design.dtype)
+            ridge = config.initial_light_ridge * jnp.trace(square) * jnp.diag(jnp.arange(9) > 0).astype(design.dtype)
             return jnp.linalg.solve(square + ridge + 1e-6 * jnp.eye(9), design.T @ (seen * weight))
 
         return jax.vmap(channel, in_axes=(1, 1), out_axes=1)(albedo, target)
 
-    def believed(_: Any, light: Float[Array, "9 3"]) -> Float[Array, "9 3"]:
+    def reweighted(_: Any, light: Float[Array, "9 3"]) -> Float[Array, "9 3"]:
         rendered = linear_to_srgb(jnp.clip(albedo * (basis @ light), 0.0, 1.0))
         darker = jnp.maximum(jnp.mean(rendered - linear_to_srgb(target), -1), 0.0)
-        return lit(weight * jnp.sqrt(solvers.robust_weight(jnp.square(darker), jnp.asarray(DARKER_SCALE))))
+        return lit(weight * jnp.sqrt(solvers.robust_weight(jnp.square(darker), jnp.asarray(config.initial_darker_scale))))
 
-    light = jax.lax.fori_loop(0, ROUNDS, believed, lit(weight))
+    light = jax.lax.fori_loop(0, config.initial_light_steps, reweighted, lit(weight))
     # so far all of the photo's brightness is the light's
     shading = jnp.mean(basis @ light, -1)
     level = jnp.sum(shading * jnp.square(weight)) / jnp.maximum(jnp.sum(jnp.square(weight)), 1e-6)
-    factor = jnp.clip(level, 0.1, 3.0) ** SKIN_SHARE
+    factor = jnp.clip(level, *LEVEL_BOUNDS) ** config.initial_skin_share
     design = (model.albedo * weight[:, None]).reshape(model.albedo.shape[0], -1)
     square = design @ design.T
-    ridge = (0.02 * jnp.maximum(jnp.sum(weight), 1.0) * 0.05**2) * jnp.eye(square.shape[0])
+    ridge = (SKIN_RIDGE * jnp.maximum(jnp.sum(weight), 1.0) * SKIN_DEVIATION**2) * jnp.eye(square.shape[0])
     darker = jnp.linalg.solve(square + ridge, design @ ((factor - 1.0) * albedo * weight[:, None]).ravel())
     return dataclasses.replace(state, face=dataclasses.replace(
-        state.face, light=light / factor, albedo=state.face.albedo + jnp.clip(darker, -3.0, 3.0)))
+        state.face, light=light / factor, albedo=state.face.albedo + jnp.clip(darker, -SKIN_BOUND, SKIN_BOUND)))

@@ -35,7 +35,7 @@ from fitkit.geometry.pose import POSE_TANGENT, retract_pose
 from fitkit.morphable.model import vertex_albedo
 from fitkit.morphable.regions import region_mask, triangles_of_part
 from fitkit.recipes import landmarks
-from fitkit.recipes.inverse_rendering.initial_light import fit_initial_light
+from fitkit.recipes.inverse_rendering.initial_light import InitialLightConfig, fit_initial_light
 from fitkit.recipes.landmarks import (
     FrozenPoints,
     LandmarkConfig,
@@ -45,39 +45,42 @@ from fitkit.recipes.landmarks import (
     landmark_system,
     landmark_tables,
 )
-from fitkit.recipes.priors import prior_system
+from fitkit.recipes.priors import LightPriorConfig, prior_system
 from fitkit.types import MorphableModel
 
 SKIN = "fit_skin"       # the region whose pixels are compared
-FOREHEAD, FOREHEAD_LESS = "forehead", 0.8      # hair falls over it, and shaded hair would be taken for a shape
-EYE_WEIGHT = 0.3        # of a pixel on an eyeball: reflections and lashes are in the way
+FOREHEAD = "forehead"   # the region that `forehead_discount` is of
+MIN_SKIN = 0.05         # mean of a triangle's corners in region `SKIN` under which it is left out
+BOX = (0.125, 0.25, 0.25, 0.25, 0.125)      # kernel of `blur_photo`: a box of four pixels, centred on a pixel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelFittingConfig(LandmarkConfig):
+class ModelFittingConfig(LandmarkConfig, LightPriorConfig, InitialLightConfig):
     """Fields of stage 1; those of `landmarks` hold for the start, its weights for both.
 
     Attributes:
         colour_scale: colour difference, sRGB, at which a pixel counts for a quarter.
         highlight_share: what is left of that where the photo is brighter than the rendering.
-        light_chroma: deviation of the light's colour from grey, relative to white light.
         blurred_iterations: most steps against the blurred picture.
         sharp_iterations: most steps against the picture; one is always taken.
         pixel_share: most pixels compared, as a share of the crop's; the skin of a face takes less, so that all are.
+        forehead_discount: weight that a pixel of the forehead loses: hair falls over it, and shaded hair would pass for shape.
+        eye_weight: weight of a pixel on an eyeball: reflections and lashes are in the way.
     """
 
     colour_scale: float = 0.2
     highlight_share: float = 0.5
-    light_chroma: float = 0.15
     blurred_iterations: int = 8
     sharp_iterations: int = 5
     pixel_share: float = 0.5
+    forehead_discount: float = 0.8
+    eye_weight: float = 0.3
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrozenView:
-    """What one step holds: pixels with their weights, points with theirs."""
+    """What one step holds fixed: pixels with their weights, points with theirs."""
 
     pixels: FrozenPixels
     points: FrozenPoints
@@ -93,28 +96,32 @@ class FittingTables:
     mask: Float[Array, " F"]
 
 
+def fitting_tables(model: MorphableModel, count: int, config: ModelFittingConfig) -> FittingTables:
+    """The tables for detections of `count` points, 468 or 68; cached, as a head's second face needs the same."""
+    return _fitting_tables(model, count, config.forehead_discount, config.eye_weight)
+
+
 @lru_cache(maxsize=8)
-def fitting_tables(model: MorphableModel, count: int) -> FittingTables:
-    """The tables for detections of `count` points, 468 or 68; kept, so that a head's second face does not wait for them."""
-    mask = skin_triangles(model)
+def _fitting_tables(model: MorphableModel, count: int, forehead_discount: float, eye_weight: float) -> FittingTables:
+    mask = skin_triangles(model, forehead_discount=forehead_discount, eye_weight=eye_weight)
     return FittingTables(points=landmark_tables(model, count), skin=photometric.skin_tables(model, mask), mask=mask)
 
 
-def skin_triangles(model: MorphableModel) -> Float[Array, " F"]:
-    """How much each triangle counts in the energy, in [0, 1]: face skin, the forehead less, the eyeballs for colour and gaze."""
+def skin_triangles(model: MorphableModel, *, forehead_discount: float, eye_weight: float) -> Float[Array, " F"]:
+    """Weight of each triangle in the energy, in [0, 1]: face skin, less on the forehead, and the eyeballs for colour and gaze."""
     part, weight = np.asarray(model.part), np.asarray(region_mask(model, SKIN))
     if FOREHEAD in model.region_names:
-        weight = weight * (1.0 - FOREHEAD_LESS * np.asarray(region_mask(model, FOREHEAD)))
+        weight = weight * (1.0 - forehead_discount * np.asarray(region_mask(model, FOREHEAD)))
     skin = np.asarray(jnp.mean(weight[np.asarray(model.triangles)], -1))
-    skin = np.where(np.asarray(triangles_of_part(model, "skin")) & (skin > 0.05), skin, 0.0)
+    skin = np.where(np.asarray(triangles_of_part(model, "skin")) & (skin > MIN_SKIN), skin, 0.0)
     eyes = [index for index, name in enumerate(model.part_names) if name.startswith("eye_")]
-    return jnp.asarray(np.where(np.isin(part, eyes), EYE_WEIGHT, skin), jnp.float32)
+    return jnp.asarray(np.where(np.isin(part, eyes), eye_weight, skin), jnp.float32)
 
 
 def freeze_view(
     observation: Observation, state: FaceState, model: MorphableModel, modes: FittingTables, config: ModelFittingConfig
 ) -> FrozenView:
-    """Rasterize the state, find its pixels, and weigh pixels and points by how well they agree."""
+    """The pixels and points at a state, weighted by how well they agree with it."""
     pixels = visible_pixels(observation, state, model, modes, config)
     pixels = reweighted(pixels, pixel_residuals(state, model, pixels), config)
     return FrozenView(pixels=pixels, points=landmarks.reweighted_points(observation, state, model, modes.points, config))
@@ -130,8 +137,8 @@ def visible_pixels(
 
 
 def reweighted(pixels: FrozenPixels, difference: Float[Array, "3 N"], config: ModelFittingConfig) -> FrozenPixels:
-    """The pixels, those that disagree with the rendering counting little."""
-    # highlights only ever brighten: a pixel brighter than the rendering is believed less than a darker one
+    """The pixels with robust weights: those that disagree with the rendering count little."""
+    # highlights only ever brighten: a pixel brighter than the rendering counts less than a darker one
     scale = config.colour_scale * jnp.where(jnp.mean(difference, 0) < 0, config.highlight_share, 1.0)
     robust = solvers.robust_weight(jnp.mean(jnp.square(difference), 0), scale)
     return dataclasses.replace(pixels, weight=pixels.weight * robust)
@@ -147,14 +154,14 @@ def terms(
     model: MorphableModel, config: ModelFittingConfig, observation: Observation, view: FrozenView, state: FaceState, *,
     photos: int = 1,
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-    """The terms of Eq. 5 with visibility and robust weights held: colours, points, priors."""
+    """E_con, E_lan and E_reg of Eq. 5, unweighted, with visibility and robust weights fixed."""
     con = losses.photo_consistency(pixel_residuals(state, model, view.pixels), view.pixels.weight)
-    prior, *_ = prior_system(state, model, observation.focal, chroma=config.light_chroma, photos=photos)
+    prior, *_ = prior_system(state, model, observation.focal, light=config, photos=photos)
     return con, landmark_energy(state, view.points), prior
 
 
 def problem(model: MorphableModel, modes: FittingTables, config: ModelFittingConfig, *, photos: int = 1) -> Problem:
-    """Eq. 5 with visibility and robust weights held; data are observations, `photos` of them of one person."""
+    """Eq. 5 with visibility and robust weights fixed in each step; data are observations, `photos` of them of one person."""
     w_l, w_r = config.weight_landmark, config.weight_prior
 
     def energy(observation: Observation, view: FrozenView, state: FaceState) -> Float[Array, ""]:
@@ -170,7 +177,7 @@ def problem(model: MorphableModel, modes: FittingTables, config: ModelFittingCon
             model.triangles, modes.skin)
         point = landmark_system(state, view.points)
         value, by_prior, of_prior = prior_system(
-            state, model, observation.focal, chroma=config.light_chroma, photos=photos)
+            state, model, observation.focal, light=config, photos=photos)
         return view, LinearSystem(photo + w_l * point.energy + w_r * value, gradient + w_l * point.gradient + w_r * by_prior,
                                   matrix + w_l * point.matrix + w_r * of_prior)
 
@@ -182,7 +189,7 @@ def problem(model: MorphableModel, modes: FittingTables, config: ModelFittingCon
 def photo_gradient(
     pixels: FrozenPixels, state: FaceState, model: MorphableModel, config: ModelFittingConfig
 ) -> tuple[FrozenPixels, Float[Array, ""], Float[Array, " n"]]:
-    """The pixels as they are weighed here, E_con over all of them with those weights held, and half its gradient in the tangent."""
+    """The pixels with robust weights at this state, E_con with those weights fixed, and half its gradient in the tangent."""
     def difference(vertices: Array, step: Array, colours: Array, light: Array) -> Float[Array, "3 N"]:
         return photometric.residuals(pixels, retract_pose(state.pose, step), vertices, colours, light, model.triangles)
 
@@ -201,8 +208,8 @@ def photo_gradient(
 
 
 def blur_photo(photo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
-    """The picture without its fine detail: averaged over four pixels a side in linear light. NaN stays outside the photo."""
-    kernel = jnp.array([0.125, 0.25, 0.25, 0.25, 0.125])
+    """The photo averaged over four pixels a side in linear light; NaN stays where it is outside the photo, and beside it."""
+    kernel = jnp.array(BOX)
     padded = jnp.pad(srgb_to_linear(photo), ((2, 2), (2, 2), (0, 0)), mode="edge")
     size = photo.shape[0]
     rows = sum((kernel[k] * padded[k:k + size] for k in range(5)), jnp.zeros(()))
@@ -215,11 +222,14 @@ def initial_state(
     active: bool | Bool[Array, ""] = True,
 ) -> FaceState:
     """The landmark fit of one face under the light of its photo."""
-    return _with_initial_light(model, landmarks.descend(model, modes.points, observation, config, active=active).state, observation)
+    found = landmarks.descend(model, modes.points, observation, config, active=active)
+    return _with_initial_light(model, config, found.state, observation)
 
 
-def _with_initial_light(model: MorphableModel, state: FaceState, observation: Observation) -> FaceState:
-    return fit_initial_light(state, model, blur_photo(observation.crop), skin=SKIN)
+def _with_initial_light(
+    model: MorphableModel, config: ModelFittingConfig, state: FaceState, observation: Observation
+) -> FaceState:
+    return fit_initial_light(state, model, blur_photo(observation.crop), config, skin=SKIN)
 
 
 @partial(jax.jit, static_argnames=("config", "together"))
@@ -229,7 +239,7 @@ def descend(
 ) -> Descent:
     """Minimise Eq. 5 from a state, against the observation's picture.
 
-    `together`: observation and state are stacks of photos of one person.
+    With `together` observation and state are stacks of photos of one person.
     """
     photos = observation.crop.shape[0] if together else 1
     chosen = problem(model, modes, config, photos=photos)
@@ -242,7 +252,7 @@ def _coarse_to_fine(
     model: MorphableModel, modes: FittingTables, observation: Observation, state: FaceState, config: ModelFittingConfig, *,
     active: bool | Bool[Array, ""] = True, together: bool = False,
 ) -> Descent:
-    """First against the blurred picture, then against the picture; no step unless `active`. What the last descent came to."""
+    """The descent against the picture, after one against the blurred picture; no step unless `active`."""
     soft = jax.vmap(blur_photo)(observation.crop) if together else blur_photo(observation.crop)
 
     def level(state: FaceState, of: tuple[Array, Array]) -> tuple[FaceState, Descent]:
@@ -260,7 +270,7 @@ def _coarse_to_fine(
 def _finish(
     model: MorphableModel, config: ModelFittingConfig, observation: Observation, view: FrozenView, state: FaceState
 ) -> Solution:
-    """The solution that a descent came to; its losses are over the pixels and points that the last step held."""
+    """The solution where a descent ended; its losses are over the pixels and points that the last step held fixed."""
     con, landmark, prior = terms(model, config, observation, view, state)
     total = con + config.weight_landmark * landmark + config.weight_prior * prior
     return Solution(state=state, losses={"total": total, "photo_consistency": con, "landmark": landmark})
@@ -291,29 +301,29 @@ def _fit_person(
     model: MorphableModel, modes: FittingTables, observations: Observation, *, config: ModelFittingConfig
 ) -> Solution:
     state = landmarks.descend(model, modes.points, observations, config, together=True).state
-    state = with_mean_albedo(jax.vmap(partial(_with_initial_light, model))(state, observations))
+    state = with_mean_albedo(jax.vmap(partial(_with_initial_light, model, config))(state, observations))
     found = _coarse_to_fine(model, modes, observations, state, config, together=True)
     return solvers.map_over_faces(partial(_finish, model, config), observations, found.frozen, found.state)
 
 
 def solve(model: MorphableModel, observation: Observation, config: ModelFittingConfig) -> Solution:
     """Model fitting of one face."""
-    return _fit(model, fitting_tables(model, point_count(observation)), observation, config=_stage_config(config))
+    return _fit(model, fitting_tables(model, point_count(observation), config), observation, config=_stage_config(config))
 
 
 def solve_batch(
     model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: ModelFittingConfig
 ) -> Solution:
     """Model fitting of stacked faces of different people; solutions stacked. A face that is not `active` takes no steps."""
-    modes = fitting_tables(model, point_count(observations))
+    modes = fitting_tables(model, point_count(observations), config)
     return _fit_batch(model, modes, observations, active, config=_stage_config(config))
 
 
 def solve_person(model: MorphableModel, observations: Observation, config: ModelFittingConfig) -> Solution:
     """Model fitting of stacked photos of one person, who has one identity and one albedo; solutions stacked."""
-    return _fit_person(model, fitting_tables(model, point_count(observations)), observations, config=_stage_config(config))
+    return _fit_person(model, fitting_tables(model, point_count(observations), config), observations, config=_stage_config(config))
 
 
 def _stage_config(config: ModelFittingConfig) -> ModelFittingConfig:
-    """The fields of this stage alone: other fields of a recipe then compile nothing anew."""
+    """The fields of this stage alone, so that another value of a field of a later stage compiles nothing here."""
     return ModelFittingConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(ModelFittingConfig)})

@@ -1,6 +1,6 @@
-"""Recipe `inverse_rendering`: inverse rendering by Guo et al. 2018, Section V. The stages, one after another, and their fields.
+"""Recipe `inverse_rendering`: inverse rendering by Guo et al. 2018, Section V. Runs its stages in order and holds all their fields.
 
-Stage 1 is `model_fitting`, stage 2 `geometry_refinement`, stage 3 `albedo_blending`.
+Stage 1 is `model_fitting`, stage 2 `geometry_refinement`, stage 3 `albedo_blending`. The paper's own values: `paper.toml`.
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ from fitkit.compilation import quick_jit
 from fitkit.fitting.state import Observation, Solution, rasterize_state
 from fitkit.recipes.inverse_rendering import albedo_blending, geometry_refinement, model_fitting
 from fitkit.recipes.inverse_rendering.albedo_blending import AlbedoBlendingConfig
-from fitkit.recipes.inverse_rendering.geometry_refinement import GeometryRefinementConfig
 from fitkit.recipes.inverse_rendering.model_fitting import ModelFittingConfig
+from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.types import MorphableModel
 
 Stage = TypeVar("Stage", GeometryRefinementConfig, AlbedoBlendingConfig)
@@ -67,14 +67,14 @@ _rasterize = quick_jit(static_argnames=("size",))(rasterize_state)      # one pr
 
 
 def _stage_config(stage: type[Stage], config: InverseRenderingConfig) -> Stage:
-    """The fields of one stage alone: other fields of the recipe then compile nothing of it anew."""
+    """The fields of one stage alone, so that another value of a field of another stage compiles nothing in this one."""
     return stage(**{field.name: getattr(config, field.name) for field in dataclasses.fields(stage)})
 
 
 def _refine_each(
     model: MorphableModel, observations: Observation, solutions: Solution, config: InverseRenderingConfig, *, count: int
 ) -> Solution:
-    """The later stages of the first `count` faces; what stands behind them only fills the stack."""
+    """The later stages of the first `count` faces; the faces after them only fill the stack up to its size."""
     faces = [jax.tree.map(lambda leaf, i=i: leaf[i], (observations, solutions)) for i in range(count)]
     each = [_refine(model, observation, solution, config) for observation, solution in faces]
     each += [each[-1]] * (observations.principal.shape[0] - count)

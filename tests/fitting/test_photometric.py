@@ -17,7 +17,7 @@ from fitkit.morphable.correspondence import correspond, point_modes
 from fitkit.morphable.model import vertex_albedo
 from fitkit.recipes import landmarks
 from fitkit.recipes.inverse_rendering import model_fitting
-from fitkit.recipes.priors import prior_system
+from fitkit.recipes.priors import LightPriorConfig, prior_system
 from fitkit.rendering.rasterizer import rasterize
 from fitkit.rendering.render import render_color
 from tests.fixtures.tiny_head import tiny_head, tiny_parameters
@@ -41,11 +41,16 @@ def scene(perspective=True):
     return model, dataclasses.replace(state, face=lit)
 
 
+def skin_triangles(model):
+    config = model_fitting.ModelFittingConfig()
+    return model_fitting.skin_triangles(model, forehead_discount=config.forehead_discount, eye_weight=config.eye_weight)
+
+
 def frozen(model, state, photo, count=SIZE * SIZE):
     view = head_to_view(state.pose, landmarks.head_vertices(state, model))
     fragments = rasterize(project_view(state.pose, view), view_depth(state.pose, view), model.triangles,
                           height=SIZE, width=SIZE)
-    return photometric.freeze_pixels(fragments.triangle, model_fitting.skin_triangles(model), photo, count)
+    return photometric.freeze_pixels(fragments.triangle, skin_triangles(model), photo, count)
 
 
 def a_photo(seed=0):
@@ -112,7 +117,7 @@ def test_matrix_is_near_that_of_all_pixels():
     model, state = scene(perspective=False)
     pixels = frozen(model, state, jnp.repeat(a_photo()[..., :1], 3, -1), 1200)
     vertices = landmarks.head_vertices(state, model)
-    modes = photometric.skin_tables(model, model_fitting.skin_triangles(model))
+    modes = photometric.skin_tables(model, skin_triangles(model))
     found = jax.jit(photometric.gauss_newton_matrix)(
         pixels, state.pose, vertices, vertex_albedo(model, state.face.albedo), state.face.light, model.triangles, modes)
 
@@ -138,7 +143,8 @@ def test_landmark_and_prior_gradients_are_autodiff():
     seen = correspond(model, points, points[:68])
     lens = FocalPrior(mean=jnp.log(180.0), deviation=jnp.asarray(0.3), bound=jnp.asarray(1.0))
     modes = landmarks.landmark_tables(model, 468)
-    chosen = landmarks.freeze_points(state, model, seen, modes, 0.1, jnp.asarray(float(SIZE)))
+    config = landmarks.LandmarkConfig(robust_scale=0.1)
+    chosen = landmarks.freeze_points(state, model, seen, modes, config, jnp.asarray(float(SIZE)))
     with jax.enable_x64(True):
         model, state, chosen, lens = double(model), double(state), double(chosen), double(lens)
         zero = jnp.zeros(sum(tangent_sizes(state)))
@@ -149,10 +155,10 @@ def test_landmark_and_prior_gradients_are_autodiff():
 
         np.testing.assert_allclose(system.energy, energy(zero), rtol=1e-9)
         np.testing.assert_allclose(2 * system.gradient, jax.jit(jax.grad(energy))(zero), atol=1e-9)
-        _, gradient, matrix = prior_system(state, model, lens, chroma=0.1)
+        _, gradient, matrix = prior_system(state, model, lens, light=LightPriorConfig(light_chroma=0.1))
 
         def prior(step):
-            return prior_system(retract_state(state, step), model, lens, chroma=0.1)[0]
+            return prior_system(retract_state(state, step), model, lens, light=LightPriorConfig(light_chroma=0.1))[0]
 
         np.testing.assert_allclose(2 * gradient, jax.jit(jax.grad(prior))(zero), atol=1e-9)
         np.testing.assert_allclose(2 * matrix, jax.jit(jax.hessian(prior))(zero), atol=1e-6)
@@ -165,7 +171,7 @@ def test_total_system_is_the_gradient_of_the_total_energy():
     seen = correspond(model, points, points)
     lens = FocalPrior(mean=jnp.log(180.0), deviation=jnp.asarray(0.3), bound=jnp.asarray(1.0))
     config = model_fitting.ModelFittingConfig(pixel_share=0.1)
-    modes = model_fitting.fitting_tables(model, 68)
+    modes = model_fitting.fitting_tables(model, 68, config)
     observation = Observation(crop=photo, seen=seen, ibug=points, focal=lens, principal=state.pose.principal)
     frozen_alone = model_fitting.freeze_view(observation, state, model, modes, config)
     with jax.enable_x64(True):

@@ -29,8 +29,8 @@ from fitkit.morphable import subdivision
 from fitkit.morphable.correspondence import correspond, expected_bias, visible_contour
 from fitkit.morphable.model import shape, values_at_points, vertex_albedo
 from fitkit.recipes.inverse_rendering import geometry_refinement, recipe
-from fitkit.recipes.inverse_rendering.geometry_refinement import GeometryRefinementConfig
 from fitkit.recipes.inverse_rendering.recipe import InverseRenderingConfig
+from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.rendering.rasterizer import interpolate, rasterize
 from fitkit.rendering.shading import light_from_direction, shade
 from fitkit.types import Detail, FaceParameters, MorphableModel

@@ -59,7 +59,8 @@ def test_turned_heads_points_weigh_less_and_given_points_do_not():
                                                                                           state.face.expression))))
         seen = correspond(head, points, observation.ibug)
         modes = landmarks.landmark_tables(head, count)
-        plain, less = (landmarks.freeze_points(state, model, seen, modes, 0.03, jnp.asarray(64.0)) for model in (head, wary))
+        config, side = landmarks.LandmarkConfig(), jnp.asarray(64.0)
+        plain, less = (landmarks.freeze_points(state, model, seen, modes, config, side) for model in (head, wary))
         np.testing.assert_allclose(less.weight, share * plain.weight, rtol=1e-5)
     deviation = 2 + 2 * (math.degrees(0.9) - 30) / 30
     assert float(point_precision(state.pose, wary.dense_deviation)) == pytest.approx(deviation ** -2, rel=1e-3)
@@ -73,15 +74,16 @@ def test_lids_are_told_apart_and_their_opening_counts(count):
     spots = np.asarray(values_at_points(surface, model.triangles, model.mean))
     opening = spots[pairs[:, 0]] - spots[pairs[:, 1]]
     assert (opening[:, 1] > 5).all() and (np.abs(opening[:, 0]) < 4).all() and (opening[:, 1] < 15).all()
+    lids = jnp.full(len(pairs), landmarks.LandmarkConfig().landmark_lids / len(pairs))
     flat = landmarks.FrozenPoints(
         modes=landmarks.landmark_tables(model, count).inner, target=jnp.zeros((len(spots), 2)), lids=jnp.asarray(pairs),
-        weight=jnp.concatenate([jnp.zeros(len(spots)), jnp.full(len(pairs), landmarks.LIDS / len(pairs))]), side=jnp.float32(100.0))
+        weight=jnp.concatenate([jnp.zeros(len(spots)), lids]), side=jnp.float32(100.0))
     state = a_state(model)
     seen = landmarks.project_points(state, flat.modes)
     lower = jnp.asarray(pairs[:, 1])
     half = seen.at[lower].set((seen[lower] + seen[jnp.asarray(pairs[:, 0])]) / 2)
     apart = np.asarray(seen)[pairs[:, 0]] - np.asarray(seen)[pairs[:, 1]]
-    expected = landmarks.LIDS * np.mean(np.sum((apart / 2 / 100.0) ** 2, -1))
+    expected = landmarks.LandmarkConfig().landmark_lids * np.mean(np.sum((apart / 2 / 100.0) ** 2, -1))
     found = landmarks.landmark_energy(state, dataclasses.replace(flat, target=half))
     assert float(found) == pytest.approx(expected, rel=1e-3)
 

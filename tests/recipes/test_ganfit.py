@@ -285,7 +285,7 @@ def test_the_prior_of_parameters_that_photos_share_counts_once(head, networks):
     config = GanfitConfig()
     learned = recipe._load_networks(head, config)
     observations = stacked([observe(head, 0.3)[0], observe(head, -0.3)[0]])
-    modes = model_fitting.fitting_tables(head, point_count(observations))
+    modes = model_fitting.fitting_tables(head, point_count(observations), model_fitting.ModelFittingConfig())
     hyperparameters = {name: jnp.asarray(value) for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
     problem = recipe._set_up(head, modes, learned, observations, stacked([a_state(head)] * 2), hyperparameters, jnp.asarray(True),
                          jnp.asarray(0), harmonics=False)

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from fitkit.fitting.state import rasterize_state
-from fitkit.recipes.inverse_rendering import geometry_refinement
-from fitkit.recipes.inverse_rendering.geometry_refinement import Comparison, GeometryRefinementConfig, Surface
+from fitkit.recipes.inverse_rendering import face_surface, geometry_refinement, photo_comparison
+from fitkit.recipes.inverse_rendering.face_surface import Surface
+from fitkit.recipes.inverse_rendering.photo_comparison import Comparison
+from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.rendering import shading
 from tests.fixtures.numpy_oracles import central_difference
 from tests.measurements import wrinkles
@@ -33,7 +35,7 @@ def small_problem():
     light = jnp.asarray(np.vstack([[3.0, 2.8, 2.6], random.normal(0, 0.4, (8, 3))]), jnp.float32)
     mix = jnp.asarray([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], jnp.float32)
     gain = plane(3, low=0.9, high=1.3)
-    target = gain * geometry_refinement.render(surface, light, mix, surface.slopes) + 0.1 * plane(3, low=-1, high=1)
+    target = gain * face_surface.render(surface, light, mix, surface.slopes) + 0.1 * plane(3, low=-1, high=1)
     shown = Comparison(light, mix, gain, target, jnp.asarray(0.7), jnp.asarray(1.3))
     return surface, shown, mask, plane(low=-0.2, high=0.2) * (mask > 0)
 
@@ -118,9 +120,9 @@ def test_nothing_to_compare_moves_nothing_and_has_finite_gradients():
 
     assert float(moved(surface.albedo, empty)) == 0.0
     flat = jnp.zeros_like(surface.slopes)
-    slopes = jax.grad(lambda s: jnp.sum(geometry_refinement.render(surface, shown.light, shown.mix, s)))(flat)
+    slopes = jax.grad(lambda s: jnp.sum(face_surface.render(surface, shown.light, shown.mix, s)))(flat)
     black = surface._replace(albedo=0 * surface.albedo)
-    dark = jax.grad(lambda s: jnp.sum(geometry_refinement.render(black, shown.light, shown.mix, s)))(flat)
+    dark = jax.grad(lambda s: jnp.sum(face_surface.render(black, shown.light, shown.mix, s)))(flat)
     assert np.isfinite(slopes).all() and np.isfinite(dark).all()
 
 
@@ -166,7 +168,7 @@ def test_lines_are_folds_and_lumps_are_none():
     across, down = np.meshgrid(np.arange(size) - 63.5, np.arange(size) - 63.5)
     turned = across * np.cos(0.5) + down * np.sin(0.5)
     groove, lump = np.exp(-0.5 * (turned / 3) ** 2), np.exp(-0.5 * (across**2 + down**2) / 9)
-    confidence = geometry_refinement.fold_confidence
+    confidence = functools.partial(geometry_refinement.fold_confidence, config=GeometryRefinementConfig())
     at_groove, at_lump = (np.asarray(confidence(jnp.asarray(each, jnp.float32), scale)) for each in (groove, lump))
     assert at_groove[60:68, 60:68].min() > 0.9
     assert at_lump[60:68, 60:68].max() < 0.1
@@ -179,14 +181,14 @@ def test_lines_are_folds_and_lumps_are_none():
 def test_lines_cross_on_the_forehead_alone():
     """What is found there is kept whole."""
     model = wrinkled(2, 128).model
-    names, kept = model.region_names, np.asarray(geometry_refinement.crossing_folds(model))
+    names, kept = model.region_names, np.asarray(face_surface.crossing_folds(model))
     assert kept[np.asarray(model.regions[names.index("cheeks")]) > 0.5].max() < 0.5
     assert kept[np.asarray(model.regions[names.index("forehead")]) > 0.9].min() > 0.9
 
 
 def test_skin_at_the_crops_border_counts_for_nothing():
     """Two pixels to the millimetre: a forehead that is cut off comes to count over 8 mm."""
-    found = np.asarray(geometry_refinement.border_fade(64, jnp.float32(2.0)))
+    found = np.asarray(photo_comparison.border_fade(64, 8.0 * jnp.float32(2.0)))
     distance = np.abs(np.arange(64) - 31.5)
     expected = [[np.clip((31.5 - max(x, y)) / 16, 0, 1) for x in distance] for y in distance]
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -199,11 +201,12 @@ def test_a_wrong_light_moves_skin_little():
     light = case.state.face.light + side
     wrong = dataclasses.replace(case.state, face=dataclasses.replace(case.state.face, light=light))
     assert wrinkles.measure(case, wrinkles.refined(dataclasses.replace(case, state=wrong))).flat < 0.08
-    surface = geometry_refinement.visible_surface(case.model, wrong, rasterize_state(wrong, case.model, size=128))
+    config = GeometryRefinementConfig()
+    surface = face_surface.visible_surface(case.model, wrong, rasterize_state(wrong, case.model, size=128), config)
     mix = jnp.eye(3)
-    refitted = geometry_refinement.refit_light(surface, light, jnp.asarray(case.photo))
+    refitted = photo_comparison.refit_light(surface, light, jnp.asarray(case.photo), config)
     lights = case.state.face.light, light, refitted
-    true, before, after = (geometry_refinement.render(surface, each, mix, surface.slopes) for each in lights)
+    true, before, after = (face_surface.render(surface, each, mix, surface.slopes) for each in lights)
     gaps = [float(jnp.sum(surface.mask * jnp.abs(each - true)) / (3 * jnp.sum(surface.mask))) for each in (before, after)]
     assert gaps[1] < 0.4 * gaps[0], gaps
 

@@ -12,12 +12,13 @@ from fitkit.color import linear_to_srgb
 from fitkit.fitting.state import SH_WHITE, FaceState, neutral_state
 from fitkit.geometry.pose import Pose, camera_from_pose
 from fitkit.morphable.model import shape, vertex_albedo
-from fitkit.recipes.inverse_rendering.initial_light import fit_initial_light
-from fitkit.recipes.priors import EXPOSURE, FACING_HEMISPHERE, LIGHT_DEVIATION, SIDE_TINT, expected_light, light_precision
+from fitkit.recipes.inverse_rendering.initial_light import InitialLightConfig, fit_initial_light
+from fitkit.recipes.priors import FACING_HEMISPHERE, LightPriorConfig, expected_light, light_precision
 from fitkit.rendering import render
 from fitkit.rendering.shading import sh_basis
 
 SIZE = 128
+PRIOR = LightPriorConfig(light_chroma=0.15)
 FACE = "fit_skin"
 
 
@@ -39,12 +40,13 @@ def photographed(melanin: float) -> np.ndarray:
     colours = vertex_albedo(model, jnp.zeros(model.albedo.shape[0]).at[0].set(melanin))
     vertices = shape(model, state.face.identity, state.face.expression)
     return np.array(linear_to_srgb(render.render_color(
-        model, vertices, colours, camera_from_pose(state.pose), expected_light(), height=SIZE, width=SIZE)[0]))
+        model, vertices, colours, camera_from_pose(state.pose), expected_light(PRIOR), height=SIZE, width=SIZE)[0]))
 
 
 def skin_of(photo: np.ndarray) -> np.ndarray:
     """Median albedo of the facial skin at the start."""
-    state = jax.jit(fit_initial_light, static_argnames=("skin",))(facing(), head(), jnp.asarray(photo), skin=FACE)
+    state = jax.jit(fit_initial_light, static_argnames=("config", "skin"))(
+        facing(), head(), jnp.asarray(photo), config=InitialLightConfig(), skin=FACE)
     colours = np.asarray(vertex_albedo(head(), state.face.albedo))
     return np.median(colours[np.asarray(head().regions[head().region_names.index(FACE)]) > 0.9], axis=0)
 
@@ -73,10 +75,10 @@ def test_the_facing_hemisphere_is_that_of_a_ball_as_it_is_seen():
 def test_the_prior_on_light_is_the_sum_that_its_docstring_says():
     offset = np.random.default_rng(1).standard_normal((9, 3))       # in units of white light
     grey = offset.mean(1, keepdims=True)
-    of_band = np.repeat(LIGHT_DEVIATION, [1, 3, 5])[:, None]
-    tint = np.where(np.arange(9) == 0, 0.15, 0.15 * SIDE_TINT)[:, None]
+    of_band = np.repeat(PRIOR.light_deviation, [1, 3, 5])[:, None]
+    tint = np.where(np.arange(9) == 0, 0.15, 0.15 * PRIOR.light_side_chroma)[:, None]
     wanted = (3 * (grey / of_band) ** 2).sum() + (((offset - grey) / tint) ** 2).sum()
-    wanted += 3 * (np.array(FACING_HEMISPHERE) @ grey[:, 0] / EXPOSURE) ** 2
-    found = (SH_WHITE * offset).ravel() @ np.asarray(light_precision(9, 0.15)) @ (SH_WHITE * offset).ravel()
+    wanted += 3 * (np.array(FACING_HEMISPHERE) @ grey[:, 0] / PRIOR.light_exposure) ** 2
+    found = (SH_WHITE * offset).ravel() @ np.asarray(light_precision(9, PRIOR)) @ (SH_WHITE * offset).ravel()
     assert found == pytest.approx(wanted, rel=1e-4)
-    np.testing.assert_allclose(light_precision(4, 0.15), light_precision(9, 0.15)[:12, :12])
+    np.testing.assert_allclose(light_precision(4, PRIOR), light_precision(9, PRIOR)[:12, :12])

@@ -1,0 +1,91 @@
+"""What a crop shows of the fitted head, pixel by pixel: slopes, albedo, and how much each pixel is skin that can fold.
+
+In: a head, its `FaceState` and the `Fragments` of a square crop. Out: a `Surface`, which stage 2 displaces, and its rendering
+(Guo et al. 2018, Eq. 4).
+"""
+
+import itertools
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fitkit.color import linear_to_srgb
+from fitkit.fitting.state import FaceState
+from fitkit.geometry import depth_maps
+from fitkit.geometry.pose import camera_from_pose, head_to_view
+from fitkit.geometry.vectors import vertex_normals
+from fitkit.morphable.model import shape, values_at_points, vertex_albedo
+from fitkit.morphable.regions import region_mask
+from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
+from fitkit.rendering.shading import irradiance_planes
+from fitkit.rendering.texture import values_at_fragments
+from fitkit.types import Fragments, MorphableModel
+
+CROSSING = "forehead"          # region where folds cross, and stage 1 has little to misplace
+KEPT, LEFT_OUT = "face_skin", ("brows", "lips", "nostrils")      # regions of the head
+# polylines of the 68 points about which hair, lashes, lips, nostrils and the ridge of the nose are no folds; and how far about, mm
+OUTLINES = (((17, 18, 19, 20, 21), 8.0), ((22, 23, 24, 25, 26), 8.0), ((36, 37, 38, 39, 40, 41, 36), 4.0),
+            ((42, 43, 44, 45, 46, 47, 42), 4.0), ((48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 48), 4.0),
+            ((31, 32, 33, 34, 35), 4.0), ((27, 28, 29, 30, 33), 5.0))
+
+
+class Surface(NamedTuple):
+    """What the crop shows of the morphable head; planes `[S, S]`, empty pixels 0."""
+
+    depth: Float[Array, "S S"]           # camera z, mm
+    slopes: Float[Array, "2 S S"]        # of its smooth normals: the facets of the mesh are no folds
+    albedo: Float[Array, "3 S S"]        # linear RGB
+    mask: Float[Array, "S S"]            # how much a pixel is face skin that turns to the camera, in [0, 1]
+    crossing_folds: Float[Array, "S S"]  # how much it is of region `CROSSING`, in [0, 1]
+    sight: Float[Array, "2 S S"]         # lines of sight (x, y) at unit depth
+
+
+def foldable_skin(model: MorphableModel, *, fade: float) -> Float[Array, " V"]:
+    """Per vertex, how much it is skin that can fold, in [0, 1]; it rises over `fade` mm beside brows, eyes, nose and lips."""
+    kept = jnp.ones(model.mean.shape[0])
+    for name, region in zip(model.region_names, model.regions, strict=True):
+        if name == KEPT or name in LEFT_OUT:
+            kept = kept * (region if name == KEPT else 1.0 - region)
+    points = values_at_points(model.landmarks, model.triangles, model.mean)
+    starts, ends, widths = zip(*((a, b, width) for line, width in OUTLINES for a, b in itertools.pairwise(line)), strict=True)
+    start, end = points[jnp.array(starts)], points[jnp.array(ends)]
+    offset = model.mean[:, None] - start                                                   # [V, segments, 3]
+    along = jnp.sum(offset * (end - start), -1) / jnp.sum(jnp.square(end - start), -1)
+    gap = offset - jnp.clip(along, 0.0, 1.0)[..., None] * (end - start)
+    beyond = jnp.min(jnp.sqrt(jnp.sum(jnp.square(gap), -1)) - jnp.array(widths), 1)
+    return kept * jnp.clip(beyond / fade, 0.0, 1.0)
+
+
+def crossing_folds(model: MorphableModel) -> Float[Array, " V"]:
+    """Per vertex, how much folds cross there, in [0, 1], so that relief need not be a line to be kept."""
+    return region_mask(model, CROSSING) if CROSSING in model.region_names else jnp.zeros(model.mean.shape[0])
+
+
+def visible_surface(
+    model: MorphableModel, state: FaceState, seen: Fragments, config: GeometryRefinementConfig
+) -> Surface:
+    """The fitted head's surface at the pixels that see it."""
+    view = head_to_view(state.pose, shape(model, state.face.identity, state.face.expression))
+    masks = jnp.stack([foldable_skin(model, fade=config.refinement_outline_fade), crossing_folds(model)], -1)
+    values = jnp.concatenate([vertex_normals(view, model.triangles), vertex_albedo(model, state.face.albedo), masks], -1)
+    picture = jnp.moveaxis(values_at_fragments(seen, model.triangles, values), -1, 0)
+    normals = picture[:3] / jnp.sqrt(jnp.sum(jnp.square(picture[:3]), 0) + 1e-12)
+    height, width = seen.triangle.shape
+    lines = depth_maps.sight_lines(camera_from_pose(state.pose), height=height, width=width)
+    slopes = depth_maps.slopes_from_normals(normals, lines)
+    facing = 1.0 / jnp.sqrt(1.0 + jnp.sum(jnp.square(slopes), 0))
+    low, high = config.refinement_facing
+    towards = jnp.clip((facing - low) / (high - low), 0.0, 1.0)
+    part = jnp.where(seen.triangle >= 0, model.part[seen.triangle], -1) == model.part_names.index("skin")
+    mask = jnp.where(part, towards * picture[6], 0.0)
+    return Surface(depth=seen.depth, slopes=jnp.where(seen.triangle >= 0, slopes, 0.0), albedo=jnp.clip(picture[3:6], 0.0, 1.0),
+                   mask=mask, crossing_folds=picture[7], sight=lines)
+
+
+def render(surface: Surface, light: Float[Array, "K 3"], mix: Float[Array, "3 3"], slopes: Float[Array, "2 S S"]
+           ) -> Float[Array, "3 S S"]:
+    """The head's colours, sRGB, if its surface had these slopes (Guo 2018, Eq. 4)."""
+    x, y, z = depth_maps.normals_from_slopes(slopes, surface.sight)
+    irradiance = jnp.stack(irradiance_planes(x, y, z, light))
+    return jnp.einsum("chw,ce->ehw", linear_to_srgb(jnp.maximum(surface.albedo * irradiance, 0.0)), mix)

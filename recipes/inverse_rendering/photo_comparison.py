@@ -1,0 +1,122 @@
+"""Which pixels of a photo show skin that can be compared with the rendering, and against which colours.
+
+In: the `Surface` of the fitted head and the photo's crop. Out: a `Comparison` and a weight for every pixel. The light is refitted
+to the skin; what is then unexplained but smooth (stage 1's albedo is smooth, its light has 27 numbers) becomes a gain; pixels that
+disagree more than a fold could (hair, glasses, cast shadows, highlights) are masked.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fitkit.color import srgb_to_linear
+from fitkit.fitting import solvers
+from fitkit.fitting.photometric import colour_mix
+from fitkit.fitting.state import FaceState
+from fitkit.geometry import depth_maps
+from fitkit.geometry.filters import gaussian_blur
+from fitkit.recipes.inverse_rendering.face_surface import Surface, render
+from fitkit.recipes.inverse_rendering.refinement_config import PIXEL, GeometryRefinementConfig
+from fitkit.rendering.shading import sh_basis
+
+MIN_COLOUR = 0.03        # sRGB; below it a gain is noise
+MIN_MASK = 0.05          # weight under which a pixel is left out
+LIGHT_STRIDE = 2         # of the pixels that the light is refitted to, each way: a bound on work
+NOISE_STRIDE = 4         # of those whose median disagreement is taken, each way: a bound on work
+ROUNDS = 2               # of masking: the second without what the first shows to be no skin
+
+
+class Comparison(NamedTuple):
+    """What rendered colours are compared with."""
+
+    light: Float[Array, "K 3"]
+    mix: Float[Array, "3 3"]             # as in `photometric.FrozenPixels`
+    gain: Float[Array, "3 S S"]
+    target: Float[Array, "3 S S"]        # sRGB, divided by the face's mean; the gain takes renderings there
+    trust: Float[Array, ""]              # weight of the whole photo, in (0, 1]; less for a noisy one
+    pixel: Float[Array, ""]              # size of a pixel on the face, in units of `PIXEL`
+
+
+def border_fade(size: int, width: Float[Array, ""]) -> Float[Array, "S S"]:
+    """From 0 at the crop's border to 1 at `width` pixels from it: a forehead that the crop cuts off gets no edge there."""
+    inwards = jnp.minimum(jnp.arange(size), jnp.arange(size)[::-1]) / width
+    return jnp.clip(jnp.minimum(inwards[:, None], inwards), 0.0, 1.0)
+
+
+def refit_light(
+    surface: Surface, light: Float[Array, "9 3"], photo: Float[Array, "S S 3"], config: GeometryRefinementConfig
+) -> Float[Array, "9 3"]:
+    """The light refitted to the skin seen, shape and albedo held: reweighted ridge regression, linear colours.
+
+    Stage 1 balances its light against priors; what is left of its error would tilt all skin.
+    """
+    few = (..., slice(None, None, LIGHT_STRIDE), slice(None, None, LIGHT_STRIDE))
+    normals = jnp.moveaxis(depth_maps.normals_from_slopes(surface.slopes[few], surface.sight[few]), 0, -1)
+    target = srgb_to_linear(jnp.moveaxis(photo, -1, 0)[few].reshape(3, -1))
+    usable = jnp.all(jnp.isfinite(target), 0)
+    target, mask = jnp.where(usable, target, 0.0), jnp.where(usable, surface.mask[few].ravel(), 0.0)
+    basis, albedo = sh_basis(normals.reshape(-1, 3)).T, surface.albedo[few].reshape(3, -1)
+
+    def step(_: int, light: Float[Array, "9 3"]) -> Float[Array, "9 3"]:
+        error = target - albedo * jnp.dot(light.T, basis, precision="highest")
+        weight = mask * solvers.robust_weight(jnp.mean(jnp.square(error), 0), jnp.asarray(config.refinement_light_scale))
+
+        def channel(albedo: Float[Array, " N"], error: Float[Array, " N"]) -> Float[Array, " 9"]:
+            design = basis * albedo
+            square = jnp.dot(design * weight, design.T, precision="highest")
+            ridge = config.refinement_light_ridge * jnp.trace(square) / len(square) + 1e-6
+            return jnp.linalg.solve(square + ridge * jnp.eye(len(square)), jnp.dot(design, weight * error, precision="highest"))
+
+        return light + jax.vmap(channel, out_axes=1)(albedo, error)
+
+    return jax.lax.fori_loop(0, config.refinement_light_steps, step, light)
+
+
+def compare_photo(
+    surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], config: GeometryRefinementConfig
+) -> tuple[Comparison, Float[Array, "S S"]]:
+    """What the rendering is compared with, and the weight of each pixel in [0, 1]; it is 0 where there is no skin to compare."""
+    target = jnp.moveaxis(photo, -1, 0)
+    usable = jnp.all(jnp.isfinite(target), 0)
+    target = jnp.where(usable, target, 0.0)
+    mix = colour_mix(photo)
+    light = refit_light(surface, state.face.light, photo, config)
+    rendered = render(surface, light, mix, surface.slopes)
+    skin_seen = surface.mask * border_fade(photo.shape[0], config.refinement_crop_fade * state.pose.scale)
+    skin_seen = jnp.where(usable & (jnp.min(rendered, 0) > MIN_COLOUR), skin_seen, 0.0)
+    # colours relative to the face's own, so that dark skin folds as deep as light skin
+    level = jnp.sum(skin_seen * jnp.mean(target, 0)) / jnp.maximum(jnp.sum(skin_seen), 1.0)
+    target, rendered = (plane / jnp.maximum(level, MIN_COLOUR) for plane in (target, rendered))
+
+    def smooth_gain(mask: Float[Array, "S S"], reach: float) -> Float[Array, "3 S S"]:
+        seen, expected = (gaussian_blur(plane * mask, reach * state.pose.scale) for plane in (target, rendered))
+        return jnp.clip((seen + 1e-3) / (expected + 1e-3), *config.refinement_gain)
+
+    def mask_again(_: int, before: tuple[Array, Array]) -> tuple[Array, Array]:
+        mask = before[0]
+        gain = smooth_gain(mask, config.refinement_skin_reach)
+        error = jnp.mean(jnp.square(gain * rendered - target), 0)
+        # over a neighbourhood: hair and beards disagree on both sides of every strand, a fold on its slopes only
+        around = gaussian_blur(jnp.stack([error * skin_seen, skin_seen]), config.refinement_skin_neighbourhood * state.pose.scale)
+        disagreement = around[0] / jnp.maximum(around[1], 1e-3)
+        # and as a whole: what is much darker or of another hue than the fit is hair, beard, or skin in a cast shadow
+        log_gain = jnp.log(gain / (jnp.sum(mask * gain, (1, 2)) / jnp.maximum(jnp.sum(mask), 1.0))[:, None, None])
+        hue = log_gain - jnp.mean(log_gain, 0, keepdims=True)
+        mask = (skin_seen * solvers.robust_weight(disagreement, jnp.asarray(config.refinement_scale))
+                * solvers.robust_weight(jnp.mean(jnp.square(log_gain), 0), jnp.asarray(config.refinement_skin_level))
+                * solvers.robust_weight(jnp.mean(jnp.square(hue), 0), jnp.asarray(config.refinement_skin_hue)))
+        return mask, error
+
+    mask, error = jax.lax.fori_loop(0, ROUNDS, mask_again, (skin_seen, jnp.zeros_like(skin_seen)))
+    gain = smooth_gain(mask, config.refinement_reach)
+    # where hair begins, its edge and shadow are left out with it
+    around = gaussian_blur(jnp.stack([mask, skin_seen]), config.refinement_border * state.pose.scale)
+    low, high = config.refinement_border_share
+    mask = mask * jnp.clip((around[0] / jnp.maximum(around[1], 1e-3) - low) / (high - low), 0.0, 1.0)
+    mask = jnp.where(mask > MIN_MASK, mask, 0.0)
+    noise = jnp.nan_to_num(jnp.nanmedian(jnp.where(mask > 0, error, jnp.nan)[::NOISE_STRIDE, ::NOISE_STRIDE]))
+    trust = 1.0 / jnp.maximum(1.0, noise / config.refinement_noise**2)
+    pixel = 1.0 / (PIXEL * state.pose.scale)
+    return Comparison(light, mix, gain / jnp.maximum(level, MIN_COLOUR), target, trust, pixel), mask
