@@ -21,7 +21,7 @@ from fitkit.cli.console import Console
 from fitkit.cli.options import Doctor
 from fitkit.errors import EXIT_STATUS, FitkitError
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pillow", "safetensors")     # whose versions are told
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pillow", "safetensors")     # whose versions are printed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

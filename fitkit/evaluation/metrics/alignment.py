@@ -59,12 +59,13 @@ def align_points(source: Float[np.ndarray, "N 3"], target: Float[np.ndarray, "N 
     Raises:
         FitkitError: E_SCAN if there are fewer than three pairs, or either set lies on one line: no rotation follows from it.
     """
-    source, target = check_points(source, "the prediction's points", least=3), check_points(target, "the truth's points", least=3)
+    source = check_points(source, "the prediction's points", least=3)
+    target = check_points(target, "the ground truth's points", least=3)
     if len(source) != len(target):
         raise FitkitError("E_SCAN", f"{len(source)} points cannot be paired with {len(target)}; give the same number, in the same"
                           " order")
     middle, aim = source.mean(axis=0), target.mean(axis=0)
-    for name, points in (("prediction", source - middle), ("truth", target - aim)):
+    for name, points in (("prediction", source - middle), ("ground truth", target - aim)):
         spread = np.linalg.svd(points, compute_uv=False)
         if spread[1] <= _COLLINEAR * spread[0]:
             raise FitkitError("E_SCAN", f"the {len(points)} paired points of the {name} lie on one line, so no rotation follows"

@@ -139,17 +139,17 @@ def micc(
     Raises:
         FitkitError: E_SCAN, as in `now`.
     """
-    truth, landmarks = check_points(truth_vertices, "the truth"), np.asarray(truth_landmarks)
+    truth, landmarks = check_points(truth_vertices, "the ground truth"), np.asarray(truth_landmarks)
     if landmarks.shape != (68, 3):
-        raise FitkitError("E_SCAN", f"the truth's landmarks have shape {landmarks.shape}; this measure needs the tip of the nose,"
-                          " and so all 68 points")
+        raise FitkitError("E_SCAN", f"the ground truth's landmarks have shape {landmarks.shape}; this measure needs the tip of the"
+                          " nose, and so all 68 points")
     mesh = check_points(mesh_vertices, "the mesh")
-    start = align_points(seven(mesh_landmarks, "the mesh"), seven(landmarks, "the truth"), scale=True)
-    tip = check_points(landmarks[NOSE_TIP : NOSE_TIP + 1], "the truth's nose tip")
+    start = align_points(seven(mesh_landmarks, "the mesh"), seven(landmarks, "the ground truth"), scale=True)
+    tip = check_points(landmarks[NOSE_TIP : NOSE_TIP + 1], "the ground truth's nose tip")
     kept, there = _cropped(truth, truth_triangles, tip, radius)
     kept_mesh, here = _cropped(start.apply(mesh), mesh_triangles, tip, radius)
     surface = make_surface(mesh, here)
-    points = check_points(truth[kept], "the truth round its nose tip", least=MIN_POINTS)
+    points = check_points(truth[kept], "the ground truth around its nose tip", least=MIN_POINTS)
     transform = align_surface(surface, points, start, scale=True, gain=MICC_GAIN)
     moved = transform.apply(mesh)
     forward = Measurement(transform.scale * closest(surface, transform.undo(points))[2], kept, transform)
@@ -177,8 +177,8 @@ def realy(
     Raises:
         FitkitError: E_SCAN, as in `now`.
     """
-    truth, surface = check_points(truth_vertices, "the truth"), make_surface(mesh_vertices, mesh_triangles)
-    start = align_points(seven(mesh_landmarks, "the mesh"), seven(truth_landmarks, "the truth"), scale=True)
+    truth, surface = check_points(truth_vertices, "the ground truth"), make_surface(mesh_vertices, mesh_triangles)
+    start = align_points(seven(mesh_landmarks, "the mesh"), seven(truth_landmarks, "the ground truth"), scale=True)
     return RegionMeasurement({name: _region(surface, truth, rows, start, name) for name, rows in regions.items()})
 
 
