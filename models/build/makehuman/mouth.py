@@ -77,7 +77,7 @@ def _tooth_row(place: np.ndarray, name: str) -> np.ndarray:
 def follow_lips(head: HeadMesh, mean: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """Identity modes [K, V, 3], changed so that teeth and tongue move with the lips, and the lining in between.
 
-    The motion of a mode is the least-squares shift, turn about the vertical and the viewing axis, and widening of the lips'
+    The motion of a mode is the least-squares shift, rotation about the vertical and the viewing axis, and widening of the lips'
     contact line: linear in the mode, so that the modes stay a linear basis. Height is taken at the middle alone, since smiles
     and frowns of the corners do not move teeth.
     """
@@ -92,9 +92,9 @@ def follow_lips(head: HeadMesh, mean: np.ndarray, basis: np.ndarray) -> np.ndarr
     share = np.ones(len(mean))
     lining = head.vertices_of("mouth")
     share[lining] = 1 - np.exp(-((_distance_from_lips(head, mean)[lining] / LINING) ** 2))
-    carried = np.einsum("vdi,ik->kvd", _motion_columns(mean[inner] - centre), amounts)
+    motion_inside = np.einsum("vdi,ik->kvd", _motion_columns(mean[inner] - centre), amounts)
     basis = basis.copy()
-    basis[:, inner] += share[inner, None] * (carried - basis[:, inner])
+    basis[:, inner] += share[inner, None] * (motion_inside - basis[:, inner])
     return basis
 
 

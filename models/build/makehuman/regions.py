@@ -22,18 +22,18 @@ HAIRLINE_WIDTH = 6          # mm: half width of its step
 
 # Lips: value of the mask in each edge loop (`lip_rings` of points.toml), outermost first
 UPPER_LIP = (0.35, 0.9, 1.0, 1.0, 1.0, 1.0, 1.0)
-LOWER_LIP = (0.1, 0.6, 1.0, 1.0, 1.0, 1.0, 1.0)
+LOWER_LIP = (0.1, 0.6, 1.0, 1.0, 1.0, 1.0, 1.0)     # the same
 LIP_CORNER = 0.8            # of the upper lip's value, at the corners of the mouth
 SHOWN_RINGS = 5             # loops that a closed mouth shows
 
 # Azimuth in degrees from the front
 FACE_SIDE_EDGE = (98, 8)    # face skin
 FRONT_EDGE = (70, 12)       # what a fit compares
-FOREHEAD_EDGE = (60, 10)
-BEARD_SIDE_EDGE = (92, 8)
+FOREHEAD_EDGE = (60, 10)    # forehead
+BEARD_SIDE_EDGE = (92, 8)   # beard
 
 # Lengths in mm
-CHEEK_RADIUS, CHIN_RADIUS = 19, 17
+CHEEK_RADIUS, CHIN_RADIUS = 19, 17          # of the bells
 FOREHEAD_ABOVE_BROWS = (4, 5)               # as an edge
 BROW_WIDTH = ((0, 0.2, 0.6, 1), (3.6, 4.6, 4.0, 2.6))           # half width, by the part of the way from the inner end
 NECK_LEVEL, NECK_BELOW, NECK_WIDTH = -50.0, 2, 5                # highest y of the neck; below the jaw's plane; step

@@ -158,21 +158,21 @@ def contour(head: HeadMesh, vertices: np.ndarray, dense: Places, mirror: np.ndar
         rows.append(_jaw_line(head.triangles[skin], vertices, centre, jaw, inner))
     triangle = np.stack([skin[row[0]] for row in rows])
     barycentric = np.stack([row[1] for row in rows])
-    twin = mirrored((triangle[: JAW // 2], barycentric[: JAW // 2]), head, mirror)
-    return np.concatenate([triangle, twin[0][::-1]]), np.concatenate([barycentric, twin[1][::-1]])
+    opposite = mirrored((triangle[: JAW // 2], barycentric[: JAW // 2]), head, mirror)
+    return np.concatenate([triangle, opposite[0][::-1]]), np.concatenate([barycentric, opposite[1][::-1]])
 
 
 def mirrored(places: Places, head: HeadMesh, mirror: np.ndarray) -> Places:
     """The same places on the other half of the head."""
     order = {tuple(sorted(corners)): index for index, corners in enumerate(head.triangles.tolist())}
     triangle, barycentric = places
-    twin = np.empty_like(triangle)
-    turned = np.empty_like(barycentric)
+    opposite = np.empty_like(triangle)
+    reordered = np.empty_like(barycentric)
     for at in np.ndindex(triangle.shape):
         corners = mirror[head.triangles[triangle[at]]]
-        twin[at] = order[tuple(sorted(corners.tolist()))]
-        turned[at] = [barycentric[at][corners.tolist().index(vertex)] for vertex in head.triangles[twin[at]]]
-    return twin, turned
+        opposite[at] = order[tuple(sorted(corners.tolist()))]
+        reordered[at] = [barycentric[at][corners.tolist().index(vertex)] for vertex in head.triangles[opposite[at]]]
+    return opposite, reordered
 
 
 def _jaw_line(

@@ -143,11 +143,11 @@ def measure(
 
 
 def average(
-    places: np.ndarray, weights: np.ndarray, yaws: np.ndarray, canonical: np.ndarray, twin: np.ndarray
+    places: np.ndarray, weights: np.ndarray, yaws: np.ndarray, canonical: np.ndarray, opposite: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Robust mean [468, 3] and spread [468], mm, of the measurements (see `measure`) and their mirror images."""
-    places = np.concatenate([places, places[:, twin] * [-1, 1, 1]])
-    weights, yaws = np.concatenate([weights, weights[:, twin]]), np.append(yaws, -yaws)
+    places = np.concatenate([places, places[:, opposite] * [-1, 1, 1]])
+    weights, yaws = np.concatenate([weights, weights[:, opposite]]), np.append(yaws, -yaws)
     side = canonical[:, 0] / np.abs(canonical[:, 0]).max()
     # a point on the far side of a turned head slides along the silhouette; frontal views are best for the middle
     near = 1 / (1 + np.exp(np.clip(side * yaws[:, None] / SIDE_SLOPE, -50, 50)))
@@ -162,7 +162,7 @@ def average(
 
 
 def smooth(
-    canonical: np.ndarray, places: np.ndarray, spread: np.ndarray, rings: dict[int, np.ndarray], twin: np.ndarray
+    canonical: np.ndarray, places: np.ndarray, spread: np.ndarray, rings: dict[int, np.ndarray], opposite: np.ndarray
 ) -> np.ndarray:
     """Places [468, 3] by a biharmonic spline from the canonical mesh that passes near the measured ones and through the rings."""
     places = places.copy()
@@ -172,14 +172,14 @@ def smooth(
         looseness = slack * STIFFNESS
         looseness[list(rings)] = RING_STIFFNESS
         result = scipy.interpolate.RBFInterpolator(canonical, places, kernel="linear", smoothing=looseness)(canonical)
-        result = (result + result[twin] * [-1, 1, 1]) / 2
+        result = (result + result[opposite] * [-1, 1, 1]) / 2
         slack = np.clip(spread / WELL_DEFINED, 1, MOST_SPREAD) ** 2 * (1 + (np.linalg.norm(result - places, axis=1) / OUTLIER) ** 2)
     result[list(rings)] = list(rings.values())
     return result
 
 
 def table_rows(
-    head: HeadMesh, mean: np.ndarray, places: np.ndarray, weight: np.ndarray, canonical: np.ndarray, twin: np.ndarray,
+    head: HeadMesh, mean: np.ndarray, places: np.ndarray, weight: np.ndarray, canonical: np.ndarray, opposite: np.ndarray,
     allowed: np.ndarray,
 ) -> list[str]:
     """Rows of the `dense` table, in the format of points.toml: right half and midline; `allowed` are the triangles to lie on."""
@@ -187,16 +187,16 @@ def table_rows(
     on_middle = allowed[middle[head.triangles[allowed]].sum(axis=1) == 2]
     lines = []
     for point in np.flatnonzero(canonical[:, 0] <= ON_MIDLINE):
-        candidates = on_middle if twin[point] == point else allowed
+        candidates = on_middle if opposite[point] == point else allowed
         which, where = closest(places[point][None], mean[head.triangles[candidates]])
         corners, share = head.triangles[candidates[which[0]]], np.clip(where[0], 0, 1)
-        if twin[point] == point:
+        if opposite[point] == point:
             share = share * middle[corners]
         share = np.round(share / share.sum(), 3)
         share[share.argmax()] += 1 - share.sum()
         ids = ", ".join(str(index) for index in head.base_index[corners])
         parts = ", ".join(f"{value:.3f}" for value in share)
-        lines.append(f"    [{point}, {twin[point]}, [{ids}], [{parts}], {weight[point]:.2f}],")
+        lines.append(f"    [{point}, {opposite[point]}, [{ids}], [{parts}], {weight[point]:.2f}],")
     return lines
 
 
@@ -215,7 +215,7 @@ def main() -> None:
         bodies = shapes(wheel, head)
     lines = [line.split() for line in arguments.canonical.read_text().splitlines()]
     canonical = 10 * np.array([[float(x) for x in line[1:4]] for line in lines if line and line[0] == "v"])
-    twin = scipy.spatial.cKDTree(canonical).query(canonical * [-1, 1, 1])[1]
+    opposite = scipy.spatial.cKDTree(canonical).query(canonical * [-1, 1, 1])[1]
     skins: dict[str, list[np.ndarray]] = {"african": [], "caucasian": []}
     for path in sorted(arguments.skins.glob("*.png")):
         if path.name not in LEFT_OUT:
@@ -225,14 +225,14 @@ def main() -> None:
     masks = dict(zip(names, tables["regions"], strict=True))
     paint = albedo_model(head, mean, masks, mirror_table(head))[0]
     measured = measure(head, mean, bodies, skins, paint, masks["brows"])
-    places, spread = average(*measured[:3], canonical, twin)
-    rings = ring_places(head, mean, canonical, twin)
-    placed = smooth(canonical, places, spread, rings, twin)
-    weight = weights(spread, np.linalg.norm(placed - places, axis=1), twin)
+    places, spread = average(*measured[:3], canonical, opposite)
+    rings = ring_places(head, mean, canonical, opposite)
+    placed = smooth(canonical, places, spread, rings, opposite)
+    weight = weights(spread, np.linalg.norm(placed - places, axis=1), opposite)
     table = arguments.out.read_text() if arguments.out.exists() else POINTS.read_text()
     before = table[: table.index("dense = [")]
     arguments.out.write_text(before + "dense = [\n" + "\n".join(
-        table_rows(head, mean, placed, weight, canonical, twin, measured[3])) + "\n]\n")
+        table_rows(head, mean, placed, weight, canonical, opposite, measured[3])) + "\n]\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ CORNER_LEVELS = (1.3, 2.6, 3.8, 5.0)            # of the four corner points
 CORNER, LAST = 11.5, 19.0                       # columns of the corner and of the lower lip's midline
 SAMPLES = 200                                   # columns tried along a line
 
-# right eye from the outer to the inner corner; measured places of the points along it, as the network sees a frontal head
+# right eye from the outer to the inner corner; where the network sees the points on a frontal head, in parts of the width, measured
 UPPER_LID = (33, 246, 161, 160, 159, 158, 157, 173, 133)
 LOWER_LID = (33, 7, 163, 144, 145, 153, 154, 155, 133)
 UPPER_SEEN = (0, 0.065, 0.136, 0.267, 0.447, 0.645, 0.823, 0.955, 1)
@@ -42,14 +42,14 @@ RANGES = (                                      # points, least and largest weig
 )
 
 
-def ring_places(head: HeadMesh, vertices: np.ndarray, canonical: np.ndarray, twin: np.ndarray) -> dict[int, np.ndarray]:
+def ring_places(head: HeadMesh, vertices: np.ndarray, canonical: np.ndarray, opposite: np.ndarray) -> dict[int, np.ndarray]:
     """Place [3] on a shape [V, 3], mm, of each MediaPipe point of lids and lips, by id.
 
     Args:
         head: the cut head.
         vertices: [V, 3] its shape, mm.
         canonical: [468, 3] MediaPipe's canonical mesh, mm.
-        twin: [468] id of the mirrored point.
+        opposite: [468] id of the mirrored point.
     """
     table = vertex_of(head)
     grid = vertices[table[np.array(read_points()["lip_rings"])]]
@@ -71,21 +71,21 @@ def ring_places(head: HeadMesh, vertices: np.ndarray, canonical: np.ndarray, twi
     for ids, seen, line in ((UPPER_LID, UPPER_SEEN, upper), (LOWER_LID, LOWER_SEEN, lower)):
         for point, place in zip(ids, _along(line, canonical[list(ids), 0], np.array(seen)), strict=True):
             places[point] = place
-    places |= {int(twin[point]): place * [-1, 1, 1] for point, place in places.items()}
-    return {point: place * [twin[point] != point, 1, 1] for point, place in places.items()}
+    places |= {int(opposite[point]): place * [-1, 1, 1] for point, place in places.items()}
+    return {point: place * [opposite[point] != point, 1, 1] for point, place in places.items()}
 
 
-def weights(spread: np.ndarray, residual: np.ndarray, twin: np.ndarray) -> np.ndarray:
+def weights(spread: np.ndarray, residual: np.ndarray, opposite: np.ndarray) -> np.ndarray:
     """Weight [468] in [0, 1]: falls with the spread of measurements and the motion by smoothing; 1 on lids and outlines of lips.
 
     Args:
         spread: [468] deviation of the measured places, mm.
         residual: [468] distance that smoothing moved them, mm.
-        twin: [468] id of the mirrored point.
+        opposite: [468] id of the mirrored point.
     """
-    weight = MEASURED * np.clip((WELL_DEFINED / ((spread + spread[twin]) / 2)) ** 2, 0, 1) / (1 + (residual / MOVED) ** 2)
+    weight = MEASURED * np.clip((WELL_DEFINED / ((spread + spread[opposite]) / 2)) ** 2, 0, 1) / (1 + (residual / MOVED) ** 2)
     for points, low, high in RANGES:
-        both = [*points, *(int(twin[point]) for point in points)]
+        both = [*points, *(int(opposite[point]) for point in points)]
         weight[both] = np.clip(weight[both], low, high)
     return weight
 

@@ -35,9 +35,9 @@ NECK_SPREAD = 0.08                  # standard deviation of the neck's brightnes
 
 # linear RGB
 HAIR = np.array([0.055, 0.038, 0.028])
-SCLERA = np.array([0.52, 0.48, 0.45])
+SCLERA = np.array([0.52, 0.48, 0.45])                       # white of the eye
 IRIS, IRIS_BLUE = np.array([0.090, 0.062, 0.046]), np.array([0.16, 0.19, 0.21])      # brown in the mean, blue along an axis
-PUPIL = np.array([0.012, 0.011, 0.011])
+PUPIL = np.array([0.012, 0.011, 0.011])                     # black, but not 0
 LID_RIM = np.array([0.42, 0.24, 0.21])                      # lining behind the lids
 BROW_COVER, BEARD_COVER, SCALP_COVER = 0.70, 0.06, 0.55     # share of hair in the mean colour
 BROW_SPREAD, BEARD_SPREAD, SCALP_SPREAD = 0.18, 0.14, 0.20  # its standard deviation
