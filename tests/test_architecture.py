@@ -163,7 +163,7 @@ def test_folders_files_and_functions_stay_small():
 def test_tests_stand_in_the_folders_of_what_they_test():
     tests = ROOT / "tests"
     rooms = {folder.name for folder in tests.iterdir() if folder.is_dir() and folder.name[0] not in "._"}
-    known = {name.removeprefix("fitkit.") for name in RANK} | {"fixtures", "measurements", "benchmarks", "data"}
+    known = {name.removeprefix("fitkit.") for name in RANK} | {"fixtures", "measurements", "benchmarks", "data", "documents"}
     assert rooms <= known, f"tests/{rooms - known} test no folder of the source"
     crowded = Counter(path.parent for path in tests.rglob("test_*.py"))
     assert max(crowded.values()) <= FILES, crowded.most_common(1)

@@ -5,7 +5,7 @@ import pathlib
 import jupytext
 import numpy as np
 
-NOTEBOOKS = pathlib.Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = pathlib.Path(__file__).parents[2] / "notebooks"
 
 
 def test_quickstart_runs(tmp_path, monkeypatch):
