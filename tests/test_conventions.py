@@ -141,3 +141,29 @@ def test_no_test_hides_another_of_its_name():
         body = ast.parse(path.read_text(encoding="utf-8")).body
         names = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
         assert len(names) == len(set(names)), f"{path.name}: {sorted({name for name in names if names.count(name) > 1})}"
+
+
+def test_named_numbers_stand_in_blocks_that_say_what_they_are():
+    """Each group of constants (lines without a blank one between) has a comment: unit, meaning, origin."""
+    silent = []
+    for name in modules():
+        lines = modules()[name].read_text(encoding="utf-8").splitlines()
+        for node in tree(modules()[name]).body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and _numbers(node):
+                first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+                while first > 0 and lines[first - 1].strip():
+                    first -= 1
+                while last + 1 < len(lines) and lines[last + 1].strip():
+                    last += 1
+                if not any("#" in line for line in lines[first:last + 1]):
+                    silent.append(f"{name}:{node.lineno}: {lines[node.lineno - 1]}")
+    assert not silent, "\n".join(silent)
+
+
+def _numbers(node: ast.Assign | ast.AnnAssign) -> bool:
+    """Whether an assignment gives numbers to names in capitals."""
+    target = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+    capitals = re.sub(r"[\W_]", "", target).isupper()
+    values = [inner.value for inner in ast.walk(node) if isinstance(inner, ast.Constant)]      # ("name", 1.0) holds a number, too
+    called = any(isinstance(inner, ast.Call) for inner in ast.walk(node))
+    return capitals and not called and any(type(value) in (int, float) for value in values)
