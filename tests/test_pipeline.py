@@ -1,76 +1,14 @@
-"""Several photos: many people in one program, or one person in many photos. Equal to one by one, and no face disturbs another."""
+"""Several photos through the public functions: each its own entry, whatever becomes of the others; and one person in many."""
 
-import dataclasses
 import pathlib
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import fitkit
 from fitkit.errors import FitkitError
-from fitkit.fitting import solvers
-from fitkit.recipes import landmarks
-from fitkit.recipes.inverse_rendering import model_fitting
-from tests.fixtures.tiny_photo import observe, skinned_head, stacked
 
 ASTRONAUT = pathlib.Path(__file__).parents[1] / "notebooks" / "data" / "astronaut.png"
-
-
-@pytest.fixture(scope="module")
-def head():
-    return skinned_head()
-
-
-@pytest.mark.parametrize(("recipe", "vectorize"), [
-    pytest.param(landmarks, False, id="landmarks one by one"), pytest.param(landmarks, True, id="landmarks at once"),
-    pytest.param(model_fitting, False, id="model_fitting one by one"),
-    pytest.param(model_fitting, True, id="model_fitting at once", marks=pytest.mark.slow)])
-def test_a_batch_is_its_faces_and_one_bad_face_changes_no_other(head, recipe, vectorize, monkeypatch):
-    map_over_faces, traced = solvers.map_over_faces, []
-
-    def one_way(function, *faces):
-        traced.append(len(faces))
-        return map_over_faces(function, *faces, vectorize=vectorize)
-
-    monkeypatch.setattr(solvers, "map_over_faces", one_way)
-    recipe._fit_batch.clear_cache()     # a program that is kept goes the other way
-    config = landmarks.LandmarkConfig() if recipe is landmarks else model_fitting.ModelFittingConfig(
-        blurred_iterations=4, sharp_iterations=2)
-    faces = [observe(head, yaw, noise=0.3, seed=seed)[0] for seed, yaw in enumerate((0.0, 0.3, -0.4))]
-    blind = dataclasses.replace(faces[1], crop=jnp.full_like(faces[1].crop, jnp.nan), ibug=faces[1].ibug * jnp.nan,
-                                seen=jax.tree.map(lambda leaf: leaf * jnp.nan if leaf.dtype == jnp.float32 else leaf,
-                                                  faces[1].seen))
-    good = recipe.solve_batch(head, stacked(faces), jnp.ones(3, bool), config)
-    bad = recipe.solve_batch(head, stacked([faces[0], blind, faces[2]]), jnp.ones(3, bool), config)
-    for before, after in zip(jax.tree.leaves(good), jax.tree.leaves(bad), strict=True):
-        np.testing.assert_array_equal(before[jnp.array([0, 2])], after[jnp.array([0, 2])])
-    assert traced and not np.isfinite(bad.losses["total"][1])
-    for index in (0, 2):
-        alone = recipe.solve(head, faces[index], config)
-        of_batch = jax.tree.map(lambda leaf, index=index: leaf[index], good.state)
-        apart = landmarks.head_vertices(alone.state, head) - landmarks.head_vertices(of_batch, head)
-        assert float(jnp.linalg.norm(apart, axis=-1).max()) < 0.01      # mm
-    recipe._fit_batch.clear_cache()
-
-
-@pytest.mark.parametrize("recipe", [landmarks, model_fitting], ids=["landmarks", "model_fitting"])
-def test_one_person_in_three_photos_is_known_better_than_in_one(head, recipe):
-    config = landmarks.LandmarkConfig() if recipe is landmarks else model_fitting.ModelFittingConfig(weight_prior=1e-5)
-    seen = [observe(head, yaw, noise=0.5, seed=seed) for seed, yaw in enumerate((-0.5, 0.0, 0.5))]
-    joint = recipe.solve_person(head, stacked([each for each, _ in seen]), config)
-    shared = [joint.state.face.identity] + ([joint.state.face.albedo] if recipe is model_fitting else [])
-    for coefficients in shared:
-        np.testing.assert_array_equal(coefficients, jnp.broadcast_to(coefficients[0], coefficients.shape))
-    assert float(jnp.abs(joint.state.face.light[0] - joint.state.face.light[1]).max()) > 0 or recipe is landmarks
-
-    def error(state, vertices):
-        return float(jnp.linalg.norm(landmarks.head_vertices(state, head) - vertices, axis=-1).mean())
-
-    alone = [error(recipe.solve(head, each, config).state, vertices) for each, vertices in seen]
-    together = [error(jax.tree.map(lambda leaf, i=i: leaf[i], joint.state), vertices) for i, (_, vertices) in enumerate(seen)]
-    assert np.mean(together) < np.mean(alone)
 
 
 def test_photos_that_cannot_be_fitted_are_entries_of_their_own():

@@ -1,6 +1,7 @@
 """Gradients and matrices of the fitting energies against differences and automatic differentiation, on the tiny head."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +26,23 @@ from tests.fixtures.tiny_photo import observe, skinned_head
 
 SIZE = 96
 
+# one program each, for all tests of a shape; step by step they would be hundreds
+rendered = jax.jit(render_color, static_argnames=("height", "width"))
+residuals = jax.jit(model_fitting.pixel_residuals)
+photo_gradient = jax.jit(model_fitting.photo_gradient, static_argnames="config")
+
+
+@jax.jit
+def energy_after(step, state, model, held):
+    """Of the photo, when the state has moved by a step of its tangent."""
+    return losses.photo_consistency(model_fitting.pixel_residuals(retract_state(state, step), model, held), held.weight)
+
 
 def double(tree):
     return jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
+@functools.cache
 def scene(perspective=True):
     """A tiny head in a view of 96 px, float32."""
     model = dataclasses.replace(tiny_head(rings=24, sectors=40), region_names=("fit_skin",), part_names=("skin", "back"))
@@ -47,10 +60,15 @@ def skin_triangles(model):
 
 
 def frozen(model, state, photo, count=SIZE * SIZE):
+    return _frozen(model, skin_triangles(model), state, photo, count)
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def _frozen(model, skin, state, photo, count):
     view = head_to_view(state.pose, landmarks.head_vertices(state, model))
     fragments = rasterize(project_view(state.pose, view), view_depth(state.pose, view), model.triangles,
                           height=SIZE, width=SIZE)
-    return photometric.freeze_pixels(fragments.triangle, skin_triangles(model), photo, count)
+    return photometric.freeze_pixels(fragments.triangle, skin, photo, count)
 
 
 def a_photo(seed=0):
@@ -73,12 +91,12 @@ def test_residuals_are_the_rendering_less_the_photo(grey):
     pixels = frozen(model, state, photo)
     assert bool(jnp.allclose(pixels.mix, 1 / 3)) == grey
     vertices = landmarks.head_vertices(state, model)
-    picture, mask, _ = render_color(model, vertices, vertex_albedo(model, state.face.albedo), camera_from_pose(state.pose),
-                                    state.face.light, height=SIZE, width=SIZE)
+    picture, mask, _ = rendered(model, vertices, vertex_albedo(model, state.face.albedo), camera_from_pose(state.pose),
+                                state.face.light, height=SIZE, width=SIZE)
     shown = linear_to_srgb(picture).mean(-1, keepdims=True) if grey else linear_to_srgb(picture)
     column, row = np.asarray(pixels.position, int)
     there = np.asarray(pixels.weight) > 0
-    found = model_fitting.pixel_residuals(state, model, pixels)
+    found = residuals(state, model, pixels)
     np.testing.assert_allclose(found.T[there], (shown - photo)[row, column][there], atol=2e-3)
     assert bool(mask[row, column][there].all())
 
@@ -91,15 +109,9 @@ def test_photo_gradient_is_the_slope_of_the_energy(perspective, grey):
     pixels = frozen(model, state, jnp.repeat(photo[..., :1], 3, -1) if grey else photo)
     with jax.enable_x64(True):
         model, state, pixels = double(model), double(state), double(pixels)
-        fit = jax.jit(model_fitting.photo_gradient, static_argnames=("config",))
-        held, energy, gradient = fit(pixels, state, model, config=model_fitting.ModelFittingConfig())
+        held, energy, gradient = photo_gradient(pixels, state, model, config=model_fitting.ModelFittingConfig())
         assert bool((held.weight < pixels.weight)[pixels.weight > 0].all())
-
-        @jax.jit
-        def moved(step):
-            residual = model_fitting.pixel_residuals(retract_state(state, step), model, held)
-            return losses.photo_consistency(residual, held.weight)
-
+        moved = functools.partial(energy_after, state=state, model=model, held=held)
         np.testing.assert_allclose(energy, moved(jnp.zeros(gradient.size)), rtol=1e-12)
         blocks = np.repeat(np.arange(5), tangent_sizes(state))
         for block in range(5):
@@ -153,9 +165,11 @@ def test_landmark_and_prior_gradients_are_autodiff():
         def energy(step):
             return landmarks.landmark_energy(retract_state(state, step), chosen)
 
-        np.testing.assert_allclose(system.energy, energy(zero), rtol=1e-9)
-        np.testing.assert_allclose(2 * system.gradient, jax.jit(jax.grad(energy))(zero), atol=1e-9)
-        _, gradient, matrix = prior_system(state, model, lens, light=LightPriorConfig(light_chroma=0.1))
+        expected, slope = jax.jit(jax.value_and_grad(energy))(zero)
+        np.testing.assert_allclose(system.energy, expected, rtol=1e-9)
+        np.testing.assert_allclose(2 * system.gradient, slope, atol=1e-9)
+        system_of = jax.jit(prior_system, static_argnames="light")
+        _, gradient, matrix = system_of(state, model, lens, light=LightPriorConfig(light_chroma=0.1))
 
         def prior(step):
             return prior_system(retract_state(state, step), model, lens, light=LightPriorConfig(light_chroma=0.1))[0]
@@ -185,8 +199,8 @@ def test_total_system_is_the_gradient_of_the_total_energy():
             return problem.energy(observation, view, retract_state(state, step))
 
         zero = jnp.zeros(sum(tangent_sizes(state)))
-        np.testing.assert_allclose(system.energy, energy(zero), rtol=1e-9)
-        expected = jax.jit(jax.grad(energy))(zero)
+        total, expected = jax.jit(jax.value_and_grad(energy))(zero)
+        np.testing.assert_allclose(system.energy, total, rtol=1e-9)
         np.testing.assert_allclose(2 * system.gradient, expected, atol=1e-5 * float(jnp.abs(expected).max()))
 
 
@@ -205,8 +219,8 @@ def test_a_rendering_is_fitted_back():
     calm = dataclasses.replace(truth.face, expression=0.3 * truth.face.expression)
     truth = dataclasses.replace(truth, face=calm)
     vertices = landmarks.head_vertices(truth, model)
-    image = render_color(model, vertices, vertex_albedo(model, truth.face.albedo), camera_from_pose(truth.pose), truth.face.light,
-                         height=SIZE, width=SIZE)[0]
+    image = rendered(model, vertices, vertex_albedo(model, truth.face.albedo), camera_from_pose(truth.pose), truth.face.light,
+                     height=SIZE, width=SIZE)[0]
     points = landmarks.project_points(truth, point_modes(model, model.dense))
     ibug = landmarks.project_points(truth, point_modes(model, model.landmarks))
     seen = correspond(model, points, ibug, contour_weight=0.0)

@@ -140,7 +140,7 @@ def test_one_bad_face_changes_no_other():
         seen = rasterize_state(state, case.model, size=128)
         return geometry_refinement.refine(case.model, state, photo, seen, config=GeometryRefinementConfig())
 
-    each = jax.vmap(refine)
+    each = jax.jit(jax.vmap(refine))      # one program; step by step, it would be several hundred
     bad, good = each(stacked, photos), each(stacked, photos.at[1].set(photos[0]))
     assert float(jnp.abs(bad.displacement[1]).max()) == 0.0 and not bool(bad.mask[1].any())
     for leaf in jax.tree.leaves(bad):

@@ -15,6 +15,7 @@ from tests.fixtures.tiny_head import tiny_head
 pytestmark = pytest.mark.usefixtures("strict_ranks")
 
 SIZE = {"height": 40, "width": 36}
+render_color = jax.jit(render.render_color, static_argnames=("height", "width"))      # one program; step by step, hundreds
 
 
 def portrait(yaw=0.4, perspective=True, dtype=jnp.float32):
@@ -30,7 +31,7 @@ def light(rng):
 
 def test_color_is_albedo_times_irradiance_of_the_interpolated_normal(light):
     head, camera = tiny_head(), portrait()
-    image, mask, fragments = render.render_color(head, head.mean, head.albedo_mean, camera, light, **SIZE)
+    image, mask, fragments = render_color(head, head.mean, head.albedo_mean, camera, light, **SIZE)
     pixels, depth = (np.asarray(x, np.float64) for x in project(camera, head.mean))
     normals = numpy_oracles.vertex_normals(np.asarray(head.mean, np.float64), np.asarray(head.triangles))
     normals = normals @ np.asarray(camera.rotation).T
@@ -50,7 +51,7 @@ def test_color_is_albedo_times_irradiance_of_the_interpolated_normal(light):
 
 def test_the_fast_path_gives_the_same_picture(light):
     head, camera = tiny_head(), portrait()
-    image, mask, _ = render.render_color(head, head.mean, head.albedo_mean, camera, light, **SIZE)
+    image, mask, _ = render_color(head, head.mean, head.albedo_mean, camera, light, **SIZE)
     pixel, color, _ = render.render_foreground(head.triangles, head.mean, head.albedo_mean, camera, light, size=1300, **SIZE)
     picture = jnp.zeros((40 * 36, 3)).at[pixel].set(color.T, mode="drop").reshape(40, 36, 3)
     assert mask.sum() < 1300
@@ -61,7 +62,7 @@ def test_a_constant_texture_is_a_constant_albedo(light):
     head, camera = tiny_head(), portrait()
     tone = jnp.array([0.6, 0.4, 0.3])
     textured, _, _ = render.render_textured(head, head.mean, jnp.broadcast_to(tone, (8, 8, 3)), camera, light, **SIZE)
-    plain, _, _ = render.render_color(head, head.mean, jnp.broadcast_to(tone, head.mean.shape), camera, light, **SIZE)
+    plain, _, _ = render_color(head, head.mean, jnp.broadcast_to(tone, head.mean.shape), camera, light, **SIZE)
     np.testing.assert_allclose(textured, plain, atol=1e-6)
 
 
@@ -83,7 +84,7 @@ def test_the_light_stays_when_the_head_turns():
     head = tiny_head()
     from_right = jnp.zeros((4, 3)).at[0].set(2.0).at[3].set(1.0)
     for yaw in (-0.5, 0.0, 0.5):
-        image, mask, _ = render.render_color(head, head.mean, jnp.ones_like(head.mean), portrait(yaw), from_right, **SIZE)
+        image, mask, _ = render_color(head, head.mean, jnp.ones_like(head.mean), portrait(yaw), from_right, **SIZE)
         columns = np.flatnonzero(np.asarray(mask).any(axis=0))
         middle = (columns[0] + columns[-1]) // 2
         assert image[:, middle:].sum() / mask[:, middle:].sum() > image[:, :middle].sum() / mask[:, :middle].sum()
@@ -98,7 +99,7 @@ def test_gradients_to_vertices_match_central_differences_while_visibility_holds(
 
     @jax.jit
     def loss(vertices):
-        image, _, fragments = render.render_color(head, vertices, head.albedo_mean, camera, light, **SIZE)
+        image, _, fragments = render_color(head, vertices, head.albedo_mean, camera, light, **SIZE)
         return (image * weights).sum(), fragments.triangle
     (_, ids), gradient = jax.value_and_grad(loss, has_aux=True)(head.mean)
     step, checked = 1e-5, 0
@@ -116,7 +117,7 @@ def test_gradients_reach_albedo_camera_and_light(light):
     head = tiny_head()
 
     def loss(albedo, camera, light):
-        return (render.render_color(head, head.mean, albedo, camera, light, **SIZE)[0] ** 2).sum()
+        return (render_color(head, head.mean, albedo, camera, light, **SIZE)[0] ** 2).sum()
     for leaf in jax.tree.leaves(jax.jit(jax.grad(loss, (0, 1, 2)))(head.albedo_mean, portrait(), light)):
         assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0
 
