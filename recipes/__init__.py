@@ -34,7 +34,7 @@ RECIPES: dict[str, Recipe] = {
         paper="Guo et al. 2018, Section V"),
     "ganfit": Recipe(
         config=ganfit.GanfitConfig, function=ganfit.solve, batch=ganfit.solve_batch, person=ganfit.solve_person,
-        summary="a likeness: texture from a generator, shape and texture by an identity network; some twenty seconds",
+        summary="texture from a generator, shape and texture by an identity network: nearer to the person, some twenty seconds",
         paper="Gecer et al. 2019 (GANFIT), Sections 3 and 4.1", takes=("seed", "progress")),
     "landmarks": Recipe(
         config=landmarks.LandmarkConfig, function=landmarks.solve, batch=landmarks.solve_batch, person=landmarks.solve_person,
