@@ -317,22 +317,43 @@ def test_one_person_is_compared_with_the_mean_embedding_of_the_photos(rng):
     np.testing.assert_allclose(found, np.tile(mean / np.linalg.norm(mean), (3, 1)), atol=1e-6)
 
 
-def test_the_prior_of_parameters_that_photos_share_counts_once(head, networks):
+@pytest.fixture
+def two_photos(head, networks):
+    """The fitting problem of two photos of one person at its start, and the losses of parameters in such a problem."""
     config = GanfitConfig()
     learned = recipe._load_networks(head, config)
     observations = stacked([observe(head, 0.3)[0], observe(head, -0.3)[0]])
     modes = model_fitting.fitting_tables(head, point_count(observations), model_fitting.ModelFittingConfig())
     hyperparameters = {name: jnp.asarray(value) for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
     problem = recipe._set_up(head, modes, learned, observations, begun(head, 2), hyperparameters, jnp.asarray(True),
-                         jnp.asarray(0), harmonics=False)
+                             jnp.asarray(0), harmonics=False)
+    return problem, lambda problem, parameters: recipe._to_solution(head, learned, problem, parameters).losses
+
+
+def test_the_prior_of_parameters_that_photos_share_counts_once(two_photos):
+    problem, losses_of = two_photos
     moved = dataclasses.replace(problem.initial, identity=problem.initial.identity + 0.3, texture=problem.initial.texture + 0.2)
     apart = dataclasses.replace(problem, same_person=jnp.asarray(False))
-    shared, own = (recipe._to_solution(head, learned, each, moved).losses for each in (problem, apart))
+    shared, own = (losses_of(each, moved) for each in (problem, apart))
     np.testing.assert_allclose(own["shape"], 0.09, rtol=1e-4)
     np.testing.assert_allclose(own["style"], 0.04, rtol=1e-4)
     for name in ("shape", "style"):
         np.testing.assert_allclose(shared[name].sum(), own[name][0], rtol=1e-5)
     np.testing.assert_array_equal(shared["expression"], own["expression"])
+
+
+def test_pixels_without_a_rendering_count_in_no_loss_of_pixels(two_photos):
+    """Eq. 10 compares where the head is drawn: a photo's corner, though it has weight, says nothing; its middle does."""
+    problem, losses_of = two_photos
+
+    def pixel_loss(photo):
+        image = dataclasses.replace(problem.image, photo=photo, pixel_weight=jnp.ones_like(problem.image.pixel_weight))
+        return np.asarray(losses_of(dataclasses.replace(problem, image=image), problem.initial)["pixel"])
+
+    photo, middle = problem.image.photo, problem.image.photo.shape[1] // 2
+    np.testing.assert_array_equal(pixel_loss(photo.at[:, :2, :2].set(1.0 - photo[:, :2, :2])), pixel_loss(photo))
+    spot = np.s_[:, middle - 1:middle + 1, middle - 1:middle + 1]
+    assert np.all(np.abs(pixel_loss(photo.at[spot].set(1.0 - photo[spot])) - pixel_loss(photo)) > 0)
 
 
 def test_a_random_crop_is_the_same_for_all_images(rng):
