@@ -28,14 +28,14 @@ from fitkit.rendering.render import render_color
 from fitkit.rendering.shading import light_from_direction, sh_basis, sh_irradiance
 from fitkit.types import FaceParameters
 from tests.fixtures.tiny_networks import small_identity
-from tests.fixtures.tiny_photo import SIZE, a_state, observe, skinned_head, stacked, true_pose
+from tests.fixtures.tiny_photo import SIZE, a_state, observe, skinned_head, stacked, strong, true_pose
 
 
 @pytest.fixture
 def networks(monkeypatch):
     """Small networks in place of the shipped ones."""
     config = GeneratorConfig(size=16, latent=8, mapping=1, widest=8, budget=64, narrowest=8)
-    weights = initial_parameters(jax.random.key(0), config)
+    weights = strong(initial_parameters(jax.random.key(0), config))
     monkeypatch.setattr(recipe, "HEAD", "tiny")
     monkeypatch.setattr(recipe, "load_generator", lambda: (weights, config))
     monkeypatch.setattr(recipe, "load_identity", lambda name: small_identity())
@@ -43,7 +43,7 @@ def networks(monkeypatch):
 
 def begun(head, count):
     """In place of stage 1's states: the neutral head, where `observe(head, 0.1)` shows it."""
-    return stacked([neutral_state(head, true_pose(0.1))] * count)
+    return strong(stacked([neutral_state(head, true_pose(0.1))] * count))
 
 
 @pytest.fixture
@@ -389,24 +389,30 @@ def test_one_alone_is_as_in_a_batch(head, networks):
     np.testing.assert_allclose(beside.texture[0], alone.texture, atol=5e-3)
 
 
-def test_photos_of_one_person_share_shape_and_texture(head, networks, stage_1):
+LINEAR = {"texture": "linear", "light": "harmonics"}
+
+
+@pytest.mark.parametrize("fields", [LINEAR, pytest.param({}, marks=pytest.mark.slow)], ids=["linear", "gan"])
+def test_photos_of_one_person_share_shape_and_texture(head, networks, stage_1, fields):
+    """The linear model's coefficients are shared by the lines that share the generator's styles, and its program is the smaller."""
     observations = stacked([observe(head, 0.3)[0], observe(head, -0.3)[0]])
-    found = recipe.solve_person(head, observations, GanfitConfig(iterations=6))
+    found = recipe.solve_person(head, observations, GanfitConfig(iterations=6, **fields))
     assert len(stage_1) == 1 and stage_1[0] is observations     # begun with all photos together
     np.testing.assert_array_equal(found.state.face.identity[0], found.state.face.identity[1])
-    np.testing.assert_array_equal(found.texture[0], found.texture[1])
+    texture = found.state.face.albedo if fields else found.texture
+    np.testing.assert_array_equal(texture[0], texture[1])
     assert float(jnp.abs(found.state.face.light[0] - found.state.face.light[1]).max()) > 0
     assert isinstance(found.state.face, FaceParameters)
 
 
 @pytest.mark.parametrize("light", ["harmonics", pytest.param("phong", marks=pytest.mark.slow)])
 def test_the_linear_model_takes_the_place_of_the_generator(head, networks, stage_1, light):
-    """The lamp has a program of its own; that it is fitted is seen with the generator, above."""
-    observations = stacked([observe(head, 0.1)[0]])
-    found = solve(head, observations, iterations=30, texture="linear", light=light)
-    start = solve(head, observations, iterations=0, texture="linear", light=light)
+    """Two photos, for the program of the test above. The lamp has one of its own; that it is fitted is seen with the generator."""
+    observations = stacked([observe(head, 0.1)[0], observe(head, -0.1)[0]])
+    found, start = (recipe.solve_person(head, observations, GanfitConfig(iterations=count, texture="linear", light=light))
+                    for count in (30, 0))
     assert found.texture is None
-    assert float(found.losses["total"][0]) < float(start.losses["total"][0])
+    assert np.all(np.asarray(found.losses["total"]) < np.asarray(start.losses["total"]))
     assert float(jnp.abs(found.state.face.albedo - start.state.face.albedo).max()) > 0.01
 
 
