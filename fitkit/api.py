@@ -67,8 +67,9 @@ def fit(
             number of photos compiles once.
         recipe: name of the recipe; `fitkit recipes` lists them.
         head: name of the morphable head, as in `load_head`.
-        landmarks: the points of the face instead of a detector: a `.pts` or `.npy` file, or an array [68 or 468, 2] in pixels; of
-            several photos a list with one entry for each.
+        landmarks: the points of the face instead of a detector: a `.pts` or `.npy` file, or an array [68 or 468, 2] in pixels
+            (x, y) of the photo upright; of several photos a list with one entry for each. Points that show no face in it are
+            refused: normalised to [0, 1], in (y, x) order or mirrored otherwise, mostly outside the photo, on one line, not finite.
         size: side of the square crop the fit works on, pixels; even, at least 64.
         focal: focal length, photo pixels; without it EXIF's, or else estimated within bounds.
         intrinsics: known calibration matrix K [3, 3] of one photo, pixels; square pixels, no skew. Takes precedence over `focal`.
@@ -84,7 +85,7 @@ def fit(
         itself in the place of a photo that could not be fitted, such as one without a face.
 
     Raises:
-        FitkitError: E_NOFACE, E_SMALLFACE, or another of `fitkit.errors.EXIT_STATUS`, in one sentence.
+        FitkitError: E_NOFACE, E_SMALLFACE, E_LANDMARKS, or another of `fitkit.errors.EXIT_STATUS`, in one sentence.
     """
     one = isinstance(photo, str | Path | np.ndarray)
     if one and same_person:

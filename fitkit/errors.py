@@ -12,7 +12,7 @@ EXIT_STATUS = {
     "E_TOOLARGE": 1,    # over 100 megapixels, refused from the header
     "E_NOFACE": 1,      # no face found
     "E_SMALLFACE": 1,   # the face is under 32 px
-    "E_LANDMARKS": 1,   # a landmark file or array of the wrong shape
+    "E_LANDMARKS": 1,   # a landmark file or array that holds no points of a face in the photo
     "E_RESULT": 1,      # not a result folder, or a damaged one
     "E_SCAN": 1,        # a scan, mesh or depth map that cannot be measured
     "E_EXISTS": 1,      # the result folder is there already

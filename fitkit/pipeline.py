@@ -18,6 +18,7 @@ import numpy as np
 from fitkit.configuration import check_choice, check_fields
 from fitkit.detection import DETECTORS
 from fitkit.detection.face_alignment import face_alignment_detector
+from fitkit.detection.given_points import check_points
 from fitkit.detection.landmarks import Detector, Landmarks, detect_landmarks, read_points
 from fitkit.device import keep_compiled_programs
 from fitkit.errors import FitkitError
@@ -111,6 +112,9 @@ def read(
     done = time.perf_counter()
     if landmarks is not None:
         faces = [read_points(landmarks)]
+        height, width = image.pixels.shape[:2]
+        name = "the given array" if isinstance(landmarks, np.ndarray) else str(landmarks)
+        check_points(faces[0], job.model, width=width, height=height, name=name)
     else:
         faces = detect_landmarks(image.pixels, detector=_detector(job.detector), name=image.path)
     return Reading(image, lens, faces, {"read": done - started, "detect": time.perf_counter() - done})

@@ -57,7 +57,8 @@ class Fit:
     head: Annotated[str, arg(metavar="NAME")] = "makehuman"
     """Morphable head model. `fitkit heads` lists them."""
     landmarks: Annotated[str, arg(metavar="SOURCE")] = "mediapipe"
-    """Detector (mediapipe, face-alignment), or your landmarks: a .pts or .npy file in pixels, or a directory with one per photo."""
+    """Detector (mediapipe, face-alignment), or your landmarks: a .pts or .npy file in pixels, or a directory with one per photo.
+    Points that show no face of the photo are refused: normalised to [0, 1], mirrored or in (y, x) order, mostly outside it."""
     faces: Literal["largest", "all"] = "largest"
     """Which faces of a photo to fit; with `all`, folders end in -face1, -face2."""
     same_person: Flag = False

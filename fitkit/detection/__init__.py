@@ -3,6 +3,7 @@
 In: a photo, sRGB in [0, 1], `[h, w, 3]`; or a file or array of points. Out: `Landmarks`, 68 iBUG or 468 MediaPipe points in pixels.
 
     landmarks.py        `Landmarks`, the `Detector` interface, and points read from .pts and .npy files
+    given_points.py     refuses given points that show no face of the photo: mirrored, in (y, x) order, outside it
     face_alignment.py   the optional second detector: 68 points by the PyTorch package `face-alignment`
     face_crop.py        the 112x112 ArcFace crop, differentiable in image and points
 

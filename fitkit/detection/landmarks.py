@@ -1,7 +1,7 @@
 """2D landmarks of faces: the `Landmarks` type, the `Detector` interface, and points read from a .pts or .npy file or an array.
 
 Points are in photo pixels (x right, y down, image origin top-left, a pixel's centre at +0.5 in both). Which place of a head a point
-belongs to comes with the head. Knows no network: detectors are handed in.
+belongs to comes with the head. Knows no network: detectors are handed in. `given_points.py` checks given points against the photo.
 """
 
 import dataclasses
@@ -16,6 +16,9 @@ from fitkit.errors import FitkitError
 
 SCHEMES = {68: "ibug68", 468: "mediapipe468"}      # number of points -> name of the scheme
 MINIMUM_SIZE = 32.0         # pixels, longer side of the box; chosen, not tuned: a smaller face shows too little to fit
+LEAST_SPREAD = 2.0          # pixels, longer side of the box of given points: no face is so small, but all normalised points are
+NORMALISED = (-0.25, 1.25)  # range of normalised points, those of a face that the border cuts included; chosen
+ON_A_LINE = 0.01            # of the points' length, their width across it; chosen far below any face's (0.1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,8 +66,9 @@ def detect_landmarks(image: Float[np.ndarray, "h w 3"], *, detector: Detector, m
     if faces:
         raise FitkitError("E_SMALLFACE", f"the largest face in {name} is {faces[0].size:.0f} px, under the "
                           f"{minimum_size:.0f} px a fit needs; use a larger original of the photo.")
-    raise FitkitError("E_NOFACE", f"no face found in {name} ({width}x{height}); turn it upright, crop it nearer to the face, "
-                      "or give the points yourself with --landmarks FILE (.pts or .npy).")
+    raise FitkitError("E_NOFACE", f"no face found in {name} ({width}x{height}); use a photo in which the face is larger (crop it "
+                      "nearer), turned away by less than about 60 degrees, upright and lighter, or give the points yourself with "
+                      "--landmarks FILE (.pts or .npy).")
 
 
 def read_points(source: str | os.PathLike[str] | np.ndarray) -> Landmarks:
@@ -75,14 +79,15 @@ def read_points(source: str | os.PathLike[str] | np.ndarray) -> Landmarks:
             `.pts` file of the iBUG format, whose coordinates are 1-based (centre of the first pixel at 1): shifted by -0.5 here.
 
     Raises:
-        FitkitError: `E_LANDMARKS`: the file or array is missing, or does not hold such points.
+        FitkitError: `E_LANDMARKS`: the file or array is missing, does not hold such points, or holds some that no face has:
+            not finite, normalised to [0, 1], all at one place, or on one line.
     """
     if isinstance(source, np.ndarray):
         return _checked(source, "the given array")
     path = pathlib.Path(source)
     try:
         if path.suffix.lower() == ".pts":
-            return _checked(_read_pts(path.read_text(encoding="utf-8")) - 0.5, str(path))
+            return _checked(_read_pts(path.read_text(encoding="utf-8")), str(path), first_pixel=1.0)
         if path.suffix.lower() == ".npy":
             # mapped, so that a file that claims to be huge is refused before it is read
             return _checked(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
@@ -94,16 +99,38 @@ def read_points(source: str | os.PathLike[str] | np.ndarray) -> Landmarks:
     raise FitkitError("E_LANDMARKS", f"{path} is no landmark file; give 68 or 468 points as .pts (iBUG format) or .npy.")
 
 
-def _checked(points: np.ndarray, name: str) -> Landmarks:
+def _checked(points: np.ndarray, name: str, *, first_pixel: float = 0.5) -> Landmarks:
     if points.ndim != 2 or points.shape[0] not in SCHEMES or points.shape[1] != 2 or points.dtype.kind not in "fiu":
         raise FitkitError("E_LANDMARKS", f"{name} holds {points.dtype} values of shape {points.shape}; landmarks are 68x2 or "
                           "468x2 numbers in photo pixels.")
-    points = np.array(points, np.float32)
-    if not np.isfinite(points).all():
-        raise FitkitError("E_LANDMARKS", f"{name} holds points that are not finite; all {len(points)} are needed.")
-    if (np.ptp(points, axis=0) <= 0).any():
-        raise FitkitError("E_LANDMARKS", f"the points of {name} lie on one line; give them in photo pixels as x, y.")
-    return Landmarks(points=points, scheme=SCHEMES[len(points)], score=1.0, box=box_of(points))
+    with np.errstate(over="ignore"):      # what float32 cannot hold becomes infinite
+        shifted = np.array(points - (first_pixel - 0.5), np.float32)
+    missing = np.flatnonzero(~np.isfinite(shifted).all(1))
+    if len(missing):
+        raise FitkitError("E_LANDMARKS", f"the points of {name} hold NaN or infinite values ({len(missing)} of {len(points)} "
+                          f"points, the first is point {missing[0]}); all are needed, estimated where hair or the head's turn "
+                          "hides them.")
+    _check_spread(np.array(points, np.float64), f"points of {name}")
+    return Landmarks(points=shifted, scheme=SCHEMES[len(points)], score=1.0, box=box_of(shifted))
+
+
+def _check_spread(points: Float[np.ndarray, "n 2"], which: str) -> None:
+    """Refuse points as they were given that coincide, lie on a line, or are not in pixels."""
+    middle = np.median(points, axis=0)
+    axes = np.linalg.svd(points - middle, full_matrices=False)[2]
+    along, across = np.median(np.abs((points - middle) @ axes.T), axis=0)      # by medians: a few points far off change little
+    if along == across == 0:
+        raise FitkitError("E_LANDMARKS", f"most {which} lie at one place, ({middle[0]:g}, {middle[1]:g}); give each its own, in "
+                          "photo pixels.")
+    if across <= ON_A_LINE * along:
+        raise FitkitError("E_LANDMARKS", f"the {which} lie on one line; give x and y of each in photo pixels.")
+    spread = np.ptp(points, axis=0).max()
+    if spread < LEAST_SPREAD:
+        if points.min() >= NORMALISED[0] and points.max() <= NORMALISED[1]:
+            raise FitkitError("E_LANDMARKS", f"the {which} are normalised to [0, 1]; multiply x by the photo's width and y by its "
+                              "height, in pixels.")
+        raise FitkitError("E_LANDMARKS", f"the {which} span {spread:.2g} pixels, and no face is so small; give them in photo "
+                          "pixels, not in another unit.")
 
 
 def _read_pts(text: str) -> np.ndarray:
