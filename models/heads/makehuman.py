@@ -1,6 +1,7 @@
-"""The embedded head: reads `weights/makehuman.safetensors`, built by `fitkit.models.build.makehuman` from CC0 data, and
-`weights/makehuman_calibration.safetensors`, measured by `fitkit.models.build.makehuman.points.detector_calibration`.
+"""The embedded head, built from MakeHuman's CC0 data: nothing to download, anyone may use it for anything.
 
+In: `weights/makehuman.safetensors`, built by `fitkit.models.build.makehuman`, and `weights/makehuman_calibration.safetensors`,
+measured by `fitkit.models.build.makehuman.points.detector_calibration`. Out: a `MorphableModel`.
 Frame: millimetres, +Y up, face to +Z, +X the subject's left, origin midway between the ears. Goes to `fitkit.load_head`.
 """
 
