@@ -28,26 +28,32 @@ def run_synthetic(options: EvalSynthetic, console: Console) -> int:
     device.select_device(options.general.device)
     device.keep_compiled_programs()
     from fitkit.evaluation import html_report, score_table, scores
-    from fitkit.evaluation.synthetic import benchmark
+    from fitkit.evaluation.synthetic import benchmark, kinds
 
-    plan = benchmark.Plan(**chosen)
-    figures: list[str] = []
+    plan = benchmark.Plan(**chosen, kinds=kinds.parse_all(options.kinds))
+    for name, reason in benchmark.missing(plan).items():
+        console.note(f"kind {name} is skipped: {reason}")
+    if not benchmark.count_steps(plan):
+        raise FitkitError("E_DATA", "no kind of pictures is left to measure; name the folder of MakeHuman's skins with --skins"
+                          " PATH, or other kinds")
+    figures: dict[str, list[str]] = {}
     with progress_line(console, benchmark.count_steps(plan)) as (live, on_progress):
 
         def on_measured(picture: Any) -> None:
             live.note(score_table.line(picture.score), level=2)
             if options.page:
-                figures.append(html_report.figure(picture))
+                figures.setdefault(picture.score.kind, []).append(html_report.figure(picture))
 
         found = benchmark.run(plan, on_progress=on_progress, on_measured=on_measured)
-    summary = scores.by_yaw(found)
+    summary = scores.by_kind(found)
     text = score_table.table(summary)
     print(text)
     for failure in score_table.failures(found):
         console.note(failure)
     if options.json:
         record = {"split": options.split, "recipe": options.recipe, "head": options.head, "fields": dict(plan.fields),
-                  "pictures": benchmark.PICTURES_VERSION, "table": summary,
+                  "pictures": benchmark.PICTURES_VERSION, "table": summary, "skipped": benchmark.missing(plan),
+                  "kinds": {kind.name: dataclasses.asdict(kind) | {"left_out": kind.left_out} for kind in plan.kinds},
                   "scores": [dataclasses.asdict(score) for score in found]}
         atomic_files.write_bytes(options.json, json.dumps(record, indent=1).encode())
     if options.page:
@@ -144,5 +150,5 @@ def _plan_fields(options: EvalSynthetic) -> dict[str, Any]:
     first = FIRST_SEED[options.split]
     cache = Path(options.cache) if options.cache else Path(platformdirs.user_cache_dir("fitkit", appauthor=False)) / "evaluation"
     return {"ict_path": path, "cache": cache, "seeds": tuple(range(first, first + (options.subjects or SUBJECTS))),
-            "yaws": options.yaw, "recipe": options.recipe, "head": options.head,
+            "skins": options.skins, "yaws": options.yaw, "recipe": options.recipe, "head": options.head,
             "fields": configuration.parse_assignments(options.set)}

@@ -171,9 +171,17 @@ class EvalSynthetic:
     """Measure the accuracy of fits on rendered pictures of people whose 3D shape is known.
 
     The people are random heads of ICT-FaceKit Light, rendered by Mitsuba (pip install 'fitkit[eval]'). The table gives the mean
-    distance from the true face to the fit in mm, beside two references: the mean head, which any fit should beat, and the floor,
-    our head registered to the true shape itself, which no fit can be expected to beat. Gap closed is the share of the way from
-    the first to the second.
+    distance from the true face to the fit in mm, with and without scale, for each kind of pictures and each yaw. Beside it stand
+    the mean head, the prior's mean person, neutral and with the fit's expression, recipe landmarks, and the floor, our head
+    registered to the true shape itself, which no fit can be expected to beat.
+
+    Kinds are words, joined by + where they differ from portrait in several things:
+      light      portrait, overcast, key_fill, hard (one lamp, cast shadows)
+      skin       procedural, plain (one colour), photographic (needs --skins)
+      renderer   mitsuba, rasterizer (fitkit's own)
+      occluder   none, spectacles, hand, scarf
+      people     ict, embedded (of the embedded head's own prior)
+    What is marked * is left out of all tuning: report it, and change nothing because of it.
 
     Pictures are rendered once and kept; later runs cost the fits alone, and a stopped run resumes. Tune on --split develop; report
     --split test.
@@ -181,6 +189,8 @@ class EvalSynthetic:
     Examples:
       fitkit eval synthetic --truth ict:ict-facekit.tar.xz
       fitkit eval synthetic --truth ict:ict-facekit.tar.xz --subjects 5 --yaw 0 30 --recipe landmarks
+      fitkit eval synthetic --truth ict:ict-facekit.tar.xz --kinds portrait hard hard+spectacles
+      fitkit eval synthetic --truth ict:ict-facekit.tar.xz --kinds all --skins skins/ --subjects 5
       fitkit eval synthetic --truth ict:ict-facekit.tar.xz --split test --json scores.json --page scores.html
     """
 
@@ -192,6 +202,10 @@ class EvalSynthetic:
     """How many people of the split. By default all 20."""
     yaw: Annotated[tuple[int, ...], arg(metavar="DEGREES")] = (0, 30, 60)
     """Rotation of the heads about the vertical axis, one picture each; left or right is random."""
+    kinds: Annotated[tuple[str, ...], arg(metavar="NAME...")] = ("portrait",)
+    """Kinds of pictures; `all` is every word above once, and the light and the skin that are left out of tuning together."""
+    skins: Annotated[str | None, arg(metavar="DIRECTORY", help_behavior_hint="")] = None
+    """Folder of MakeHuman's skin maps, for kinds with photographic skin; without it they are skipped."""
     recipe: Annotated[str, arg(metavar="NAME")] = "inverse_rendering"
     """Recipe: how to fit. `fitkit recipes` lists and explains them."""
     head: Annotated[str, arg(metavar="NAME")] = "makehuman"

@@ -6,7 +6,7 @@ Error maps show the measured points of the face from the front, drawn by fitkit'
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from fitkit.evaluation.scores import Score
+from fitkit.evaluation.synthetic import kinds
 from fitkit.evaluation.synthetic.benchmark import MeasuredPicture
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.rendering.rasterizer import interpolate, rasterize
@@ -28,6 +29,7 @@ MAP_DISTANCE = 500                          # mm from the camera to the head's o
 COLOURS = np.array([[0.13, 0.15, 0.45], [0.13, 0.45, 0.75], [0.25, 0.70, 0.45], [0.95, 0.80, 0.25], [0.80, 0.12, 0.12]])
 UNMEASURED = (0.82, 0.82, 0.82)
 AMBIENT, DIFFUSE, LAMP = 0.55, 0.45, [0.3, 0.3, 0.9]      # shading of error maps; LAMP: where the light comes from
+LEFT_OUT = ": left out of tuning, for reporting only"
 STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:24px;color:#222}pre{font-size:12px;overflow-x:auto}
 figure{display:inline-block;margin:0 16px 20px 0;vertical-align:top}figcaption{font-size:12px;width:588px}
 .bar{width:300px;height:14px}.bad{color:#b00}"""
@@ -47,14 +49,16 @@ def figure(picture: MeasuredPicture) -> str:
     return f"<figure>{tags}<figcaption>{_caption(score)}</figcaption></figure>"
 
 
-def document(title: str, table: str, figures: Sequence[str]) -> bytes:
+def document(title: str, table: str, figures: Mapping[str, Sequence[str]]) -> bytes:
     """The whole HTML file.
 
     Args:
         title: what was measured.
         table: the printed table.
-        figures: of `figure`, one per picture.
+        figures: of `figure`, one per picture, for each kind of pictures.
     """
+    sections = "".join(f"<h2>{html.escape(kind)}{LEFT_OUT if kinds.parse(kind).left_out else ''}</h2>{''.join(drawn)}"
+                       for kind, drawn in figures.items())
     stops = ",".join(f"rgb({','.join(str(round(255 * value)) for value in colour)})" for colour in COLOURS)
     bar = f'<p><span>0</span> <span class="bar" style="display:inline-block;background:linear-gradient(90deg,{stops})"></span> ' \
           f"<span>{MAX_ERROR:g} mm or more</span>: distance from the ground truth to the fit after NoW alignment with scale</p>"
@@ -62,7 +66,7 @@ def document(title: str, table: str, figures: Sequence[str]) -> bytes:
             f"<h1>Fits of synthetic pictures against their ground truth</h1><p>{html.escape(title)}</p>"
             f"<pre>{html.escape(table)}</pre>{bar}"
             "<p>Each row: the picture, the fit laid over it, the error on the ground-truth face; grey is not measured.</p>"
-            f"{''.join(figures)}</html>").encode()
+            f"{sections}</html>").encode()
 
 
 def error_map(
@@ -92,9 +96,9 @@ def error_map(
 
 
 def _caption(score: Score) -> str:
-    words = f"subject {score.seed}, yaw {round(score.yaw)}: mean head {score.mean_head['scaled']:.2f}"
-    if score.fit is not None:
-        words += f", fit {score.fit['scaled']:.2f}"
+    words = f"{score.title}: mean head {score.mean_head['scaled']:.2f}, mean person {score.mean_person['scaled']:.2f}"
+    if score.fit is not None and score.landmarks is not None:
+        words += f", landmarks {score.landmarks['scaled']:.2f}, fit {score.fit['scaled']:.2f}"
     words += f", floor {score.floor['scaled']:.2f} mm"
     return html.escape(words) + (f' <span class="bad">{html.escape(score.failure)}</span>' if score.failure else "")
 

@@ -1,4 +1,4 @@
-"""Score tables as text: of `fitkit eval synthetic` one row per yaw, of `fitkit eval folder` one row per measure."""
+"""Score tables as text: of `fitkit eval synthetic` one row per kind and yaw, of `fitkit eval folder` one row per measure."""
 
 import math
 import sys
@@ -11,53 +11,61 @@ from rich.table import Column, Table
 
 from fitkit.evaluation.scan_benchmark import Pair
 from fitkit.evaluation.scores import Score
+from fitkit.evaluation.synthetic import kinds
 
 HEADER = (
-    "              | judged: NoW, with scale, mm                     | without scale, mm                        | dense, mm    "
-    "| medians",
-    "yaw   n  bad  |  mean  +expr    fit  floor  gap closed, 95 %    |  mean    fit  floor  gap closed, 95 %    |  mean    fit "
-    "|  yaw  focal  s/fit",
+    "{name} | mean distance after NoW alignment, mm: with scale (judged) / without    "
+    "| fit worse | gap closed, %     |  dense, mm   | medians",
+    "{name} yaw   n bad | mean head    person     +expr landmarks       fit     floor "
+    "| than mean | [95 %] / without  |  mean    fit |  yaw focal  s/fit",
 )
-SKIN = """skin tone, all pictures, stops of luminance: {error:.2f} off (rms);
-of the darkest third of the people {dark:+.2f}, of the middle {medium:+.2f}, of the lightest {light:+.2f}"""
-LEGEND = """mean: our mean head; +expr: the prior's mean person with the fit's expression;
-floor: our head registered to the ground truth; dense: distance of corresponding points; gap closed = (mean - fit) / (mean - floor);
-yaw: degrees off; focal: fitted over true; bad: no face, doubtful, 1.5 times the mean head's error, or yaw off by over 15"""
+SKIN = ("skin tone, stops of luminance: {error:.2f} off (rms); "
+        "darkest third of the people {dark:+.2f}, middle {medium:+.2f}, lightest {light:+.2f}")
+LEGEND = """mean head: our mean head; person: the prior's mean person, neutral; +expr: with the fit's expression, if there is one;
+landmarks: recipe landmarks; floor: our head registered to the ground truth; fit worse: pictures whose fit is worse than the mean
+person; gap closed = (mean head - fit) / (mean head - floor); dense: distance of corresponding points; yaw: degrees off; focal:
+fitted over true; bad: no face, doubtful, 1.5 times the mean head's error, or yaw off by over 15"""
+LEFT_OUT = f"*: left out of tuning (light {kinds.LEFT_OUT_LIGHT}, skin {kinds.LEFT_OUT_SKIN}): for reporting only"
+COLUMNS = ("mean_head", "mean_person", "expression_only", "landmarks", "fit", "floor")
 SCAN_LEGEND = """millimetres, means over results; mean head: our neutral mean head; floor: our head registered to the scan;
 gap closed = (mean head - fit) / (mean head - floor), with its 95 % interval over scans"""
 FILE_WIDTH = 120        # columns of a table that is not printed on a terminal
 
 
-def table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
-    """The table of `eval synthetic`: a row for each yaw of `scores.by_yaw`, and one for all."""
-    lines = list(HEADER)
-    for name, row in summaries.items():
-        blocks = [f"{name:>4} {row['pictures']:3d} {row['failures']:4d}  "]
-        for kind in ("scaled", "metric"):
-            part = row[kind]
-            extra = f" {_number(row['expression_only']):>6}" if kind == "scaled" else ""
-            low, high = part["interval"]
-            gap = f"{100 * part['gap_closed']:4.0f} [{100 * low:.0f}, {100 * high:.0f}]"
-            blocks.append(f" {part['mean_head']:5.2f}{extra} {part['fit']:6.2f} {part['floor']:6.2f}  {gap:<18} ")
-        blocks.append(f" {_number(row['dense']['mean_head']):>5} {_number(row['dense']['fit']):>6} ")
-        blocks.append(f" {_number(row['yaw_error'], 1):>4} {_number(row['focal_ratio']):>6} {_number(row['seconds']):>6}")
-        lines.append("|".join(blocks))
-    skin = summaries["all"]["skin"]
-    if None not in skin.values():
-        lines.append(SKIN.format(**skin))
-    return "\n".join([*lines, LEGEND])
+def table(summaries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """The table of `eval synthetic`: for each kind of `scores.by_kind` a row for each yaw, and one for all its yaws."""
+    marked = {kind: kind + "*" * kinds.parse(kind).left_out for kind in summaries}
+    width = max(map(len, [*marked.values(), "kind"]))
+    lines = [HEADER[0].format(name=" " * (width + 11)), HEADER[1].format(name="kind".ljust(width))]
+    for kind, rows in summaries.items():
+        lines += [f"{marked[kind]:<{width}} {_row(yaw, row)}" for yaw, row in rows.items()]
+    for kind, rows in summaries.items():
+        skin = rows["all"]["skin"]
+        lines += [f"{marked[kind]:<{width}} {SKIN.format(**skin)}"] if None not in skin.values() else []
+    return "\n".join([*lines, LEGEND, *([LEFT_OUT] if any(name.endswith("*") for name in marked.values()) else [])])
+
+
+def _row(yaw: str, row: Mapping[str, Any]) -> str:
+    both = row["scaled"], row["metric"]
+    errors = " ".join(f"{'/'.join(_number(part[name]) for part in both):>9}" for name in COLUMNS)
+    worse = "/".join(str(part["worse"]) for part in both)
+    low, high = both[0]["interval"]
+    gap = f"{100 * both[0]['gap_closed']:.0f} [{100 * low:.0f}, {100 * high:.0f}] / {100 * both[1]['gap_closed']:.0f}"
+    medians = f"{_number(row['yaw_error'], 1):>4} {_number(row['focal_ratio']):>5} {_number(row['seconds']):>6}"
+    return (f"{yaw:>3} {row['pictures']:3d} {row['failures']:3d} | {errors} | {worse:>9} | {gap:<17} "
+            f"| {_number(row['dense']['mean_head']):>5} {_number(row['dense']['fit']):>6} | {medians}")
 
 
 def line(score: Score) -> str:
     """The errors of one picture in a line."""
     fit = f"fit {score.fit['scaled']:.2f}" if score.fit else "no fit"
-    return (f"subject {score.seed}, yaw {round(score.yaw)}: mean head {score.mean_head['scaled']:.2f}, {fit}, "
+    return (f"{score.title}: mean head {score.mean_head['scaled']:.2f}, mean person {score.mean_person['scaled']:.2f}, {fit}, "
             f"floor {score.floor['scaled']:.2f} mm" + (f"; failed: {score.failure}" if score.failure else ""))
 
 
 def failures(scores: Sequence[Score]) -> list[str]:
     """A line for each picture that failed."""
-    return [f"subject {score.seed}, yaw {round(score.yaw)}: {score.failure}" for score in scores if score.failure]
+    return [f"{score.title}: {score.failure}" for score in scores if score.failure]
 
 
 def scan_lines(pair: Pair) -> list[str]:

@@ -2,8 +2,9 @@
 
     gap closed = (E_mean - E_fit) / (E_mean - E_floor)
 
-on means over pictures, where E is the mean scan-to-mesh distance after the NoW alignment. A picture without a fit counts as the
-mean head, which is what its user is left with. Intervals come from bootstrap over subjects, each with all of its pictures.
+on means over pictures, where E is the mean scan-to-mesh distance after the NoW alignment. A picture without a fit, and so without
+landmarks, counts as the mean head, which is what its user is left with. Intervals come from bootstrap over subjects, each with all
+of its pictures.
 """
 
 import dataclasses
@@ -23,12 +24,15 @@ MAX_YAW_ERROR = 15.0        # degrees; a fit further off has failed: a definitio
 class Score:
     """One picture. Errors are mean distances in mm, keyed by "scaled" and "metric" (without scale); None without a fit."""
 
+    kind: str = "portrait"                # name of the kind of picture
     seed: int
     yaw: float                            # degrees, signed
     mean_head: dict[str, float]           # our mean head, neutral
+    mean_person: dict[str, float]         # the prior's mean person, neutral
     floor: dict[str, float]               # our head registered to the ground truth
     fit: dict[str, float] | None = None
-    expression_only: float | None = None  # the prior's mean identity with the fit's expression, "scaled"
+    landmarks: dict[str, float] | None = None            # the fit of recipe `landmarks` to the same picture
+    expression_only: dict[str, float] | None = None      # the prior's mean person with the fit's expression
     dense: dict[str, float] | None = None                # of corresponding points, rigid: "fit", "mean_head"
     yaw_error: float | None = None        # degrees
     focal_ratio: float | None = None      # fitted over true
@@ -36,6 +40,11 @@ class Score:
     seconds: float | None = None          # of the fit alone
     status: str = "failed"
     reason: str = ""                      # why the fit is doubtful, or why there is none
+
+    @property
+    def title(self) -> str:
+        """Which picture it is."""
+        return f"{self.kind}, subject {self.seed}, yaw {round(self.yaw)}"
 
     @property
     def failure(self) -> str:
@@ -85,14 +94,23 @@ def summary(scores: Sequence[Score]) -> dict[str, Any]:
     for kind in ("scaled", "metric"):
         errors = np.array([[score.mean_head[kind], (score.fit or score.mean_head)[kind], score.floor[kind]] for score in scores]).T
         result[kind] = dict(zip(("mean_head", "fit", "floor"), errors.mean(axis=1).tolist(), strict=True)) | {
+            "mean_person": _mean([score.mean_person[kind] for score in scores]),
+            "expression_only": _mean([score.expression_only[kind] for score in fitted if score.expression_only is not None]),
+            "landmarks": _mean([(score.landmarks or score.mean_head)[kind] for score in scores]),
+            "worse": sum((score.fit or score.mean_person)[kind] > score.mean_person[kind] for score in scores),
             "gap_closed": float(gap_closed(*errors)), "interval": interval(errors, [score.seed for score in scores])}
-    result["expression_only"] = _mean([score.expression_only for score in fitted if score.expression_only is not None])
     result["dense"] = {name: _mean([score.dense[name] for score in fitted if score.dense]) for name in ("mean_head", "fit")}
     result["yaw_error"] = _median([abs(score.yaw_error) for score in fitted if score.yaw_error is not None])
     result["focal_ratio"] = _median([score.focal_ratio for score in fitted if score.focal_ratio is not None])
     result["skin"] = skin_tone_errors(fitted)
     result["seconds"] = _median([score.seconds for score in fitted if score.seconds is not None])
     return result
+
+
+def by_kind(scores: Sequence[Score]) -> dict[str, dict[str, dict[str, Any]]]:
+    """`by_yaw` of the pictures of each kind, in the order in which they were measured; never of several kinds together."""
+    names = dict.fromkeys(score.kind for score in scores)
+    return {name: by_yaw([score for score in scores if score.kind == name]) for name in names}
 
 
 def by_yaw(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fitkit.evaluation.synthetic import subjects
+from fitkit.evaluation.synthetic.populations import ict_population
 from fitkit.models.build.makehuman.points import detector_calibration
 from fitkit.models.heads import ict_source, makehuman
 from fitkit.morphable.model import values_at_points
@@ -60,7 +61,7 @@ def test_brows_lie_nearer_to_ict_facekits_own_marks_than_they_were_built():
     built, shipped = makehuman.load(calibrated=False), makehuman.load()
     registrar, apart = detector_calibration.Registrar.of(built, arrays), {"built": [], "shipped": []}
     for seed in range(3):
-        neutral = subjects.person(arrays, seed).neutral
+        neutral = subjects.person(ict_population(arrays), seed).neutral
         head = registrar.register(neutral, neutral=True)[1]
         for name, model in (("built", built), ("shipped", shipped)):
             places = np.asarray(values_at_points(model.landmarks, model.triangles, head))

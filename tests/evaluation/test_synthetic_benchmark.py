@@ -18,7 +18,18 @@ from fitkit.cli import main
 from fitkit.errors import FitkitError
 from fitkit.evaluation import html_report, registration_floor, score_table, scores
 from fitkit.evaluation.scores import Score
-from fitkit.evaluation.synthetic import benchmark, environment_light, mitsuba_scene, skin_appearance, subjects
+from fitkit.evaluation.synthetic import (
+    benchmark,
+    environment_light,
+    mitsuba_scene,
+    photograph,
+    populations,
+    skin_appearance,
+    subjects,
+)
+from fitkit.evaluation.synthetic.kinds import PORTRAIT
+from fitkit.evaluation.synthetic.populations import FACE_VERTICES, ict_population
+from fitkit.evaluation.synthetic.scene import SkinPaint, Studio, scene_parts
 from fitkit.geometry.camera import head_angles, head_rotation, project
 from fitkit.models.heads import ict_source
 from fitkit.models.heads.ict_source import IctArrays
@@ -26,7 +37,7 @@ from fitkit.rendering.rasterizer import rasterize
 from fitkit.types import FaceParameters
 from tests.fixtures.ict_archive import ARCHIVE
 
-TINY = mitsuba_scene.Studio(width=48, height=64, samples=2, bounces=2, subdivisions=0)
+TINY = Studio(width=48, height=64, samples=2, bounces=2, subdivisions=0)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +52,10 @@ def own() -> registration_floor.HeadArrays:
     return registration_floor.head_arrays(fitkit.load_head("makehuman"))
 
 
-def score(seed=0, yaw=0.0, mean_head=2.0, fit: float | None = 1.5, lowest=1.0, **other) -> Score:
+def score(seed=0, yaw=0.0, mean_head=2.0, fit: float | None = 1.5, lowest=1.0, mean_person=1.8, **other) -> Score:
     both = {"scaled": fit, "metric": 2 * fit} if fit is not None else None
     return Score(seed=seed, yaw=yaw, mean_head={"scaled": mean_head, "metric": 2 * mean_head},
+                 mean_person={"scaled": mean_person, "metric": 2 * mean_person},
                  floor={"scaled": lowest, "metric": 2 * lowest}, fit=both, **({"status": "converged"} | other))
 
 
@@ -98,9 +110,9 @@ def test_what_counts_as_failed(bad, word):
 
 def test_the_table_has_a_row_per_yaw_without_sign():
     turned = score(yaw=30.0, seconds=0.25, yaw_error=-2.0, focal_ratio=1.1)
-    text = score_table.table(scores.by_yaw([turned, score(yaw=-30.0, seed=1), score()]))
+    text = score_table.table(scores.by_kind([turned, score(yaw=-30.0, seed=1), score()]))
     rows = [line.split() for line in text.splitlines()[2:5]]
-    assert [row[:3] for row in rows] == [["0", "1", "0"], ["30", "2", "0"], ["all", "3", "0"]]
+    assert [row[:4] for row in rows] == [["portrait", *row] for row in (["0", "1", "0"], ["30", "2", "0"], ["all", "3", "0"])]
     assert rows[1][-3:] == ["2.0", "1.10", "0.25"] and "50 [50, 50]" in text.splitlines()[3]
 
 
@@ -111,15 +123,15 @@ def test_a_fit_that_holds_everybody_for_average_has_dark_skin_too_light_and_ligh
     assert average["light"] == pytest.approx(-0.5 * (np.log2(1.5) + np.log2(3)))
     exact = [score(seed=i, skin=(2 * tone, tone)) for i, tone in enumerate(true[::-1])]
     assert scores.skin_tone_errors(exact) == pytest.approx({"error": 1, "dark": 1, "medium": 1, "light": 1})
-    text = score_table.table(scores.by_yaw([*exact, score(fit=None, status="failed")]))
+    text = score_table.table(scores.by_kind([*exact, score(fit=None, status="failed")]))
     assert "1.00 off (rms)" in text and "darkest third of the people +1.00" in text
-    assert scores.skin_tone_errors([score()])["error"] is None and "stops" not in score_table.table(scores.by_yaw([score()]))
+    assert scores.skin_tone_errors([score()])["error"] is None and "stops" not in score_table.table(scores.by_kind([score()]))
 
 
 # people and cameras
 
 def test_people_are_standard_normal_by_seed_and_scans_carry_the_expression(ict):
-    someone = subjects.person(ict, 5)
+    someone = subjects.person(ict_population(ict), 5)
     np.testing.assert_array_equal(someone.identity, np.random.default_rng(5).standard_normal(100))
     moved = ict.neutral + np.tensordot(someone.identity, ict.identity, 1) + np.tensordot(someone.expression, ict.expression, 1)
     np.testing.assert_allclose(someone.vertices - someone.vertices[0], moved - moved[0], atol=1e-3)
@@ -158,7 +170,7 @@ def test_environments_give_one_exposure_and_differ():
 
 
 def test_lips_brows_and_eyes_are_painted_where_they_are(ict):
-    places = ict.neutral[: subjects.FACE_VERTICES].astype(float)
+    places = ict.neutral[: FACE_VERTICES].astype(float)
     marks = ict.neutral[ict.landmarks].astype(float)
     appearance = dataclasses.replace(skin_appearance.draw(0), melanin=0.2, stubble=0.0, crop=0.0, brow=0.9, freckles=0.0)
     colours = skin_appearance.skin(places, marks, appearance)
@@ -178,12 +190,16 @@ def test_lips_brows_and_eyes_are_painted_where_they_are(ict):
 
 def test_a_picture_is_made_by_its_seed_and_shows_the_head_where_the_camera_says(ict):
     pytest.importorskip("mitsuba", reason="Mitsuba is not installed: pip install 'fitkit[eval]'")
-    someone, view = subjects.person(ict, 1), subjects.view(1, 30, TINY.width, TINY.height)
-    first = mitsuba_scene.photograph(ict, someone, view, TINY)
-    assert first[:3] == b"\xff\xd8\xff" and first == mitsuba_scene.photograph(ict, someone, view, TINY)
-    drawn = mitsuba_scene.render_radiance(ict, someone, view, TINY, np.random.default_rng(0))
+    people = ict_population(ict)
+    someone, view = subjects.person(people, 1), subjects.view(1, 30, TINY.width, TINY.height)
+    paint = SkinPaint(PORTRAIT, people, 1, None)
+    first = photograph.photograph(paint, someone, view, TINY)
+    assert first.jpeg[:3] == b"\xff\xd8\xff" and first == photograph.photograph(paint, someone, view, TINY) and first.mask is None
+    generator = np.random.default_rng(0)
+    light = environment_light.make_light("portrait", generator)
+    drawn = mitsuba_scene.render_radiance(scene_parts(paint, someone, view, TINY, generator), light, view, TINY, seed=1)
     pixels, depth = project(view.camera, jnp.asarray(someone.vertices, jnp.float32))
-    skin = jnp.asarray(ict.triangles[(ict.triangles < mitsuba_scene.SKIN_VERTICES[1]).all(axis=1)], jnp.int32)
+    skin = jnp.asarray(ict.triangles[(ict.triangles < populations.SKIN_VERTICES[1]).all(axis=1)], jnp.int32)
     mask = np.asarray(rasterize(pixels, depth, skin, height=TINY.height, width=TINY.width, cull=False).triangle) >= 0
     upper = slice(0, TINY.height // 2)          # above the shirt
     covered = drawn[upper, :, 3] > 0.5
@@ -194,7 +210,7 @@ def test_a_picture_is_made_by_its_seed_and_shows_the_head_where_the_camera_says(
 def test_without_mitsuba_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mitsuba", None)
     with pytest.raises(FitkitError, match=r"E_DATA.*fitkit\[eval\]"):
-        mitsuba_scene.render_radiance(None, None, None, TINY, np.random.default_rng(0))      # type: ignore[arg-type]
+        mitsuba_scene.render_radiance({}, None, None, TINY, seed=0)      # type: ignore[arg-type]
 
 
 # cache and run
@@ -202,13 +218,13 @@ def test_without_mitsuba_the_remedy_is_named(monkeypatch):
 def test_pictures_are_kept_whole_and_made_once(tmp_path, monkeypatch):
     made = []
 
-    def photograph(head, person, view, studio):
+    def take(paint, person, view, studio):
         made.append((person.seed, view.yaw))
         if len(made) == 1:
             raise KeyboardInterrupt
-        return b"a picture"
+        return photograph.Photograph(jpeg=b"a picture", mask=b"a mask")
 
-    monkeypatch.setattr(mitsuba_scene, "photograph", photograph)
+    monkeypatch.setattr(photograph, "photograph", take)
     someone, view = types.SimpleNamespace(seed=3), subjects.view(3, 30, 48, 64)
     with pytest.raises(KeyboardInterrupt):
         benchmark.ensure_picture(None, someone, view, TINY, tmp_path / "p")     # type: ignore[arg-type]
@@ -216,6 +232,7 @@ def test_pictures_are_kept_whole_and_made_once(tmp_path, monkeypatch):
     for _ in range(2):
         path = benchmark.ensure_picture(None, someone, view, TINY, tmp_path / "p")      # type: ignore[arg-type]
     assert path.name == "s003-y30.jpg" and path.read_bytes() == b"a picture" and len(made) == 2
+    assert path.with_name("s003-y30-mask.png").read_bytes() == b"a mask"
 
 
 def test_the_floor_lays_the_head_on_itself(own, tmp_path):
@@ -233,7 +250,7 @@ def test_the_floor_lays_the_head_on_itself(own, tmp_path):
 def measured(ict, tmp_path, monkeypatch):
     """A plan of one subject whose pictures and fits are stand-ins: at yaw 0 the fit is the mean head, at 30 there is no face."""
     model = fitkit.load_head("makehuman")
-    studio = mitsuba_scene.Studio()
+    studio = Studio()
     view = subjects.view(0, 0, studio.width, studio.height)
 
     def fit(path, *, recipe, head, **fields):
@@ -244,9 +261,9 @@ def measured(ict, tmp_path, monkeypatch):
         return types.SimpleNamespace(parameters=nothing, camera=view.camera, timings={"fit": 0.5}, status="converged", reason="",
                                      pictures={"overlay": np.zeros((64, 48, 3))})
 
-    grey = mitsuba_scene.encode_photo(np.full((64, 48, 3), 0.3), np.random.default_rng(0))
+    grey = photograph.encode_photo(np.full((64, 48, 3), 0.3), np.random.default_rng(0))
     monkeypatch.setattr(benchmark.api, "fit", fit)
-    monkeypatch.setattr(mitsuba_scene, "photograph", lambda *_: grey)
+    monkeypatch.setattr(photograph, "photograph", lambda *_: photograph.Photograph(jpeg=grey, mask=None))
     monkeypatch.setattr(registration_floor, "register", lambda head, scan, marks: np.zeros(len(head.scale)))
     return ["eval", "synthetic", "--truth", f"ict:{ARCHIVE}", "--subjects", "1", "--yaw", "0", "30", "--cache", str(tmp_path)]
 
@@ -256,16 +273,17 @@ def test_a_run_measures_writes_and_goes_on_from_its_cache(measured, tmp_path, ca
     monkeypatch.setattr(scores, "gap_closed", lambda mean, fit, low: np.zeros(mean.shape[:-1]))      # floor and mean are one here
     assert main.run([*measured, "--json", str(files[0]), "--page", str(files[1])]) == 0
     out, err = capsys.readouterr()
-    assert "subject 0, yaw" in err and "E_NOFACE" in err and out.startswith(" " * 14 + "| judged")
+    assert "portrait, subject 0, yaw" in err and "E_NOFACE" in err and "with scale (judged)" in out.splitlines()[0]
     record = json.loads(files[0].read_text())
     seen, lost = record["scores"]
     assert seen["fit"] == pytest.approx(seen["mean_head"]) and seen["yaw_error"] == 0 and seen["focal_ratio"] == 1
     assert seen["dense"]["fit"] == seen["dense"]["mean_head"] > 1 and lost["fit"] is None
-    assert record["table"]["30"]["failures"] == 1 and record["split"] == "develop"
+    assert seen["landmarks"] == seen["fit"] and seen["expression_only"] == pytest.approx(seen["mean_person"])
+    assert record["table"]["portrait"]["30"]["failures"] == 1 and record["split"] == "develop"
     text = files[1].read_text()
     assert text.count("<figure>") == 2 and text.count("data:image/jpeg") == 4 and "http" not in text and len(text) < 200_000
     # the second run renders nothing, registers nothing, and mends a damaged file
-    monkeypatch.setattr(mitsuba_scene, "photograph", lambda *_: pytest.fail("rendered again"))
+    monkeypatch.setattr(photograph, "photograph", lambda *_: pytest.fail("rendered again"))
     (kept,) = tmp_path.glob("floors-*/s000.json")
     kept.write_text(kept.read_text()[:20])
     assert main.run([*measured, "-q"]) == 0
@@ -282,8 +300,8 @@ def test_wrong_options_are_said(words, said, capsys, tmp_path):
 
 
 def test_the_error_map_shows_where_the_errors_are(ict):
-    places = ict.neutral[: subjects.FACE_VERTICES]
-    triangles = ict.triangles[(ict.triangles < subjects.FACE_VERTICES).all(axis=1)]
+    places = ict.neutral[: FACE_VERTICES]
+    triangles = ict.triangles[(ict.triangles < FACE_VERTICES).all(axis=1)]
     distances = np.where(places[:, 0] > 3, 5.0, 0.0)        # large on the subject's left, the picture's right
     distances[np.abs(places[:, 1]) > 80] = np.nan
     drawn = html_report.error_map(places, triangles, distances)

@@ -1,10 +1,17 @@
 """The synthetic benchmark of `fitkit eval synthetic`: people of known shape, rendered, fitted as any photo is, and measured.
 
-Head (ICT-FaceKit), skin and renderer (Mitsuba) are not fitkit's own. Read in this order:
+Most people (ICT-FaceKit), skins and the renderer (Mitsuba) are not fitkit's own. Read in this order:
 
-    subjects           identity, expression, pose and lens of each subject, drawn by seed: the ground truth
-    skin_appearance    colours of their skin, hair, eyes and teeth
+    kinds              light, skin, renderer, occluder and people of a picture, by name; what is left out of tuning
+    populations        the head models whose random people are the ground truth
+    subjects           identity, expression, pose and lens of each subject, drawn by seed
+    skin_appearance    painted colours of their skin, hair, eyes and teeth
+    skin_maps          photographed skin, carried onto them
+    occluders          spectacles, a hand, a scarf
     environment_light  the light round them, and the backdrop
-    mitsuba_scene      the photograph: Mitsuba's radiance through a simple camera, as a JPEG file
-    benchmark          the run over all subjects, with its cache
+    scene              all of these as coloured meshes
+    mitsuba_scene      radiance by Mitsuba's path tracer
+    rasterized_scene   radiance by fitkit's rasterizer; masks of what is before the face
+    photograph         the radiance through a simple camera, as a JPEG file
+    benchmark          the run over all kinds and subjects, with its cache
 """

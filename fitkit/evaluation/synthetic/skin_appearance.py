@@ -1,4 +1,4 @@
-"""Paints the people of the synthetic benchmark: procedural skin, brows, lips, hair, eyes and teeth on ICT-FaceKit's head.
+"""Paints the people of the synthetic benchmark: procedural skin, brows, lips, hair, eyes and teeth on any head.
 
 In: places on the head without identity or expression, mm, so that colours fit any subdivision of its mesh, and its 68 landmarks.
 Out: a colour for each place, linear RGB. Skin tone follows melanin and blood from pale to dark; nothing here knows fitkit's albedo
@@ -137,8 +137,8 @@ def skin(points: Float[np.ndarray, "n 3"], marks: Float[np.ndarray, "68 3"], app
         appearance: of the person.
     """
     colour = skin_tone(points, marks, appearance)
-    front = points[:, 2] > marks[[36, 45], 2].mean() - FRONT
-    lip = soft(inside_distance(points[:, :2], outline(marks[48:60])) + LIP_MARGIN, LIP_BORDER) * front
+    front = _in_front(points, marks)
+    lip = _lip_share(points, marks, front)
     ratio = LIP_PALE + (LIP_DARK - LIP_PALE) * appearance.melanin
     tint = ratio**appearance.lip * (1 + 0.05 * noise(points * [3, 0.6, 1], 2.0, (appearance.seed, 20)))[:, None]
     colour = blend(colour, colour * tint, lip)
@@ -146,6 +146,28 @@ def skin(points: Float[np.ndarray, "n 3"], marks: Float[np.ndarray, "68 3"], app
         gap = np.abs(inside_distance(points[:, :2], outline(eye)))
         colour = blend(colour, np.array(appearance.hair) + 0.01, LASH_DENSITY * soft(gap - LASH_HALF_WIDTH, LASH_BORDER) * front)
     return blend(colour, np.array(appearance.hair), hair_density(points, marks, appearance, lip, front))
+
+
+def haired(bare: Float[np.ndarray, "n 3"], points: Float[np.ndarray, "n 3"], marks: Float[np.ndarray, "68 3"],
+           appearance: Appearance) -> Float[np.ndarray, "n 3"]:
+    """Skin that has brows and lips of its own, with the person's hair and stubble; linear RGB. Arguments as in `skin`."""
+    front = _in_front(points, marks)
+    browless = dataclasses.replace(appearance, brow=0.0)
+    density = hair_density(points, marks, browless, _lip_share(points, marks, front), front)
+    return blend(bare, np.array(appearance.hair), density)
+
+
+def plain_tone(appearance: Appearance) -> Float[np.ndarray, " 3"]:
+    """The one colour of plain skin, linear RGB."""
+    return np.exp(PALE_SKIN + (DARK_SKIN - PALE_SKIN) * appearance.melanin)
+
+
+def _in_front(points: Float[np.ndarray, "n 3"], marks: Float[np.ndarray, "68 3"]) -> Bool[np.ndarray, " n"]:
+    return points[:, 2] > marks[[36, 45], 2].mean() - FRONT
+
+
+def _lip_share(points: Float[np.ndarray, "n 3"], marks: Float[np.ndarray, "68 3"], front: Bool[np.ndarray, " n"]) -> np.ndarray:
+    return soft(inside_distance(points[:, :2], outline(marks[48:60])) + LIP_MARGIN, LIP_BORDER) * front
 
 
 def skin_tone(

@@ -1,38 +1,21 @@
-"""Ground-truth subjects of the synthetic benchmark: ICT-FaceKit people with expressions, and the camera of each picture, by seed.
+"""Ground-truth subjects of the synthetic benchmark: people with expressions, and the camera of each picture, by seed.
 
-Identity coefficients are N(0, 1) over all modes (seed -> `default_rng(seed).standard_normal`); seeds 0-19 develop, 100-119 test.
+Identity coefficients are normal over all modes (seed -> `default_rng(seed).standard_normal`); seeds 0-19 develop, 100-119 test.
 A person keeps identity, expression and skin over all pictures; lens, pose and light change from picture to picture.
 Frame: the head's own, millimetres, moved so that the middle of the face area is the origin (see `types`).
 """
 
 import dataclasses
-import functools
-import itertools
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from fitkit.geometry.camera import head_rotation, project
-from fitkit.geometry.vectors import vertex_normals
-from fitkit.models.heads.ict_source import IctArrays
-from fitkit.rendering.rasterizer import rasterize
+from fitkit.evaluation.synthetic.populations import Population
+from fitkit.geometry.camera import head_rotation
 from fitkit.types import Camera
 
-# ICT-FaceKit's vertex ranges: its README
-FACE_VERTICES = 9409            # vertices 0..9408: the face area, with forehead, temples and jaw
-OPAQUE_VERTICES = 21451         # vertices from here on are eyeballs, and what is transparent
-
 SPLITS = {"develop": range(20), "test": range(100, 120)}        # seeds: a definition
-
-# what a scanner sees: a virtual one, from all directions
-SCANNER_PIXELS = 600            # a side
-SCANNER_DISTANCE = 900.0        # mm
-SCANNER_FOCAL = 3.5             # in picture sides
-SCANNER_YAWS, SCANNER_PITCHES = range(-80, 81, 20), range(-50, 51, 25)      # degrees
-MIN_FACING = 0.15               # cosine between normal and viewing direction from which a vertex faces the scanner
-MAX_BEHIND = 1.5                # mm that a visible vertex may lie behind the rasterized depth
-MIN_VISIBLE_SHARE = 0.6         # of the directions it faces, from which a scanned vertex is visible
 
 # ranges of uniform draws, and deviations; chosen, not tuned
 LENS_RANGE = (35.0, 85.0)       # mm on full frame, uniform in the logarithm
@@ -67,7 +50,7 @@ GESTURES: dict[str, dict[str, float]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Person:
-    """One subject with one expression; the scan is `vertices[scannable(head)]`."""
+    """One subject with one expression; the scan is `vertices[population.face[population.scanned]]`."""
 
     seed: int
     identity: Float[np.ndarray, " I"]        # standard deviations
@@ -87,39 +70,15 @@ class View:
     camera: Camera                           # of the picture, pixels
 
 
-@functools.lru_cache(maxsize=2)
-def scannable(head: IctArrays) -> Int[np.ndarray, " n"]:
-    """Rows of the face area that a scanner sees: visible from most directions that they face.
-
-    The face area of ICT-FaceKit continues into nostrils and lips and behind the lids. No scanner sees these places, and distances
-    from there to a head without nostrils would say nothing about the fit.
-    """
-    opaque = jnp.asarray(head.triangles[(head.triangles < OPAQUE_VERTICES).all(axis=1)])
-    places = jnp.asarray(head.neutral - head.neutral[:FACE_VERTICES].mean(axis=0), jnp.float32)
-    normals = vertex_normals(places, opaque)[:FACE_VERTICES]
-    faced, seen = np.zeros(FACE_VERTICES), np.zeros(FACE_VERTICES)
-    for yaw, pitch in itertools.product(SCANNER_YAWS, SCANNER_PITCHES):
-        rotation = head_rotation(*np.radians([yaw, pitch, 0.0]))
-        camera = Camera(focal=jnp.float32(SCANNER_FOCAL * SCANNER_PIXELS), principal=jnp.full(2, SCANNER_PIXELS / 2),
-                        rotation=rotation, translation=jnp.array([0.0, 0.0, SCANNER_DISTANCE]), perspective=True)
-        pixels, depth = project(camera, places)
-        surface = rasterize(pixels, depth, opaque, height=SCANNER_PIXELS, width=SCANNER_PIXELS, cull=False).depth
-        column, row = np.clip(np.asarray(pixels[:FACE_VERTICES]).astype(int), 0, SCANNER_PIXELS - 1).T
-        nearest = np.asarray(surface)[row, column]
-        towards = np.asarray(-(normals @ rotation[2])) > MIN_FACING
-        faced += towards
-        seen += towards & ((nearest == 0) | (np.asarray(depth[:FACE_VERTICES]) < nearest + MAX_BEHIND))
-    return np.flatnonzero(seen >= MIN_VISIBLE_SHARE * np.maximum(faced, 1))
-
-
-def person(head: IctArrays, seed: int) -> Person:
+def person(population: Population, seed: int) -> Person:
     """Subject `seed`, in its one expression."""
-    mean, modes, shapes = (np.asarray(array, np.float64) for array in (head.neutral, head.identity, head.expression))
-    identity = np.random.default_rng(seed).standard_normal(len(modes))
-    weights = expression(head.expression_names, np.random.default_rng((seed, 1)))
-    neutral = mean + np.tensordot(identity, modes, axes=1)
+    modes, shapes = (np.asarray(array, np.float64) for array in (population.identity, population.expression))
+    drawn = np.random.default_rng(seed).standard_normal(len(modes))
+    identity = population.identity_mean + population.identity_deviation * drawn
+    weights = expression(population.expression_names, np.random.default_rng((seed, 1)))
+    neutral = population.mean + np.tensordot(identity, modes, axes=1)
     vertices = neutral + np.tensordot(weights, shapes, axes=1)
-    middle = neutral[:FACE_VERTICES].mean(axis=0)
+    middle = neutral[population.face].mean(axis=0)
     return Person(seed=seed, identity=identity, expression=weights, vertices=vertices - middle, neutral=neutral - middle)
 
 

@@ -26,7 +26,10 @@ import safetensors.numpy
 from rich.progress import track
 
 from fitkit.evaluation.metrics.alignment import align_points
-from fitkit.evaluation.synthetic import benchmark, mitsuba_scene, subjects
+from fitkit.evaluation.synthetic import benchmark, subjects
+from fitkit.evaluation.synthetic.kinds import PORTRAIT
+from fitkit.evaluation.synthetic.populations import ict_population
+from fitkit.evaluation.synthetic.scene import SkinPaint, Studio
 from fitkit.geometry.camera import project
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.io import images
@@ -136,8 +139,8 @@ class Registrar:
 
 def identity_prior(registrar: Registrar, seeds: range) -> dict[str, np.ndarray]:
     """`identity_axes` [I, I] and `identity_mean` [I]: a normal distribution of identities, wider than the people of `seeds`."""
-    model = registrar.model
-    found = np.stack([registrar.register(subjects.person(registrar.arrays, seed).neutral, neutral=True)[0][: len(model.identity)]
+    model, people = registrar.model, ict_population(registrar.arrays)
+    found = np.stack([registrar.register(subjects.person(people, seed).neutral, neutral=True)[0][: len(model.identity)]
                       for seed in track(seeds, "people")])
     found = np.concatenate([found, mirrored(model, found)])
     root = np.linalg.cholesky(COVARIANCE_FACTOR * np.cov(found.T) + BUILT_VARIANCE * np.eye(found.shape[1]))
@@ -168,15 +171,15 @@ class Detection:
 
 def detections(registrar: Registrar, cache: pathlib.Path, seeds: range) -> list[Detection]:
     """Detections in the pictures of the people of `seeds`; pictures without a detected face are left out."""
-    arrays, studio = registrar.arrays, mitsuba_scene.Studio()
-    folder = benchmark.picture_folder(cache, arrays, studio)
+    people, studio = ict_population(registrar.arrays), Studio()
+    folder = benchmark.picture_folder(cache, people, studio)
     result = []
     for seed in track(seeds, "pictures"):
-        person = subjects.person(arrays, seed)
+        person, paint = subjects.person(people, seed), SkinPaint(PORTRAIT, people, seed, None)
         head = registrar.register(person.vertices, neutral=False)[1]
         for yaw in YAWS:
             view = subjects.view(seed, yaw, studio.width, studio.height)
-            picture = images.read_image(benchmark.ensure_picture(arrays, person, view, studio, folder)).pixels
+            picture = images.read_image(benchmark.ensure_picture(paint, person, view, studio, folder)).pixels
             faces: Any = load_detector()(picture)
             if faces:
                 result.append(Detection(head, view, faces[0].points))
