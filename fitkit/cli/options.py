@@ -180,7 +180,10 @@ class EvalSynthetic:
       skin       procedural, plain (one colour), photographic (needs --skins)
       renderer   mitsuba, rasterizer (fitkit's own)
       occluder   none, spectacles, hand, scarf
+      expression gestures, neutral, strong
+      lens       portrait_lens (35 to 85 mm), wide (28 mm)
       people     ict, embedded (of the embedded head's own prior)
+
     What is marked * is left out of all tuning: report it, and change nothing because of it.
 
     Pictures are rendered once and kept; later runs cost the fits alone, and a stopped run resumes. Tune on --split develop; report

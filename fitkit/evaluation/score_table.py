@@ -15,9 +15,9 @@ from fitkit.evaluation.synthetic import kinds
 
 HEADER = (
     "{name} | mean distance after NoW alignment, mm: with scale (judged) / without    "
-    "| fit worse | gap closed, %     |  dense, mm   | medians",
+    "| fit worse | gap closed, %          |  dense, mm   | medians",
     "{name} yaw   n bad | mean head    person     +expr landmarks       fit     floor "
-    "| than mean | [95 %] / without  |  mean    fit |  yaw focal  s/fit",
+    "| than mean | [95 %] / without       |  mean    fit |  yaw focal  s/fit",
 )
 SKIN = ("skin tone, stops of luminance: {error:.2f} off (rms); "
         "darkest third of the people {dark:+.2f}, middle {medium:+.2f}, lightest {light:+.2f}")
@@ -52,7 +52,7 @@ def _row(yaw: str, row: Mapping[str, Any]) -> str:
     low, high = both[0]["interval"]
     gap = f"{100 * both[0]['gap_closed']:.0f} [{100 * low:.0f}, {100 * high:.0f}] / {100 * both[1]['gap_closed']:.0f}"
     medians = f"{_number(row['yaw_error'], 1):>4} {_number(row['focal_ratio']):>5} {_number(row['seconds']):>6}"
-    return (f"{yaw:>3} {row['pictures']:3d} {row['failures']:3d} | {errors} | {worse:>9} | {gap:<17} "
+    return (f"{yaw:>3} {row['pictures']:3d} {row['failures']:3d} | {errors} | {worse:>9} | {gap:<22} "
             f"| {_number(row['dense']['mean_head']):>5} {_number(row['dense']['fit']):>6} | {medians}")
 
 

@@ -209,6 +209,18 @@ def test_an_occluder_covers_what_it_should_and_the_mask_says_so(people, name, co
     assert name != "scarf" or all(hit[list(covered)] == 1)
 
 
+# expressions and lenses
+
+def test_people_are_neutral_or_strong_and_a_wide_lens_keeps_the_size_of_the_head(people):
+    moved = {kind: np.mean([np.linalg.norm(made.vertices - made.neutral, axis=1).max() for made in (
+        subjects.person(people, seed, expressions=kind) for seed in range(6))]) for kind in kinds.EXPRESSIONS}
+    assert moved["neutral"] == 0 < 1.3 * moved["gestures"] < moved["strong"]
+    drawn, wide = (subjects.view(4, 30, 384, 512, wide=wide) for wide in (False, True))
+    assert wide.lens == 28 < drawn.lens and wide.yaw == drawn.yaw
+    assert float(wide.camera.focal / wide.camera.translation[2]) == pytest.approx(
+        float(drawn.camera.focal / drawn.camera.translation[2]), rel=1e-4)
+
+
 # people of the embedded head
 
 def test_people_of_the_embedded_head_are_shapes_of_its_model():

@@ -108,14 +108,17 @@ def run(plan: Plan, *, on_progress: Callable[[str | None], Any] = lambda name: N
     for kind in _present(plan):
         population = ict_population(ict_source.read(plan.ict_path)) if kind.people == "ict" else embedded_population()
         folder = picture_folder(plan.cache, population, plan.studio, kind=kind, skins=plan.skins)
-        references = plan.cache / f"floors-{_short(head_digest(model), population.digest, str(FLOORS_VERSION))}"
+        facts = [head_digest(model), population.digest, str(FLOORS_VERSION)]
+        facts += [kind.expression] if kind.expression != PORTRAIT.expression else []
+        references = plan.cache / f"floors-{_short(*facts)}"
         for seed in plan.seeds:
-            person, paint = subjects.person(population, seed), SkinPaint(kind, population, seed, plan.skins)
+            person = subjects.person(population, seed, expressions=kind.expression)
+            paint = SkinPaint(kind, population, seed, plan.skins)
             on_progress(f"{kind.name}, subject {seed}: floor")
             known = reference_errors(head, model, person, population, references)
             on_progress(None)
             for yaw in plan.yaws:
-                view = subjects.view(seed, yaw, plan.studio.width, plan.studio.height)
+                view = subjects.view(seed, yaw, plan.studio.width, plan.studio.height, wide=kind.lens == "wide")
                 on_progress(f"{kind.name}, subject {seed}, yaw {yaw}: picture")
                 path = ensure_picture(paint, person, view, plan.studio, folder)
                 on_progress(None)

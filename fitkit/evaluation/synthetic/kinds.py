@@ -1,4 +1,4 @@
-"""Kinds of pictures of the synthetic benchmark: light, skin, renderer, occluder and people, each with a name.
+"""Kinds of pictures of the synthetic benchmark: light, skin, renderer, occluder, expression, lens and people, each with a name.
 
 A kind is written as the words that differ from `portrait`, joined by "+": `hard`, `overcast+photographic`, `embedded+scarf`. Every
 kind is measured and reported apart. `LEFT_OUT_LIGHT` and `LEFT_OUT_SKIN` are for reporting only.
@@ -15,8 +15,11 @@ LIGHTS = ("portrait", "overcast", "key_fill", "hard")
 SKINS = ("procedural", "plain", "photographic")
 RENDERERS = ("mitsuba", "rasterizer")
 OCCLUDERS = ("none", "spectacles", "hand", "scarf")
+EXPRESSIONS = ("gestures", "neutral", "strong")
+LENSES = ("portrait_lens", "wide")
 PEOPLE = ("ict", "embedded")
-FIELDS = {"light": LIGHTS, "skin": SKINS, "renderer": RENDERERS, "occluder": OCCLUDERS, "people": PEOPLE}
+FIELDS = {"light": LIGHTS, "skin": SKINS, "renderer": RENDERERS, "occluder": OCCLUDERS, "expression": EXPRESSIONS, "lens": LENSES,
+          "people": PEOPLE}
 
 # Never tuned on, never trained on; a kind with either is marked in every table. Colours were once found to bend shapes under soft
 # light while other lights showed a gain, so soft light tells whether a change holds; key and hard light are needed to develop the
@@ -34,6 +37,8 @@ class Kind:
         skin: one of `SKINS`: painted by `skin_appearance`; one colour without brows and hair; maps of MakeHuman's skins.
         renderer: one of `RENDERERS`: Mitsuba's path tracer, or fitkit's rasterizer with spherical harmonics.
         occluder: one of `OCCLUDERS`: simple shapes in front of the face.
+        expression: one of `EXPRESSIONS`: two gestures of any strength, none, or three strong ones.
+        lens: one of `LENSES`: 35 to 85 mm by seed, or 28 mm from near by.
         people: one of `PEOPLE`: ICT-FaceKit's, or those of the embedded head's prior.
     """
 
@@ -41,6 +46,8 @@ class Kind:
     skin: str = SKINS[0]
     renderer: str = RENDERERS[0]
     occluder: str = OCCLUDERS[0]
+    expression: str = EXPRESSIONS[0]
+    lens: str = LENSES[0]
     people: str = PEOPLE[0]
 
     @property

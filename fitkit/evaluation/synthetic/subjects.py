@@ -19,13 +19,15 @@ SPLITS = {"develop": range(20), "test": range(100, 120)}        # seeds: a defin
 
 # ranges of uniform draws, and deviations; chosen, not tuned
 LENS_RANGE = (35.0, 85.0)       # mm on full frame, uniform in the logarithm
+WIDE_LENS = 28.0                # mm on full frame
 FULL_FRAME = 36.0               # mm, the longer side of full frame: a definition
 HEAD_HEIGHT = 235.0             # mm, chin to crown
 HEAD_SHARE = (0.55, 0.72)       # height of the head over that of the picture
 SHIFT = 0.02                    # deviation of the head's place from the picture's middle, in picture widths
 MAX_TILT = (8.0, 6.0)           # pitch and roll, degrees either way
 GAZE_DEVIATION = (0.25, 0.1)    # of the ARKit weights that turn the eyes sideways and up
-STRENGTH = (0.3, 1.0)           # of a gesture
+GESTURE_COUNT, STRONG_COUNT = 2, 3
+STRENGTH, HIGH_STRENGTH = (0.3, 1.0), (0.9, 1.2)         # of a gesture
 ASYMMETRY = (0.8, 1.2)          # factor on each weight of a gesture
 
 # Facial gestures as ARKit weights; each is scaled by a random strength, each of its weights by a factor of its own.
@@ -70,23 +72,26 @@ class View:
     camera: Camera                           # of the picture, pixels
 
 
-def person(population: Population, seed: int) -> Person:
-    """Subject `seed`, in its one expression."""
+def person(population: Population, seed: int, *, expressions: str = "gestures") -> Person:
+    """Subject `seed`, in its one expression of one of `kinds.EXPRESSIONS`."""
     modes, shapes = (np.asarray(array, np.float64) for array in (population.identity, population.expression))
     drawn = np.random.default_rng(seed).standard_normal(len(modes))
     identity = population.identity_mean + population.identity_deviation * drawn
-    weights = expression(population.expression_names, np.random.default_rng((seed, 1)))
+    weights = expression(population.expression_names, np.random.default_rng((seed, 1)), kind=expressions)
     neutral = population.mean + np.tensordot(identity, modes, axes=1)
     vertices = neutral + np.tensordot(weights, shapes, axes=1)
     middle = neutral[population.face].mean(axis=0)
     return Person(seed=seed, identity=identity, expression=weights, vertices=vertices - middle, neutral=neutral - middle)
 
 
-def expression(names: tuple[str, ...], generator: np.random.Generator) -> Float[np.ndarray, " E"]:
-    """ARKit weights of two gestures of random strength and a gaze."""
+def expression(names: tuple[str, ...], generator: np.random.Generator, *, kind: str = "gestures") -> Float[np.ndarray, " E"]:
+    """ARKit weights of two gestures of random strength and a gaze; of kind "strong" of three strong ones, of "neutral" none."""
+    if kind == "neutral":
+        return np.zeros(len(names))
     wanted: dict[str, float] = {}
-    for gesture in generator.choice(list(GESTURES), size=2, replace=False):
-        strength = generator.uniform(*STRENGTH)
+    count, strengths = (STRONG_COUNT, HIGH_STRENGTH) if kind == "strong" else (GESTURE_COUNT, STRENGTH)
+    for gesture in generator.choice(list(GESTURES), size=count, replace=False):
+        strength = generator.uniform(*strengths)
         for name, weight in GESTURES[str(gesture)].items():
             wanted[name] = max(wanted.get(name, 0.0), weight * strength * generator.uniform(*ASYMMETRY))
     across, up = generator.normal(0, GAZE_DEVIATION)
@@ -98,12 +103,16 @@ def expression(names: tuple[str, ...], generator: np.random.Generator) -> Float[
     return np.clip(weights, 0.0, 1.0)
 
 
-def view(seed: int, yaw: float, width: int, height: int) -> View:
-    """The camera of the picture of subject `seed` at `yaw` degrees, to the left or to the right by seed."""
+def view(seed: int, yaw: float, width: int, height: int, *, wide: bool = False) -> View:
+    """The camera of the picture of subject `seed` at `yaw` degrees, to the left or to the right by seed.
+
+    `wide`: at `WIDE_LENS`, near enough for the head to keep its size.
+    """
     generator = np.random.default_rng((seed, 2, round(yaw)))
     side = 1.0 if generator.uniform() < 0.5 else -1.0
     pitch, roll = generator.uniform(-1, 1, 2) * MAX_TILT
-    lens = float(np.exp(generator.uniform(*np.log(LENS_RANGE))))
+    drawn = float(np.exp(generator.uniform(*np.log(LENS_RANGE))))
+    lens = WIDE_LENS if wide else drawn
     focal = lens / FULL_FRAME * max(width, height)
     distance = focal * HEAD_HEIGHT / (generator.uniform(*HEAD_SHARE) * height)
     shift = generator.normal(0, 1, 2) * (SHIFT * distance * width / focal)
