@@ -178,6 +178,7 @@ class EvalSynthetic:
     Kinds are words, joined by + where they differ from portrait in several things:
       light      portrait, overcast, key_fill, hard (one lamp, cast shadows)
       skin       procedural, plain (one colour), photographic (needs --skins)
+      hair       any_hair, shaved (no brows either), bearded
       renderer   mitsuba, rasterizer (fitkit's own)
       occluder   none, spectacles, hand, scarf
       expression gestures, neutral, strong

@@ -150,6 +150,18 @@ def test_plain_skin_has_one_colour_and_painted_skin_many(people):
     assert np.median(painted, axis=0) == pytest.approx(plain[0], rel=0.35)
 
 
+def test_hair_is_shaved_or_a_full_beard(people):
+    marks = people.marks(people.mean)
+    places, nothing = np.stack([marks[19], (marks[8] + 2 * marks[57]) / 3]), np.zeros((2, 0))       # brow and chin
+    for seed in range(4):
+        drawn = {kind: SkinPaint(Kind(hair=kind), people, seed, None) for kind in kinds.HAIR}
+        bare, painted = (drawn["shaved"].colours(places, nothing, hair=hair) for hair in (False, True))
+        np.testing.assert_allclose(painted, bare, atol=1e-6)
+        beard = drawn["bearded"].colours(places, nothing, hair=True)
+        hair = np.array(drawn["bearded"].appearance.hair)
+        assert (np.abs(beard - hair).sum(axis=1) < np.abs(painted - hair).sum(axis=1)).all()
+
+
 def test_a_photographed_skin_lies_on_the_face_where_makehuman_has_it(people, skins):
     kind = Kind(skin="photographic")
     for crowd in (people, populations.embedded_population()):

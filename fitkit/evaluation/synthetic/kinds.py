@@ -1,4 +1,4 @@
-"""Kinds of pictures of the synthetic benchmark: light, skin, renderer, occluder, expression, lens and people, each with a name.
+"""Kinds of pictures of the synthetic benchmark: light, skin, hair, renderer, occluder, expression, lens and people, by name.
 
 A kind is written as the words that differ from `portrait`, joined by "+": `hard`, `overcast+photographic`, `embedded+scarf`. Every
 kind is measured and reported apart. `LEFT_OUT_LIGHT` and `LEFT_OUT_SKIN` are for reporting only.
@@ -13,13 +13,14 @@ from fitkit.errors import FitkitError
 # The first word of each is that of `portrait`
 LIGHTS = ("portrait", "overcast", "key_fill", "hard")
 SKINS = ("procedural", "plain", "photographic")
+HAIR = ("any_hair", "shaved", "bearded")
 RENDERERS = ("mitsuba", "rasterizer")
 OCCLUDERS = ("none", "spectacles", "hand", "scarf")
 EXPRESSIONS = ("gestures", "neutral", "strong")
 LENSES = ("portrait_lens", "wide")
 PEOPLE = ("ict", "embedded")
-FIELDS = {"light": LIGHTS, "skin": SKINS, "renderer": RENDERERS, "occluder": OCCLUDERS, "expression": EXPRESSIONS, "lens": LENSES,
-          "people": PEOPLE}
+FIELDS = {"light": LIGHTS, "skin": SKINS, "hair": HAIR, "renderer": RENDERERS, "occluder": OCCLUDERS, "expression": EXPRESSIONS,
+          "lens": LENSES, "people": PEOPLE}
 
 # Never tuned on, never trained on; a kind with either is marked in every table. Colours were once found to bend shapes under soft
 # light while other lights showed a gain, so soft light tells whether a change holds; key and hard light are needed to develop the
@@ -35,6 +36,7 @@ class Kind:
     Attributes:
         light: one of `LIGHTS`: walls, windows and lamps by seed; a white dome; a key and a fill lamp; one small lamp, cast shadows.
         skin: one of `SKINS`: painted by `skin_appearance`; one colour without brows and hair; maps of MakeHuman's skins.
+        hair: one of `HAIR`: by seed; no hair and no brows; a full beard and a hair cap.
         renderer: one of `RENDERERS`: Mitsuba's path tracer, or fitkit's rasterizer with spherical harmonics.
         occluder: one of `OCCLUDERS`: simple shapes in front of the face.
         expression: one of `EXPRESSIONS`: two gestures of any strength, none, or three strong ones.
@@ -44,6 +46,7 @@ class Kind:
 
     light: str = LIGHTS[0]
     skin: str = SKINS[0]
+    hair: str = HAIR[0]
     renderer: str = RENDERERS[0]
     occluder: str = OCCLUDERS[0]
     expression: str = EXPRESSIONS[0]

@@ -72,8 +72,8 @@ class SkinPaint:
 
     @functools.cached_property
     def appearance(self) -> Appearance:
-        """Of the person; with a map of dark skin, hair and eyes are dark."""
-        drawn = skin_appearance.draw(self.seed)
+        """Of the person, with the kind's hair; with a map of dark skin, hair and eyes are dark."""
+        drawn = dataclasses.replace(skin_appearance.draw(self.seed), **skin_appearance.HAIR_DENSITIES.get(self.kind.hair, {}))
         return skin_maps.matching(drawn, self._map()) if self.kind.skin == "photographic" else drawn
 
     @functools.cached_property

@@ -6,6 +6,7 @@ model or the data it was made from. All amounts are chosen, not measured.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import scipy.interpolate
@@ -32,6 +33,8 @@ PUPIL_RADIUS = (1.5, 2.6)           # mm
 BROW_DENSITY = (0.55, 0.95)
 STUBBLE_DENSITY, STUBBLE_CHANCE = (0.15, 0.6), 0.4
 HAIR_DENSITY, HAIR_CHANCE = (0.35, 0.85), 0.7
+HAIR_DENSITIES: dict[str, dict[str, Any]] = {      # of `kinds.HAIR`
+    "shaved": {"brow": 0.0, "stubble": 0.0, "crop": 0.0}, "bearded": {"brow": 0.95, "stubble": 0.95, "crop": 0.85}}
 FRECKLES, FRECKLE_CHANCE, FRECKLES_BELOW = (0.1, 0.4), 0.25, 0.45         # only where melanin is lower than the last
 ROUGHNESS = (0.36, 0.52)            # of Disney's principled BSDF
 LIP_SATURATION = (0.5, 1.3)
