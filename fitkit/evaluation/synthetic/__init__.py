@@ -2,7 +2,7 @@
 
 Most people (ICT-FaceKit), skins and the renderer (Mitsuba) are not fitkit's own. Read in this order:
 
-    kinds              light, skin, renderer, occluder and people of a picture, by name; what is left out of tuning
+    kinds              names of what differs from picture to picture: light, skin, renderer, ...; what is left out of tuning
     populations        the head models whose random people are the ground truth
     subjects           identity, expression, pose and lens of each subject, drawn by seed
     skin_appearance    painted colours of their skin, hair, eyes and teeth
