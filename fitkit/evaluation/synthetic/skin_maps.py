@@ -9,18 +9,15 @@ import functools
 import hashlib
 import pathlib
 
-import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
 from jaxtyping import Float
 
-from fitkit.color import srgb_to_linear
-from fitkit.errors import FitkitError
 from fitkit.evaluation.synthetic.populations import Population
 from fitkit.evaluation.synthetic.skin_appearance import HAIR_COLOURS, IRIS_COLOURS, Appearance
 from fitkit.evaluation.synthetic.subjects import SPLITS
 from fitkit.io.images import find_photos
-from fitkit.recipes.synthesize.textures.canvas import COLUMN, LAYOUT, ROW, WINDOW, read_pixels
+from fitkit.recipes.synthesize.textures.canvas import COLUMN, LAYOUT, ROW, read_head_window
 from fitkit.recipes.synthesize.textures.paint import find_skins
 
 MAX_STRETCH = 0.03      # in map sides: a triangle larger than this on the map crosses a seam of MakeHuman's layout; chosen
@@ -48,18 +45,12 @@ def digest(folder: str) -> str:
 
 @functools.lru_cache(maxsize=2)
 def read_map(path: pathlib.Path) -> Float[np.ndarray, "1440 768 3"]:
-    """The head window of a skin map, linear RGB.
+    """The head window of a skin map, linear RGB in float64, in which the subjects are painted.
 
     Raises:
-        FitkitError: E_NOTIMAGE, the file is no picture of MakeHuman's layout (2048x2048) or of its head window (768x1440).
+        FitkitError: E_NOTIMAGE, as `read_head_window`.
     """
-    pixels = read_pixels(path)
-    if pixels.shape[:2] == (LAYOUT, LAYOUT):
-        pixels = pixels[ROW:ROW + WINDOW[0], COLUMN:COLUMN + WINDOW[1]]
-    if pixels.shape[:2] != WINDOW:
-        raise FitkitError("E_NOTIMAGE", f"the skin {path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, not MakeHuman's "
-                          "2048x2048 or the 768x1440 of its head window; name a folder of MakeHuman skins")
-    return np.asarray(srgb_to_linear(jnp.asarray(pixels)), np.float64)
+    return np.asarray(read_head_window(path), np.float64)
 
 
 def matching(appearance: Appearance, skin_map: Float[np.ndarray, "1440 768 3"]) -> Appearance:

@@ -117,6 +117,19 @@ def resample(path: pathlib.Path, ground: Canvas) -> Float[np.ndarray, "S S 3"]:
     """A skin's colour in the head's layout, linear RGB; off the skin's chart it carries no meaning.
 
     Raises:
+        FitkitError: as `read_head_window`.
+    """
+    linear = read_head_window(path)
+    texels = np.stack([scipy.ndimage.map_coordinates(linear[..., c], ground.places[..., ::-1].transpose(2, 0, 1), order=1,
+                                                     mode="nearest") for c in range(3)], axis=-1)
+    size = ground.size
+    return ground.fill(texels.reshape(size, FINER, size, FINER, 3).mean(axis=(1, 3)))
+
+
+def read_head_window(path: pathlib.Path) -> Float[np.ndarray, "1440 768 3"]:
+    """The head's part of a MakeHuman skin, linear RGB.
+
+    Raises:
         FitkitError: `E_NOTIMAGE`, the file is no picture of MakeHuman's layout (2048x2048) or of its head window (768x1440).
     """
     pixels = read_pixels(path)
@@ -125,11 +138,7 @@ def resample(path: pathlib.Path, ground: Canvas) -> Float[np.ndarray, "S S 3"]:
     if pixels.shape[:2] != WINDOW:
         raise FitkitError("E_NOTIMAGE", f"the skin {path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, not MakeHuman's "
                           "2048x2048 or the 768x1440 of its head window; name a folder of MakeHuman skins")
-    linear = np.asarray(srgb_to_linear(jnp.asarray(pixels)))
-    texels = np.stack([scipy.ndimage.map_coordinates(linear[..., c], ground.places[..., ::-1].transpose(2, 0, 1), order=1,
-                                                     mode="nearest") for c in range(3)], axis=-1)
-    size = ground.size
-    return ground.fill(texels.reshape(size, FINER, size, FINER, 3).mean(axis=(1, 3)))
+    return np.asarray(srgb_to_linear(jnp.asarray(pixels)))
 
 
 def read_pixels(path: pathlib.Path) -> Float[np.ndarray, "H W 3"]:
