@@ -1,5 +1,8 @@
 """Pictures of a fit: overlay on the photo, albedo map, normals, depth, and a comparison sheet.
 
+The overlay is the final result: the head with its albedo map and its fine geometry under the fitted light. The sheet shows the
+morphable model's own rendering beside it.
+
 In: a fitted face (model, parameters, camera of the photo) and the photo's pixels. Out: NumPy arrays of the photo's own size; the
 albedo map, a square in the head's UV, comes from `uv/unwrap.py`. The head is rasterized once per camera into `Layers`, in tiles of
 one size (`photo_window.py`), so that photos of any size share the compiled programs.
@@ -50,7 +53,7 @@ PORTRAIT_DISTANCE = 2000.0          # mm from the head
 PORTRAIT_MARGIN = 1.12              # height of the picture over the head's
 SHEET_MARGIN = 1.15                 # extent of the sheet's photos over the head's
 SHEET_YAWS = (-45.0, 0.0, 45.0)     # degrees, of the grey geometry
-TEXTURED_YAW = 20.0                 # degrees, of the textured head
+TEXTURED_YAWS = (0.0, 30.0)         # degrees, of the textured head
 GEOMETRY_ALBEDO = 0.45              # of the grey geometry, linear
 # lamps of the sheet: direction in the view frame, then ambient and directional irradiance
 GEOMETRY_LAMP = ((0.45, 0.6, 0.65), 0.12, 0.95)
@@ -153,11 +156,14 @@ def bare_geometry(model: MorphableModel, vertices: Float[Array, "V 3"], yaw: flo
     return _panel(light_layers(unpainted, jnp.full_like(layers.albedo, GEOMETRY_ALBEDO), light), layers)
 
 
-def textured_head(model: MorphableModel, vertices: Float[Array, "V 3"], texture: np.ndarray, yaw: float) -> np.ndarray:
+def textured_head(
+    model: MorphableModel, vertices: Float[Array, "V 3"], texture: np.ndarray, yaw: float, relief: Relief | None
+) -> np.ndarray:
     """The head with an albedo map (sRGB) under one soft light, on white."""
     light = _lamp(TEXTURE_LAMP)
-    layers = render_layers(model, vertices, jnp.full_like(vertices, GEOMETRY_ALBEDO), portrait_camera(model, yaw, TILE), side=TILE)
-    return _panel(light_texture(layers, jnp.asarray(texture), light), layers)
+    camera = portrait_camera(model, yaw, TILE)
+    layers = render_layers(model, vertices, jnp.full_like(vertices, GEOMETRY_ALBEDO), camera, side=TILE)
+    return _panel(light_texture(apply_relief(layers, relief, camera), jnp.asarray(texture), light), layers)
 
 
 def _panel(colour: Float[Array, "S S 3"] | np.ndarray, layers: Layers | None) -> np.ndarray:
@@ -168,19 +174,21 @@ def _panel(colour: Float[Array, "S S 3"] | np.ndarray, layers: Layers | None) ->
 
 
 def comparison_sheet(
-    photo: np.ndarray, overlay: np.ndarray, albedo: np.ndarray, model: MorphableModel, face: FaceParameters, camera: Camera,
-    relief: Relief | None,
+    photo: np.ndarray, overlay: np.ndarray, model_overlay: np.ndarray, albedo: np.ndarray, model: MorphableModel,
+    face: FaceParameters, camera: Camera, relief: Relief | None,
 ) -> np.ndarray:
-    """Two rows of three: photo, overlay, textured head; grey geometry, fine where known, from three sides. White background."""
+    """Two rows of four, on white: photo, overlay, the model's own rendering over the photo, textured head from the front; grey
+    geometry, fine where known, from three sides, textured head turned.
+    """
     vertices, _, pixels = _posed_head(model, face, camera)
     low, high = np.asarray(pixels).min(0), np.asarray(pixels).max(0)
     extent = float((high - low).max()) * SHEET_MARGIN
     window = Window(corner=(low + high - extent) / 2, side=2 * PANEL, scale=extent / (2 * PANEL))
     there = inside_photo(window, *photo.shape[:2])[..., None]
-    seen = [_panel(np.where(there, crop_window(picture, window), 1.0), None) for picture in (photo, overlay)]
+    seen = [_panel(np.where(there, crop_window(picture, window), 1.0), None) for picture in (photo, overlay, model_overlay)]
     grey = [bare_geometry(model, vertices, yaw, relief) for yaw in SHEET_YAWS]
-    top = [*seen, textured_head(model, vertices, albedo, TEXTURED_YAW)]
-    return np.concatenate([np.concatenate(top, 1), np.concatenate(grey, 1)], 0).astype(np.float32)
+    front, turned = (textured_head(model, vertices, albedo, yaw, relief) for yaw in TEXTURED_YAWS)
+    return np.concatenate([np.concatenate([*seen, front], 1), np.concatenate([*grey, turned], 1)], 0).astype(np.float32)
 
 
 def is_grey(photo: np.ndarray) -> bool:
@@ -191,12 +199,13 @@ def is_grey(photo: np.ndarray) -> bool:
 
 
 def make_albedo(
-    model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, *, skin: np.ndarray | None = None
+    model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, *, relief: Relief | None = None,
+    skin: np.ndarray | None = None,
 ) -> np.ndarray:
     """The albedo map alone: sRGB in [0, 1], `[1024, 1024, 3]`; arguments as in `make`, and a fraction of its time."""
     window, layers = _photo_layers(model, face, camera)
     depth = join_tiles([np.asarray(tile.depth) for tile in layers])
-    return _albedo(model, face, camera, photo, window, depth, skin)
+    return _albedo(model, face, camera, photo, window, depth, relief, skin)
 
 
 def make(
@@ -210,30 +219,34 @@ def make(
         face: its parameters.
         camera: of the photo, in its pixels.
         photo: `[H, W, 3]` sRGB in [0, 1].
-        relief: fine geometry; all pictures but the albedo map show it.
+        relief: fine geometry; all pictures show it, and its shading is taken off the albedo map.
         skin: a recipe's own albedo map `[1024, 1024, 3]`, sRGB in [0, 1]; without it the linear albedo model's.
 
     Returns:
-        overlay [H, W, 3], comparison [768, 1152, 3] and albedo [1024, 1024, 3] (sRGB in [0, 1]), normals [H, W, 3] (view frame, in
+        overlay [H, W, 3], comparison [768, 1536, 3] and albedo [1024, 1024, 3] (sRGB in [0, 1]), normals [H, W, 3] (view frame, in
         [-1, 1]) and depth [H, W] (mm, 0 where there is no head).
     """
     window, layers = _photo_layers(model, face, camera)
     coarse = join_tiles([np.asarray(tile.depth) for tile in layers])
     layers = [apply_relief(tile, relief, window_camera(camera, place))
               for tile, place in zip(layers, tiles_of(window), strict=True)]
-    lights = [light_layers(tile, tile.albedo, face.light) if skin is None else light_texture(tile, jnp.asarray(skin), face.light)
-              for tile in layers]
-    colour = join_tiles([np.asarray(tile) for tile in lights])
     opacity, depth, normals = (join_tiles([np.asarray(getattr(tile, name)) for tile in layers])
                                for name in ("face", "depth", "normals"))
-    if is_grey(photo):
-        colour = np.repeat(colour.mean(-1, keepdims=True), 3, -1)
-    colour, opacity, place = reduce_doubled(colour, opacity, window)
-    overlay = paste_window(photo.copy(), colour, place, opacity=opacity)
-    albedo = _albedo(model, face, camera, photo, window, coarse, skin)
+    albedo = _albedo(model, face, camera, photo, window, coarse, relief, skin)
+
+    def over_photo(lit: list[Float[Array, "S S 3"]]) -> np.ndarray:
+        colour = join_tiles([np.asarray(tile) for tile in lit])
+        if is_grey(photo):
+            colour = np.repeat(colour.mean(-1, keepdims=True), 3, -1)
+        colour, alpha, place = reduce_doubled(colour, opacity, window)
+        return paste_window(photo.copy(), colour, place, opacity=alpha)
+
+    overlay = over_photo([light_texture(tile, jnp.asarray(albedo), face.light) for tile in layers])
+    own = over_photo([light_layers(tile, tile.albedo, face.light) if skin is None else
+                      light_texture(tile, jnp.asarray(skin), face.light) for tile in layers])
     return {
         "overlay": overlay, "albedo": albedo,
-        "comparison": comparison_sheet(photo, overlay, albedo, model, face, camera, relief),
+        "comparison": comparison_sheet(photo, overlay, own, albedo, model, face, camera, relief),
         "normals": paste_window(np.zeros_like(photo), normals, window),
         "depth": paste_window(np.zeros(photo.shape[:2], np.float32), depth, window)}
 
@@ -257,7 +270,7 @@ def _posed_head(
 
 def _albedo(
     model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, window: Window, depth: np.ndarray,
-    skin: np.ndarray | None,
+    relief: Relief | None, skin: np.ndarray | None,
 ) -> np.ndarray:
     # read from a window of one size: a smaller one is continued to the right and below, a larger one is reduced
     square = Window(corner=window.corner, side=ALBEDO_WINDOW, scale=window.scale * max(1.0, window.side / ALBEDO_WINDOW))
@@ -270,4 +283,5 @@ def _albedo(
     return np.asarray(complete_albedo(
         jnp.asarray(crop_window(photo, square)), jnp.asarray(seen), jnp.asarray(border), model, face, window_camera(camera, square),
         face_region(model, parts=PHOTO_PARTS), jnp.asarray(is_grey(photo)), jnp.asarray(square.scale < 1),
+        gradient=None if relief is None else relief.gradient,
         generated=None if skin is None else srgb_to_linear(jnp.asarray(skin))))

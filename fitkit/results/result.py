@@ -96,7 +96,8 @@ class FitResult:
         if "pictures" in self.__dict__:
             albedo = self.pictures["albedo"]
         else:   # alone it costs a fraction of all the pictures
-            albedo = pictures.make_albedo(self.model, self.parameters, self.camera, self.photo.pixels, skin=self._skin())
+            albedo = pictures.make_albedo(
+                self.model, self.parameters, self.camera, self.photo.pixels, relief=self.relief, skin=self._skin())
         return (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
 
     def render(

@@ -18,6 +18,7 @@ from fitkit.rendering.shading import sh_irradiance
 from fitkit.rendering.texture import paint_albedo_map, sample_image, values_at_fragments, visible_weight
 from fitkit.types import Camera, FaceParameters, MorphableModel
 from fitkit.uv.albedo_completion import DEFAULT, AlbedoCompletionConfig, albedo_map
+from fitkit.uv.displacement import relief_normals
 from fitkit.uv.generated_albedo import limited_by_photo, regularised_to_model
 from fitkit.uv.layout import Layout, Texels, layout_of
 
@@ -27,7 +28,8 @@ SMOOTHED_SIDE = 0.25      # weight of each neighbour where the window doubles th
 def complete_albedo(
     photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], border: Float[Array, "2 2"], model: MorphableModel,
     face: FaceParameters, camera: Camera, region: Float[Array, " V"], grey: Bool[Array, ""], doubled: Bool[Array, ""], *,
-    generated: Float[Array, "1024 1024 3"] | None = None, config: AlbedoCompletionConfig = DEFAULT,
+    gradient: Float[Array, "1024 1024 3"] | None = None, generated: Float[Array, "1024 1024 3"] | None = None,
+    config: AlbedoCompletionConfig = DEFAULT,
 ) -> Float[Array, "1024 1024 3"]:
     """Albedo map, sRGB in [0, 1].
 
@@ -41,11 +43,12 @@ def complete_albedo(
         region: per vertex, how much of the photo to take, in [0, 1].
         grey: the photo is black and white: brightness is taken from it, colour from the model.
         doubled: the window shows every pixel of the photo twice as wide and high; it is smoothed.
+        gradient: of the fine geometry along the surface, head frame (`displacement.Relief`), whose shading is no albedo.
         generated: a generated map to lay the photo's detail over, linear RGB; without it the head's linear model.
         config: how much of the photo is taken for skin, and how far a generated map may leave the linear model.
     """
     layout = layout_of(model)
-    texels = _texels(model, face, camera, region, layout)
+    texels = _texels(model, face, camera, region, layout, gradient)
     seen, visibility = _photo_at_texels(photo, depth, border, texels, camera, doubled)
     share = config.model_share
     if generated is not None:
@@ -73,14 +76,16 @@ def full_generated_albedo(
 
 @quick_jit()
 def _texels(
-    model: MorphableModel, face: FaceParameters, camera: Camera, region: Float[Array, " V"], layout: Layout
+    model: MorphableModel, face: FaceParameters, camera: Camera, region: Float[Array, " V"], layout: Layout,
+    gradient: Float[Array, "T T 3"] | None,
 ) -> Texels:
     vertices = shape(model, face.identity, face.expression)
-    normals = vertex_normals(vertices, model.triangles)
-    irradiance = sh_irradiance(to_view_frame(camera, normals), face.light)
-    columns = jnp.concatenate([vertices, normals, vertex_albedo(model, face.albedo), region[:, None], irradiance], -1)
+    columns = jnp.concatenate(
+        [vertices, vertex_normals(vertices, model.triangles), vertex_albedo(model, face.albedo), region[:, None]], -1)
     values = values_at_fragments(layout.fragments, model.triangles, columns)
-    position, normal, albedo, weight, irradiance = jnp.split(values, (3, 6, 9, 10), -1)
+    position, normal, albedo, weight = jnp.split(values, (3, 6, 9), -1)
+    shaded = safe_normalize(normal) if gradient is None else relief_normals(safe_normalize(normal), gradient)
+    irradiance = sh_irradiance(to_view_frame(camera, shaded), face.light)
     return Texels(position=position, normal=normal, albedo=paint_albedo_map(model, albedo), photo_weight=weight[..., 0],
                   irradiance=irradiance)
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from fitkit.color import linear_to_srgb, srgb_to_linear
 from fitkit.geometry.camera import project, rescale_camera
 from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.rendering.rasterizer import interpolate, rasterize
+from fitkit.rendering.render import render_color, render_textured
 from fitkit.results import pictures
 from tests.fixtures.tiny_head import tiny_camera, tiny_head, tiny_parameters
 
@@ -38,7 +40,7 @@ def test_sizes_and_ranges(made):
     _, _, _, photo, made_pictures = made
     assert made_pictures["overlay"].shape == photo.shape and made_pictures["normals"].shape == photo.shape
     assert made_pictures["depth"].shape == photo.shape[:2]
-    assert made_pictures["comparison"].shape == (2 * pictures.PANEL, 3 * pictures.PANEL, 3)
+    assert made_pictures["comparison"].shape == (2 * pictures.PANEL, 4 * pictures.PANEL, 3)
     for name in ("overlay", "albedo", "comparison"):
         assert made_pictures[name].min() >= 0 and made_pictures[name].max() <= 1
 
@@ -67,9 +69,6 @@ def test_overlay_leaves_the_rest_of_the_photo_alone(made):
 def test_albedo_is_the_photo_divided_by_its_light(made):
     """Where the photo shows the head squarely, albedo times light is the photo again, in the hue of the model."""
     model, face, camera, photo, _ = made
-    from fitkit.color import linear_to_srgb, srgb_to_linear
-    from fitkit.rendering.render import render_color, render_textured
-
     vertices = shape(model, face.identity, face.expression)
     height, width = photo.shape[:2]
     light = face.light.at[0].add(3.0)
