@@ -60,7 +60,7 @@ def _draw(
 ) -> Float[Array, "320 320 3"]:
     vertices = shape(model, face.identity, face.expression)
     linear, side = srgb_to_linear(texture.astype(jnp.float32) / 255), SIDE * OVERSAMPLING
-    lit, mask, _ = render_textured(model, vertices, linear, camera, face.light, height=side, width=side)
+    lit, mask, _ = render_textured(model, vertices, linear, camera, face.light, height=side, width=side, bounded=True)
     whole = jnp.where(mask[..., None], jnp.clip(lit, 0.0, 1.0), srgb_to_linear(jnp.full(3, BACKGROUND)))
     return linear_to_srgb(whole.reshape(SIDE, OVERSAMPLING, SIDE, OVERSAMPLING, 3).mean((1, 3)))
 

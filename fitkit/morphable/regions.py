@@ -13,7 +13,6 @@ from fitkit.types import MorphableModel
 
 FACE_REGIONS = ("face_skin", "lips", "brows", "eyelids", "under_eye", "nostrils")   # skin that the overlay shows
 FACE_PARTS = ("eye_left", "eye_right", "teeth_upper", "teeth_lower", "tongue", "mouth")
-PHOTO_PARTS = ("eye_left", "eye_right")                 # parts whose albedo is taken from the photo: never the mouth's inside
 
 
 def region_mask(model: MorphableModel, name: str) -> Float[Array, " V"]:
@@ -40,14 +39,14 @@ def triangles_of_part(model: MorphableModel, name: str) -> Bool[Array, " F"]:
     return model.part == model.part_names.index(name)
 
 
-@quick_jit(static_argnames=("parts",))
-def face_region(model: MorphableModel, *, parts: tuple[str, ...] = FACE_PARTS) -> Float[Array, " V"]:
-    """Per vertex, how much it belongs to the face, in [0, 1]: the regions `FACE_REGIONS`, and 1 on the given parts.
+@quick_jit()
+def face_region(model: MorphableModel) -> Float[Array, " V"]:
+    """Per vertex, how much it belongs to the face, in [0, 1]: the regions `FACE_REGIONS`, and 1 on the parts `FACE_PARTS`.
 
     A head without such regions is face everywhere.
     """
     rows = [index for index, name in enumerate(model.region_names) if name in FACE_REGIONS]
-    inside = [index for index, name in enumerate(model.part_names) if name in parts]
+    inside = [index for index, name in enumerate(model.part_names) if name in FACE_PARTS]
     if not rows:
         return jnp.ones(model.mean.shape[0])
     inner = jnp.isin(model.part, jnp.array(inside, jnp.int32)).astype(model.regions.dtype)

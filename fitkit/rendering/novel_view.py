@@ -137,7 +137,7 @@ def _render(
         lit, mask, _ = render_color(model, vertices, albedo, view, parameters.light, height=side, width=side)
     else:
         linear = srgb_to_linear(texture.astype(jnp.float32) / 255)
-        lit, mask, _ = render_textured(model, vertices, linear, view, parameters.light, height=side, width=side)
+        lit, mask, _ = render_textured(model, vertices, linear, view, parameters.light, height=side, width=side, bounded=True)
     return lit, mask
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from fitkit.geometry.camera import project, to_view_frame
 from fitkit.geometry.vectors import safe_normalize, vertex_normals
 from fitkit.rendering.rasterizer import foreground, interpolate, interpolate_at, rasterize
-from fitkit.rendering.shading import shade, shade_planes
+from fitkit.rendering.shading import bounded_irradiance, sh_irradiance, shade, shade_planes
 from fitkit.rendering.texture import sample_texture
 from fitkit.types import Camera, Fragments, MorphableModel
 
@@ -44,16 +44,20 @@ def render_color(model: MorphableModel, vertices: Float[Array, "V 3"], albedo: F
 
 
 def render_textured(model: MorphableModel, vertices: Float[Array, "V 3"], texture: Float[Array, "h w 3"], camera: Camera,
-                    light: Float[Array, "K 3"], *, height: int, width: int, capacity: int | None = None,
-                    cull: bool = True) -> tuple[Float[Array, "H W 3"], Bool[Array, "H W"], Fragments]:
-    """`render_color` with the albedo of a UV texture (linear RGB) in place of vertex colours."""
+                    light: Float[Array, "K 3"], *, height: int, width: int, capacity: int | None = None, cull: bool = True,
+                    bounded: bool = False) -> tuple[Float[Array, "H W 3"], Bool[Array, "H W"], Fragments]:
+    """`render_color` with the albedo of a UV texture (linear RGB) in place of vertex colours.
+
+    `bounded`: under `bounded_irradiance`, which a texture from a photo was divided by.
+    """
     fragments, pixels, depth = _seen(model, vertices, camera, height, width, capacity, cull)
     normals = to_view_frame(camera, vertex_normals(vertices, model.triangles) + mouth_normal_offset(model))
     picture = interpolate(fragments, pixels, depth, model.triangles, normals, perspective=camera.perspective)
     uv = interpolate(fragments, pixels, depth, model.triangles, model.uv, value_triangles=model.uv_triangles,
                      perspective=camera.perspective)
     mask = fragments.triangle >= 0
-    color = shade(sample_texture(texture, uv), safe_normalize(picture), light)
+    irradiance = (bounded_irradiance if bounded else sh_irradiance)(safe_normalize(picture), light)
+    color = sample_texture(texture, uv) * irradiance
     return jnp.where(mask[..., None], color, 0.0), mask, fragments
 
 

@@ -16,6 +16,8 @@ from fitkit.geometry.vectors import SHORTEST, normalize_planes, safe_normalize
 # sqrt(1/4pi), sqrt(3/4pi), sqrt(15/4pi), sqrt(5/16pi), sqrt(15/16pi)
 _C0, _C1, _C2, _C20, _C22 = 0.28209479, 0.48860251, 1.09254843, 0.31539157, 0.54627422
 _BANDS = {1: 1, 4: 2, 9: 3}      # number of functions -> number of bands
+_DIMMEST = 0.5                   # least irradiance from any side, relative to the mean over all sides; by eye on photos_train
+_TINT = (0.87, 1.15)             # a side's hue over the mean hue, the same
 
 
 def sh_basis(normals: Float[Array, "*n 3"], *, bands: int = 3) -> Float[Array, "*n K"]:
@@ -27,6 +29,19 @@ def sh_irradiance(normals: Float[Array, "*n 3"], light: Float[Array, "K 3"]) -> 
     """Irradiance `B(n)^T light` per colour channel (Guo 2018, Eq. 4 without the albedo)."""
     x, y, z = jnp.moveaxis(normals, -1, 0)
     return jnp.stack(irradiance_planes(x, y, z, light), axis=-1)
+
+
+def bounded_irradiance(normals: Float[Array, "*n 3"], light: Float[Array, "K 3"]) -> Float[Array, "*n 3"]:
+    """`sh_irradiance`, nowhere nearly black and nowhere of quite another hue than the light as a whole.
+
+    A light fitted to a face is unconstrained, even negative, from sides that little of the face turns to. Textures are made from a
+    photo by dividing by this, and shown under the fitted light by multiplying with it.
+    """
+    mean = jnp.broadcast_to(jnp.maximum(_C0 * light[0], 1e-3), normals.shape)
+    relative = sh_irradiance(normals, light) / mean
+    level = jnp.mean(relative, -1, keepdims=True)
+    lit = jnp.maximum(level, _DIMMEST)
+    return mean * lit * jnp.clip(relative / jnp.where(level > 0.1 * _DIMMEST, level, 1.0), *_TINT)
 
 
 def shade(albedo: Float[Array, "*n 3"], normals: Float[Array, "*n 3"],

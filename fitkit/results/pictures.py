@@ -23,10 +23,10 @@ from fitkit.geometry.camera import head_rotation, project, to_view_frame
 from fitkit.geometry.depth_maps import sight_lines
 from fitkit.geometry.vectors import safe_normalize, vertex_normals
 from fitkit.morphable.model import shape, vertex_albedo
-from fitkit.morphable.regions import PHOTO_PARTS, face_region
+from fitkit.morphable.regions import face_region
 from fitkit.rendering.rasterizer import rasterize
 from fitkit.rendering.render import mouth_normal_offset
-from fitkit.rendering.shading import light_from_direction, shade
+from fitkit.rendering.shading import bounded_irradiance, light_from_direction
 from fitkit.rendering.texture import apply_paint, sample_texture, values_at_fragments
 from fitkit.results.photo_window import (
     TILE,
@@ -101,7 +101,8 @@ def render_layers(
 @quick_jit()
 def light_layers(layers: Layers, albedo: Float[Array, "S S 3"], light: Float[Array, "K 3"]) -> Float[Array, "S S 3"]:
     """The layers under a light, sRGB in [0, 1]."""
-    return jnp.clip(linear_to_srgb(shade(albedo, safe_normalize(layers.normals + layers.opening), light)), 0.0, 1.0)
+    lit = albedo * bounded_irradiance(safe_normalize(layers.normals + layers.opening), light)
+    return jnp.clip(linear_to_srgb(lit), 0.0, 1.0)
 
 
 @quick_jit()
@@ -200,17 +201,17 @@ def is_grey(photo: np.ndarray) -> bool:
 
 def make_albedo(
     model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, *, relief: Relief | None = None,
-    skin: np.ndarray | None = None,
+    skin: np.ndarray | None = None, model_share: tuple[float, float] = (0.0, 0.0),
 ) -> np.ndarray:
     """The albedo map alone: sRGB in [0, 1], `[1024, 1024, 3]`; arguments as in `make`, and a fraction of its time."""
     window, layers = _photo_layers(model, face, camera)
     depth = join_tiles([np.asarray(tile.depth) for tile in layers])
-    return _albedo(model, face, camera, photo, window, depth, relief, skin)
+    return _albedo(model, face, camera, photo, window, depth, relief, skin, model_share)
 
 
 def make(
     model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, *, relief: Relief | None = None,
-    skin: np.ndarray | None = None,
+    skin: np.ndarray | None = None, model_share: tuple[float, float] = (0.0, 0.0),
 ) -> dict[str, np.ndarray]:
     """All pictures of one fitted face.
 
@@ -221,6 +222,7 @@ def make(
         photo: `[H, W, 3]` sRGB in [0, 1].
         relief: fine geometry; all pictures show it, and its shading is taken off the albedo map.
         skin: a recipe's own albedo map `[1024, 1024, 3]`, sRGB in [0, 1]; without it the linear albedo model's.
+        model_share: how much of the model's fine albedo stays in the map (`uv.albedo_completion.albedo_map`).
 
     Returns:
         overlay [H, W, 3], comparison [768, 1536, 3] and albedo [1024, 1024, 3] (sRGB in [0, 1]), normals [H, W, 3] (view frame, in
@@ -232,7 +234,7 @@ def make(
               for tile, place in zip(layers, tiles_of(window), strict=True)]
     opacity, depth, normals = (join_tiles([np.asarray(getattr(tile, name)) for tile in layers])
                                for name in ("face", "depth", "normals"))
-    albedo = _albedo(model, face, camera, photo, window, coarse, relief, skin)
+    albedo = _albedo(model, face, camera, photo, window, coarse, relief, skin, model_share)
 
     def over_photo(lit: list[Float[Array, "S S 3"]]) -> np.ndarray:
         colour = join_tiles([np.asarray(tile) for tile in lit])
@@ -270,7 +272,7 @@ def _posed_head(
 
 def _albedo(
     model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, window: Window, depth: np.ndarray,
-    relief: Relief | None, skin: np.ndarray | None,
+    relief: Relief | None, skin: np.ndarray | None, model_share: tuple[float, float],
 ) -> np.ndarray:
     # read from a window of one size: a smaller one is continued to the right and below, a larger one is reduced
     square = Window(corner=window.corner, side=ALBEDO_WINDOW, scale=window.scale * max(1.0, window.side / ALBEDO_WINDOW))
@@ -282,6 +284,6 @@ def _albedo(
     border = np.stack([-corner, np.array([width, height], np.float32) - corner]) / np.float32(square.scale)
     return np.asarray(complete_albedo(
         jnp.asarray(crop_window(photo, square)), jnp.asarray(seen), jnp.asarray(border), model, face, window_camera(camera, square),
-        face_region(model, parts=PHOTO_PARTS), jnp.asarray(is_grey(photo)), jnp.asarray(square.scale < 1),
+        face_region(model), jnp.asarray(is_grey(photo)), jnp.asarray(square.scale < 1),
         gradient=None if relief is None else relief.gradient,
-        generated=None if skin is None else srgb_to_linear(jnp.asarray(skin))))
+        generated=None if skin is None else srgb_to_linear(jnp.asarray(skin)), model_share=model_share))

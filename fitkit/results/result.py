@@ -81,7 +81,7 @@ class FitResult:
             FitkitError: E_RESULT where the result was loaded and its photo is gone or changed.
         """
         return pictures.make(self.model, self.parameters, self.camera, self._photo_pixels(), relief=self.relief,
-                             skin=self._skin())
+                             skin=self._skin(), model_share=self._model_share())
 
     @cached_property
     def relief(self) -> Relief | None:
@@ -97,7 +97,8 @@ class FitResult:
             albedo = self.pictures["albedo"]
         else:   # alone it costs a fraction of all the pictures
             albedo = pictures.make_albedo(
-                self.model, self.parameters, self.camera, self.photo.pixels, relief=self.relief, skin=self._skin())
+                self.model, self.parameters, self.camera, self.photo.pixels, relief=self.relief, skin=self._skin(),
+                model_share=self._model_share())
         return (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
 
     def render(
@@ -137,6 +138,10 @@ class FitResult:
 
     def _skin(self) -> np.ndarray | None:
         return None if self.skin is None else self.skin.astype(np.float32) / 255
+
+    def _model_share(self) -> tuple[float, float]:
+        """Beta of Guo 2018, Section V-C, of a recipe that has it: on plain skin, and where wrinkles are likely."""
+        return float(self.fields.get("model_share", 0.0)), float(self.fields.get("model_share_wrinkled", 0.0))
 
     def _photo_pixels(self) -> np.ndarray:
         if self.photo.pixels.size:

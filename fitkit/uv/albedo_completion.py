@@ -1,15 +1,14 @@
-"""Albedo map from one photo: the model's albedo, with what the photo shows of this person's skin laid over it.
+"""Albedo map from one photo: the photo with its light removed wherever it shows the face, and the model carried on from there.
 
-Photo over fitted light (Guo 2018, Eq. 10) is not yet an albedo: highlights, cast shadows and hair are in it, and the error of
-the fitted light. So its log ratio to the model's (`observed_albedo.py`) is split:
+The log ratio of the observed albedo to the model's (`observed_albedo.py`) is split into a broad and a fine part:
 
-    tone      of the whole face: kept within bounds
-    broad     what changes over centimetres is mostly the light's error; some is kept of what both halves of the face agree on
-    fine      moles, lines, lashes, stubble: kept, and blended with the model by region as Guo 2018, Section V-C
-    hidden    texels the photo does not show, or shows through hair: the fine part of the mirrored texel, if that is seen
+    fine      moles, lines, lashes, stubble, make-up: the photo's in full where it shows the face, mirrored where it does not
+    broad     the skin's own colour over centimetres: the photo's, less a share of what differs between both halves of the face,
+              which is mostly the light's; where nothing is seen, that of the mirrored place, shifted to meet its surroundings
+              without a seam, and then that of whatever is seen around
 
-Brows, eyes, lids and lips are the photo's in full; above the hairline stands what `scalp.py` makes. In: `Texels`, `Layout` and the
-photo at every texel, from `unwrap.py`. Out: the map, sRGB. `AlbedoCompletionConfig` holds every number that can be turned.
+Above the hairline stands what `scalp.py` makes. In: `Texels`, `Layout` and the photo at every texel, from `unwrap.py`. Out: the
+map, sRGB. `AlbedoCompletionConfig` holds every number that can be turned.
 """
 
 import dataclasses
@@ -19,11 +18,24 @@ from jaxtyping import Array, Bool, Float
 
 from fitkit.color import linear_to_srgb
 from fitkit.compilation import quick_jit
+from fitkit.geometry.filters import smoothstep
 from fitkit.uv.generated_albedo import GeneratedAlbedoConfig
-from fitkit.uv.layout import Layout, Texels, block_mean, blurred, brightness, hue, ratio_of, upsampled
-from fitkit.uv.observed_albedo import ObservedAlbedo, ObservedAlbedoConfig, observed_albedo, planes_of, validity
+from fitkit.uv.layout import (
+    Layout,
+    Texels,
+    block_mean,
+    blurred,
+    brightness,
+    channel_sum,
+    hue,
+    log_ratio_planes,
+    ratio_of,
+    upsampled,
+)
+from fitkit.uv.observed_albedo import ObservedAlbedoConfig, TexelPlanes, photo_over_rendering, planes_of
 from fitkit.uv.scalp import ScalpConfig, scalp_colours
 
+MIN_RATIO = 0.01                     # least observed albedo over the model's
 MIN_WEIGHT = 1e-4                    # keeps divisions by a weight finite
 # coarse texels: blur that carries colours past the border of an island, and the weight of each, so that the nearest island counts
 GUTTER_BLURS = ((0.5, 1.0), (3.0, 1e-3), (12.0, 1e-6))
@@ -31,36 +43,21 @@ GUTTER_BLURS = ((0.5, 1.0), (3.0, 1e-3), (12.0, 1e-6))
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AlbedoCompletionConfig:
-    """How much of a photo's albedo is taken for skin. Bounds are log ratios, masks weigh what is added; chosen, not tuned."""
+    """How much of a photo's albedo is taken. Log ratios where nothing else is said; by eye and likeness on photos_train."""
 
-    model_share: tuple[float, float] = (0.35, 0.65)       # in the fine part: on plain skin, in `albedo_blend` (Section V-C)
-    model_share_generated: tuple[float, float] = (0.15, 0.3)  # over a generated map, whose fine part is that of other people
-    model_share_beard: float = 0.2                        # taken off that where a beard can grow
-    # the whole face
-    tone: tuple[float, float] = (-0.5, 0.05)              # bounds of its brightness: highlights may not lighten it
-    tone_hue: float = 0.5                                 # share of its hue that is kept: the fitted light's colour is uncertain
-    # the broad part
-    broad_blur: float = 2.0                               # coarse texels: standard deviation of what counts as broad
-    wide_blur: float = 6.0                                # the same, where nothing nearer is seen
-    broad_scale: float = 0.25                             # brightness at which a coarse texel counts a quarter in it
+    broad_blurs: tuple[float, ...] = (1.5, 5.0, 15.0)     # coarse texels: what is broad, and over which it is carried on
     confidence_gain: float = 4.0                          # blurred weight times this, at most 1, is confidence
-    vote_offset: float = 0.02                             # a half votes confidence / (|brightness| + this)^2
-    vote_model: float = 2.0                               # votes of the model, for no change
-    broad_share: tuple[float, float] = (0.4, 0.5)         # of brightness that is kept: plain skin; added in a beard seen twice
-    broad_dark: tuple[float, float] = (0.12, 0.5)         # most that it may be darker: plain skin; added where a beard grows
-    broad_bright: tuple[float, float] = (0.12, -0.07)     # most that it may be brighter, the same
-    broad_hue: float = 0.1                                # bound of its hue, either way
-    broad_hue_share: float = 0.5                          # of hue that is kept
-    # the fine part
-    fine_bright: float = 0.04                             # most that skin may be brighter than its surroundings
-    fine_bright_preserved: float = 0.1                    # added where the photo is preserved (features and beards),
-    fine_bright_features: float = 0.15                    # on features,
-    fine_bright_eyes: float = 0.5                         # on brows, eyes and white beards
-    fine_dark: float = 0.4                                # most that skin may be darker: moles are, and folds still more
-    fine_dark_preserved: float = 2.0                      # added where the photo is preserved
-    fine_hue: float = 0.25                                # bound of its hue; 1 more in eyes and white beards
-    fine_hue_share: float = 0.6                           # of hue that is kept,
-    fine_hue_share_eyes: float = 0.2                      # and added in eyes and white beards
+    side_share: float = 0.5                               # of the broad difference between both halves that is kept
+    # where the photo is taken for the face
+    trust_blur: float = 1.4                               # coarse texels: size of a neighbourhood
+    trust_facing: tuple[float, float] = (0.2, 0.5)        # squared cosines of normal and line of sight between which
+    trust_scale: tuple[float, float] = (0.5, 5.0)         # the difference from the model at which nothing is taken grows
+    trust_hue: float = 3.0                                # weight of squared hue in that,
+    trust_dark: float = 0.3                               # and of what is darker than the model: hair may hang there
+    border_blur: float = 1.2                              # coarse texels over which trust fades towards its border
+    border_gain: float = 2.0                              # slope of that fade
+    fine_bound: float = 4.0                               # most that a texel may differ from its surroundings, either way
+    fine_hue: float = 1.0                                 # bound of its hue, either way
     observed: ObservedAlbedoConfig = ObservedAlbedoConfig()
     scalp: ScalpConfig = ScalpConfig()
     generated: GeneratedAlbedoConfig = GeneratedAlbedoConfig()
@@ -71,7 +68,7 @@ DEFAULT = AlbedoCompletionConfig()
 
 def albedo_map(
     texels: Texels, layout: Layout, photo: Float[Array, "T T 3"], visibility: Float[Array, "T T"], grey: Bool[Array, ""],
-    *, model_share: tuple[float, float] = DEFAULT.model_share, config: AlbedoCompletionConfig = DEFAULT,
+    *, model_share: tuple[float, float] = (0.0, 0.0), config: AlbedoCompletionConfig = DEFAULT,
 ) -> Float[Array, "T T 3"]:
     """The albedo map, sRGB in [0, 1]; colours are carried past the borders of UV islands.
 
@@ -81,39 +78,65 @@ def albedo_map(
         photo: at every texel, linear RGB.
         visibility: how squarely the photo shows it, in [0, 1].
         grey: the photo is black and white.
-        model_share: of the model in the fine part: on plain skin, in region `albedo_blend`.
+        model_share: beta of Guo 2018, Section V-C, how much of the model's fine albedo stays: on plain skin, in `albedo_blend`.
         config: all other numbers.
     """
     planes = planes_of(texels, layout, photo, visibility, config=config.observed)
     scalp = scalp_colours(planes.photo, visibility, planes.albedo, planes.irradiance, layout, grey, config=config.scalp)
-    observed = observed_albedo(planes, layout, grey, config=config.observed)
-    preserved, valid = validity(observed.log_ratio, planes.weight, observed.white_beard, layout, config=config.observed)
-    broad, fine, weight = _broad_and_fine(observed, planes.weight, preserved, valid, layout, model_share, config=config)
+    log_ratio = log_ratio_planes(_ratio(planes, grey))
+    broad, fine, weight = _broad_and_fine(log_ratio, planes.weight, visibility, layout, model_share, config=config)
     return _with_filled_gutters(_composed(planes.albedo, scalp, broad, fine, weight, layout), layout)
 
 
-# Three programs, since XLA for CPU, left to fuse them, computes each part anew wherever it is read: mirrored, blurred, per channel.
+# Programs of their own: XLA for CPU, left to fuse them, computes each part anew wherever it is read, mirrored or per channel.
+@quick_jit()
+def _ratio(planes: TexelPlanes, grey: Bool[Array, ""]) -> Float[Array, "3 T T"]:
+    """Observed albedo (Guo 2018, Eq. 10) over the model's."""
+    return jnp.maximum(photo_over_rendering(planes.photo, planes.albedo * planes.irradiance, grey), MIN_RATIO)
+
+
 @quick_jit(static_argnames=("config",))
 def _broad_and_fine(
-    observed: ObservedAlbedo, weight: Float[Array, "T T"], preserved: Float[Array, "C C"], valid: Float[Array, "C C"],
-    layout: Layout, model_share: tuple[float, float], *, config: AlbedoCompletionConfig,
+    log_ratio: Float[Array, "4 T T"], weight: Float[Array, "T T"], visibility: Float[Array, "T T"], layout: Layout,
+    model_share: tuple[float, float], *, config: AlbedoCompletionConfig,
 ) -> tuple[Float[Array, "4 C C"], Float[Array, "4 T T"], Float[Array, "T T"]]:
     """Log ratios laid over the model, broad and fine, and the weight of a texel's own photo."""
-    log_ratio, tone, white_beard = observed
-    eyes = upsampled(layout.eyes)
-    weight = weight * upsampled(valid)
-    broad, skin = _broad_part(log_ratio, weight, 1.0 - preserved, layout, config)
-    tone = jnp.concatenate([jnp.clip(brightness(tone), *config.tone), config.tone_hue * hue(tone)])
-    tone = tone[:, None, None] * (1.0 - layout.eyes)
+    weight = weight * upsampled(_trust(log_ratio, weight, visibility, layout, config))
+    total = block_mean(weight) * (1.0 - layout.inside)
+    values = block_mean(log_ratio * weight) / jnp.maximum(block_mean(weight), MIN_WEIGHT)
+    broad = _completed(values, total, layout, config) * (1.0 - layout.inside)
+    fine = log_ratio - upsampled(broad)
+    fine = jnp.concatenate([jnp.clip(brightness(fine), -config.fine_bound, config.fine_bound),
+                            jnp.clip(hue(fine), -config.fine_hue, config.fine_hue)])
+    other = jnp.where(layout.mirrored > 0, broad[:, :, ::-1], broad)
+    broad = broad - 0.5 * (1.0 - config.side_share) * (broad - other)
+    share = model_share[0] + (model_share[1] - model_share[0]) * layout.albedo_blend
+    return broad, fine * (weight * upsampled(1.0 - share)), weight
 
-    bright = (config.fine_bright + config.fine_bright_preserved * preserved + config.fine_bright_features * layout.features
-              + config.fine_bright_eyes * (layout.brows + layout.eyes + white_beard))
-    dark = config.fine_dark + config.fine_dark_preserved * preserved
-    fine = _bounded_fine_part(
-        log_ratio - upsampled(broad), upsampled(bright), upsampled(dark), jnp.maximum(eyes, upsampled(white_beard)), config)
-    share = model_share[0] + (model_share[1] - model_share[0]) * layout.albedo_blend - config.model_share_beard * layout.beard
-    share = jnp.maximum(share, 0.0) * (1.0 - preserved)
-    return skin + tone, fine * (weight * upsampled(1.0 - share)), weight
+
+def _trust(
+    log_ratio: Float[Array, "4 T T"], weight: Float[Array, "T T"], visibility: Float[Array, "T T"], layout: Layout,
+    config: AlbedoCompletionConfig,
+) -> Float[Array, "C C"]:
+    """How far the photo is taken for the face, in [0, 1].
+
+    Where the face is seen from aside, a neighbourhood of quite other colours is what stands behind or before it. Trust falls to 0
+    at every border of what is taken, so that no seam is left.
+    """
+    total = block_mean(weight)
+    sums = blurred(jnp.concatenate([block_mean(log_ratio * weight), block_mean(visibility * weight)[None], total[None]]),
+                   config.trust_blur)
+    means = sums[:5] / jnp.maximum(sums[5], 1e-3)
+    light, tint, facing = means[0], means[1:4], means[4]
+    score = (jnp.square(light) * jnp.where(light > 0.0, 1.0, config.trust_dark)
+             + config.trust_hue * channel_sum(jnp.square(tint)) / 3.0)
+    frontal = smoothstep(facing, *config.trust_facing)
+    scale = config.trust_scale[0] + (config.trust_scale[1] - config.trust_scale[0]) * frontal
+    trust = jnp.clip(2.0 - score / jnp.square(scale), 0.0, 1.0)
+    covered = block_mean((layout.fragments.triangle >= 0).astype(weight.dtype))
+    inner, area = blurred(jnp.stack([total * trust, covered]), config.border_blur)
+    fade = jnp.clip(config.border_gain * (inner / jnp.maximum(area, 0.05) - 1.0) + 1.0, 0.0, 1.0)
+    return jnp.where(layout.inside > 0.5, 1.0, trust * fade)
 
 
 @quick_jit()
@@ -122,7 +145,8 @@ def _composed(
     weight: Float[Array, "T T"], layout: Layout,
 ) -> Float[Array, "3 T T"]:
     """The model's albedo with both parts over it, hidden texels with the mirrored texel's fine part, and the scalp, sRGB."""
-    total = upsampled(broad) + fine + fine[:, :, ::-1] * ((1.0 - weight) * upsampled(layout.mirrored))
+    hidden = (1.0 - weight) * upsampled(layout.mirrored * (1.0 - layout.inside))
+    total = upsampled(broad) + fine + fine[:, :, ::-1] * hidden
     on_scalp = upsampled(layout.scalp)
     return linear_to_srgb(jnp.clip(albedo * ratio_of(total) * (1.0 - on_scalp) + scalp * on_scalp, 0.0, 1.0))
 
@@ -133,40 +157,33 @@ def _with_filled_gutters(colours: Float[Array, "3 T T"], layout: Layout) -> Floa
     return jnp.moveaxis(jnp.where(covered, colours, _gutter_colours(colours, covered)), 0, -1)
 
 
-def _broad_part(
-    log_ratio: Float[Array, "4 T T"], weight: Float[Array, "T T"], plain: Float[Array, "C C"], layout: Layout,
-    config: AlbedoCompletionConfig,
-) -> tuple[Float[Array, "4 C C"], Float[Array, "4 C C"]]:
-    """The broad log ratio on plain skin, and the part of it that is taken for skin: what both halves of the face agree on."""
-    total = block_mean(weight)
-    values = block_mean(log_ratio * weight) / jnp.maximum(total, MIN_WEIGHT)
-    total = total * plain / jnp.square(1.0 + jnp.square(brightness(values)[0] / config.broad_scale))
-    sums = [blurred(jnp.concatenate([values * total, total[None]]), width) for width in (config.broad_blur, config.wide_blur)]
-    near, wide = (each[:-1] / jnp.maximum(each[-1], MIN_WEIGHT) for each in sums)
-    confidence, wide_confidence = (jnp.clip(config.confidence_gain * each[-1], 0.0, 1.0) for each in sums)
-    broad = near * confidence + wide * wide_confidence * (1.0 - confidence)
-    # of the two halves, more of the one that is nearer to the model: highlights and cast shadows are seldom on both
-    vote = confidence / jnp.square(jnp.abs(brightness(broad)[0]) + config.vote_offset)
-    other = vote[:, ::-1] * layout.mirrored
-    both = (broad * vote + broad[:, :, ::-1] * other) / (vote + other + config.vote_model)
-    beard = layout.beard
-    share = config.broad_share[0] + config.broad_share[1] * beard * confidence * confidence[:, ::-1] * layout.mirrored
-    darkest = -config.broad_dark[0] - config.broad_dark[1] * beard
-    brightest = config.broad_bright[0] + config.broad_bright[1] * beard
-    light = jnp.clip(brightness(both), darkest, brightest) * share
-    return broad, jnp.concatenate([light, config.broad_hue_share * jnp.clip(hue(both), -config.broad_hue, config.broad_hue)])
+def _completed(
+    values: Float[Array, "4 C C"], weight: Float[Array, "C C"], layout: Layout, config: AlbedoCompletionConfig
+) -> Float[Array, "4 C C"]:
+    """Broad values everywhere: what is seen, else the mirrored place's shifted to meet it, else what is seen around."""
+    mirrored = weight[:, ::-1] * layout.mirrored
+    shift, _ = _carried_on(values - values[:, :, ::-1], weight * mirrored, config)
+    _, confidence = _carried_on(values, weight, config)
+    mirrored = mirrored * (1.0 - confidence)
+    both = weight + mirrored
+    values = (values * weight + (values[:, :, ::-1] + shift) * mirrored) / jnp.maximum(both, MIN_WEIGHT)
+    return _carried_on(values, both, config)[0]
 
 
-def _bounded_fine_part(
-    fine: Float[Array, "4 T T"], bright: Float[Array, "T T"], dark: Float[Array, "T T"], coloured: Float[Array, "T T"],
-    config: AlbedoCompletionConfig,
-) -> Float[Array, "4 T T"]:
-    """The fine log ratio within soft bounds; the hue of what is dark is mostly noise, but not where it is `coloured`."""
-    light = brightness(fine)[0]
-    up, down = jnp.maximum(light, 0.0), jnp.minimum(light, 0.0)
-    bounded = up / (1.0 + up / bright) + down / jnp.sqrt(1.0 + jnp.square(down / dark))
-    share = (config.fine_hue_share + config.fine_hue_share_eyes * coloured) * jnp.clip(1.0 + bounded, coloured, 1.0)
-    return jnp.concatenate([bounded[None], jnp.clip(hue(fine), -config.fine_hue - coloured, config.fine_hue + coloured) * share])
+def _carried_on(
+    values: Float[Array, "4 C C"], weight: Float[Array, "C C"], config: AlbedoCompletionConfig
+) -> tuple[Float[Array, "4 C C"], Float[Array, "C C"]]:
+    """Weighted means over ever wider neighbourhoods, each as far as the narrower ones are empty, at last over all; and the
+    narrowest's confidence.
+    """
+    total, left, confidences = jnp.zeros_like(values), jnp.ones_like(weight), []
+    for width in config.broad_blurs:
+        sums = blurred(jnp.concatenate([values * weight, weight[None]]), width)
+        confidences.append(jnp.clip(config.confidence_gain * sums[-1], 0.0, 1.0))
+        total = total + left * confidences[-1] * sums[:-1] / jnp.maximum(sums[-1], MIN_WEIGHT)
+        left = left * (1.0 - confidences[-1])
+    everywhere = jnp.sum(values * weight, (1, 2)) / jnp.maximum(jnp.sum(weight), 1.0)
+    return total + left * everywhere[:, None, None], confidences[0]
 
 
 def _gutter_colours(colours: Float[Array, "3 T T"], covered: Bool[Array, "T T"]) -> Float[Array, "3 T T"]:

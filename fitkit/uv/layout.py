@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from fitkit.compilation import quick_jit
 from fitkit.geometry.filters import smoothstep
-from fitkit.morphable.regions import union_of_regions
+from fitkit.morphable.regions import triangles_of_part, union_of_regions
 from fitkit.rendering.texture import cached_texel_fragments, values_at_texels
 from fitkit.types import Fragments, MorphableModel
 
@@ -53,6 +53,7 @@ class Layout:
 
     fragments: Fragments                   # [T, T]
     eyes: Float[Array, "C C"]
+    inside: Float[Array, "C C"]            # parts that are no skin: eyeballs, teeth, tongue, the mouth's inside
     brows: Float[Array, "C C"]
     features: Float[Array, "C C"]          # eyes, lids, lips, nostrils, and the surroundings of the brows
     beard: Float[Array, "C C"]             # where one grows
@@ -83,18 +84,20 @@ def _make_layout(model: MorphableModel, fragments: Fragments) -> Layout:
 
     azimuth = jnp.degrees(jnp.arctan2(jnp.abs(model.mean[:, 0]), model.mean[:, 2]))
     front = jnp.clip((FRONTAL[1] - azimuth) / (FRONTAL[1] - FRONTAL[0]), 0.0, 1.0)
-    columns = [named("eyes"), named("brows"), named("lips", "eyelids", "nostrils"), named("beard"), named("lips"),
+    parts = jnp.where(triangles_of_part(model, "skin"), 0.0, 1.0)
+    inside = jnp.zeros(len(model.mean)).at[model.triangles.ravel()].max(jnp.repeat(parts, 3))
+    columns = [inside, named("eyes"), named("brows"), named("lips", "eyelids", "nostrils"), named("beard"), named("lips"),
                named("albedo_blend"), named("scalp"), named("fit_skin") * (1.0 - named("forehead")) * front,
                smoothstep(azimuth, *LATERAL), *model.mean.T]
     coarse, covered = values_at_texels(model, jnp.stack(columns, -1), size=COARSE)
-    eyes, brows, features, beard, lips, blend, scalp, frontal, lateral, x, *_ = jnp.moveaxis(coarse, -1, 0)
+    inside, eyes, brows, features, beard, lips, blend, scalp, frontal, lateral, x, *_ = jnp.moveaxis(coarse, -1, 0)
     near = jnp.clip(BROW_GAIN * blurred(brows, BROW_BLUR), 0.0, 1.0) * jnp.clip((jnp.abs(x) - BROW_GAP[0]) / BROW_GAP[1], 0.0, 1.0)
     features = jnp.maximum(jnp.maximum(features, eyes), near)
     position = coarse[..., -3:]
     difference = jnp.abs(position - position[:, ::-1] * jnp.array([[[-1.0, 1.0, 1.0]]]))
     mirrored = covered & covered[:, ::-1] & jnp.all(difference < MIRROR_TOLERANCE, -1)
-    return Layout(fragments=fragments, eyes=eyes, brows=brows, features=features, beard=beard * (1.0 - lips), albedo_blend=blend,
-                  scalp=scalp, frontal=frontal, lateral=lateral, mirrored=mirrored.astype(x.dtype))
+    return Layout(fragments=fragments, eyes=eyes, inside=inside, brows=brows, features=features, beard=beard * (1.0 - lips),
+                  albedo_blend=blend, scalp=scalp, frontal=frontal, lateral=lateral, mirrored=mirrored.astype(x.dtype))
 
 
 def channel_sum(planes: Float[Array, "3 *n"]) -> Float[Array, "*n"]:

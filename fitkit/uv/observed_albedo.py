@@ -15,7 +15,6 @@ from jaxtyping import Array, Bool, Float
 from fitkit.compilation import quick_jit
 from fitkit.geometry.filters import smoothstep
 from fitkit.uv.layout import (
-    MIN_IRRADIANCE,
     Layout,
     Texels,
     block_mean,
@@ -39,7 +38,7 @@ RIDGE = 0.007             # of the highlight's least squares: on grey skin, ligh
 class ObservedAlbedoConfig:
     """How outliers, beards and highlights are told from skin. Chosen, not tuned."""
 
-    weight_ramp: tuple[float, float] = (0.1, 0.25)      # weight at which a texel begins to count, and over which it grows to 1
+    weight_ramp: tuple[float, float] = (0.03, 0.12)     # weight at which a texel begins to count, and over which it grows to 1
     beard_in_tone: float = 0.7                          # share of a beard's region left out of the whole face's mean
     white_beard: tuple[float, float] = (0.25, 0.5)      # highlight over skin brightness where a beard begins to be white, and is
     white_beard_blur: float = 1.0                       # coarse texels
@@ -73,7 +72,7 @@ class TexelPlanes(NamedTuple):
     photo: Float[Array, "3 T T"]           # linear RGB
     albedo: Float[Array, "3 T T"]          # the model's, linear RGB in [0.001, 1]
     irradiance: Float[Array, "3 T T"]      # of the fitted light
-    weight: Float[Array, "T T"]            # how far the photo is taken, in [0, 1]: seen squarely, to be used, and lit
+    weight: Float[Array, "T T"]            # how far the photo is taken, in [0, 1]: seen squarely, and to be used
 
 
 @quick_jit(static_argnames=("config",))
@@ -83,10 +82,9 @@ def planes_of(
 ) -> TexelPlanes:
     """Texels as planes; arguments as in `albedo_completion.albedo_map`."""
     albedo, irradiance = (jnp.moveaxis(values, -1, 0) for values in (texels.albedo, texels.irradiance))
-    darkest = jnp.min(irradiance, 0)
     start, width = config.weight_ramp
     weight = jnp.clip((visibility * texels.photo_weight - start) / width, 0.0, 1.0)
-    weight = jnp.where((layout.fragments.triangle >= 0) & (darkest > MIN_IRRADIANCE), weight, 0.0)
+    weight = jnp.where(layout.fragments.triangle >= 0, weight, 0.0)
     return TexelPlanes(jnp.moveaxis(photo, -1, 0), jnp.clip(albedo, 1e-3, 1.0), irradiance, weight)
 
 
@@ -111,7 +109,7 @@ def _without_highlights(
 ) -> tuple[Float[Array, "3 T T"], Float[Array, "4"], Float[Array, "C C"]]:
     """Photo over rendering without tone and highlights (dichromatic reflection, Shafer 1985); the tone; where a beard is white."""
     photo, albedo, irradiance, weight = planes
-    ratio = _photo_over_rendering(photo, albedo * jnp.maximum(irradiance, MIN_IRRADIANCE), grey)
+    ratio = photo_over_rendering(photo, albedo * irradiance, grey)
     tone = mean_log_ratio(ratio, weight, plain_skin(layout, config=config))
     ratio = ratio / ratio_of(tone)[:, None, None]
     inverse = 1.0 / albedo
@@ -163,7 +161,7 @@ def plain_skin(layout: Layout, *, config: ObservedAlbedoConfig = DEFAULT) -> Flo
     return 1.0 - jnp.maximum(layout.features, config.beard_in_tone * layout.beard)
 
 
-def _photo_over_rendering(
+def photo_over_rendering(
     photo: Float[Array, "3 T T"], rendering: Float[Array, "3 T T"], grey: Bool[Array, ""]
 ) -> Float[Array, "3 T T"]:
     """Photo over rendering; of a black and white photo the brightness alone."""

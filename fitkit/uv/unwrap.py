@@ -14,7 +14,8 @@ from fitkit.geometry.camera import project, to_view_frame
 from fitkit.geometry.vectors import safe_normalize, vertex_normals
 from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.morphable.regions import triangles_of_part
-from fitkit.rendering.shading import sh_irradiance
+from fitkit.rendering.render import mouth_normal_offset
+from fitkit.rendering.shading import bounded_irradiance
 from fitkit.rendering.texture import paint_albedo_map, sample_image, values_at_fragments, visible_weight
 from fitkit.types import Camera, FaceParameters, MorphableModel
 from fitkit.uv.albedo_completion import DEFAULT, AlbedoCompletionConfig, albedo_map
@@ -29,7 +30,7 @@ def complete_albedo(
     photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], border: Float[Array, "2 2"], model: MorphableModel,
     face: FaceParameters, camera: Camera, region: Float[Array, " V"], grey: Bool[Array, ""], doubled: Bool[Array, ""], *,
     gradient: Float[Array, "1024 1024 3"] | None = None, generated: Float[Array, "1024 1024 3"] | None = None,
-    config: AlbedoCompletionConfig = DEFAULT,
+    model_share: tuple[float, float] = (0.0, 0.0), config: AlbedoCompletionConfig = DEFAULT,
 ) -> Float[Array, "1024 1024 3"]:
     """Albedo map, sRGB in [0, 1].
 
@@ -45,17 +46,16 @@ def complete_albedo(
         doubled: the window shows every pixel of the photo twice as wide and high; it is smoothed.
         gradient: of the fine geometry along the surface, head frame (`displacement.Relief`), whose shading is no albedo.
         generated: a generated map to lay the photo's detail over, linear RGB; without it the head's linear model.
+        model_share: as in `albedo_completion.albedo_map`.
         config: how much of the photo is taken for skin, and how far a generated map may leave the linear model.
     """
     layout = layout_of(model)
     texels = _texels(model, face, camera, region, layout, gradient)
     seen, visibility = _photo_at_texels(photo, depth, border, texels, camera, doubled)
-    share = config.model_share
     if generated is not None:
         texels = texels._replace(albedo=limited_by_photo(
             generated, texels, layout, seen, visibility, grey, config=config.generated, observed_config=config.observed))
-        share = config.model_share_generated
-    return albedo_map(texels, layout, seen, visibility, grey, model_share=share, config=config)
+    return albedo_map(texels, layout, seen, visibility, grey, model_share=model_share, config=config)
 
 
 def full_generated_albedo(
@@ -81,11 +81,12 @@ def _texels(
 ) -> Texels:
     vertices = shape(model, face.identity, face.expression)
     columns = jnp.concatenate(
-        [vertices, vertex_normals(vertices, model.triangles), vertex_albedo(model, face.albedo), region[:, None]], -1)
+        [vertices, vertex_normals(vertices, model.triangles), vertex_albedo(model, face.albedo), region[:, None],
+         mouth_normal_offset(model)], -1)
     values = values_at_fragments(layout.fragments, model.triangles, columns)
-    position, normal, albedo, weight = jnp.split(values, (3, 6, 9), -1)
+    position, normal, albedo, weight, opening = jnp.split(values, (3, 6, 9, 10), -1)
     shaded = safe_normalize(normal) if gradient is None else relief_normals(safe_normalize(normal), gradient)
-    irradiance = sh_irradiance(to_view_frame(camera, shaded), face.light)
+    irradiance = bounded_irradiance(to_view_frame(camera, safe_normalize(shaded + opening)), face.light)
     return Texels(position=position, normal=normal, albedo=paint_albedo_map(model, albedo), photo_weight=weight[..., 0],
                   irradiance=irradiance)
 

@@ -3,8 +3,9 @@
     b_f = I_in ./ (r^T phi(n)),    b = beta b_c + (1 - beta) b_f                                  (Eq. 10)
 
 with the normals n of stage 2 and the model's albedo b_c of stage 1. The shading of wrinkles that the refined geometry misses stays
-in b_f, mostly on the forehead and at the corners of the eyes: there, in the head's region `albedo_blend`, beta is larger. In and
-out: pixels of a crop; albedo is linear RGB.
+in b_f, mostly on the forehead and at the corners of the eyes: there, in the head's region `albedo_blend`, the paper's beta is
+larger. By default beta is 0, since the model's share takes moles, beards and folds away, and with them the likeness. In and out:
+pixels of a crop; albedo is linear RGB. The albedo map of the whole head (`uv/albedo_completion.py`) takes the same beta.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from fitkit.compilation import quick_jit
 from fitkit.fitting.photometric import colour_mix
 from fitkit.fitting.state import FaceState
 from fitkit.morphable.model import vertex_albedo
-from fitkit.morphable.regions import PHOTO_PARTS, face_region, region_mask
+from fitkit.morphable.regions import face_region, region_mask
 from fitkit.rendering.shading import sh_irradiance
 from fitkit.rendering.texture import values_at_fragments
 from fitkit.types import Detail, Fragments, MorphableModel
@@ -29,15 +30,15 @@ MIN_TINT = 1e-4              # linear RGB; keeps the hue of black finite
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AlbedoBlendingConfig:
-    """Fields of stage 3, Guo 2018, Section V-C.
+    """Fields of stage 3, Guo 2018, Section V-C. Defaults by likeness on photos_train (`python -m tests.measurements.photos`).
 
     Attributes:
         model_share: how much of the blended albedo is the model's (Guo 2018, beta: 0.35).
         model_share_wrinkled: the same on the forehead and at the corners of the eyes (Guo 2018, beta: 0.65).
     """
 
-    model_share: float = 0.35
-    model_share_wrinkled: float = 0.65
+    model_share: float = 0.0
+    model_share_wrinkled: float = 0.0
 
 
 @quick_jit(static_argnames=("config",))
@@ -47,9 +48,9 @@ def blend(
 ) -> Detail:
     """Stage 3 on one face: the detail of stage 2 with an albedo, wherever the head is seen (`seen`, of `rasterize_state`).
 
-    Beyond the face (ears, neck, scalp, the inside of the mouth) the albedo is the model's.
+    Beyond the face (ears, neck, scalp) the albedo is the model's.
     """
-    face = jnp.stack([model_share(model, config), face_region(model, parts=PHOTO_PARTS)], -1)
+    face = jnp.stack([model_share(model, config), face_region(model)], -1)
     values = values_at_fragments(seen, model.triangles, jnp.concatenate([vertex_albedo(model, state.face.albedo), face], -1))
     albedo = blended_albedo(photo, detail.normals, values[..., :3], state.face.light, values[..., 3], values[..., 4])
     return dataclasses.replace(detail, albedo=jnp.where((seen.triangle >= 0)[..., None], albedo, 0.0))

@@ -20,6 +20,7 @@ from fitkit.rendering.shading import light_from_direction, sh_irradiance
 from fitkit.types import Camera, Detail
 from tests.fixtures.tiny_head import tiny_camera, tiny_head, tiny_parameters
 
+PAPER = AlbedoBlendingConfig(model_share=0.35, model_share_wrinkled=0.65)      # Guo 2018, below Eq. 10
 SIZE = 224
 
 
@@ -95,7 +96,7 @@ def test_a_grey_photo_takes_its_hue_from_the_model(pixels):
 
 
 def test_the_region_is_exact_inside_and_continuous_at_its_border():
-    model, config = makehuman.load(calibrated=False), AlbedoBlendingConfig()      # points where the head was built
+    model, config = makehuman.load(calibrated=False), PAPER      # points where the head was built
     share = np.asarray(model_share(model, config))
     mean, ibug = np.asarray(model.mean), np.einsum(
         "ij,ijd->id", model.landmarks.barycentric, np.asarray(model.mean)[np.asarray(model.triangles)[model.landmarks.triangle]])
@@ -152,7 +153,7 @@ def head_layers():
     place, depth = project(camera, model.mean)
     seen = rasterize(place, depth, model.triangles, height=SIZE, width=SIZE)
     values = jnp.concatenate([to_view_frame(camera, vertex_normals(model.mean, model.triangles)), model.albedo_mean, model.mean,
-                              jnp.stack([model_share(model, AlbedoBlendingConfig()),
+                              jnp.stack([model_share(model, PAPER),
                                          model.regions[model.region_names.index("face_skin")]], -1)], -1)
     values = interpolate(seen, place, depth, model.triangles, values)
     return safe_normalize(values[..., :3]), values[..., 3:6], np.asarray(values[..., 6:9]), values[..., 9], values[..., 10]
@@ -190,3 +191,8 @@ def test_moles_stay_and_shading_goes(head_layers, side):
         np.corrcoef(np.log(np.asarray(srgb_to_linear(photo))[inside].mean(-1)), shading)[0, 1])
     np.testing.assert_allclose(
         (blended - truth)[inside], (np.asarray(share)[..., None] * (np.asarray(albedo) - truth))[inside], atol=0.01)
+
+
+def test_by_default_the_albedo_is_the_photos():
+    share = model_share(makehuman.load(), AlbedoBlendingConfig())
+    assert not np.asarray(share).any()

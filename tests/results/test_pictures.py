@@ -1,5 +1,6 @@
 """Pictures: that they lie where the head lies, at the photo's size, and say what they claim."""
 
+import dataclasses
 import re
 
 import jax
@@ -14,6 +15,7 @@ from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.rendering.rasterizer import interpolate, rasterize
 from fitkit.rendering.render import render_color, render_textured
 from fitkit.results import pictures
+from fitkit.uv.displacement import Relief
 from tests.fixtures.tiny_head import tiny_camera, tiny_head, tiny_parameters
 
 
@@ -81,6 +83,29 @@ def test_albedo_is_the_photo_divided_by_its_light(made):
     facing = np.asarray(pictures.make(model, face, camera, photo)["normals"])[..., 2] > 0.8
     difference = np.abs(np.asarray(linear_to_srgb(again)) - rendered)[facing & np.asarray(mask)]
     assert difference.mean() < 0.03
+
+
+def test_overlay_is_the_textured_head_under_the_fitted_light(made):
+    """Where the photo shows the head squarely, its albedo map under its light is the photo again, grain and all."""
+    photo, made_pictures = made[3], made[4]
+    squarely = made_pictures["normals"][..., 2] > 0.8
+    assert squarely.sum() > 500
+    shown, grain = (picture[squarely] - picture[squarely].mean(0) for picture in (made_pictures["overlay"], photo))
+    assert np.corrcoef(shown.ravel(), grain.ravel())[0, 1] > 0.8
+
+
+def test_shading_of_the_fine_geometry_is_no_albedo(made):
+    """An albedo map is divided by the light on the relief, and pictures put it back: the overlay hardly changes."""
+    model, face, camera, photo, plain = made
+    rows, columns = np.mgrid[:1024, :1024]
+    gradient = 0.3 * np.stack([np.sin(columns / 9.0), np.sin(rows / 9.0), np.zeros((1024, 1024))], -1)
+    relief = Relief(displacement=jnp.zeros((1024, 1024)), gradient=jnp.asarray(gradient, jnp.float32))
+    face = dataclasses.replace(face, light=face.light.at[1:4].set(0.8))                 # lamps from three sides: the relief shows
+    flat, fine = (pictures.make(model, face, camera, photo, relief=each) for each in (None, relief))
+    squarely = plain["normals"][..., 2] > 0.8
+    changed = np.abs(fine["albedo"] - flat["albedo"]).max(-1)
+    seen = changed > 0.01
+    assert seen.mean() > 0.05 and np.abs(fine["overlay"] - flat["overlay"])[squarely].mean() < 0.5 * changed[seen].mean()
 
 
 def test_a_face_beyond_the_border_is_cut(made):

@@ -29,7 +29,7 @@ MODEL = tiny_head()
 MADE = ("overlay", "comparison", "normals")
 
 
-def stand_in_pictures(model, parameters, camera, photo, *, relief=None, skin=None):
+def stand_in_pictures(model, parameters, camera, photo, **_):
     """In place of pictures.make, which has tests of its own and needs a real head and seconds of compilation."""
     random = np.random.default_rng(1)
     small = {name: random.random((8, 8, 3), np.float32) for name in MADE}
