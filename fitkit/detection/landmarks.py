@@ -66,9 +66,9 @@ def detect_landmarks(image: Float[np.ndarray, "h w 3"], *, detector: Detector, m
     if faces:
         raise FitkitError("E_SMALLFACE", f"the largest face in {name} is {faces[0].size:.0f} px, under the "
                           f"{minimum_size:.0f} px a fit needs; use a larger original of the photo.")
-    raise FitkitError("E_NOFACE", f"no face found in {name} ({width}x{height}); use a photo in which the face is larger (crop it "
-                      "nearer), turned away by less than about 60 degrees, upright and lighter, or give the points yourself with "
-                      "--landmarks FILE (.pts or .npy).")
+    raise FitkitError("E_NOFACE", f"no face found in {name} ({width}x{height}); if it shows one, crop it nearer where it is small, "
+                      "lighten it where it is dark, rotate the photo where it lies on its side, and where it is in profile, turned "
+                      "away by more than about 75 degrees, give its points yourself with --landmarks FILE (.pts or .npy).")
 
 
 def read_points(source: str | os.PathLike[str] | np.ndarray) -> Landmarks:

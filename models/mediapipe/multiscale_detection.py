@@ -1,7 +1,8 @@
 """Multi-scale face detection: the detector run over a pyramid of overlapping tiles, and non-maximum suppression across levels.
 
 Every tile of every level has one shape, so the network is compiled once whatever the sizes of the photos. Takes sRGB
-photos, gives boxes and keypoints in photo pixels (image origin top-left, pixel centres at +0.5).
+photos, gives boxes and keypoints in photo pixels (image origin top-left, pixel centres at +0.5). `averaged_detection` looks at one
+detection again, in several sizes and mirrored: its mean tells faces from chance likenesses better than a single score does.
 """
 
 import dataclasses
@@ -19,6 +20,10 @@ OVERLAP = 96                    # pixels shared by neighbouring tiles: a face of
 WHOLE_PHOTO_SIDES = (80, 150)   # longest side of the photo in pixels, alone in the middle of a tile: faces that fill the photo
 MAX_TILES = 6                   # along the longest side on the finest level; a bound on time
 SMALLEST_FACE = 18              # pixels of a level: size that the detector finds dependably
+AVERAGED_SIZES = (36, 50, 70, 95)     # pixels of a tile: of a detection that is looked at again; the detector is for such sizes
+SAME_PLACE = 0.25               # fraction of that size: distance of the middles of two finds of one face
+SAME_SIZE = (0.6, 1.6)          # ratio of their sizes
+MIRRORED_KEYPOINTS = (1, 0, 2, 3, 5, 4)
 FINEST_LEVEL = OVERLAP + MAX_TILES * (TILE - OVERLAP)      # longest side of the finest level, pixels
 
 
@@ -50,6 +55,53 @@ def detect_faces(photo: Image.Image, *, minimum_size: float = 32.0, minimum_scor
         scores.append(s[keep])
     flat = np.concatenate(boxes).reshape(-1, 4)
     return suppress(flat, np.concatenate(keypoints), np.concatenate(scores))
+
+
+def averaged_detection(photo: Image.Image, detection: Detection) -> Detection:
+    """A detection looked at again, in `AVERAGED_SIZES` and mirrored: the mean of the scores, box and keypoints weighted by them.
+
+    Score 0, and an empty box, where the detector finds nothing there any more.
+    """
+    middle, extent = (detection.box[:2] + detection.box[2:]) / 2, float((detection.box[2:] - detection.box[:2]).max())
+    boxes, keypoints, scores = [], [], []
+    for size in AVERAGED_SIZES:
+        scale = size / extent
+        offset = np.round(middle * scale - TILE / 2).astype(int)
+        tile = _tile_at(photo, offset, scale)
+        for mirrored in (False, True):
+            box, points, score = _find_again(tile, middle * scale - offset, size, mirrored=mirrored)
+            boxes.append((box + np.tile(offset, 2)) / scale)
+            keypoints.append((points + offset) / scale)
+            scores.append(score)
+    found = np.array(scores)
+    weight = found / max(found.sum(), 1e-6)
+    return Detection(weight @ np.stack(boxes), np.einsum("n,nkc->kc", weight, np.stack(keypoints)), float(found.mean()))
+
+
+def _find_again(tile: np.ndarray, middle: np.ndarray, size: float, *, mirrored: bool) -> tuple[np.ndarray, np.ndarray, float]:
+    """Box, keypoints and score of the best find of a size about a place of a tile, in its pixels; score 0 where there is none."""
+    boxes, keypoints, scores = (np.asarray(x)[0] for x in detect_anchors(
+        load_facedetector(), (tile[:, ::-1] if mirrored else tile)[None]))
+    if mirrored:
+        boxes = [TILE, 0, TILE, 0] + [-1, 1, -1, 1] * boxes[:, [2, 1, 0, 3]]
+        keypoints = [TILE, 0] + [-1, 1] * keypoints[:, MIRRORED_KEYPOINTS]
+    away = np.abs((boxes[:, :2] + boxes[:, 2:]) / 2 - middle).max(-1) / size
+    ratio = (boxes[:, 2:] - boxes[:, :2]).max(-1) / size
+    scores = np.where((away < SAME_PLACE) & (ratio > SAME_SIZE[0]) & (ratio < SAME_SIZE[1]), scores, 0.0)
+    best = int(np.argmax(scores))
+    return boxes[best], keypoints[best], float(scores[best])
+
+
+def _tile_at(photo: Image.Image, offset: np.ndarray, scale: float) -> np.ndarray:
+    """The tile at an offset of the level of that scale, black beyond the photo; no more of the level is made."""
+    first = np.maximum(offset, 0)
+    last = np.maximum(np.minimum(offset + TILE, np.floor(np.array(photo.size) * scale).astype(int)), first + 1)
+    box = np.clip(np.concatenate([first, last]) / scale, 0, np.tile(photo.size, 2))
+    part = photo.resize(tuple(last - first), Image.Resampling.BILINEAR, box=tuple(box), reducing_gap=2.0)
+    tile = np.zeros((TILE, TILE, 3), np.float32)
+    (x, y), (width, height) = first - offset, last - first
+    tile[y:y + height, x:x + width] = np.asarray(part, np.float32) / 255
+    return tile
 
 
 def _tiles(photo: Image.Image, minimum_size: float) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:

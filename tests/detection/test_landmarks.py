@@ -33,8 +33,8 @@ def test_detect_puts_the_largest_first_and_drops_small_ones():
 
 
 def test_no_face_and_a_small_face_are_told_apart():
-    with pytest.raises(FitkitError, match=r"E_NOFACE: no face found in me\.jpg \(80x60\); use a photo in which the face is larger "
-                       r".*by less than about 60 degrees, upright and lighter, or .*--landmarks"):
+    with pytest.raises(FitkitError, match=r"E_NOFACE: no face found in me\.jpg \(80x60\); if it shows one, crop it nearer .*, "
+                       r"rotate the photo where it lies on its side, and where it is in profile, .* give its points .*--landmarks"):
         landmarks.detect_landmarks(PHOTO, detector=lambda image: [], name="me.jpg")
     with pytest.raises(FitkitError, match=r"E_SMALLFACE: the largest face in the photo is 20 px, under the 32 px"):
         landmarks.detect_landmarks(PHOTO, detector=lambda image: [face(20), face(10)])
