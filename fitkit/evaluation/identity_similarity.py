@@ -35,10 +35,10 @@ def face_square(result: FitResult) -> tuple[np.ndarray, float]:
     return (low + high - side) / 2, side
 
 
-def photo_crop(result: FitResult) -> Float[np.ndarray, "320 320 3"]:
-    """The photo in that square, sRGB; grey beyond its border."""
+def photo_crop(result: FitResult, *, picture: np.ndarray | None = None) -> Float[np.ndarray, "320 320 3"]:
+    """The photo, or another picture of its size, in that square, sRGB; grey beyond its border."""
     corner, side = face_square(result)
-    photo = Image.fromarray(quantize(np.asarray(result.photo.pixels), np.uint8))
+    photo = Image.fromarray(quantize(np.asarray(result.photo.pixels if picture is None else picture), np.uint8))
     left, top = np.round(corner).astype(int).tolist()
     grey = Image.new("RGB", (round(side), round(side)), OUTSIDE)
     grey.paste(photo, (-left, -top))
