@@ -1,10 +1,12 @@
-"""The 112x112 crop that identity networks read: a similarity of five points onto ArcFace's template, and bilinear sampling.
+"""The crop that an identity network reads: a similarity of five points onto a template, and bilinear sampling.
 
-Deng et al. 2019, "ArcFace"; GANFIT (Gecer 2019) aligns photo and rendering alike before its identity loss (section 3.3.4). In: an
-image of any range `[h, w, C]` and points in its pixels (x, y, centres at +0.5), from a detector or projected from a head. Out: the
-crop; gradients reach the image and the points. Knows no network: those stand in `models/identity`.
+The template is ArcFace's (Deng et al. 2019), 112 pixels a side, or that of another network as a `CropFrame`; GANFIT (Gecer 2019)
+aligns photo and rendering alike before its identity loss (section 3.3.4). In: an image of any range `[h, w, C]` and points in its
+pixels (x, y, centres at +0.5), from a detector or projected from a head. Out: the crop; gradients reach the image and the points.
+Knows no network: those stand in `models/identity`.
 """
 
+import dataclasses
 import math
 
 import jax.numpy as jnp
@@ -19,6 +21,17 @@ SIZE = 112              # side of the crop, pixels: ArcFace
 # a pixel's centre as whole numbers; ours lie at +0.5.
 TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]],
                     np.float32) + np.float32(0.5)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CropFrame:
+    """Where a network expects the face in its square crop."""
+
+    side: int                                       # pixels
+    points: tuple[tuple[float, float], ...]         # of the five points, pixels, centres at +0.5
+
+
+ARCFACE = CropFrame(side=SIZE, points=tuple((float(x), float(y)) for x, y in TEMPLATE))
 # number of points of a scheme -> those whose means are these five
 FIVE_GROUPS = {
     468: ([33, 133, 159, 145], [362, 263, 386, 374], [1], [61], [291]),
@@ -59,23 +72,24 @@ def similarity(source: Float[Array, "n 2"], target: Float[Array, "n 2"]) -> tupl
     return matrix, aim - jnp.dot(matrix, middle, precision="highest")
 
 
-def align(image: Float[Array, "h w C"], points: Float[Array, "5 2"], *, samples: int = 2, margin: int = 0,
-          ) -> Float[Array, "s s C"]:
-    """The crop in which five points lie as near to `TEMPLATE` as rotation, scale and shift bring them.
+def align(image: Float[Array, "h w C"], points: Float[Array, "5 2"], *, frame: CropFrame = ARCFACE, samples: int = 2,
+          margin: int = 0) -> Float[Array, "s s C"]:
+    """The crop in which five points lie as near to those of the frame as rotation, scale and shift bring them.
 
     Beyond the image its edge is repeated. Finite, with finite gradients, wherever the points lie.
 
     Args:
         image: any range; networks want sRGB in [0, 1].
         points: the subject's right and left eye, tip of the nose, right and left corner of the mouth, pixels of the image.
+        frame: of the network that is to read it.
         samples: bilinear samples along a side of each pixel of the crop, averaged; `samples_for` gives how many avoid aliasing.
-        margin: pixels added on every side of the 112.
+        margin: pixels added on every side of the frame.
 
     Returns:
-        side 112 + 2 * margin, in the image's range.
+        side `frame.side + 2 * margin`, in the image's range.
     """
-    matrix, shift = similarity(points, jnp.asarray(TEMPLATE))
-    side = SIZE + 2 * margin
+    matrix, shift = similarity(points, jnp.asarray(frame.points, points.dtype))
+    side = frame.side + 2 * margin
     step = (jnp.arange(side * samples) + 0.5) / samples - margin
     places = jnp.stack(jnp.meshgrid(step, step), axis=-1) - shift           # crop pixels, minus the shift: to be turned back
     square = jnp.square(matrix[0, 0]) + jnp.square(matrix[1, 0])
@@ -86,8 +100,8 @@ def align(image: Float[Array, "h w C"], points: Float[Array, "5 2"], *, samples:
     return jnp.mean(picture.reshape(side, samples, side, samples, -1), axis=(1, 3))
 
 
-def samples_for(points: Float[np.ndarray, "5 2"]) -> int:
+def samples_for(points: Float[np.ndarray, "5 2"], *, frame: CropFrame = ARCFACE) -> int:
     """Samples along a side that `align` needs so that no pixel of the image is skipped; at most 16."""
-    exact = np.asarray(points, np.float64)
-    scale = math.sqrt(float(((exact - exact.mean(0)) ** 2).sum() / ((TEMPLATE - TEMPLATE.mean(0)) ** 2).sum()))
+    exact, template = np.asarray(points, np.float64), np.asarray(frame.points)
+    scale = math.sqrt(float(((exact - exact.mean(0)) ** 2).sum() / ((template - template.mean(0)) ** 2).sum()))
     return min(max(math.ceil(scale - ROUNDING), 1), MAX_SAMPLES)

@@ -1,6 +1,6 @@
 """Identity similarity: cosine between the embeddings of a photo and of the rendered fit, by a face recognition network.
 
-    result -> photo and rendering of the same square -> two aligned 112x112 crops -> dot product of two unit vectors
+    result -> photo and rendering of the same square -> two aligned crops -> dot product of two unit vectors
 
 The rendering has the fit's texture, light and camera on a plain background: nothing of the photo stands beside the head.
 """
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from PIL import Image
 
 from fitkit.color import linear_to_srgb, quantize, srgb_to_linear
-from fitkit.detection.face_crop import align, five_points, samples_for
+from fitkit.detection.face_crop import CropFrame, align, five_points, samples_for
 from fitkit.geometry.camera import rescale_camera
 from fitkit.models.identity.network import Identity, embed
 from fitkit.morphable.model import shape
@@ -68,7 +68,7 @@ def _draw(
 def embeddings(network: Identity, result: FitResult) -> Float[np.ndarray, "2 d"]:
     """Unit embeddings of the photo, aligned by its detected landmarks, and of the rendering, aligned by the fitted ones."""
     corner, side = face_square(result)
-    crops = [_crop(picture, (points - corner) * SIDE / side) for picture, points in (
+    crops = [_crop(picture, network.frame, (points - corner) * SIDE / side) for picture, points in (
         (photo_crop(result), result.landmarks_detected), (rendered_crop(result), result.landmarks_fitted))]
     return np.asarray(embed(network, jnp.stack(crops)))
 
@@ -79,9 +79,9 @@ def similarity(network: Identity, result: FitResult) -> float:
     return float(photo @ rendering)
 
 
-def _crop(picture: np.ndarray, points: np.ndarray) -> Float[Array, "112 112 3"]:
+def _crop(picture: np.ndarray, frame: CropFrame, points: np.ndarray) -> Float[Array, "s s 3"]:
     five = five_points(jnp.asarray(points, jnp.float32))
-    return _aligned(jnp.asarray(picture), five, samples=samples_for(np.asarray(five)))
+    return _aligned(jnp.asarray(picture), five, frame=frame, samples=samples_for(np.asarray(five), frame=frame))
 
 
-_aligned = jax.jit(align, static_argnames=("samples",))
+_aligned = jax.jit(align, static_argnames=("frame", "samples"))

@@ -204,6 +204,7 @@ def convert(graph: Graph) -> Identity:
 def greatest_difference(graph: Graph, network: Identity) -> float:
     """Greatest difference of the unit vectors that a graph, run by NumPy, and a network give for the test images."""
     pictures = verification_images()
+    assert isinstance(network.plan, MobileFaceNetPlan | IResNetPlan), "dlib's network comes from no such file"
     inside = any(node.operation == "subtract" for node in graph.nodes)
     scaled = pictures * 255.0 if inside else (pictures * 255.0 - 127.5) / network.plan.divisor
     expected = run(graph, scaled.transpose(0, 3, 1, 2))

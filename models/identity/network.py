@@ -1,8 +1,8 @@
 """Identity networks: a face crop as a unit embedding. `load_identity(name)` reads one; `activations` and `embed` use it.
 
     network = load_identity()                               # or name="mobileface", "arcface", "file.safetensors"
-    crops = jax.vmap(fitkit.detection.face_crop.align)(photos, points)     # [b, 112, 112, 3], sRGB in [0, 1]
-    vectors, maps = activations(network, crops)             # unit embeddings [b, d]; feature maps, finest first
+    crop = fitkit.detection.face_crop.align(photo, points, frame=network.frame)     # sRGB in [0, 1]
+    vectors, maps = activations(network, crop[None])         # unit embeddings [b, d]; feature maps, finest first
 
 An `Identity` is a PyTree: pass it as an argument of jitted code. Both functions are pure, under jit, grad and vmap. Weight files
 are safetensors that state their own architecture: the embedded one in `weights/`, trained by `fitkit.recipes.train.identity`, and
@@ -24,14 +24,18 @@ from flax import nnx
 from jaxtyping import Array, Float
 from safetensors import numpy as arrays
 
+from fitkit.detection.face_crop import ARCFACE, CropFrame
 from fitkit.errors import FitkitError
 from fitkit.geometry.vectors import safe_normalize
+from fitkit.models.identity.dlib_resnet import CHIP, DlibResNet, DlibResNetPlan
 from fitkit.models.identity.iresnet import IResNet, IResNetPlan
 from fitkit.models.identity.mobilefacenet import MobileFaceNet, MobileFaceNetPlan
 from fitkit.models.parameters import WEIGHTS, parameter_shapes, with_parameters
 
-Plan = MobileFaceNetPlan | IResNetPlan
-_KINDS: dict[str, Any] = {"mobilefacenet": (MobileFaceNetPlan, MobileFaceNet), "iresnet": (IResNetPlan, IResNet)}
+Plan = MobileFaceNetPlan | IResNetPlan | DlibResNetPlan
+_KINDS: dict[str, Any] = {"mobilefacenet": (MobileFaceNetPlan, MobileFaceNet), "iresnet": (IResNetPlan, IResNet),
+                          "dlib": (DlibResNetPlan, DlibResNet)}
+_SHIPPED = {"embedded": "identity.safetensors", "dlib": "identity_dlib.safetensors"}
 _LARGEST = 400_000_000      # bytes, a bound on resources; IResNet-100 in float32 has 261 million
 _MAX_NUMBERS, _MAX_NUMBER = 400, 4096      # of a stated architecture, a bound on resources
 
@@ -45,20 +49,25 @@ class Identity:
     plan: Plan = dataclasses.field(metadata={"static": True})
     name: str = dataclasses.field(metadata={"static": True})
 
+    @property
+    def frame(self) -> CropFrame:
+        """The crop it reads."""
+        return CHIP if isinstance(self.plan, DlibResNetPlan) else ARCFACE
 
-def activations(network: Identity, crops: Float[Array, "b 112 112 3"],
+
+def activations(network: Identity, crops: Float[Array, "b s s 3"],
                 ) -> tuple[Float[Array, "b d"], tuple[Float[Array, "b h w c"], ...]]:
     """Unit embeddings, and the feature map at the end of each stage, finest first: F^n and the F^j of GANFIT, Eqs. 8 and 9.
 
     Args:
         network: from `load_identity`.
-        crops: aligned by `fitkit.detection.face_crop.align`; sRGB in [0, 1].
+        crops: aligned by `fitkit.detection.face_crop.align` to `network.frame`; sRGB in [0, 1].
     """
     embedding, maps = with_parameters(_module(network.plan), network.parameters)(crops)
     return safe_normalize(embedding), maps
 
 
-def embed(network: Identity, crops: Float[Array, "b 112 112 3"]) -> Float[Array, "b d"]:
+def embed(network: Identity, crops: Float[Array, "b s s 3"]) -> Float[Array, "b d"]:
     """Unit embeddings of aligned crops, sRGB in [0, 1], without the feature maps."""
     return activations(network, crops)[0]
 
@@ -67,19 +76,19 @@ def load_identity(*, name: str = "embedded") -> Identity:
     """An identity network by name.
 
     Args:
-        name: "embedded"; a name that `fitkit assets import identity` gave ("mobileface", "arcface"); or a file it wrote.
+        name: "embedded" or "dlib"; a name that `fitkit assets import identity` gave ("mobileface", "arcface"); or a file it wrote.
 
     Raises:
         FitkitError: `E_DATA`: there is none of that name, or its file is damaged.
     """
     folder = imported_folder()
-    if name == "embedded":
-        path = WEIGHTS / "identity.safetensors"
+    if name in _SHIPPED:
+        path = WEIGHTS / _SHIPPED[name]
     else:
         path = pathlib.Path(name) if name.endswith(".safetensors") else folder / f"{name}.safetensors"
     if not path.is_file():
         known = sorted(file.stem for file in folder.glob("*.safetensors")) if folder.is_dir() else []
-        there = ", ".join(["embedded", *known])
+        there = ", ".join([*_SHIPPED, *known])
         raise FitkitError("E_DATA", f"there is no identity network {name!r} (there are: {there}); convert a file of its weights "
                           "with fitkit assets import identity FILE")
     return _read_once(path, name, path.stat().st_mtime_ns)

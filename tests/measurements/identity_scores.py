@@ -36,7 +36,7 @@ AT_ONCE = 60            # crops embedded in one call: a bound on memory
 
 def photographed(network: Identity, folder: pathlib.Path, *, only: Collection[str] = ()) -> dict[str, float]:
     """`separation` of all faces in a folder's photos, or in those named."""
-    crop = jax.jit(align, static_argnames="samples")
+    crop = jax.jit(align, static_argnames=("frame", "samples"))
     crops, names = [], []
     for path in find_photos(folder):
         if only and path.stem not in only:
@@ -44,7 +44,7 @@ def photographed(network: Identity, folder: pathlib.Path, *, only: Collection[st
         image = read_image(path).pixels
         for number, face in enumerate(find_faces(image)):
             points = np.asarray(five_points(jnp.asarray(face.points)))
-            crops.append(crop(image, points, samples=samples_for(points)))
+            crops.append(crop(image, points, frame=network.frame, samples=samples_for(points, frame=network.frame)))
             names.append(f"{path.stem}:{number}")
     return score(network, np.stack(crops), names)
 
@@ -61,7 +61,7 @@ def rendered(network: Identity, *, people: int, views: int, skins: pathlib.Path 
     """`separation` of renderings, in textures of the held-out skins or, without `skins`, of the head's linear albedo."""
     head = makehuman.load()
     maps = textures(skins, size=128, count=people, seed=SEED, held_out=True) if skins else plain_textures(people)
-    bank = render_people(jax.random.key(SEED), head, maps, people=people, views=views)
+    bank = render_people(jax.random.key(SEED), head, maps, people=people, views=views, frame=network.frame)
     crops = bank.crops[:, MARGIN:-MARGIN, MARGIN:-MARGIN].astype(np.float32) / 255
     vectors = np.concatenate([np.asarray(embed(network, jnp.asarray(crops[i:i + AT_ONCE]))) for i in range(0, len(crops), AT_ONCE)])
     return separation(vectors @ vectors.T, [str(person) for person in bank.people])

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from fitkit.color import linear_to_srgb, quantize, srgb_to_linear
-from fitkit.detection.face_crop import SIZE, align, five_points, samples_for
+from fitkit.detection.face_crop import ARCFACE, SIZE, CropFrame, align, five_points, samples_for
 from fitkit.geometry.camera import head_rotation, project
 from fitkit.io.images import find_photos, read_image
 from fitkit.models.mediapipe.facemesh import find_faces
@@ -43,13 +43,13 @@ REST_GREY, REST_COLOR = 0.07, 0.03      # standard deviations of the other SH co
 class Renderings(NamedTuple):
     """Rendered faces, views of one identity side by side."""
 
-    crops: UInt8[np.ndarray, "n 128 128 3"]     # sRGB on black
-    masks: UInt8[np.ndarray, "n 128 128"]       # 255 where the head is
+    crops: UInt8[np.ndarray, "n s s 3"]         # sRGB on black
+    masks: UInt8[np.ndarray, "n s s"]           # 255 where the head is
     people: Int[np.ndarray, " n"]
 
 
 def render_people(key: Array, head: MorphableModel, textures: Iterator[UInt8[np.ndarray, "S S 3"]], *, people: int, views: int,
-                  ) -> Renderings:
+                  frame: CropFrame = ARCFACE) -> Renderings:
     """Render `people` random identities, each with its own texture, `views` times: expression, pose, distance and light vary.
 
     Args:
@@ -58,11 +58,12 @@ def render_people(key: Array, head: MorphableModel, textures: Iterator[UInt8[np.
         textures: UV albedo maps, sRGB; one is taken for each person.
         people: how many.
         views: of each person.
+        frame: of the network that is to see them; `MARGIN` is added around it.
     """
     crops, masks = [], []
     for person, of_person in enumerate(jax.random.split(key, people)):
         texture = jnp.asarray(next(textures), jnp.float32) / 255
-        picture, mask = _views(of_person, head, texture, views=views)
+        picture, mask = _views(of_person, head, texture, views=views, frame=frame)
         crops.append(quantize(np.asarray(picture), np.uint8))
         masks.append(quantize(np.asarray(mask), np.uint8))
         if person % 100 == 99:
@@ -70,25 +71,25 @@ def render_people(key: Array, head: MorphableModel, textures: Iterator[UInt8[np.
     return Renderings(np.concatenate(crops), np.concatenate(masks), np.repeat(np.arange(people), views))
 
 
-@functools.partial(jax.jit, static_argnames="views")
+@functools.partial(jax.jit, static_argnames=("views", "frame"))
 def _views(key: Array, head: MorphableModel, texture: Float[Array, "S S 3"], *, views: int,
-           ) -> tuple[Float[Array, "views 128 128 3"], Float[Array, "views 128 128"]]:
+           frame: CropFrame) -> tuple[Float[Array, "views s s 3"], Float[Array, "views s s"]]:
     """Views of one identity: aligned crops, sRGB, and masks."""
     for_identity, for_views = jax.random.split(key)
     identity = head.identity_mean + jax.random.normal(for_identity, (head.identity.shape[0],))
     albedo = srgb_to_linear(texture)
-    return jax.lax.map(lambda each: _view(each, head, identity, albedo), jax.random.split(for_views, views))
+    return jax.lax.map(lambda each: _view(each, head, identity, albedo, frame), jax.random.split(for_views, views))
 
 
 def _view(key: Array, head: MorphableModel, identity: Float[Array, " I"], albedo: Float[Array, "S S 3"],
-          ) -> tuple[Float[Array, "128 128 3"], Float[Array, "128 128"]]:
+          frame: CropFrame) -> tuple[Float[Array, "s s 3"], Float[Array, "s s"]]:
     for_face, for_pose, for_light = jax.random.split(key, 3)
     vertices = shape(head, identity, draw_expression(for_face, head))
     points = values_at_points(head.dense, head.triangles, vertices)
     seen_by = draw_camera(for_pose, jnp.mean(five_points_3d(points), axis=0))
     colour, mask, _ = render_textured(head, vertices, albedo, seen_by, draw_light(for_light), height=CANVAS, width=CANVAS)
     picture = jnp.concatenate([linear_to_srgb(jnp.clip(colour, 0.0, 1.0)), mask[..., None]], axis=-1)
-    crop = align(picture, five_points(project(seen_by, points)[0]), samples=2, margin=MARGIN)
+    crop = align(picture, five_points(project(seen_by, points)[0]), frame=frame, samples=2, margin=MARGIN)
     return crop[..., :3], crop[..., 3]
 
 
