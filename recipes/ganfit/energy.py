@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from fitkit.detection.face_crop import align, five_points
+from fitkit.detection.face_crop import CropFrame, align, five_points
 from fitkit.fitting import losses, solvers
 from fitkit.fitting.state import FaceState, Observation
 from fitkit.geometry.pose import Pose, camera_from_pose, head_to_view, project_view
@@ -79,7 +79,7 @@ def loss_terms(
     """
     def render(key: Array, parameters: GanfitParameters, fixed: FixedParameters, image: InputImage, texture: Array | None,
                ) -> tuple[Array, ...]:
-        return _render_views(key, model, networks.photos, expression_deviation, parameters, fixed, image, texture)
+        return _render_views(key, model, networks, expression_deviation, parameters, fixed, image, texture)
 
     keys, textures = jax.random.split(key, len(parameters.identity)), albedo_maps(parameters, networks.texture_model)
     rendered = solvers.map_over_faces(render, keys, parameters, fixed, image, textures)
@@ -105,7 +105,7 @@ def loss_terms(
 
 
 def _render_views(
-    key: Array, model: MorphableModel, photos: PhotoStatistics, expression_deviation: Float[Array, ""],
+    key: Array, model: MorphableModel, networks: Networks, expression_deviation: Float[Array, ""],
     parameters: GanfitParameters, fixed: FixedParameters, image: InputImage, texture: Float[Array, "s s 3"] | None,
 ) -> tuple[Array, ...]:
     """Of one face: the rendering of Eq. 6 and its mask; crops of it, of the photo and of the second rendering; landmark error."""
@@ -118,8 +118,8 @@ def _render_views(
     background = jax.random.uniform(for_background, (2, 1, 1, 1))
     rendering = rendering @ image.color_mix.T
     crop, photo_crop = _random_crop(
-        for_crop, image.five_points, [jnp.where(mask[..., None], rendering, background[0]), image.photo])
-    second = _second_rendering(for_second, model, photos, expression_deviation, parameters, state, texture, background[1])
+        for_crop, networks.identity.frame, image.five_points, [jnp.where(mask[..., None], rendering, background[0]), image.photo])
+    second = _second_rendering(for_second, model, networks, expression_deviation, parameters, state, texture, background[1])
     second = second @ image.color_mix.T
     points, weight = image.landmarks, image.landmarks.weight
     error = safe_norm(landmarks.append_lid_openings(points, landmarks.project_points(state, points.modes) - points.target))
@@ -129,8 +129,8 @@ def _render_views(
 
 
 def _random_crop(
-    key: Array, points: Float[Array, "5 2"], images: list[Float[Array, "S S 3"]]
-) -> list[Float[Array, "112 112 3"]]:
+    key: Array, frame: CropFrame, points: Float[Array, "5 2"], images: list[Float[Array, "S S 3"]]
+) -> list[Float[Array, "s s 3"]]:
     """The same aligned crop of every image, at random a little shifted, scaled and mirrored.
 
     Not in the paper. Under one fixed crop, optimisation finds adversarial artefacts: texture that raises the identity score in that
@@ -141,7 +141,7 @@ def _random_crop(
     extent = jnp.sqrt(jnp.mean(jnp.sum(jnp.square(points - middle), 1)) + 1e-12)
     centre = middle + CROP_SHIFT * extent * jax.random.normal(for_shift, (2,))
     points = centre + (points - middle) * jnp.exp(CROP_SCALE * jax.random.normal(for_scale))
-    crops = [align(image, points, samples=OVERSAMPLING) for image in images]
+    crops = [align(image, points, frame=frame, samples=OVERSAMPLING) for image in images]
     mirrored = jax.random.bernoulli(for_mirror)
     return [jnp.where(mirrored, crop[:, ::-1], crop) for crop in crops]
 
@@ -152,24 +152,25 @@ def mean_embedding(embeddings: Float[Array, "B d"]) -> Float[Array, "B d"]:
 
 
 def _second_rendering(
-    key: Array, model: MorphableModel, photos: PhotoStatistics, expression_deviation: Float[Array, ""],
+    key: Array, model: MorphableModel, networks: Networks, expression_deviation: Float[Array, ""],
     parameters: GanfitParameters, state: FaceState, texture: Float[Array, "s s 3"] | None, background: Float[Array, "1 1 1"],
-) -> Float[Array, "112 112 3"]:
+) -> Float[Array, "s s 3"]:
     """The aligned crop of Eq. 7: same identity and texture; expression, camera and light at random."""
     for_camera, for_light, for_expression = jax.random.split(key, 3)
     expression = expression_deviation * model.expression_scale * jax.random.normal(for_expression, model.expression_scale.shape)
     expression = jnp.clip(expression, model.expression_lower, model.expression_upper)
-    yaw, pitch, log_distance = draw_correlated(for_camera, photos.camera)
+    yaw, pitch, log_distance = draw_correlated(for_camera, networks.photos.camera)
     distance = jnp.maximum(jnp.exp(log_distance), MIN_SECOND_DISTANCE)
     pose = Pose(rotation=rotation_from_euler(jnp.deg2rad(yaw), jnp.deg2rad(pitch), 0.0), centre=jnp.zeros(2), perspective=True,
                 log_scale=jnp.log(SECOND_SIDE / SECOND_WIDTH), log_focal=jnp.log(distance * SECOND_SIDE / SECOND_WIDTH),
                 principal=jnp.full(2, SECOND_SIDE / 2))
     vertices = shape(model, parameters.identity, expression)
-    light = draw_correlated(for_light, photos.light).reshape(9, 3)
+    light = draw_correlated(for_light, networks.photos.light).reshape(9, 3)
     rendering, mask = render_face(model, vertices, texture, state.face.albedo, camera_from_pose(pose), light, side=SECOND_SIDE)
     points = values_at_points(model.landmarks, model.triangles, vertices)
     five = five_points(project_view(pose, head_to_view(pose, points)))
-    return align(jnp.where(mask[..., None], rendering, background), five, samples=OVERSAMPLING)
+    return align(jnp.where(mask[..., None], rendering, background), five, frame=networks.identity.frame,
+                 samples=OVERSAMPLING)
 
 
 def energy(terms: dict[str, Float[Array, " B"]], hyperparameters: dict[str, Array]) -> Float[Array, " B"]:

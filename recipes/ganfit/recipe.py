@@ -4,7 +4,8 @@
 
 minimised by Adam over all of p at once, from stage 1 of `inverse_rendering`, whose own first stage is the paper's (landmarks alone,
 Section 3.4). The second rendering (Eq. 7) shows the same person with another expression, camera and light, drawn anew in each step;
-so is the crop in which the network sees photo and renderings (not in the paper). The loop stands here; what is optimised is in
+so is the crop in which the network sees photo and renderings (not in the paper). At the end stage 2 of `inverse_rendering` refines
+the fitted surface, so that it carries the photo's wrinkles (not in the paper). The loop stands here; what is optimised is in
 `parameters.py`, the renderer in `rendering.py`, the terms in `energy.py`, the networks in `models/`. `paper.toml` holds the paper's
 values.
 """
@@ -22,16 +23,18 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from fitkit.compilation import quick_jit
 from fitkit.errors import FitkitError
-from fitkit.fitting.state import COEFFICIENT_BOUND, FaceState, Observation, Solution, point_count
+from fitkit.fitting.state import COEFFICIENT_BOUND, FaceState, Observation, Solution, point_count, rasterize_state
 from fitkit.models.identity.network import load_identity
 from fitkit.models.photo_statistics import load_photo_statistics
 from fitkit.models.texture_gan.generator import HEAD, load_generator
 from fitkit.recipes.ganfit.energy import InputImage, Networks, energy, input_images, loss_terms
 from fitkit.recipes.ganfit.parameters import FixedParameters, GanfitParameters, TextureModel, from_face_state, to_face_state
 from fitkit.recipes.ganfit.rendering import albedo_maps
-from fitkit.recipes.inverse_rendering import model_fitting
+from fitkit.recipes.inverse_rendering import geometry_refinement, model_fitting
 from fitkit.recipes.inverse_rendering.model_fitting import FittingTables, ModelFittingConfig
+from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.types import MorphableModel
 
 PROGRESS_INTERVAL = 10   # steps between two calls of `progress`; chosen, not tuned
@@ -260,4 +263,17 @@ def _solve(
             jax.block_until_ready(parameters)
             if progress is not None:
                 progress(step / config.iterations)
-    return _to_solution(model, networks, problem, parameters)
+    return _with_wrinkles(model, observations, _to_solution(model, networks, problem, parameters))
+
+
+def _with_wrinkles(model: MorphableModel, observations: Observation, solutions: Solution) -> Solution:
+    """Stacked solutions with the displacement of each photo's pixels that stage 2 of `inverse_rendering` finds."""
+    details = []
+    for i in range(len(observations.principal)):
+        state, photo = jax.tree.map(operator.itemgetter(i), (solutions.state, observations.crop))
+        seen = _rasterize(state, model, size=photo.shape[0])
+        details.append(geometry_refinement.refine(model, state, photo, seen, config=GeometryRefinementConfig()))
+    return dataclasses.replace(solutions, detail=jax.tree.map(lambda *leaves: jnp.stack(leaves), *details))
+
+
+_rasterize = quick_jit(static_argnames=("size",))(rasterize_state)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from fitkit.configuration import check_fields
+from fitkit.detection.face_crop import ARCFACE
 from fitkit.errors import FitkitError
 from fitkit.fitting import losses
-from fitkit.fitting.state import COEFFICIENT_BOUND, neutral_state, point_count, tangent_bounds
+from fitkit.fitting.state import COEFFICIENT_BOUND, Solution, neutral_state, point_count, tangent_bounds
 from fitkit.geometry.pose import camera_from_pose, head_to_view, project_view
 from fitkit.geometry.vectors import safe_normalize
 from fitkit.models import photo_statistics
@@ -24,6 +25,7 @@ from fitkit.recipes.ganfit import energy, parameters, recipe, rendering
 from fitkit.recipes.ganfit.parameters import TextureModel
 from fitkit.recipes.ganfit.recipe import GanfitConfig
 from fitkit.recipes.inverse_rendering import model_fitting
+from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.rendering.render import render_color
 from fitkit.rendering.shading import light_from_direction, sh_basis, sh_irradiance
 from fitkit.types import FaceParameters
@@ -33,12 +35,13 @@ from tests.fixtures.tiny_photo import SIZE, a_state, observe, skinned_head, stac
 
 @pytest.fixture
 def networks(monkeypatch):
-    """Small networks in place of the shipped ones."""
+    """Small networks in place of the shipped ones, and no stage 2 at the end, which has a test of its own."""
     config = GeneratorConfig(size=16, latent=8, mapping=1, widest=8, budget=64, narrowest=8)
     weights = strong(initial_parameters(jax.random.key(0), config))
     monkeypatch.setattr(recipe, "HEAD", "tiny")
     monkeypatch.setattr(recipe, "load_generator", lambda: (weights, config))
     monkeypatch.setattr(recipe, "load_identity", lambda name: small_identity())
+    monkeypatch.setattr(recipe, "_with_wrinkles", lambda model, observations, solutions: solutions)
 
 
 def begun(head, count):
@@ -363,7 +366,7 @@ def test_a_random_crop_is_the_same_for_all_images(rng):
     five = jnp.array([[22.0, 26.0], [42.0, 26.0], [32.0, 36.0], [24.0, 46.0], [40.0, 46.0]])
     middles, mirrored = [], []
     for seed in range(40):
-        first, second, ramp = energy._random_crop(jax.random.key(seed), five, [picture, 1.0 - picture, across])
+        first, second, ramp = energy._random_crop(jax.random.key(seed), ARCFACE, five, [picture, 1.0 - picture, across])
         np.testing.assert_allclose(first, 1.0 - second, atol=1e-5)
         middles.append(float(ramp[56, 56, 0]))
         mirrored.append(float(ramp[56, -1, 0]) < float(ramp[56, 0, 0]))
@@ -378,6 +381,26 @@ def test_a_face_does_not_depend_on_those_beside_it(head, networks):
     beside_none = solve(head, stacked([faces[0], broken]), iterations=6)
     for leaf, other in zip(jax.tree.leaves(beside), jax.tree.leaves(beside_none), strict=True):
         np.testing.assert_array_equal(leaf[0], other[0])
+
+
+def test_a_fit_ends_with_the_wrinkles_of_stage_2(head, monkeypatch):
+    """About the fitted surface, of each photo its own."""
+    states, photos = [], []
+
+    def refine(model, state, photo, seen, *, config):
+        states.append(state)
+        photos.append(photo)
+        assert config == GeometryRefinementConfig() and seen.triangle.shape == photo.shape[:2]
+        return {"displacement": jnp.full(photo.shape[:2], len(photos), jnp.float32)}
+
+    monkeypatch.setattr(recipe.geometry_refinement, "refine", refine)
+    observations = stacked([observe(head, 0.3)[0], observe(head, -0.2)[0]])
+    solutions = Solution(state=begun(head, 2), losses={})
+    found = recipe._with_wrinkles(head, observations, solutions)
+    np.testing.assert_array_equal(found.detail["displacement"][:, 0, 0], [1.0, 2.0])
+    for i in range(2):
+        np.testing.assert_array_equal(photos[i], observations.crop[i])
+        np.testing.assert_array_equal(states[i].pose.rotation, solutions.state.pose.rotation[i])
 
 
 @pytest.mark.slow
