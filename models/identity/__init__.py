@@ -5,5 +5,5 @@
     importer.py       converts a foreign network's file and proves the conversion: `fitkit assets import identity FILE`
     mxnet_file.py, onnx_file.py, network_graph.py      readers of foreign files, and a NumPy run of their graphs
 
-`python -m fitkit.recipes.train.identity` trains the embedded one.
+The embedded one is dlib's, converted by `fitkit.models.build.dlib`; `python -m fitkit.recipes.train.identity` trains a smaller one.
 """

@@ -5,9 +5,8 @@
     vectors, maps = activations(network, crop[None])         # unit embeddings [b, d]; feature maps, finest first
 
 An `Identity` is a PyTree: pass it as an argument of jitted code. Both functions are pure, under jit, grad and vmap. Weight files
-are safetensors that state their own architecture: the embedded one in `weights/`, trained by `fitkit.recipes.train.identity`, and
-those that `fitkit assets import identity` put into the user's data folder. Identity similarity of two faces: the
-dot product of their embeddings, the cosine.
+are safetensors that state their own architecture: the embedded one in `weights/`, which is dlib's, and those that `fitkit assets
+import identity` put into the user's data folder. Identity similarity of two faces: the dot product of their embeddings, the cosine.
 """
 
 import dataclasses
@@ -35,7 +34,6 @@ from fitkit.models.parameters import WEIGHTS, parameter_shapes, with_parameters
 Plan = MobileFaceNetPlan | IResNetPlan | DlibResNetPlan
 _KINDS: dict[str, Any] = {"mobilefacenet": (MobileFaceNetPlan, MobileFaceNet), "iresnet": (IResNetPlan, IResNet),
                           "dlib": (DlibResNetPlan, DlibResNet)}
-_SHIPPED = {"embedded": "identity.safetensors", "dlib": "identity_dlib.safetensors"}
 _LARGEST = 400_000_000      # bytes, a bound on resources; IResNet-100 in float32 has 261 million
 _MAX_NUMBERS, _MAX_NUMBER = 400, 4096      # of a stated architecture, a bound on resources
 
@@ -76,19 +74,19 @@ def load_identity(*, name: str = "embedded") -> Identity:
     """An identity network by name.
 
     Args:
-        name: "embedded" or "dlib"; a name that `fitkit assets import identity` gave ("mobileface", "arcface"); or a file it wrote.
+        name: "embedded"; a name that `fitkit assets import identity` gave ("mobileface", "arcface"); or a file it wrote.
 
     Raises:
         FitkitError: `E_DATA`: there is none of that name, or its file is damaged.
     """
     folder = imported_folder()
-    if name in _SHIPPED:
-        path = WEIGHTS / _SHIPPED[name]
+    if name == "embedded":
+        path = WEIGHTS / "identity.safetensors"
     else:
         path = pathlib.Path(name) if name.endswith(".safetensors") else folder / f"{name}.safetensors"
     if not path.is_file():
         known = sorted(file.stem for file in folder.glob("*.safetensors")) if folder.is_dir() else []
-        there = ", ".join([*_SHIPPED, *known])
+        there = ", ".join(["embedded", *known])
         raise FitkitError("E_DATA", f"there is no identity network {name!r} (there are: {there}); convert a file of its weights "
                           "with fitkit assets import identity FILE")
     return _read_once(path, name, path.stat().st_mtime_ns)

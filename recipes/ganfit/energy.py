@@ -29,10 +29,10 @@ from fitkit.recipes.landmarks import FrozenPoints
 from fitkit.types import MorphableModel
 
 # Chosen, not tuned
-SECOND_SIDE = 128            # pixels a side of the second rendering: a little above the 112 of the network's crop
+SECOND_SIDE = 128            # pixels a side of the second rendering
 SECOND_WIDTH = 205.0         # mm that it shows, at the head's origin
 MIN_SECOND_DISTANCE = 400.0  # mm, of its camera from the head's origin
-OVERSAMPLING = 2             # samples along a side of each pixel of the network's crop
+CROP_SHARE = 0.8             # side of the network's crop over that of the photo's, the mean of nine faces of photos_train
 CROP_SHIFT = 0.04            # standard deviation of a crop's position, over the root mean square extent of its five points
 CROP_SCALE = 0.05            # standard deviation of a crop's logarithmic size
 
@@ -141,7 +141,8 @@ def _random_crop(
     extent = jnp.sqrt(jnp.mean(jnp.sum(jnp.square(points - middle), 1)) + 1e-12)
     centre = middle + CROP_SHIFT * extent * jax.random.normal(for_shift, (2,))
     points = centre + (points - middle) * jnp.exp(CROP_SCALE * jax.random.normal(for_scale))
-    crops = [align(image, points, frame=frame, samples=OVERSAMPLING) for image in images]
+    samples = max(1, round(CROP_SHARE * images[0].shape[0] / frame.side))
+    crops = [align(image, points, frame=frame, samples=samples) for image in images]
     mirrored = jax.random.bernoulli(for_mirror)
     return [jnp.where(mirrored, crop[:, ::-1], crop) for crop in crops]
 
@@ -169,8 +170,7 @@ def _second_rendering(
     rendering, mask = render_face(model, vertices, texture, state.face.albedo, camera_from_pose(pose), light, side=SECOND_SIDE)
     points = values_at_points(model.landmarks, model.triangles, vertices)
     five = five_points(project_view(pose, head_to_view(pose, points)))
-    return align(jnp.where(mask[..., None], rendering, background), five, frame=networks.identity.frame,
-                 samples=OVERSAMPLING)
+    return align(jnp.where(mask[..., None], rendering, background), five, frame=networks.identity.frame, samples=1)
 
 
 def energy(terms: dict[str, Float[Array, " B"]], hyperparameters: dict[str, Array]) -> Float[Array, " B"]:

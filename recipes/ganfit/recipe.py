@@ -51,7 +51,7 @@ class GanfitConfig:
         texture: `gan`, the generator; or `linear`, the head's own albedo model (Fig. 5i).
         light: `phong`, a point light and ambient light as in the paper; or `harmonics` of three bands: nearer to the photo, but the
             colours of light and texture are then less well told apart.
-        network: identity network: `embedded`, or a name that `fitkit assets import identity` gave.
+        network: identity network: `embedded` (dlib's), or a name that `fitkit assets import identity` gave.
         weight_identity: of 1 - cosine between the embeddings of photo and rendering, Eq. 8 (paper: 2.0).
         weight_second: of the same with the second rendering (paper: 2.0).
         weight_content: of the distance between feature maps, Eq. 9 (paper: 50.0).
@@ -84,7 +84,7 @@ class GanfitConfig:
     weight_light: float = 0.01
     weight_tint: float = 3.0
     weight_style: float = 1.0
-    iterations: int = 200
+    iterations: int = 150
     rate: float = 0.015
     expression_deviation: float = 0.5
 

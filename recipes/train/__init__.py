@@ -1,6 +1,6 @@
 """Training of the networks in `models/`, a package each: data, losses, schedule, and a command line (`--help` explains it).
 
-    python -m fitkit.recipes.train.identity             the embedded identity network
+    python -m fitkit.recipes.train.identity             a small identity network
     python -m fitkit.recipes.train.texture_generator    the generator of albedo maps; `.scores` rates a trained one
 
 `checkpoints.py` stores a run, so that one that was stopped goes on bit by bit.

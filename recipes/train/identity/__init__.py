@@ -1,4 +1,4 @@
-"""Training of the embedded identity network: `python -m fitkit.recipes.train.identity --help`.
+"""Training of a small identity network: `python -m fitkit.recipes.train.identity --help`.
 
     training.py      the student, its losses (ArcFace and distillation), the loop and the command line
     pictures.py      training images: renderings of random identities, photo crops, backgrounds

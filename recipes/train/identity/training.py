@@ -1,4 +1,4 @@
-"""Trains the embedded identity network: `models/weights/identity.safetensors`.
+"""Trains a small identity network, ten times as fast as the embedded one: a file for `load_identity`.
 
     python -m fitkit.recipes.train.identity --photos DIR --skins DIR --teacher mobileface --work DIR --out FILE
 
@@ -295,7 +295,7 @@ def train(bank: TrainingImages, teacher: Identity, schedule: TrainingConfig, *, 
 
 def main(*, photos: str, skins: str, work: str, out: str, teacher: str = "mobileface", without: tuple[str, ...] = (),
          schedule: TrainingConfig = TrainingConfig()) -> None:  # noqa: B008
-    """Train the embedded identity network on renderings and photos, with a teacher that `fitkit assets import identity` imported.
+    """Train a small identity network on renderings and photos, with a teacher that `fitkit assets import identity` imported.
 
     Training images, checkpoints and a log stand in the work folder; a run that was stopped goes on from there bit by bit.
 
