@@ -68,7 +68,7 @@ def unwrap_photo(photo: Float[Array, "H W 3"], camera: Camera, model: MorphableM
 
 
 def visible_weight(points: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], depth_map: Float[Array, "H W"],
-                   camera: Camera, *, tolerance: float = 1.0) -> Float[Array, "*n"]:
+                   camera: Camera, *, tolerance: float | Float[Array, "*n"] = 1.0) -> Float[Array, "*n"]:
     """Visibility weight of surface points: squared cosine between normal and line of sight; 0 where the camera does not see them.
 
     Args:
@@ -76,7 +76,7 @@ def visible_weight(points: Float[Array, "*n 3"], normals: Float[Array, "*n 3"], 
         normals: unit, world frame.
         depth_map: camera z of the nearest surface, mm, 0 where there is none.
         camera: of the depth map.
-        tolerance: as in `unwrap_photo`.
+        tolerance: as in `unwrap_photo`, for all points or for each.
     """
     height, width = depth_map.shape
     pixels, depth = project(camera, points)

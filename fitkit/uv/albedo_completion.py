@@ -46,6 +46,7 @@ class AlbedoCompletionConfig:
     """How much of a photo's albedo is taken. Log ratios where nothing else is said; by eye and likeness on photos_train."""
 
     broad_blurs: tuple[float, ...] = (1.5, 5.0, 15.0)     # coarse texels: what is broad, and over which it is carried on
+    inside_blurs: tuple[float, ...] = (1.0, 3.0)          # the same, of eyeballs and of the mouth's inside
     confidence_gain: float = 4.0                          # blurred weight times this, at most 1, is confidence
     side_share: float = 0.5                               # of the broad difference between both halves that is kept
     # where the photo is taken for the face
@@ -104,7 +105,8 @@ def _broad_and_fine(
     weight = weight * upsampled(_trust(log_ratio, weight, visibility, layout, config))
     total = block_mean(weight) * (1.0 - layout.inside)
     values = block_mean(log_ratio * weight) / jnp.maximum(block_mean(weight), MIN_WEIGHT)
-    broad = _completed(values, total, layout, config) * (1.0 - layout.inside)
+    inner = _carried_on(values, block_mean(weight) * layout.inside, config.inside_blurs, config)[0]
+    broad = _completed(values, total, layout, config) * (1.0 - layout.inside) + inner * layout.inside
     fine = log_ratio - upsampled(broad)
     fine = jnp.concatenate([jnp.clip(brightness(fine), -config.fine_bound, config.fine_bound),
                             jnp.clip(hue(fine), -config.fine_hue, config.fine_hue)])
@@ -162,22 +164,22 @@ def _completed(
 ) -> Float[Array, "4 C C"]:
     """Broad values everywhere: what is seen, else the mirrored place's shifted to meet it, else what is seen around."""
     mirrored = weight[:, ::-1] * layout.mirrored
-    shift, _ = _carried_on(values - values[:, :, ::-1], weight * mirrored, config)
-    _, confidence = _carried_on(values, weight, config)
+    shift, _ = _carried_on(values - values[:, :, ::-1], weight * mirrored, config.broad_blurs, config)
+    _, confidence = _carried_on(values, weight, config.broad_blurs[:1], config)
     mirrored = mirrored * (1.0 - confidence)
     both = weight + mirrored
     values = (values * weight + (values[:, :, ::-1] + shift) * mirrored) / jnp.maximum(both, MIN_WEIGHT)
-    return _carried_on(values, both, config)[0]
+    return _carried_on(values, both, config.broad_blurs, config)[0]
 
 
 def _carried_on(
-    values: Float[Array, "4 C C"], weight: Float[Array, "C C"], config: AlbedoCompletionConfig
+    values: Float[Array, "4 C C"], weight: Float[Array, "C C"], blurs: tuple[float, ...], config: AlbedoCompletionConfig
 ) -> tuple[Float[Array, "4 C C"], Float[Array, "C C"]]:
     """Weighted means over ever wider neighbourhoods, each as far as the narrower ones are empty, at last over all; and the
     narrowest's confidence.
     """
     total, left, confidences = jnp.zeros_like(values), jnp.ones_like(weight), []
-    for width in config.broad_blurs:
+    for width in blurs:
         sums = blurred(jnp.concatenate([values * weight, weight[None]]), width)
         confidences.append(jnp.clip(config.confidence_gain * sums[-1], 0.0, 1.0))
         total = total + left * confidences[-1] * sums[:-1] / jnp.maximum(sums[-1], MIN_WEIGHT)

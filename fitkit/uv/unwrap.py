@@ -21,8 +21,9 @@ from fitkit.types import Camera, FaceParameters, MorphableModel
 from fitkit.uv.albedo_completion import DEFAULT, AlbedoCompletionConfig, albedo_map
 from fitkit.uv.displacement import relief_normals
 from fitkit.uv.generated_albedo import limited_by_photo, regularised_to_model
-from fitkit.uv.layout import Layout, Texels, layout_of
+from fitkit.uv.layout import Layout, Texels, layout_of, upsampled
 
+TOLERANCE = (1.0, 3.0)    # mm that skin, and eyeballs and teeth, may lie behind what a pixel shows: these are seen through a slit
 SMOOTHED_SIDE = 0.25      # weight of each neighbour where the window doubles the photo's pixels: filter (1, 2, 1) / 4
 
 
@@ -51,7 +52,7 @@ def complete_albedo(
     """
     layout = layout_of(model)
     texels = _texels(model, face, camera, region, layout, gradient)
-    seen, visibility = _photo_at_texels(photo, depth, border, texels, camera, doubled)
+    seen, visibility = _photo_at_texels(photo, depth, border, texels, camera, doubled, layout)
     if generated is not None:
         texels = texels._replace(albedo=limited_by_photo(
             generated, texels, layout, seen, visibility, grey, config=config.generated, observed_config=config.observed))
@@ -94,12 +95,13 @@ def _texels(
 @quick_jit()
 def _photo_at_texels(
     photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], border: Float[Array, "2 2"], texels: Texels, camera: Camera,
-    doubled: Bool[Array, ""],
+    doubled: Bool[Array, ""], layout: Layout,
 ) -> tuple[Float[Array, "T T 3"], Float[Array, "T T"]]:
     """The photo at every texel, linear RGB, and how squarely it is seen there, in [0, 1]."""
     pixels = project(camera, texels.position)[0]
     inside = jnp.all((pixels > border[0]) & (pixels < border[1]), -1)
-    weight = visible_weight(texels.position, safe_normalize(texels.normal), depth, camera)
+    tolerance = TOLERANCE[0] + (TOLERANCE[1] - TOLERANCE[0]) * upsampled(layout.inside)
+    weight = visible_weight(texels.position, safe_normalize(texels.normal), depth, camera, tolerance=tolerance)
     linear, side = srgb_to_linear(photo), jnp.where(doubled, SMOOTHED_SIDE, 0.0)
     for axis in (0, 1):
         padded = jnp.pad(linear, [(int(axis == k), int(axis == k)) for k in range(3)], mode="edge")
