@@ -71,7 +71,7 @@ def render_novel_view(
     colours = None if texture is None else jnp.asarray(texture)
     turned = jnp.deg2rad(jnp.asarray(angles, jnp.float32))
     side = size * supersampling
-    lit, mask = _render(model, parameters, camera, turned, colours, side=side)
+    lit, mask = _render(model, parameters, camera, turned, colours, side=side, fitted_light=light is None)
     ground = srgb_to_linear(jnp.asarray(background, jnp.float32))
     whole = jnp.clip(jnp.where(mask[..., None], lit, ground), 0, 1)
     mean = whole.reshape(size, supersampling, size, supersampling, 3).mean((1, 3))
@@ -123,10 +123,10 @@ def _harmonics(light: Light | None, fitted: Float[Array, "K 3"]) -> Float[Array,
     return given
 
 
-@partial(jax.jit, static_argnames="side")
+@partial(jax.jit, static_argnames=("side", "fitted_light"))
 def _render(
     model: MorphableModel, parameters: FaceParameters, camera: Camera, angles: Float[Array, " 3"],
-    texture: Float[Array, "S S 3"] | None, *, side: int
+    texture: Float[Array, "S S 3"] | None, *, side: int, fitted_light: bool
 ) -> tuple[Float[Array, "side side 3"], Bool[Array, "side side"]]:
     vertices = shape(model, parameters.identity, parameters.expression)
     # Framed by the neutral head, so that an expression moves the face and not the picture.
@@ -137,7 +137,8 @@ def _render(
         lit, mask, _ = render_color(model, vertices, albedo, view, parameters.light, height=side, width=side)
     else:
         linear = srgb_to_linear(texture.astype(jnp.float32) / 255)
-        lit, mask, _ = render_textured(model, vertices, linear, view, parameters.light, height=side, width=side, bounded=True)
+        lit, mask, _ = render_textured(
+            model, vertices, linear, view, parameters.light, height=side, width=side, bounded=fitted_light)
     return lit, mask
 
 

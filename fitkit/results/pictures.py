@@ -26,7 +26,7 @@ from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.morphable.regions import face_region
 from fitkit.rendering.rasterizer import rasterize
 from fitkit.rendering.render import mouth_normal_offset
-from fitkit.rendering.shading import bounded_irradiance, light_from_direction
+from fitkit.rendering.shading import bounded_irradiance, light_from_direction, sh_irradiance
 from fitkit.rendering.texture import apply_paint, sample_texture, values_at_fragments
 from fitkit.results.photo_window import (
     TILE,
@@ -98,19 +98,21 @@ def render_layers(
                   depth=seen.depth)
 
 
-@quick_jit()
-def light_layers(layers: Layers, albedo: Float[Array, "S S 3"], light: Float[Array, "K 3"]) -> Float[Array, "S S 3"]:
-    """The layers under a light, sRGB in [0, 1]."""
-    lit = albedo * bounded_irradiance(safe_normalize(layers.normals + layers.opening), light)
-    return jnp.clip(linear_to_srgb(lit), 0.0, 1.0)
-
-
-@quick_jit()
-def light_texture(
-    layers: Layers, texture: Float[Array, "T T 3"], light: Float[Array, "K 3"]
+@quick_jit(static_argnames=("fitted",))
+def light_layers(
+    layers: Layers, albedo: Float[Array, "S S 3"], light: Float[Array, "K 3"], *, fitted: bool = False
 ) -> Float[Array, "S S 3"]:
-    """The layers with an albedo map (sRGB) under a light, sRGB in [0, 1]."""
-    return light_layers(layers, sample_texture(srgb_to_linear(texture), layers.uv), light)
+    """The layers under a light, sRGB in [0, 1]; `fitted`: one fitted to the photo, as albedo maps are divided by it."""
+    irradiance = (bounded_irradiance if fitted else sh_irradiance)(safe_normalize(layers.normals + layers.opening), light)
+    return jnp.clip(linear_to_srgb(albedo * irradiance), 0.0, 1.0)
+
+
+@quick_jit(static_argnames=("fitted",))
+def light_texture(
+    layers: Layers, texture: Float[Array, "T T 3"], light: Float[Array, "K 3"], *, fitted: bool = False
+) -> Float[Array, "S S 3"]:
+    """The layers with an albedo map (sRGB) under a light, sRGB in [0, 1]; `fitted` as in `light_layers`."""
+    return light_layers(layers, sample_texture(srgb_to_linear(texture), layers.uv), light, fitted=fitted)
 
 
 def portrait_camera(model: MorphableModel, yaw: float, side: int) -> Camera:
@@ -243,7 +245,7 @@ def make(
         colour, alpha, place = reduce_doubled(colour, opacity, window)
         return paste_window(photo.copy(), colour, place, opacity=alpha)
 
-    overlay = over_photo([light_texture(tile, jnp.asarray(albedo), face.light) for tile in layers])
+    overlay = over_photo([light_texture(tile, jnp.asarray(albedo), face.light, fitted=True) for tile in layers])
     own = over_photo([light_layers(tile, tile.albedo, face.light) if skin is None else
                       light_texture(tile, jnp.asarray(skin), face.light) for tile in layers])
     return {

@@ -74,14 +74,14 @@ def test_light_from_a_direction_is_lamberts_cosine(rng):
 def test_bounded_irradiance_is_irradiance_within_bounds_and_has_finite_gradients(rng):
     """Ordinary light is untouched; where one lamp leaves black, or goes negative in one colour, there is light."""
     n = jnp.asarray(directions(rng, 500), jnp.float32)
-    soft = shading.light_from_direction(jnp.array([0.3, 0.4, 0.8]), ambient=0.7, strength=0.2)
+    soft = shading.light_from_direction(jnp.array([0.3, 0.4, 0.8]), ambient=0.7, strength=0.1)
     np.testing.assert_allclose(shading.bounded_irradiance(n, soft), shading.sh_irradiance(n, soft), rtol=1e-5)
     hard = shading.light_from_direction(jnp.array([1.0, 0.0, 0.0]), ambient=0.0, strength=jnp.array([1.0, 0.8, 0.3]))
     hard = hard.at[3, 1].add(1.0)
     assert float(shading.sh_irradiance(n, hard).min()) < 0.0
     found, mean = np.asarray(shading.bounded_irradiance(n, hard)), np.asarray(hard[0]) * 0.28209479
     level = (found / mean).mean(-1)
-    assert level.min() > 0.4 and np.abs(np.log(found / mean / level[:, None])).max() < 0.3
+    assert level.min() > 0.7 and np.abs(np.log(found / mean / level[:, None])).max() < 0.3
     gradient = jax.vmap(jax.grad(lambda n: shading.bounded_irradiance(n[None], hard).sum()))(jnp.concatenate([n, 0.0 * n[:1]]))
     assert np.isfinite(gradient).all()
 
