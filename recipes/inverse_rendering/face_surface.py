@@ -22,7 +22,7 @@ from fitkit.rendering.shading import irradiance_planes
 from fitkit.rendering.texture import values_at_fragments
 from fitkit.types import Fragments, MorphableModel
 
-CROSSING = "forehead"          # region where folds cross, and stage 1 has little to misplace
+LEVEL = "forehead"             # region where folds run level, and strands of hair hang across them; it begins above the frown
 KEPT, LEFT_OUT = "face_skin", ("brows", "lips", "nostrils")      # regions of the head
 # polylines of the 68 points about which hair, lashes, lips, nostrils and the ridge of the nose are no folds; and how far about, mm
 OUTLINES = (((17, 18, 19, 20, 21), 8.0), ((22, 23, 24, 25, 26), 8.0), ((36, 37, 38, 39, 40, 41, 36), 4.0),
@@ -37,7 +37,8 @@ class Surface(NamedTuple):
     slopes: Float[Array, "2 S S"]        # of its smooth normals: the facets of the mesh are no folds
     albedo: Float[Array, "3 S S"]        # linear RGB
     mask: Float[Array, "S S"]            # how much a pixel is face skin that turns to the camera, in [0, 1]
-    crossing_folds: Float[Array, "S S"]  # how much it is of region `CROSSING`, in [0, 1]
+    level_folds: Float[Array, "S S"]     # how much it is of where folds run level, in [0, 1]
+    upright: Float[Array, " 2"]          # the head's way up in the picture (x, y), unit
     sight: Float[Array, "2 S S"]         # lines of sight (x, y) at unit depth
 
 
@@ -57,9 +58,9 @@ def foldable_skin(model: MorphableModel, *, fade: float) -> Float[Array, " V"]:
     return kept * jnp.clip(beyond / fade, 0.0, 1.0)
 
 
-def crossing_folds(model: MorphableModel) -> Float[Array, " V"]:
-    """Per vertex, how much folds cross there, in [0, 1], so that relief need not be a line to be kept."""
-    return region_mask(model, CROSSING) if CROSSING in model.region_names else jnp.zeros(model.mean.shape[0])
+def level_folds(model: MorphableModel) -> Float[Array, " V"]:
+    """Per vertex, how much all folds run level there, in [0, 1]."""
+    return region_mask(model, LEVEL) if LEVEL in model.region_names else jnp.zeros(model.mean.shape[0])
 
 
 def visible_surface(
@@ -67,7 +68,7 @@ def visible_surface(
 ) -> Surface:
     """The fitted head's surface at the pixels that see it."""
     view = head_to_view(state.pose, shape(model, state.face.identity, state.face.expression))
-    masks = jnp.stack([foldable_skin(model, fade=config.refinement_outline_fade), crossing_folds(model)], -1)
+    masks = jnp.stack([foldable_skin(model, fade=config.refinement_outline_fade), level_folds(model)], -1)
     values = jnp.concatenate([vertex_normals(view, model.triangles), vertex_albedo(model, state.face.albedo), masks], -1)
     picture = jnp.moveaxis(values_at_fragments(seen, model.triangles, values), -1, 0)
     normals = picture[:3] / jnp.sqrt(jnp.sum(jnp.square(picture[:3]), 0) + 1e-12)
@@ -79,8 +80,10 @@ def visible_surface(
     towards = jnp.clip((facing - low) / (high - low), 0.0, 1.0)
     part = jnp.where(seen.triangle >= 0, model.part[seen.triangle], -1) == model.part_names.index("skin")
     mask = jnp.where(part, towards * picture[6], 0.0)
-    return Surface(depth=seen.depth, slopes=jnp.where(seen.triangle >= 0, slopes, 0.0), albedo=jnp.clip(picture[3:6], 0.0, 1.0),
-                   mask=mask, crossing_folds=picture[7], sight=lines)
+    up = state.pose.rotation[:2, 1] * jnp.array([1.0, -1.0])
+    return Surface(depth=seen.depth, slopes=jnp.where(seen.triangle >= 0, slopes, 0.0),
+                   albedo=jnp.clip(picture[3:6], 0.0, 1.0), mask=mask, level_folds=picture[7],
+                   upright=up / jnp.sqrt(jnp.sum(jnp.square(up)) + 1e-12), sight=lines)
 
 
 def render(surface: Surface, light: Float[Array, "K 3"], mix: Float[Array, "3 3"], slopes: Float[Array, "2 S S"]

@@ -9,7 +9,7 @@ pixels. Matrix-free: a step is solved by conjugate gradients on stencils.
 What is not a wrinkle is kept out in five ways. The light is refitted to the skin, shape and albedo held. The smooth part of what
 is then unexplained is taken up by a smooth gain before colours are compared. A pixel that disagrees more than a fold could (hair,
 glasses, the edge of a shadow, a highlight) counts little. Brows, lips, nostrils, the ridge of the nose and the rims of the eyes are
-left out (`face_surface`, `photo_comparison`). Of what is found, lines are kept (`fold_confidence`).
+left out (`face_surface`, `photo_comparison`). Of what is found, lines are kept, on the forehead level ones (`fold_confidence`).
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from fitkit.compilation import quick_jit
 from fitkit.fitting import solvers
 from fitkit.fitting.state import FaceState
 from fitkit.geometry import depth_maps
-from fitkit.geometry.filters import gaussian_blur
+from fitkit.geometry.filters import gaussian_blur, smoothstep
 from fitkit.geometry.pose import camera_from_pose
 from fitkit.recipes.inverse_rendering.face_surface import Surface, render, visible_surface
 from fitkit.recipes.inverse_rendering.photo_comparison import Comparison, compare_photo
@@ -85,17 +85,21 @@ def reweighted_step(
 
 
 def fold_confidence(
-    displacement: Float[Array, "S S"], scale: Float[Array, ""], config: GeometryRefinementConfig
+    displacement: Float[Array, "S S"], scale: Float[Array, ""], level: Float[Array, "S S"], upright: Float[Array, " 2"],
+    config: GeometryRefinementConfig,
 ) -> Float[Array, "S S"]:
     """How much a displacement is a fold and not a lump, in [0, 1].
 
     A fold is a line: about it all slopes point across. Where stage 1 has a nose or a cheek a little beside its place, its shading
     comes out as lumps, which slope every way. The structure tensor tells them apart (Weickert 1999): its coherence, times how
-    steep it is.
+    steep it is. On the forehead, where stage 1 has little to misplace, what runs level is kept whole, and what hangs across it
+    is hair.
 
     Args:
         displacement: of every pixel, pixels.
         scale: pixels per mm.
+        level: how much a pixel is of where folds run level, in [0, 1].
+        upright: the head's way up in the picture (x, y), unit.
         config: fields.
     """
     across, down = depth_maps.differences(gaussian_blur(displacement, config.refinement_fold_finest * scale))
@@ -103,7 +107,11 @@ def fold_confidence(
     steep = xx + yy
     coherence = (jnp.square(xx - yy) + 4.0 * jnp.square(xy)) / (jnp.square(steep) + 1e-12)
     strength = jnp.square(steep * coherence)
-    return strength / (strength + config.refinement_fold_slope**4)
+    up_x, up_y = upright
+    upwards = (up_x * up_x * xx + 2.0 * up_x * up_y * xy + up_y * up_y * yy) / (steep + 1e-12)      # share across level lines
+    running_level = smoothstep(upwards, *config.refinement_fold_level)
+    line = strength / (strength + config.refinement_fold_slope**4)
+    return line + level * (running_level - line)
 
 
 @quick_jit(static_argnames=("config",))
@@ -128,7 +136,7 @@ def refine(
         return reweighted_step(surface, shown, mask, displacement, first * shrink ** index, config)
 
     pixels = jax.lax.fori_loop(0, config.refinement_steps, body, jnp.zeros_like(mask))
-    pixels = pixels * jnp.maximum(fold_confidence(pixels, state.pose.scale, config), surface.crossing_folds)
+    pixels = pixels * fold_confidence(pixels, state.pose.scale, surface.level_folds, surface.upright, config)
     camera = camera_from_pose(state.pose)
     scale = depth_maps.pixels_per_mm(surface.depth, camera)
     displacement = jnp.where(scale > 0, pixels / jnp.where(scale > 0, scale, 1.0), 0.0)

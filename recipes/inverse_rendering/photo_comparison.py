@@ -97,10 +97,14 @@ def compare_photo(
     def mask_again(_: int, before: tuple[Array, Array]) -> tuple[Array, Array]:
         mask = before[0]
         gain = smooth_gain(mask, config.refinement_skin_reach)
-        error = jnp.mean(jnp.square(gain * rendered - target), 0)
-        # over a neighbourhood: hair and beards disagree on both sides of every strand, a fold on its slopes only
-        around = gaussian_blur(jnp.stack([error * skin_seen, skin_seen]), config.refinement_skin_neighbourhood * state.pose.scale)
-        disagreement = around[0] / jnp.maximum(around[1], 1e-3)
+        residual = gain * rendered - target
+        error = jnp.mean(jnp.square(residual), 0)
+        # over a neighbourhood: of a fold one slope is brighter and the other darker, and both cancel; hair and shadow do not
+        around = gaussian_blur(jnp.concatenate([residual * skin_seen, jnp.stack([error * skin_seen, skin_seen])]),
+                               config.refinement_skin_neighbourhood * state.pose.scale)
+        means = around[:4] / jnp.maximum(around[4], 1e-3)
+        area = jnp.mean(jnp.square(means[:3]), 0)
+        disagreement = area + config.refinement_skin_lines * jnp.maximum(means[3] - area, 0.0)
         # and as a whole: what is much darker or of another hue than the fit is hair, beard, or skin in a cast shadow
         log_gain = jnp.log(gain / (jnp.sum(mask * gain, (1, 2)) / jnp.maximum(jnp.sum(mask), 1.0))[:, None, None])
         hue = log_gain - jnp.mean(log_gain, 0, keepdims=True)

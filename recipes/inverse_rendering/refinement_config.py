@@ -30,6 +30,8 @@ class GeometryRefinementConfig:
         refinement_skin_reach: reach of the gain by which skin is told from what is none, millimetres: with a shorter one the rims
             of glasses pass for skin.
         refinement_skin_neighbourhood: millimetres of the Gaussian over which a pixel's disagreement is averaged.
+        refinement_skin_lines: weight of the variance of differences in a neighbourhood, against the square of their mean: the
+            slopes of deep folds cancel, those of hair, a rim or a shadow do not.
         refinement_skin_level: deviation of the smooth gain from its mean, as a logarithm, at which a pixel counts for a quarter.
         refinement_skin_hue: the same of the gain's hue alone, which shading hardly changes: a fringe may be as bright as skin, but
             not as red.
@@ -38,6 +40,7 @@ class GeometryRefinementConfig:
         refinement_fold_finest: millimetres of the Gaussian under which slopes are taken to tell lines from lumps.
         refinement_fold_reach: millimetres of the Gaussian over which their directions are compared.
         refinement_fold_slope: rms slope at which a line is kept by half.
+        refinement_fold_level: share of squared slopes up and down the head between which a line on the forehead comes to be kept.
     """
 
     weight_displacement: float = 1e-4
@@ -57,6 +60,7 @@ class GeometryRefinementConfig:
     refinement_gain: tuple[float, float] = (0.3, 3.0)
     refinement_skin_reach: float = 8.0
     refinement_skin_neighbourhood: float = 2.5
+    refinement_skin_lines: float = 0.25
     refinement_skin_level: float = 0.4
     refinement_skin_hue: float = 0.07
     refinement_border: float = 4.0
@@ -64,3 +68,4 @@ class GeometryRefinementConfig:
     refinement_fold_finest: float = 0.5
     refinement_fold_reach: float = 5.0
     refinement_fold_slope: float = 0.05
+    refinement_fold_level: tuple[float, float] = (0.5, 0.75)

@@ -31,7 +31,8 @@ def small_problem():
 
     mask = plane(low=0.3, high=1.0).at[2, 3].set(0.0).at[0].set(0.0)
     surface = Surface(depth=plane(low=500, high=501), slopes=plane(2, low=-0.4, high=0.4), albedo=plane(3, low=0.2, high=0.6),
-                      mask=mask, crossing_folds=jnp.zeros_like(mask), sight=plane(2, low=-0.1, high=0.1))
+                      mask=mask, level_folds=jnp.zeros_like(mask), upright=jnp.array([0.0, -1.0]),
+                      sight=plane(2, low=-0.1, high=0.1))
     light = jnp.asarray(np.vstack([[3.0, 2.8, 2.6], random.normal(0, 0.4, (8, 3))]), jnp.float32)
     mix = jnp.asarray([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], jnp.float32)
     gain = plane(3, low=0.9, high=1.3)
@@ -168,7 +169,8 @@ def test_lines_are_folds_and_lumps_are_none():
     across, down = np.meshgrid(np.arange(size) - 63.5, np.arange(size) - 63.5)
     turned = across * np.cos(0.5) + down * np.sin(0.5)
     groove, lump = np.exp(-0.5 * (turned / 3) ** 2), np.exp(-0.5 * (across**2 + down**2) / 9)
-    confidence = functools.partial(geometry_refinement.fold_confidence, config=GeometryRefinementConfig())
+    confidence = functools.partial(geometry_refinement.fold_confidence, level=jnp.zeros((size, size)),
+                                   upright=jnp.array([0.0, -1.0]), config=GeometryRefinementConfig())
     at_groove, at_lump = (np.asarray(confidence(jnp.asarray(each, jnp.float32), scale)) for each in (groove, lump))
     assert at_groove[60:68, 60:68].min() > 0.9
     assert at_lump[60:68, 60:68].max() < 0.1
@@ -178,12 +180,30 @@ def test_lines_are_folds_and_lumps_are_none():
     assert float(nothing) == 0.0 and np.isfinite(gradient).all()
 
 
-def test_lines_cross_on_the_forehead_alone():
-    """What is found there is kept whole."""
+@pytest.mark.parametrize(("roll", "turned", "kept"), [(0.0, 0.0, True), (0.0, 90.0, False), (0.0, 55.0, False), (30.0, 30.0, True)])
+def test_on_the_forehead_level_lines_are_folds_and_hanging_ones_hair(roll, turned, kept):
+    """A groove turned in the picture, degrees, on a head that is turned, too; two pixels to the millimetre."""
+    size = 128
+    across, down = np.meshgrid(np.arange(size) - 63.5, np.arange(size) - 63.5)
+    angle, lean = np.radians([turned, roll])
+    groove = np.exp(-0.5 * ((down * np.cos(angle) + across * np.sin(angle)) / 3) ** 2)
+    upright = jnp.asarray([-np.sin(lean), -np.cos(lean)], jnp.float32)
+    found, elsewhere = (geometry_refinement.fold_confidence(
+        jnp.asarray(groove, jnp.float32), jnp.float32(2.0), jnp.full((size, size), level), upright, GeometryRefinementConfig())
+        for level in (1.0, 0.0))
+    assert elsewhere[60:68, 60:68].min() > 0.9
+    assert (found[60:68, 60:68].min() > 0.9) if kept else (found[60:68, 60:68].max() < 0.1)
+
+
+def test_folds_run_level_on_the_forehead_alone():
+    """It begins above the frown, which runs upright."""
     model = wrinkled(2, 128).model
-    names, kept = model.region_names, np.asarray(face_surface.crossing_folds(model))
-    assert kept[np.asarray(model.regions[names.index("cheeks")]) > 0.5].max() < 0.5
-    assert kept[np.asarray(model.regions[names.index("forehead")]) > 0.9].min() > 0.9
+    names, level, place = model.region_names, np.asarray(face_surface.level_folds(model)), np.asarray(model.mean)
+    assert level[np.asarray(model.regions[names.index("cheeks")]) > 0.5].max() < 0.5
+    assert level[np.asarray(model.regions[names.index("forehead")]) > 0.9].min() > 0.9
+    brows = place[np.asarray(model.regions[names.index("brows")]) > 0.5]
+    between = (np.abs(place[:, 0]) < 12) & (np.abs(place[:, 1] - brows[:, 1].mean()) < 8) & (place[:, 2] > 60)
+    assert between.sum() >= 5 and level[between].max() < 0.5
 
 
 def test_skin_at_the_crops_border_counts_for_nothing():
