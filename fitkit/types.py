@@ -37,6 +37,21 @@ class SurfacePoints:
 
 
 @_pytree
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PointRegression:
+    """What a detector's N points tell of a face, learned: a normal distribution of `D = Z + 7` coordinates by yaw.
+
+    The coordinates (`fitkit.fitting.point_posterior`) are how far the places of the points on this face are from those on the mean
+    person, along Z directions; and how far head pose and lens are from those at which the mean person fits the points best.
+    """
+
+    yaw: Float[Array, " Y"]                # degrees, ascending, evenly spaced
+    matrix: Float[Array, "Y D 2*N+2"]      # expected coordinates = matrix @ features of the points
+    factor: Float[Array, "Y D D"]          # covariance = factor @ factor.T; lower triangular
+    shapes: Float[Array, "Z N 3"]          # directions in which faces differ, head frame, orthonormal
+
+
+@_pytree
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)      # a head equals itself alone, so that tables may be cached for it
 class MorphableModel:
     """A morphable head: shape = mean + identity + expression; albedo = mean + modes. Bases are arguments of jitted code."""
@@ -59,9 +74,8 @@ class MorphableModel:
     contour: SurfacePoints                 # [17, M] candidates each jaw point slides along when the head turns
     dense: SurfacePoints                   # the 468 MediaPipe points
     dense_weight: Float[Array, " 468"]     # 0 where a MediaPipe point has no well-defined place on this head
-    dense_bias: Float[Array, "5 468 2"]    # mm, upright view frame: detected minus true place, mean over people; at 5 yaws
-    dense_deviation: Float[Array, " 5"]    # mm, same yaws: standard deviation of that from person to person
     identity_mean: Float[Array, " I"]      # of real people, standard deviations: the prior is |identity - identity_mean|^2
+    point_regression: PointRegression | None = None      # from the 468 points of our detector; None where nothing was learned
     # linear RGB and opacity to lay over the albedo in pictures, finer than vertices: the lowest R rows of a texture of side S
     paint: Float[Array, "R S 4"] | None = None
     name: str = _static()

@@ -1,9 +1,9 @@
 """Recipe `landmarks`: pose, identity and expression from detected points alone, in milliseconds.
 
-A closed-form pose, then Levenberg-Marquardt on `w_l E_lan + w_r E_reg` (Guo 2018, Eqs. 7 and 8). From 468 points the detector's
-mean error on this head (`dense_bias`) is subtracted; of 68, the jaw's points slide along the head as it turns (Zhu et al. 2015).
-The openings of the eyes are residuals of their own. The prior is centred on the head's `identity_mean`. `inverse_rendering` starts
-from the result.
+Levenberg-Marquardt. From the 468 points of our detector: what they were found to tell of a face (`fitting.point_posterior`), with
+the prior (Guo 2018, Eq. 8), and their own distances at a small weight. From 68 points, of any detector, in place of the former
+`w_l E_lan` (Eq. 7): the jaw's points slide along the head as it turns (Zhu et al. 2015), and the openings of the eyes are residuals
+of their own. The prior is centred on the head's `identity_mean`. `inverse_rendering` starts from the result.
 """
 
 import dataclasses
@@ -15,10 +15,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fitkit.fitting import losses, solvers
 from fitkit.fitting.initial_pose import STABLE_POINTS, pose_from_points
+from fitkit.fitting.point_posterior import message_energy, message_system
 from fitkit.fitting.solvers import Descent, LinearSystem, Problem
 from fitkit.fitting.state import (
     FaceState,
     Observation,
+    PointMessage,
     Solution,
     neutral_state,
     point_count,
@@ -33,12 +35,10 @@ from fitkit.morphable.correspondence import (
     CONTOUR,
     Correspondence,
     PointModes,
-    expected_bias,
     eyelid_pairs,
     landmark_places,
     outermost,
     point_modes,
-    point_precision,
 )
 from fitkit.morphable.model import shape, values_at_points
 from fitkit.recipes.priors import LightPriorConfig, prior_system
@@ -56,6 +56,9 @@ class LandmarkConfig:
         perspective: pinhole camera; False for weak perspective (Guo 2018, Eq. 3).
         weight_landmark: weight of the mean squared landmark distance, in crop sides (Guo 2018, `w_l`: 10).
         weight_prior: weight of the squared coefficients (Guo 2018, `w_r`: 5e-5).
+        learned_points: take what 468 points were found to tell of a face; False weighs them as any others.
+        weight_message: weight of what they tell, relative to the prior; 1 by the rules of probability.
+        share_points: what is then left of `weight_landmark`.
         robust_scale: distance, in crop sides, at which a point counts for a quarter.
         iterations: most steps of the fit to points; one is always taken.
         landmark_facing: a point counts fully where the cosine of its normal and the line of sight is above the second number, and
@@ -67,6 +70,9 @@ class LandmarkConfig:
     perspective: bool = True
     weight_landmark: float = 10.0
     weight_prior: float = 3e-5
+    learned_points: bool = True
+    weight_message: float = 1.0
+    share_points: float = 0.1
     robust_scale: float = 0.03
     iterations: int = 8
     landmark_facing: tuple[float, float] = (0.1, 0.3)
@@ -138,10 +144,7 @@ def freeze_points(
     normals = values_at_points(seen.surface, model.triangles, vertex_normals(view, model.triangles))
     away, towards = config.landmark_facing
     facing = jnp.clip((normals[:, 2] + away) / (away + towards), config.landmark_facing_least, 1.0)
-    inner, trust = seen.points, jnp.asarray(1.0)
-    if inner.shape[0] == model.dense_bias.shape[1]:
-        inner, trust = inner - expected_bias(state.pose, model.dense_bias), point_precision(state.pose, model.dense_deviation)
-    chosen, target, weight = modes.inner, inner, seen.weight * facing
+    chosen, target, weight = modes.inner, seen.points, seen.weight * facing
     if modes.contour is not None:
         jaw = visible_contour(state, model, view, modes.contour)
         chosen = jax.tree.map(lambda first, second: jnp.concatenate([first, second[jaw]]), chosen, modes.contour)
@@ -149,10 +152,10 @@ def freeze_points(
         weight = jnp.concatenate([weight, seen.contour_weight])
     error = jnp.sum(jnp.square(project_points(state, chosen) - target), -1) / jnp.square(side)
     robust = solvers.robust_weight(error, jnp.asarray(config.robust_scale))
-    lids = eyelid_pairs(len(inner))
+    lids = eyelid_pairs(len(seen.points))
     opening = config.landmark_lids / len(lids) * jnp.prod(facing[lids], 1)
     return FrozenPoints(modes=chosen, target=target, lids=jnp.asarray(lids), side=side,
-                        weight=jnp.concatenate([weight / jnp.sum(weight) * robust, opening]) * trust)
+                        weight=jnp.concatenate([weight / jnp.sum(weight) * robust, opening]))
 
 
 def reweighted_points(
@@ -205,8 +208,45 @@ def landmark_system(state: FaceState, points: FrozenPoints) -> LinearSystem:
     return LinearSystem(jnp.sum(jnp.square(residual)), gradient, matrix)
 
 
+def points_system(
+    model: MorphableModel, observation: Observation, points: FrozenPoints, state: FaceState, config: LandmarkConfig, *,
+    light: LightPriorConfig, photos: int = 1,
+) -> LinearSystem:
+    """Everything but colours: points, what they tell, and the priors, weighted. Of `photos` of one person each carries its part."""
+    w_l, message = point_weights(observation, config)
+    system = landmark_system(state, points)
+    value, gradient, matrix = prior_system(state, model, observation.focal, light=light, photos=photos)
+    total = LinearSystem(*(w_l * own + config.weight_prior * prior
+                           for own, prior in zip(system, (value, gradient, matrix), strict=True)))
+    if message is None:
+        return total
+    weight = config.weight_message * config.weight_prior
+    return LinearSystem(*(one + weight * told for one, told in zip(total, message_system(state, message), strict=True)))
+
+
+def points_energy(
+    model: MorphableModel, observation: Observation, points: FrozenPoints, state: FaceState, config: LandmarkConfig, *,
+    light: LightPriorConfig, photos: int = 1,
+) -> Float[Array, ""]:
+    """The energy of `points_system`."""
+    w_l, message = point_weights(observation, config)
+    prior, *_ = prior_system(state, model, observation.focal, light=light, photos=photos)
+    told = 0.0 if message is None else config.weight_message * message_energy(state, message)
+    return w_l * landmark_energy(state, points) + config.weight_prior * (prior + told)
+
+
+def point_weights(observation: Observation, config: LandmarkConfig) -> tuple[float, PointMessage | None]:
+    """The weight of E_lan, and what the points tell where that is used."""
+    if observation.message is None or not config.learned_points:
+        return config.weight_landmark, None
+    return config.share_points * config.weight_landmark, observation.message
+
+
 def initial_state(model: MorphableModel, observation: Observation, config: LandmarkConfig) -> FaceState:
-    """The mean head in its closed-form pose."""
+    """The mean person, in the pose in which it fits the points best."""
+    if config.perspective and point_weights(observation, config)[1] is not None:
+        assert observation.message is not None
+        return neutral_state(model, observation.message.pose)
     index = jnp.asarray(STABLE_POINTS)
     typical = shape(model, model.identity_mean, jnp.zeros(model.expression.shape[0]))
     stable = jax.tree.map(lambda table: table[index], model.landmarks)
@@ -217,23 +257,16 @@ def initial_state(model: MorphableModel, observation: Observation, config: Landm
 
 
 def problem(model: MorphableModel, modes: LandmarkTables, config: LandmarkConfig, *, photos: int = 1) -> Problem:
-    """`w_l E_lan + w_r E_reg` of pose, identity and expression; data are observations, `photos` of them of one person."""
-    w_l, w_r = config.weight_landmark, config.weight_prior
-
-    def prior(observation: Observation, state: FaceState) -> tuple[Array, Array, Array]:
-        return prior_system(state, model, observation.focal, light=HELD_LIGHT, photos=photos)
-
+    """Points and priors of pose, identity and expression; data are observations, `photos` of them of one person."""
     def linearize(observation: Observation, state: FaceState) -> tuple[FrozenPoints, LinearSystem]:
         points = reweighted_points(observation, state, model, modes, config)
-        value, gradient, matrix = prior(observation, state)
-        system = landmark_system(state, points)
-        return points, LinearSystem(w_l * system.energy + w_r * value, w_l * system.gradient + w_r * gradient,
-                                    w_l * system.matrix + w_r * matrix)
+        return points, points_system(model, observation, points, state, config, light=HELD_LIGHT, photos=photos)
 
     return Problem(
-        linearize=linearize,
-        energy=lambda observation, points, state: w_l * landmark_energy(state, points) + w_r * prior(observation, state)[0],
-        retract=retract_state, bounds=lambda observation, state: tangent_bounds(state, model, observation.focal, appearance=False))
+        linearize=linearize, retract=retract_state,
+        energy=lambda observation, points, state: points_energy(
+            model, observation, points, state, config, light=HELD_LIGHT, photos=photos),
+        bounds=lambda observation, state: tangent_bounds(state, model, observation.focal, appearance=False))
 
 
 def descend(

@@ -2,11 +2,15 @@
 
 import pathlib
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import fitkit
+from fitkit import pipeline
 from fitkit.errors import FitkitError
+from fitkit.fitting.observation import observe
 
 ASTRONAUT = pathlib.Path(__file__).parents[1] / "notebooks" / "data" / "astronaut.png"
 
@@ -37,3 +41,19 @@ def test_several_photos_of_one_person():
         with pytest.raises(FitkitError) as error:
             fitkit.fit(**wrong)
         assert error.value.code == "E_USAGE"
+
+
+def test_faces_of_one_program_have_as_many_points_and_all_or_none_a_message():
+    """A head of which something was learned gives 468 points a message and 68 none, so that their observations never stack."""
+    photo = fitkit.fit(ASTRONAUT, recipe="landmarks")
+    job = pipeline.prepare(recipe="landmarks", head="makehuman", size=128, seed=0, detector="mediapipe", progress=None, fields={})
+    few = pipeline.read(ASTRONAUT, job, landmarks=photo.landmarks_detected, focal=None, intrinsics=None)
+    many = pipeline.read(ASTRONAUT, job, landmarks=None, focal=None, intrinsics=None)
+    waiting = [pipeline._Waiting(place, reading, *observe(job.model, reading.image, reading.faces[0], reading.lens, job.size))
+               for place, reading in enumerate((many, few, many, few, many))]
+    groups = list(pipeline._groups(iter(waiting), 2))
+    assert sorted([face.place for face in group] for group in groups) == [[0, 2], [1, 3], [4]]
+    for group in groups:
+        assert {face.observation.message is None for face in group} == {group[0].place in (1, 3)}
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(face.observation for face in group))
+        assert len(stacked.principal) == len(group)

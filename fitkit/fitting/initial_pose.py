@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fitkit.geometry.pose import Pose
-from fitkit.geometry.vectors import safe_normalize
+from fitkit.geometry.vectors import safe_norm, safe_normalize
 
 # iBUG points that expression moves least: eye corners, nose bridge, nose base
 STABLE_POINTS = (27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45)
@@ -32,7 +32,7 @@ def pose_from_points(
     normal = offsets.T @ offsets + jnp.eye(3) * points.shape[0]
     rows = jnp.linalg.solve(normal, offsets.T @ (pixels - centre)).T           # [2, 3], pixels per mm
     x_row, y_row = rows[0], -rows[1]
-    scale = 0.5 * (jnp.linalg.norm(x_row) + jnp.linalg.norm(y_row)) + 1e-6
+    scale = 0.5 * (safe_norm(x_row) + safe_norm(y_row)) + 1e-6
     x_axis, y_axis = safe_normalize(x_row), safe_normalize(y_row)
     # split the error evenly between both axes, then complete the frame
     plus, minus = safe_normalize(x_axis + y_axis), safe_normalize(x_axis - y_axis)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from fitkit.compilation import quick_jit
 from fitkit.detection.landmarks import Landmarks
 from fitkit.errors import FitkitError
+from fitkit.fitting.point_posterior import point_message
 from fitkit.fitting.state import FocalPrior, Observation
 from fitkit.io.images import Photo, read_image
 from fitkit.morphable.correspondence import correspond, ibug_points
@@ -99,13 +100,13 @@ def observe(
     columns, rows = places * scale + offset[0], places * scale + offset[1]
     inside = ((rows > 0) & (rows < height))[:, None] & ((columns > 0) & (columns < width))
     small = ((ibug - offset) / scale).astype(np.float32)
+    points, principal = (jnp.asarray((places - offset) / scale, jnp.float32) for places in (face.points, lens.principal))
+    focal = FocalPrior(mean=jnp.float32(np.log(lens.focal / scale)), deviation=jnp.float32(lens.deviation),
+                       bound=jnp.float32(lens.bound))
     observation = Observation(
         crop=jnp.asarray(np.where(inside[..., None], np.asarray(crop), np.float32(np.nan))),
-        seen=correspond(model, jnp.asarray((face.points - offset) / scale, jnp.float32), jnp.asarray(small)),
-        ibug=jnp.asarray(small),
-        focal=FocalPrior(mean=jnp.float32(np.log(lens.focal / scale)), deviation=jnp.float32(lens.deviation),
-                         bound=jnp.float32(lens.bound)),
-        principal=jnp.asarray((lens.principal - offset) / scale, jnp.float32))
+        seen=correspond(model, points, jnp.asarray(small)), ibug=jnp.asarray(small), focal=focal, principal=principal,
+        message=point_message(model, points, focal, principal))
     return observation, (scale, offset)
 
 

@@ -42,6 +42,22 @@ class FocalPrior:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PointMessage:
+    """What the points of one picture tell of a face: twice the negative logarithm of posterior over prior, `|root @ y - target|^2`.
+
+    The coordinates y, learned from which points and how: `fitting.point_posterior`.
+    """
+
+    pose: Pose                             # of the mean person on the points
+    turn: Float[Array, "2 2"]              # view frame -> view frame with the head's roll undone
+    answers: Float[Array, "Z K"]
+    mean: Float[Array, " K"]
+    root: Float[Array, "M D"]
+    target: Float[Array, " M"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Observation:
     """What is seen of one face, in pixels of a square crop."""
 
@@ -50,6 +66,7 @@ class Observation:
     ibug: Float[Array, "68 2"]             # the same detection as 68 points
     focal: FocalPrior
     principal: Float[Array, " 2"]
+    message: PointMessage | None = None    # what the points tell of the face, where that was learned of their detector
 
 
 @jax.tree_util.register_dataclass

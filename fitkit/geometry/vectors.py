@@ -63,6 +63,16 @@ def rotation_from_vector(v: Float[Array, "3"]) -> Float[Array, "3 3"]:
     return jnp.eye(3, dtype=v.dtype) * (1.0 - versine * squared) + sine * cross + versine * v[:, None] * v[None, :]
 
 
+def vector_from_rotation(rotation: Float[Array, "3 3"]) -> Float[Array, "3"]:
+    """The axis of a rotation times its angle in radians, below pi; the inverse of `rotation_from_vector`, smooth at zero."""
+    twice = jnp.stack([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
+    squared = 0.25 * jnp.sum(jnp.square(twice))                       # of the sine
+    cosine = 0.5 * (rotation[0, 0] + rotation[1, 1] + rotation[2, 2] - 1.0)
+    small = squared < jnp.where(cosine > 0.0, _SERIES, SHORTEST)      # near pi the sine is small as well
+    sine = jnp.sqrt(jnp.where(small, 1.0, squared))
+    return 0.5 * twice * jnp.where(small, 1.0 + squared / 6.0, jnp.arctan2(sine, cosine) / sine)
+
+
 def rotation_from_euler(yaw: ArrayLike, pitch: ArrayLike, roll: ArrayLike) -> Float[Array, "3 3"]:
     """Head rotation `Ry(yaw) @ Rx(pitch) @ Rz(roll)`, radians."""
     yaw, pitch, roll = jnp.broadcast_arrays(*(jnp.asarray(angle, dtype=float) for angle in (yaw, pitch, roll)))

@@ -5,23 +5,20 @@ detector and no recipe.
 """
 
 import dataclasses
-import math
 import tomllib
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from fitkit.geometry.pose import Pose
-from fitkit.geometry.vectors import safe_normalize
 from fitkit.morphable.model import values_at_points
 from fitkit.types import MorphableModel, SurfacePoints
 
 CONTOUR = 17                       # jaw points of the iBUG scheme, its first
-BIAS_YAW = math.radians(30.0)      # step between the rows of `MorphableModel.dense_bias`, which run from -60 to 60 degrees
 
 
 @jax.tree_util.register_dataclass
@@ -55,10 +52,20 @@ def point_modes(model: MorphableModel, surface: SurfacePoints) -> PointModes:
 
 
 @cache
+def _landmark_table() -> dict[str, Any]:
+    return tomllib.loads(resources.files("fitkit").joinpath("data/landmarks.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def mirrored_points() -> Int[np.ndarray, " 468"]:
+    """Index of the mirrored point of each of the 468 MediaPipe points."""
+    return np.array(_landmark_table()["mediapipe_mirror"])
+
+
+@cache
 def _dense_to_ibug() -> Float[np.ndarray, "68 468"]:
-    table = tomllib.loads(resources.files("fitkit").joinpath("data/landmarks.toml").read_text(encoding="utf-8"))
     matrix = np.zeros((68, 468), np.float32)
-    for row, entries in enumerate(table["mediapipe"]):
+    for row, entries in enumerate(_landmark_table()["mediapipe"]):
         for column, weight in entries:
             matrix[row, column] = weight
     return matrix
@@ -97,35 +104,9 @@ def correspond(
         weight, points = jnp.ones(68 - CONTOUR), points[CONTOUR:]
         jaw = jnp.full(CONTOUR, contour_weight)
     else:
-        # on a turned head the outline is the detector's guess: the 468 points, each corrected by its bias, are more reliable
+        # on a turned head the outline is the detector's guess: the 468 points, whose errors are known, are more reliable
         weight, jaw = model.dense_weight, jnp.zeros(CONTOUR)
     return Correspondence(points=points, surface=surface, weight=weight, contour_points=ibug[:CONTOUR], contour_weight=jaw)
-
-
-def expected_bias(pose: Pose, table: Float[Array, "5 N 2"]) -> Float[Array, "N 2"]:
-    """Expected detection error, pixels, of each dense point at this pose: detected minus true.
-
-    `table` is `MorphableModel.dense_bias`, interpolated over yaw, constant beyond its ends, and rotated by the head's roll.
-    """
-    up = safe_normalize(pose.rotation[:2, 1])
-    x, y = jnp.moveaxis(_at_yaw(pose, table), -1, 0)
-    return pose.scale * jnp.stack([x * up[1] + y * up[0], x * up[0] - y * up[1]], -1)
-
-
-def point_precision(pose: Pose, table: Float[Array, " 5"]) -> Float[Array, ""]:
-    """Weight of the dense points at this pose, inverse variance relative to a frontal face.
-
-    `table` is `MorphableModel.dense_deviation`, interpolated over yaw as in `expected_bias`.
-    """
-    return jnp.square(table[2] / _at_yaw(pose, table))
-
-
-def _at_yaw(pose: Pose, table: Float[Array, "5 *n"]) -> Float[Array, "*n"]:
-    up, forward = safe_normalize(pose.rotation[:2, 1]), pose.rotation[:, 2]
-    yaw = jnp.arctan2(forward[0] * up[1] - forward[1] * up[0], forward[2])      # as if the roll were undone
-    place = jnp.clip(yaw / BIAS_YAW + 2.0, 0.0, 4.0)
-    row = jnp.clip(jnp.floor(place).astype(int), 0, 3)
-    return table[row] * (row + 1.0 - place) + table[row + 1] * (place - row)
 
 
 def visible_contour(

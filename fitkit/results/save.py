@@ -80,7 +80,8 @@ def result_name(photo: str | Path | Photo, face: int | None) -> str:
 def head_digest(model: MorphableModel) -> str:
     """sha256 of a head's arrays and names, hexadecimal: coefficients are valid on this head alone."""
     digest = hashlib.sha256(repr((model.name, model.expression_names, model.part_names)).encode())
-    for leaf in jax.tree.leaves(model):
+    # what was learned of a detector says nothing about coefficients
+    for leaf in jax.tree.leaves(dataclasses.replace(model, point_regression=None)):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
 

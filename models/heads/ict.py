@@ -126,7 +126,6 @@ def load(path: str | pathlib.Path, *, face_only: bool = False) -> MorphableModel
         "mean": ict.neutral[:count], "identity": ict.identity[:, :count], "expression": ict.expression[:, :count],
         "albedo_mean": colours[:count, 0], "albedo": colours[:count, 1:].transpose(1, 0, 2), "uv": uv,
         "regions": masks[:count].T, "dense_weight": own.dense_weight, **_expression_tables(own, names),
-        "dense_bias": np.zeros_like(own.dense_bias), "dense_deviation": own.dense_deviation,
         "identity_mean": np.zeros(len(ict.identity)),
     }
     whole: dict[str, Any] = {"triangles": triangles, "uv_triangles": uv_triangles, "part": _parts(triangles),
@@ -134,6 +133,7 @@ def load(path: str | pathlib.Path, *, face_only: bool = False) -> MorphableModel
     return MorphableModel(
         name="ict-face" if face_only else "ict", expression_names=names, region_names=own.region_names, part_names=PART_NAMES,
         landmarks=_at_vertices(ict.landmarks, triangles), contour=table.contour, dense=table.dense,
+        point_regression=own.point_regression,
         **{name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()},
         **{name: jnp.asarray(array, jnp.int32) for name, array in whole.items()})
 

@@ -1,7 +1,8 @@
 """The embedded head, built from MakeHuman's CC0 data: nothing to download, anyone may use it for anything.
 
-In: `weights/makehuman.safetensors`, built by `fitkit.models.build.makehuman`, and `weights/makehuman_calibration.safetensors`,
-measured by `fitkit.models.build.makehuman.points.detector_calibration`. Out: a `MorphableModel`.
+In: `weights/makehuman.safetensors`, built by `fitkit.models.build.makehuman`; `makehuman_calibration.safetensors`, measured by
+`fitkit.models.build.makehuman.points.detector_calibration`; `point_regression.safetensors`, learned by
+`fitkit.models.build.detector.regression`. Out: a `MorphableModel`.
 Frame: millimetres, +Y up, face to +Z, +X the subject's left, origin midway between the ears. Goes to `fitkit.load_head`.
 """
 
@@ -13,32 +14,37 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
+import scipy.linalg
+from jaxtyping import Float, Int
 
 from fitkit.errors import FitkitError
 from fitkit.models.heads import makehuman_teeth
 from fitkit.morphable import subdivision
-from fitkit.types import MorphableModel, SurfacePoints
+from fitkit.morphable.correspondence import mirrored_points
+from fitkit.types import MorphableModel, PointRegression, SurfacePoints
 
 WEIGHTS = pathlib.Path(__file__).parents[1] / "weights" / "makehuman.safetensors"
 CALIBRATION = WEIGHTS.with_name("makehuman_calibration.safetensors")
+POINT_REGRESSION = WEIGHTS.with_name("point_regression.safetensors")
 ARRAYS = (
     "mean", "identity", "expression", "albedo_mean", "albedo", "expression_lower", "expression_upper", "expression_scale",
     "triangles", "uv", "uv_triangles", "part", "regions", "mirror", "dense_weight",
 )
 POINTS = ("landmarks", "contour", "dense")
 MOVED = ("landmarks", "dense")      # points whose places on the head are measured, not built
-CALIBRATED = ("identity_axes", "identity_mean", "dense_bias", "dense_deviation", *(
+CALIBRATED = ("identity_axes", "identity_mean", *(
     f"{name}_{kind}" for name in MOVED for kind in ("triangle", "barycentric")))
 NAMES = ("expression_names", "region_names", "part_names")
 
 
-def load(*, subdivide: bool = False, calibrated: bool = True) -> MorphableModel:
+def load(*, subdivide: bool = False, calibrated: bool = True, detector: bool = True) -> MorphableModel:
     """The embedded head.
 
     Args:
         subdivide: split every triangle into four, with all bases, tables and masks.
-        calibrated: identity along the axes and about the mean of measured people, points where the detector sees them, and its
-            bias; False for the modes and points it was built with, and none.
+        calibrated: identity along the axes and about the mean of measured people, and points where the detector sees them; False
+            for the modes and points it was built with.
+        detector: with what the points of the detector tell of a face (`PointRegression`), of the calibrated head.
 
     Raises:
         FitkitError: `E_DATA` where the weights are missing or damaged.
@@ -59,10 +65,10 @@ def load(*, subdivide: bool = False, calibrated: bool = True) -> MorphableModel:
     arrays: dict[str, Any] = {name: _array(tensors[name]) for name in ARRAYS} | {"paint": _array(paint)}
     if measured:
         arrays["identity"] = jnp.tensordot(measured["identity_axes"], arrays["identity"], axes=1, precision="highest")
-    count, modes = len(arrays["dense_weight"]), len(arrays["identity"])
-    uncalibrated = {"identity_mean": np.zeros(modes), "dense_bias": np.zeros((5, count, 2)), "dense_deviation": np.ones(5)}
-    arrays |= {name: _array(measured.get(name, value)) for name, value in uncalibrated.items()}
-    model = MorphableModel(name="makehuman", **arrays, **points, **names)
+    modes = len(arrays["identity"])
+    arrays["identity_mean"] = _array(measured.get("identity_mean", np.zeros(modes)))
+    learned = point_regression(POINT_REGRESSION) if calibrated and detector else None
+    model = MorphableModel(name="makehuman", point_regression=learned, **arrays, **points, **names)
     return subdivision.subdivide(model) if subdivide else model
 
 
@@ -83,7 +89,7 @@ def calibration(path: pathlib.Path) -> dict[str, Any]:
     """What real people and the detector are like on this head.
 
     `identity_axes [I, I]`: modes along which people differ, as sums of the modes the head was built with; `identity_mean [I]`:
-    their mean, along those; `landmarks`, `dense`, `dense_bias` and `dense_deviation` of `MorphableModel`.
+    their mean, along those; `landmarks` and `dense` of `MorphableModel`.
     """
     try:
         tables = safetensors.numpy.load_file(path)
@@ -91,6 +97,41 @@ def calibration(path: pathlib.Path) -> dict[str, Any]:
     except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
         raise FitkitError("E_DATA", f"the head's calibration {path} cannot be read ({error}); install fitkit again to restore it"
                           ) from error
+
+
+def point_regression(path: pathlib.Path) -> PointRegression:
+    """What the 468 points tell of a face, on both sides: the file holds heads turned to their left.
+
+    Raises:
+        FitkitError: `E_DATA` where the file is missing or damaged.
+    """
+    try:
+        tables = {name: np.asarray(values, np.float32) for name, values in safetensors.numpy.load_file(path).items()}
+        yaw, matrix, factor, shapes = (tables[name] for name in ("yaw", "matrix", "factor", "shapes"))
+        of_features, of_coordinates = mirror_features(), mirror_coordinates(shapes)
+        # a mirrored face has mirrored points and mirrored coordinates
+        other = of_coordinates @ (matrix[:0:-1, :, of_features[0]] * of_features[1])
+        covariance = of_coordinates @ factor[:0:-1] @ factor[:0:-1].transpose(0, 2, 1) @ of_coordinates.T
+        return PointRegression(
+            yaw=_array(np.concatenate([-yaw[:0:-1], yaw])), matrix=_array(np.concatenate([other, matrix])), shapes=_array(shapes),
+            factor=_array(np.concatenate([np.linalg.cholesky(covariance), factor])))
+    except (OSError, KeyError, IndexError, ValueError, np.linalg.LinAlgError, safetensors.SafetensorError) as error:
+        raise FitkitError("E_DATA", f"what points tell of a face, {path}, cannot be read ({error}); install fitkit again to restore"
+                          " it") from error
+
+
+def mirror_features() -> tuple[Int[np.ndarray, " F"], Float[np.ndarray, " F"]]:
+    """Order and signs that turn the features of points into those of the mirrored picture (`fitting.point_posterior`)."""
+    other = mirrored_points()
+    order = np.concatenate([(2 * other[:, None] + [0, 1]).ravel(), 2 * len(other) + np.arange(2)])
+    return order, np.concatenate([np.tile([-1.0, 1.0], len(other)), [1.0, 1.0]])
+
+
+def mirror_coordinates(shapes: Float[np.ndarray, "Z N 3"]) -> Float[np.ndarray, "D D"]:
+    """The matrix that turns the coordinates of a face into those of its mirror image."""
+    flipped = np.einsum("znd,ynd->zy", shapes[:, mirrored_points()] * np.array([-1.0, 1.0, 1.0]), shapes)
+    # rotation vector, shift, log scale, log focal
+    return np.asarray(scipy.linalg.block_diag(flipped, np.diag([1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0])))
 
 
 def _array(tensor: Any) -> Any:

@@ -6,16 +6,15 @@ by `models/build/mediapipe.py`; the card beside it tells more.
 """
 
 import functools
-import tomllib
-from importlib import resources
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from fitkit.models.mediapipe.blaze import BlazeBlock, Pointwise, Stem, activate
 from fitkit.models.parameters import load_parameters, with_parameters
+from fitkit.morphable.correspondence import mirrored_points
 
 # MediaPipe's own
 POINTS = 478            # the last ten are on the irises
@@ -51,13 +50,6 @@ class FaceMeshV2(nnx.Module):
 def load_facemesh_v2() -> dict[str, Array]:
     """The network's parameters, read once."""
     return load_parameters(FaceMeshV2(), "facemesh_v2")
-
-
-@functools.cache
-def mirrored_points() -> Int[np.ndarray, " 468"]:
-    """Index of the mirrored point of each point."""
-    table = tomllib.loads(resources.files("fitkit").joinpath("data/landmarks.toml").read_text(encoding="utf-8"))
-    return np.array(table["mediapipe_mirror"])
 
 
 def mirror_averaged_points(parameters: dict[str, Array], crops: Float[Array, "b s s 3"]) -> Float[Array, "b 468 2"]:

@@ -51,6 +51,7 @@ class GanfitConfig:
         texture: `gan`, the generator; or `linear`, the head's own albedo model (Fig. 5i).
         light: `phong`, a point light and ambient light as in the paper; or `harmonics` of three bands: nearer to the photo, but the
             colours of light and texture are then less well told apart.
+        learned_points: in stage 1, take what 468 points were found to tell of a face (paper: no).
         network: identity network: `embedded` (dlib's), or a name that `fitkit assets import identity` gave.
         weight_identity: of 1 - cosine between the embeddings of photo and rendering, Eq. 8 (paper: 2.0).
         weight_second: of the same with the second rendering (paper: 2.0).
@@ -73,6 +74,7 @@ class GanfitConfig:
 
     texture: Literal["gan", "linear"] = "gan"
     light: Literal["phong", "harmonics"] = "phong"
+    learned_points: bool = True
     network: str = "embedded"
     weight_identity: float = 1.0
     weight_second: float = 1.0
@@ -182,6 +184,10 @@ def _load_networks(model: MorphableModel, config: GanfitConfig) -> Networks:
         texture_model=texture_model, identity=load_identity(name=config.network), photos=load_photo_statistics())
 
 
+def _initial_stage(config: GanfitConfig) -> ModelFittingConfig:
+    return ModelFittingConfig(learned_points=config.learned_points)
+
+
 def solve(
     model: MorphableModel, observation: Observation, config: GanfitConfig, *, seed: int = 0, progress: Progress | None = None
 ) -> Solution:
@@ -211,7 +217,7 @@ def solve_batch(
     Inactive faces are not fitted: their solution repeats the last active one.
     """
     networks = _load_networks(model, config)
-    started = model_fitting.solve_batch(model, observations, active, ModelFittingConfig()).state
+    started = model_fitting.solve_batch(model, observations, active, _initial_stage(config)).state
     count, size = int(active.sum()), len(active)
     at_once, threads = (1, THREADS) if jax.default_backend() == "cpu" else (count, 1)
     fractions, lock, stopped = [0.0] * count, Lock(), Event()
@@ -244,7 +250,7 @@ def solve_person(
 ) -> Solution:
     """Recipe `ganfit` on stacked photos of one person; solutions stacked, all of one shape and texture. As `solve` otherwise."""
     networks = _load_networks(model, config)
-    started = model_fitting.solve_person(model, observations, ModelFittingConfig()).state
+    started = model_fitting.solve_person(model, observations, _initial_stage(config)).state
     return _solve(model, networks, observations, started, config, seed, progress, same_person=True)
 
 
@@ -253,7 +259,8 @@ def _solve(
     progress: Progress | None, *, same_person: bool,
 ) -> Solution:
     modes = model_fitting.fitting_tables(model, point_count(observations), ModelFittingConfig())
-    hyperparameters = {name: jnp.asarray(value) for name, value in dataclasses.asdict(config).items() if not isinstance(value, str)}
+    hyperparameters = {name: jnp.asarray(value) for name, value in dataclasses.asdict(config).items()
+                       if not isinstance(value, str | bool)}
     problem = _set_up(model, modes, networks, observations, started, hyperparameters, jnp.asarray(same_person), jnp.asarray(seed),
                       harmonics=config.light == "harmonics")
     parameters, optimizer_state = problem.initial, optax.adam(config.rate).init(problem.initial)

@@ -42,10 +42,11 @@ from fitkit.recipes.landmarks import (
     LandmarkTables,
     head_vertices,
     landmark_energy,
-    landmark_system,
     landmark_tables,
+    points_energy,
+    points_system,
 )
-from fitkit.recipes.priors import LightPriorConfig, prior_system
+from fitkit.recipes.priors import LightPriorConfig
 from fitkit.types import MorphableModel
 
 SKIN = "fit_skin"       # the region whose pixels are compared
@@ -154,19 +155,17 @@ def terms(
     model: MorphableModel, config: ModelFittingConfig, observation: Observation, view: FrozenView, state: FaceState, *,
     photos: int = 1,
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-    """E_con, E_lan and E_reg of Eq. 5, unweighted, with visibility and robust weights fixed."""
+    """E_con of Eq. 5; E_lan, unweighted; and everything but colours, weighted. Visibility and robust weights are fixed."""
     con = losses.photo_consistency(pixel_residuals(state, model, view.pixels), view.pixels.weight)
-    prior, *_ = prior_system(state, model, observation.focal, light=config, photos=photos)
-    return con, landmark_energy(state, view.points), prior
+    rest = points_energy(model, observation, view.points, state, config, light=config, photos=photos)
+    return con, landmark_energy(state, view.points), rest
 
 
 def problem(model: MorphableModel, modes: FittingTables, config: ModelFittingConfig, *, photos: int = 1) -> Problem:
     """Eq. 5 with visibility and robust weights fixed in each step; data are observations, `photos` of them of one person."""
-    w_l, w_r = config.weight_landmark, config.weight_prior
-
     def energy(observation: Observation, view: FrozenView, state: FaceState) -> Float[Array, ""]:
-        con, landmark, prior = terms(model, config, observation, view, state, photos=photos)
-        return con + w_l * landmark + w_r * prior
+        con, _, rest = terms(model, config, observation, view, state, photos=photos)
+        return con + rest
 
     def linearize(observation: Observation, state: FaceState) -> tuple[FrozenView, LinearSystem]:
         pixels = visible_pixels(observation, state, model, modes, config)
@@ -175,11 +174,8 @@ def problem(model: MorphableModel, modes: FittingTables, config: ModelFittingCon
         matrix = photometric.gauss_newton_matrix(
             pixels, state.pose, head_vertices(state, model), vertex_albedo(model, state.face.albedo), state.face.light,
             model.triangles, modes.skin)
-        point = landmark_system(state, view.points)
-        value, by_prior, of_prior = prior_system(
-            state, model, observation.focal, light=config, photos=photos)
-        return view, LinearSystem(photo + w_l * point.energy + w_r * value, gradient + w_l * point.gradient + w_r * by_prior,
-                                  matrix + w_l * point.matrix + w_r * of_prior)
+        rest = points_system(model, observation, view.points, state, config, light=config, photos=photos)
+        return view, LinearSystem(photo + rest.energy, gradient + rest.gradient, matrix + rest.matrix)
 
     return Problem(
         linearize=linearize, energy=energy, retract=retract_state,
@@ -271,9 +267,8 @@ def _finish(
     model: MorphableModel, config: ModelFittingConfig, observation: Observation, view: FrozenView, state: FaceState
 ) -> Solution:
     """The solution where a descent ended; its losses are over the pixels and points that the last step held fixed."""
-    con, landmark, prior = terms(model, config, observation, view, state)
-    total = con + config.weight_landmark * landmark + config.weight_prior * prior
-    return Solution(state=state, losses={"total": total, "photo_consistency": con, "landmark": landmark})
+    con, landmark, rest = terms(model, config, observation, view, state)
+    return Solution(state=state, losses={"total": con + rest, "photo_consistency": con, "landmark": landmark})
 
 
 def _fit_one(

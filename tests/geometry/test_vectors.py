@@ -10,6 +10,7 @@ from fitkit.geometry.vectors import (
     rotation_from_euler,
     rotation_from_vector,
     safe_normalize,
+    vector_from_rotation,
     vertex_normals,
 )
 from tests.fixtures import numpy_oracles
@@ -113,3 +114,23 @@ def test_vertex_normals_of_a_collapsed_mesh_have_finite_gradients_in_a_batch():
     triangles = jnp.array([[0, 1, 2], [0, 1, 1]])
     gradient = jax.vmap(jax.grad(lambda v: vertex_normals(v, triangles).sum()))(vertices)
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("length", [0.0, 1e-4, 1e-3, 0.0099, 0.0101, 0.5, 2.0, 3.1, 3.139])
+def test_vector_from_rotation_agrees_with_scipy_and_comes_back(length, rng):
+    v = rng.normal(size=3)
+    v = v / np.linalg.norm(v) * length
+    rotation = Rotation.from_rotvec(v).as_matrix().astype(np.float32)
+    # near pi the axis is told by a small difference of large numbers
+    np.testing.assert_allclose(vector_from_rotation(rotation), v, atol=1e-6 if length < 3 else 1e-3)
+    np.testing.assert_allclose(vector_from_rotation(rotation_from_vector(jnp.asarray(v, jnp.float32))), v, atol=1e-3)
+
+
+def test_vector_from_rotation_has_a_finite_gradient_at_zero_and_at_pi_in_a_batch():
+    tilted = Rotation.from_euler("x", 0.3).as_matrix()
+    turns = jnp.asarray(np.stack([np.eye(3), np.diag([1.0, -1.0, -1.0]), np.zeros((3, 3)), tilted]), jnp.float32)
+    value, gradient = jax.vmap(jax.value_and_grad(lambda rotation: vector_from_rotation(rotation).sum()))(turns)
+    assert np.isfinite(value).all() and np.isfinite(gradient).all()
+    # of rotations: a step about an axis changes the vector by that step
+    slope = jax.jacfwd(lambda step: vector_from_rotation(rotation_from_vector(step)))(jnp.zeros(3))
+    np.testing.assert_allclose(slope, np.eye(3), atol=1e-6)

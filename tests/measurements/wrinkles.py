@@ -19,6 +19,7 @@ import numpy as np
 import scipy.sparse
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from fitkit.color import linear_to_srgb
 from fitkit.fitting.state import FaceState, FocalPrior, Observation, Solution, rasterize_state
@@ -26,7 +27,7 @@ from fitkit.geometry.pose import Pose, head_to_view, project_view, rescale_pose,
 from fitkit.geometry.vectors import rotation_from_euler, safe_normalize, vertex_normals
 from fitkit.models.heads import makehuman
 from fitkit.morphable import subdivision
-from fitkit.morphable.correspondence import correspond, expected_bias, visible_contour
+from fitkit.morphable.correspondence import correspond, visible_contour
 from fitkit.morphable.model import shape, values_at_points, vertex_albedo
 from fitkit.recipes.inverse_rendering import geometry_refinement, recipe
 from fitkit.recipes.inverse_rendering.recipe import InverseRenderingConfig
@@ -38,6 +39,8 @@ from fitkit.types import Detail, FaceParameters, MorphableModel
 LEVELS = 3                # of subdivision: a vertex every half millimetre
 CROP = 217.0              # mm that a crop shows across, as the crop of a photo does
 DISTANCE = 700.0          # mm
+POINT_ERROR = 0.002       # deviation of a point along each axis, in sides of the crop: 0.4 mm; chosen
+ERROR_REACH = 30.0        # mm over which errors of points are alike, as a detector's are; chosen
 # frontal (x, y) of the mean head's surface, mm: where faces fold. One side; the other is mirrored where `mirrored`.
 FOREHEAD = [[(-36, 51), (-18, 54), (0, 53), (18, 54), (36, 51)], [(-38, 60), (-18, 63), (0, 62), (18, 63), (38, 60)],
             [(-34, 69), (-16, 72), (0, 71), (16, 72), (34, 69)]]
@@ -237,20 +240,30 @@ def measure(case: Case, detail: Detail) -> Row:
 
 
 def fitted(case: Case, seed: int) -> Solution:
-    """Stages 1 and 2 on a case, from landmarks with the detector's bias and noise, and a focal length known to a tenth."""
+    """Stages 1 and 2 on a case, from landmarks with errors, and a focal length known to a tenth.
+
+    The points are no detector's: nothing that was learned of one (`Observation.message`) holds for them.
+    """
     model, state, size = case.model, case.state, len(case.photo)
     random = np.random.default_rng(seed)
     pixels = project_view(state.pose, head_to_view(state.pose, shape(model, state.face.identity, state.face.expression)))
     centre = jnp.mean(values_at_points(model.landmarks, model.triangles, pixels)[27:36], 0)
     jaw = values_at_points(visible_contour(model, pixels, centre), model.triangles, pixels)
     ibug = jnp.concatenate([jaw, values_at_points(model.landmarks, model.triangles, pixels)[17:]])
-    dense = values_at_points(model.dense, model.triangles, pixels) + expected_bias(state.pose, model.dense_bias)
-    ibug, dense = (points + jnp.asarray(random.normal(0, 0.002 * size, points.shape), jnp.float32) for points in (ibug, dense))
+    dense = values_at_points(model.dense, model.triangles, pixels)
+    ibug, dense = (points + smooth_errors(random, points, size) for points in (ibug, dense))
     focal = FocalPrior(mean=state.pose.log_focal + float(random.normal(0, 0.1)), deviation=jnp.float32(0.15),
                        bound=jnp.float32(0.5))
     seen = Observation(crop=jnp.asarray(case.photo), seen=correspond(model, dense, ibug), ibug=ibug, focal=focal,
                        principal=state.pose.principal)
     return recipe.solve(model, seen, InverseRenderingConfig(stages=2))
+
+
+def smooth_errors(random: np.random.Generator, points: Any, size: int) -> Any:
+    """Errors [N, 2] of points [N, 2] in a photo of `size` pixels a side, alike where points are near each other."""
+    places = np.asarray(points) * CROP / size
+    alike = np.exp(-0.5 * np.square(cdist(places, places) / ERROR_REACH)) + 1e-6 * np.eye(len(places))
+    return jnp.asarray(POINT_ERROR * size * np.linalg.cholesky(alike) @ random.normal(size=places.shape), jnp.float32)
 
 
 def measure_fitted(case: Case, detail: Detail) -> Row:

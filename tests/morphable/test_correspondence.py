@@ -1,69 +1,17 @@
-"""The detector's expected bias on the head: turned with it, between its yaws, and what is shipped of it."""
+"""Which points of the head a detector's points are: eyelids, places as shipped, and mirrored points."""
 
 import dataclasses
-import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import fitkit
-from fitkit.geometry.pose import Pose, head_to_view, project_view
 from fitkit.models.heads import makehuman
-from fitkit.morphable.correspondence import BIAS_YAW, correspond, expected_bias, eyelid_pairs, landmark_places, point_precision
-from fitkit.morphable.model import shape, values_at_points
+from fitkit.morphable.correspondence import eyelid_pairs, landmark_places, mirrored_points
+from fitkit.morphable.model import values_at_points
 from fitkit.recipes import landmarks
-from tests.fixtures.tiny_photo import a_state, observe, skinned_head
-
-
-def pose(yaw: float, roll: float, scale: float = 2.0) -> Pose:
-    """The head turned to its left by `yaw` and in the image clockwise by `-roll`, degrees."""
-    y, r = math.radians(yaw), math.radians(roll)
-    turn = np.array([[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]])
-    tilt = np.array([[math.cos(r), -math.sin(r), 0], [math.sin(r), math.cos(r), 0], [0, 0, 1]])
-    return Pose(rotation=jnp.asarray(tilt @ turn, jnp.float32), centre=jnp.zeros(2), log_scale=jnp.asarray(math.log(scale)),
-                log_focal=jnp.asarray(7.0), principal=jnp.zeros(2))
-
-
-@pytest.mark.parametrize(("yaw", "share"), [(-90, (1, 0, 0, 0, 0)), (-45, (0.5, 0.5, 0, 0, 0)), (0, (0, 0, 1, 0, 0)),
-                                            (15, (0, 0, 0.5, 0.5, 0)), (60, (0, 0, 0, 0, 1)), (80, (0, 0, 0, 0, 1))])
-@pytest.mark.parametrize("roll", [0.0, 35.0, -120.0])
-def test_bias_is_linear_between_yaws_and_turns_with_the_roll(yaw, share, roll):
-    table = np.random.default_rng(3).normal(size=(5, 7, 2))
-    x, y = np.tensordot(share, table, 1).T                       # right and up beside an upright head, mm
-    r = math.radians(roll)
-    right, up = x * math.cos(r) - y * math.sin(r), x * math.sin(r) + y * math.cos(r)
-    found = expected_bias(pose(yaw, roll, scale=2.0), jnp.asarray(table, jnp.float32))
-    np.testing.assert_allclose(found, 2.0 * np.stack([right, -up], -1), atol=2e-5)
-    assert pytest.approx(math.radians(30)) == BIAS_YAW
-
-
-@pytest.mark.parametrize("roll", [0.0, -120.0])
-@pytest.mark.parametrize(("yaw", "deviation"), [(0, 1.5), (30, 2.0), (-45, 4.5), (45, 2.5), (80, 3.0)])
-def test_points_count_by_the_inverse_variance_of_their_yaw(yaw, deviation, roll):
-    table = jnp.array([6.0, 3.0, 1.5, 2.0, 3.0])
-    assert point_precision(pose(yaw, roll), table) == pytest.approx((1.5 / deviation) ** 2, rel=1e-4)
-    slope = jax.grad(lambda turn: point_precision(dataclasses.replace(pose(0, 0), rotation=turn), table))(jnp.eye(3))
-    assert jnp.isfinite(slope).all()
-
-
-def test_turned_heads_points_weigh_less_and_given_points_do_not():
-    head = skinned_head()
-    wary = dataclasses.replace(head, dense_deviation=jnp.array([4.0, 2.0, 1.0, 2.0, 4.0]))
-    observation, _ = observe(head, 0.9)
-    state = a_state(head, turned=(0.9, 0.0, 0.0))
-    for count, share in ((468, float(point_precision(state.pose, wary.dense_deviation))), (68, 1.0)):
-        points = jnp.asarray(observation.ibug) if count == 68 else project_view(
-            state.pose, head_to_view(state.pose, values_at_points(head.dense, head.triangles, shape(head, state.face.identity,
-                                                                                          state.face.expression))))
-        seen = correspond(head, points, observation.ibug)
-        modes = landmarks.landmark_tables(head, count)
-        config, side = landmarks.LandmarkConfig(), jnp.asarray(64.0)
-        plain, less = (landmarks.freeze_points(state, model, seen, modes, config, side) for model in (head, wary))
-        np.testing.assert_allclose(less.weight, share * plain.weight, rtol=1e-5)
-    deviation = 2 + 2 * (math.degrees(0.9) - 30) / 30
-    assert float(point_precision(state.pose, wary.dense_deviation)) == pytest.approx(deviation ** -2, rel=1e-3)
+from tests.fixtures.tiny_photo import a_state
 
 
 @pytest.mark.parametrize("count", [468, 68])
@@ -99,21 +47,12 @@ def test_points_lie_where_they_are_seen_from_the_front_and_lips_and_lids_where_t
     assert 1 < change[33, 1] < 4 and change[28:30, 1].max() < 0
     mirrored = np.array([26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 27, 28, 29, 30, 35, 34, 33, 32, 31])
     np.testing.assert_allclose(after[mirrored] * [-1, 1, 1], after[17:36], atol=0.05)
-
-
-def test_the_shipped_tables_are_symmetric_and_leave_lips_and_lids_alone():
-    model = fitkit.load_head("makehuman")
-    bias, triangles = np.asarray(model.dense_bias), np.asarray(model.triangles)
-    places = np.einsum("nc,ncd->nd", model.dense.barycentric, np.asarray(model.mean)[triangles[np.asarray(model.dense.triangle)]])
-    other = np.linalg.norm(places[:, None] * [-1, 1, 1] - places, axis=-1).argmin(1)
-    pairs = other[other] == np.arange(len(other))
-    np.testing.assert_allclose(bias[::-1][:, other][:, pairs] * [-1, 1], bias[:, pairs], atol=1e-5)
-    for name in ("lips", "eyelids"):
-        mask = np.asarray(model.regions)[model.region_names.index(name)][triangles[np.asarray(model.dense.triangle)]].max(1)
-        assert (mask > 0.3).any() and not bias[:, mask > 0.3].any(), name
-    size = np.linalg.norm(bias, axis=-1).mean(1)                                               # millimetres
-    assert size[2] < 0.6 < 1.0 < size[1] < size[0] < 4.0 and np.abs(bias).max() < 20
     assert 0.2 < np.sqrt(np.mean(np.square(model.identity_mean))) < 1.0
-    steady = np.asarray(model.dense_deviation)
-    np.testing.assert_allclose(steady, steady[::-1], rtol=1e-6)
-    assert 1.0 < steady[2] < steady[1] < steady[0] < 5.0                                       # millimetres
+
+
+def test_every_point_has_its_mirrored_point():
+    """Twice mirrored is the point itself, and on the head it lies on the other side."""
+    model, other = makehuman.load(detector=False), mirrored_points()
+    np.testing.assert_array_equal(other[other], np.arange(468))
+    places = np.asarray(values_at_points(model.dense, model.triangles, model.mean))
+    np.testing.assert_allclose(places[other] * [-1, 1, 1], places, atol=0.1)

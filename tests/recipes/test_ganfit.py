@@ -445,6 +445,7 @@ def test_the_papers_values_run(head, networks):
     fields = check_fields(GanfitConfig, tomllib.loads(text)["recipe"])
     assert [fields[f"weight_{name}"] for name in ("identity", "second", "content", "pixel", "landmark", "shape", "light")] == [
         2.0, 2.0, 50.0, 1.0, 0.001, 0.05, 0.01]
+    assert not recipe._initial_stage(GanfitConfig(**fields)).learned_points and recipe._initial_stage(GanfitConfig()).learned_points
     observations = stacked([observe(head, 0.3)[0], observe(head, -0.2, noise=0.5)[0]])
     start, found = (solve(head, observations, **fields, iterations=count) for count in (0, 12))
     assert np.all(np.asarray(found.losses["total"]) < np.asarray(start.losses["total"]))

@@ -13,8 +13,8 @@ from fitkit.recipes import RECIPES
 
 ASTRONAUT = Path(__file__).parents[2] / "notebooks" / "data" / "astronaut.png"
 # Guo et al. 2018, Section V: Eq. 3; w_l and w_r of Eq. 5; mu_1 and mu_2 of Eq. 9; beta below Eq. 10
-GUO = {"perspective": False, "weight_landmark": 10.0, "weight_prior": 5e-5, "weight_displacement": 1e-3, "weight_laplacian": 0.3,
-       "model_share": 0.35, "model_share_wrinkled": 0.65}
+GUO = {"perspective": False, "learned_points": False, "weight_landmark": 10.0, "weight_prior": 5e-5, "weight_displacement": 1e-3,
+       "weight_laplacian": 0.3, "model_share": 0.35, "model_share_wrinkled": 0.65}
 
 
 @pytest.mark.parametrize("name", configuration.paper_files())

@@ -10,12 +10,13 @@ import pytest
 from fitkit.fitting import solvers
 from fitkit.recipes import landmarks
 from fitkit.recipes.inverse_rendering import model_fitting
-from tests.fixtures.tiny_photo import observe, skinned_head, stacked
+from tests.fixtures.tiny_photo import observe, stacked
+from tests.fixtures.tiny_regression import learned_head, with_message
 
 
 @pytest.fixture(scope="module")
 def head():
-    return skinned_head()
+    return learned_head()
 
 
 @pytest.mark.parametrize(("recipe", "vectorize"), [
@@ -33,10 +34,12 @@ def test_a_batch_is_its_faces_and_one_bad_face_changes_no_other(head, recipe, ve
     recipe._fit_batch.clear_cache()     # a program that is kept goes the other way
     config = landmarks.LandmarkConfig() if recipe is landmarks else model_fitting.ModelFittingConfig(
         blurred_iterations=4, sharp_iterations=2)
-    faces = [observe(head, yaw, noise=0.3, seed=seed)[0] for seed, yaw in enumerate((0.0, 0.3, -0.4))]
+    faces = [with_message(head, observe(head, yaw, noise=0.3, seed=seed)[0]) for seed, yaw in enumerate((0.0, 0.3, -0.4))]
     blind = dataclasses.replace(faces[1], crop=jnp.full_like(faces[1].crop, jnp.nan), ibug=faces[1].ibug * jnp.nan,
                                 seen=jax.tree.map(lambda leaf: leaf * jnp.nan if leaf.dtype == jnp.float32 else leaf,
                                                   faces[1].seen))
+    blind = with_message(head, blind)
+    assert not jnp.isfinite(blind.message.target).any()
     good = recipe.solve_batch(head, stacked(faces), jnp.ones(3, bool), config)
     bad = recipe.solve_batch(head, stacked([faces[0], blind, faces[2]]), jnp.ones(3, bool), config)
     for before, after in zip(jax.tree.leaves(good), jax.tree.leaves(bad), strict=True):
@@ -54,6 +57,7 @@ def test_a_batch_is_its_faces_and_one_bad_face_changes_no_other(head, recipe, ve
 def test_one_person_in_three_photos_is_known_better_than_in_one(head, recipe):
     config = landmarks.LandmarkConfig() if recipe is landmarks else model_fitting.ModelFittingConfig(weight_prior=1e-5)
     seen = [observe(head, yaw, noise=0.5, seed=seed) for seed, yaw in enumerate((-0.5, 0.0, 0.5))]
+    seen = [(with_message(head, each), vertices) for each, vertices in seen]
     joint = recipe.solve_person(head, stacked([each for each, _ in seen]), config)
     shared = [joint.state.face.identity] + ([joint.state.face.albedo] if recipe is model_fitting else [])
     for coefficients in shared:

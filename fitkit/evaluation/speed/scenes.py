@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fitkit.color import linear_to_srgb
+from fitkit.fitting.point_posterior import point_message
 from fitkit.fitting.state import FocalPrior, Observation
 from fitkit.geometry.camera import head_rotation, project
 from fitkit.geometry.vectors import rotation_from_vector
@@ -144,11 +145,11 @@ def portrait(model: MorphableModel, size: int, *, seed: int = 0) -> tuple[Float[
 
 def observation(model: MorphableModel, size: int) -> Observation:
     """What a recipe is given of a portrait of `size` pixels a side; its points are exact, its focal length uncertain."""
-    picture, points = portrait(model, size)
-    ibug = jnp.asarray(ibug_points(points), jnp.float32)
-    return Observation(
-        crop=jnp.asarray(picture), seen=correspond(model, jnp.asarray(points), ibug), ibug=ibug, principal=jnp.full(2, size / 2),
-        focal=FocalPrior(mean=jnp.log(jnp.float32(PORTRAIT_FOCAL * size)), deviation=jnp.float32(0.4), bound=jnp.float32(1.0)))
+    picture, found = portrait(model, size)
+    points, ibug, principal = jnp.asarray(found), jnp.asarray(ibug_points(found), jnp.float32), jnp.full(2, size / 2)
+    focal = FocalPrior(mean=jnp.log(jnp.float32(PORTRAIT_FOCAL * size)), deviation=jnp.float32(0.4), bound=jnp.float32(1.0))
+    return Observation(crop=jnp.asarray(picture), seen=correspond(model, points, ibug), ibug=ibug, principal=principal, focal=focal,
+                       message=point_message(model, points, focal, principal))
 
 
 def _posed(scene: Scene, parameters: dict[str, Array]) -> Camera:

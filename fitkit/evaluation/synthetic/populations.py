@@ -122,7 +122,7 @@ def embedded_population() -> Population:
     paints = {"skin": "skin", "eye_left": "eye", "eye_right": "eye", "teeth_upper": "teeth", "teeth_lower": "teeth",
               "tongue": "gum", "mouth": "socket"}
     on_skins = jnp.asarray(makehuman.read(makehuman.WEIGHTS)[0]["uv_makehuman"])
-    own = makehuman.load()
+    own = makehuman.load(detector=False)
     model = subdivision.subdivide(dataclasses.replace(own, uv=on_skins, paint=None))     # smoother to look at; keeps its vertices
     triangles = np.asarray(model.triangles)
     parts = []

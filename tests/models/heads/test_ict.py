@@ -8,6 +8,7 @@ import json
 import lzma
 import tarfile
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pygltflib
@@ -17,6 +18,7 @@ import safetensors.numpy
 import fitkit
 from fitkit.cli import main
 from fitkit.errors import FitkitError
+from fitkit.fitting.point_posterior import posterior_tables
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.models import heads
 from fitkit.models.heads import ict, ict_source, makehuman
@@ -232,6 +234,14 @@ def test_mediapipes_points_lie_where_ict_marks_the_same(whole):
     gap = np.linalg.norm(_dense_to_ibug() @ dense - marks, axis=1)
     assert gap[36:48].max() < 2.5 and gap[48:].max() < 2.5        # lids and lips
     assert gap[27:36].max() < 5.0 and gap[17:27].max() < 7.0      # nose and brows: ICT's are further out
+
+
+@needs_ict
+def test_what_the_detectors_points_tell_is_shared_with_the_embedded_head(whole):
+    tables, learned = posterior_tables(whole), makehuman.load().point_regression
+    np.testing.assert_array_equal(whole.point_regression.matrix, learned.matrix)
+    assert tables.answers.shape == (len(learned.shapes), len(whole.identity) + len(whole.expression))
+    assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(tables)) and np.asarray(tables.root).any()
 
 
 @needs_ict

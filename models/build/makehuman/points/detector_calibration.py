@@ -1,22 +1,20 @@
-"""Measures the prior of identity and the detector's bias on the embedded head: `models/weights/makehuman_calibration.safetensors`.
+"""Measures the prior of identity and the places of points on the embedded head: `models/weights/makehuman_calibration.safetensors`.
 
     python -m fitkit.models.build.makehuman.points.detector_calibration --truth ict:PATH --cache DIR
         [--people 1000 1200] [--seeds 0 20] [--out FILE]
 
 Takes ICT-FaceKit and the picture cache of `fitkit eval synthetic`. Writes
 - `identity_axes` and `identity_mean`: modes and mean of people, in coefficients of the modes that the head was built with;
-- places of the 68 and the 468 points on the head, moved to where the detector sees them on a frontal face;
-- `dense_bias` and `dense_deviation` of `MorphableModel`: mean and standard deviation of its errors as the head turns.
+- places of the 68 and the 468 points on the head, moved to where the detector sees them on a frontal face.
 
 The first come from 200 people drawn from ICT-FaceKit's model of scans (seeds 1000-1199, in neither split) and their mirror images,
-the others from the Mitsuba pictures of the develop split (seeds 0-19). ICT's vertices are registered to our head through the fixed
-correspondence of the two topologies: strictly along the normal, weakly along the surface, under the prior. Points of eyelids and
-lips are not moved and get no bias: their edges are well defined.
+the places from the frontal Mitsuba pictures of the develop split (seeds 0-19). ICT's vertices are registered to our head through
+the fixed correspondence of the two topologies: strictly along the normal, weakly along the surface, under the prior. Points of
+eyelids and lips are not moved: their edges are well defined. What the points tell of a face is learned by `models/build/detector`.
 """
 
 import argparse
 import dataclasses
-import functools
 import pathlib
 from typing import Any
 
@@ -36,11 +34,10 @@ from fitkit.io import images
 from fitkit.models.heads import ict_source, makehuman
 from fitkit.models.heads.ict import registration
 from fitkit.models.mediapipe.facemesh import load_detector
-from fitkit.morphable.correspondence import CONTOUR, ibug_points
+from fitkit.morphable.correspondence import CONTOUR, ibug_points, mirrored_points
 from fitkit.morphable.regions import region_mask, triangles_of_part
 from fitkit.types import MorphableModel, SurfacePoints
 
-YAWS = (0, 30, 60)          # degrees, of the pictures of `fitkit eval synthetic`
 VIEW = np.diag([1.0, -1.0, -1.0])       # camera frame to view frame (x right, y up)
 MIRROR = np.array([-1.0, 1.0])          # of a point of an image
 
@@ -52,11 +49,11 @@ MIN_WEIGHT = 0.5            # correspondences of less weight are left out
 IN_FIT_SKIN = 0.05          # and those where the mask `fit_skin` is less
 NEUTRAL_SCALE = 1e-3        # of the expressions' prior scale, on neutral faces: hardly any expression
 
-# Prior and bias; chosen on the develop people of `fitkit eval synthetic`
+# Prior and places; chosen on the develop people of `fitkit eval synthetic`
 COVARIANCE_FACTOR = 3.0     # variance of the prior relative to the people measured: others differ more
 BUILT_VARIANCE = 0.25       # of the built modes' own variance, added for people unlike all of them
-UNBIASED = ("lips", "eyelids")          # regions without bias, where their mask is above
-IN_UNBIASED = 0.3
+FIXED = ("lips", "eyelids")             # regions whose points stay, where their mask is above
+IN_FIXED = 0.3
 
 
 def register_vertices(model: MorphableModel, target: np.ndarray, normals: np.ndarray, weight: np.ndarray, rows: np.ndarray, *,
@@ -169,40 +166,28 @@ class Detection:
     points: np.ndarray          # [468, 2] pixels
 
 
-def detections(registrar: Registrar, cache: pathlib.Path, seeds: range) -> list[Detection]:
-    """Detections in the pictures of the people of `seeds`; pictures without a detected face are left out."""
+def frontal_detections(registrar: Registrar, cache: pathlib.Path, seeds: range) -> list[Detection]:
+    """Detections in the frontal pictures of the people of `seeds`; pictures without a detected face are left out."""
     people, studio = ict_population(registrar.arrays), Studio()
     folder = benchmark.picture_folder(cache, people, studio)
     result = []
     for seed in track(seeds, "pictures"):
         person, paint = subjects.person(people, seed), SkinPaint(PORTRAIT, people, seed, None)
-        head = registrar.register(person.vertices, neutral=False)[1]
-        for yaw in YAWS:
-            view = subjects.view(seed, yaw, studio.width, studio.height)
-            picture = images.read_image(benchmark.ensure_picture(paint, person, view, studio, folder)).pixels
-            faces: Any = load_detector()(picture)
-            if faces:
-                result.append(Detection(head, view, faces[0].points))
+        view = subjects.view(seed, 0.0, studio.width, studio.height)
+        picture = images.read_image(benchmark.ensure_picture(paint, person, view, studio, folder)).pixels
+        faces: Any = load_detector()(picture)
+        if faces:
+            result.append(Detection(registrar.register(person.vertices, neutral=False)[1], view, faces[0].points))
     return result
 
 
-def detector_tables(model: MorphableModel, seen: list[Detection]) -> dict[str, np.ndarray]:
-    """`dense_bias` [5, 468, 2] and `dense_deviation` [5], mm: mean and standard deviation of the detector's errors by yaw."""
-    triangles = np.asarray(model.triangles)[np.asarray(model.dense.triangle)]
-    places = functools.partial(np.einsum, "nc,ncd->nd", np.asarray(model.dense.barycentric))
-    middle = places(np.asarray(model.mean)[triangles])
-    other = np.linalg.norm(middle[:, None] * [-1, 1, 1] - middle, axis=-1).argmin(1)       # the point on the other side
-    errors: dict[int, list[np.ndarray]] = {yaw: [] for yaw in YAWS}
-    for each in seen:
-        error = detection_error(each.points, places(each.head[triangles]), each.view)
-        errors[abs(round(each.view.yaw))].append(error if each.view.yaw >= 0 else error[other] * MIRROR)
-    mean = {yaw: np.mean(error, 0) for yaw, error in errors.items()}
-    mean[0] = (mean[0] + mean[0][other] * MIRROR) / 2
-    turned = [mean[60][other] * MIRROR, mean[30][other] * MIRROR, mean[0], mean[30], mean[60]]
-    found = np.asarray(model.dense_weight) > 0
-    spread = {yaw: np.std(np.stack(error)[:, found], axis=0, ddof=1) for yaw, error in errors.items()}      # of each coordinate
-    deviation = np.sqrt([np.mean(np.square(spread[abs(yaw)])) for yaw in (-60, -30, 0, 30, 60)])
-    return {"dense_bias": np.stack(turned) * biased_points(model)[:, None], "dense_deviation": deviation}
+def frontal_shift(model: MorphableModel, seen: list[Detection]) -> np.ndarray:
+    """Mean of the detector's errors in frontal pictures, both sides alike: [468, 2] mm right and up; 0 on lips and eyelids."""
+    triangles, other = np.asarray(model.triangles)[np.asarray(model.dense.triangle)], mirrored_points()
+    barycentric = np.asarray(model.dense.barycentric)
+    mean = np.mean([detection_error(each.points, np.einsum("nc,ncd->nd", barycentric, each.head[triangles]), each.view)
+                    for each in seen], 0)
+    return np.asarray((mean + mean[other] * MIRROR) / 2 * movable_points(model)[:, None])
 
 
 def move_points(model: MorphableModel, points: SurfacePoints, shift: np.ndarray) -> SurfacePoints:
@@ -230,11 +215,11 @@ def _region(model: MorphableModel, name: str) -> np.ndarray:
     return np.asarray(region_mask(model, name))
 
 
-def biased_points(model: MorphableModel) -> np.ndarray:
-    """1 for the dense points that get a bias, 0 on lips and eyelids [468]."""
-    masks = [_region(model, name) for name in UNBIASED]
-    unbiased = np.max(masks, axis=0)[np.asarray(model.triangles)[np.asarray(model.dense.triangle)]].max(1) > IN_UNBIASED
-    return (~unbiased).astype(np.float32)
+def movable_points(model: MorphableModel) -> np.ndarray:
+    """1 for the dense points that may be moved, 0 on lips and eyelids [468]."""
+    masks = [_region(model, name) for name in FIXED]
+    fixed = np.max(masks, axis=0)[np.asarray(model.triangles)[np.asarray(model.dense.triangle)]].max(1) > IN_FIXED
+    return (~fixed).astype(np.float32)
 
 
 def main() -> None:
@@ -243,18 +228,16 @@ def main() -> None:
     parser.add_argument("--truth", required=True, help="ict:PATH of ICT-FaceKit's folder or archive")
     parser.add_argument("--cache", type=pathlib.Path, required=True, help="picture cache of `fitkit eval synthetic`")
     parser.add_argument("--people", type=int, nargs=2, default=(1000, 1200), help="range of seeds of the people for the prior")
-    parser.add_argument("--seeds", type=int, nargs=2, default=(0, 20), help="range of seeds of the people for the detector's bias")
+    parser.add_argument("--seeds", type=int, nargs=2, default=(0, 20), help="range of seeds of the people for the places of points")
     parser.add_argument("--out", type=pathlib.Path, default=makehuman.CALIBRATION, help="weight file to write")
     options = parser.parse_args()
     model = makehuman.load(calibrated=False)
     registrar = Registrar.of(model, ict_source.read(options.truth.removeprefix("ict:")))
     tables = identity_prior(registrar, range(*options.people))
-    seen = detections(registrar, options.cache, range(*options.seeds))
-    shift = detector_tables(model, seen)["dense_bias"][2]
+    shift = frontal_shift(model, frontal_detections(registrar, options.cache, range(*options.seeds)))
     inner = ibug_points(shift) * (np.arange(68) >= CONTOUR)[:, None]      # the jaw line is an outline, no place on the head
     points: dict[str, Any] = {
         "dense": move_points(model, model.dense, shift), "landmarks": move_points(model, model.landmarks, inner)}
-    tables |= detector_tables(dataclasses.replace(model, **points), seen)
     tables = {name: values.astype(np.float32) for name, values in tables.items()}
     for name, places in points.items():
         tables |= {f"{name}_triangle": np.asarray(places.triangle), f"{name}_barycentric": np.asarray(places.barycentric)}
