@@ -18,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from fitkit.color import linear_to_srgb
+from fitkit.fitting.smooth_field import FieldPrior, normal_matrix, smooth_functions
 from fitkit.geometry.pose import Pose, head_to_view, project_view, projection_jacobian
 from fitkit.geometry.vectors import planes, vertex_normals
 from fitkit.rendering.shading import sh_basis, shade_planes
@@ -28,6 +29,7 @@ GREY_SPREAD = 0.01           # mean distance between a pixel's channels, sRGB, u
 VISIBLE_SHARE = 0.75         # most of a face's triangles that are summed over; fewer are seen at once
 MIN_DOUBLED_AREA = 1e-3      # px^2; a triangle whose doubled area in the image is less has no slope
 R2_SEQUENCE = (0.7548776662, 0.5698402910)      # 1 / g and 1 / g^2 of the plastic number g (Roberts 2018)
+NO_FIELD = FieldPrior(ridge=1.0, mean=0.0)      # of tables without functions
 SPREAD_MARGIN = 0.97         # share of the slots that are filled on average, so that an even spread rarely overflows them
 
 
@@ -49,15 +51,20 @@ class SkinTables:
     """The triangles that the matrix is summed over, and how vertices follow the coefficients of one head."""
 
     triangle: Int[Array, " T"]         # the triangles that may count
+    smooth: Float[Array, "F M"]        # smooth functions over the face, see `smooth_field`
     shape: Float[Array, "V 3 K"]       # mm per unit, head frame; coefficients last: rows are contiguous
     albedo: Float[Array, "V 3 A"]      # linear RGB per standard deviation
 
 
-def skin_tables(model: MorphableModel, mask: Float[Array, " F"]) -> SkinTables:
-    """The tables of a head whose triangles count where `mask` > 0; outside jit, since their number follows from the values."""
+def skin_tables(model: MorphableModel, mask: Float[Array, " F"], *, functions: int = 0) -> SkinTables:
+    """The tables of a head whose triangles count where `mask` > 0; outside jit, since their number follows from the values.
+
+    `functions`: number of smooth functions that residuals are freed from.
+    """
     shape = jnp.concatenate([model.identity, model.expression])
     triangle = jnp.asarray(np.flatnonzero(np.asarray(mask) > 0), jnp.int32)
-    return SkinTables(triangle=triangle, shape=shape.transpose(1, 2, 0), albedo=model.albedo.transpose(1, 2, 0))
+    return SkinTables(triangle=triangle, smooth=smooth_functions(model, mask, functions), shape=shape.transpose(1, 2, 0),
+                      albedo=model.albedo.transpose(1, 2, 0))
 
 
 def freeze_pixels(
@@ -135,9 +142,11 @@ def residuals(
 
 def gauss_newton_matrix(
     pixels: FrozenPixels, pose: Pose, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], light: Float[Array, "K 3"],
-    triangles: Int[Array, "F 3"], modes: SkinTables,
+    triangles: Int[Array, "F 3"], modes: SkinTables, prior: FieldPrior = NO_FIELD,
 ) -> Float[Array, "n n"]:
     """Gauss-Newton matrix of the weighted mean square of `residuals`, by (shape coefficients, pose 7, albedo, light).
+
+    Less what the smooth field of `modes` explains under its `prior`.
 
     Summed over triangles. Shape enters through the brightness alone, because the channels say nearly the same about it; pose,
     albedo and light among themselves through all channels.
@@ -153,7 +162,16 @@ def gauss_newton_matrix(
     bright = sum((brighter[:, i, None] * rest[i] for i in range(3)), jnp.zeros(())) * scale
     others = jnp.concatenate([each * scale for each in rest])
     between = own.T @ bright
-    return jnp.block([[own.T @ own, between], [between.T, others.T @ others]])
+    matrix = jnp.block([[own.T @ own, between], [between.T, others.T @ others]])
+    if modes.smooth.shape[1] == 0:
+        return matrix
+    functions = modes.smooth[modes.triangle[chosen]]
+    normal, _ = normal_matrix(functions, jnp.square(scale[:, 0]), prior)
+    cross = jnp.concatenate([
+        (functions * scale).T @ jnp.concatenate([own * brighter[:, i, None], rest[i] * scale], 1) for i in range(3)], 1)
+    explained = jnp.linalg.solve(normal, cross)
+    parts = zip(jnp.split(cross, 3, 1), jnp.split(explained, 3, 1), strict=True)
+    return matrix - sum((one.T @ other for one, other in parts), jnp.zeros(()))
 
 
 def _centroid_derivatives(

@@ -19,6 +19,7 @@ from fitkit.color import linear_to_srgb, srgb_to_linear
 from fitkit.compilation import SMALL_CROP, quick_jit
 from fitkit.fitting import losses, photometric, solvers
 from fitkit.fitting.photometric import FrozenPixels, SkinTables
+from fitkit.fitting.smooth_field import FieldPrior, fitted_field
 from fitkit.fitting.solvers import Descent, LinearSystem, Problem
 from fitkit.fitting.state import (
     FaceState,
@@ -60,6 +61,10 @@ class ModelFittingConfig(LandmarkConfig, LightPriorConfig, InitialLightConfig):
     """Fields of stage 1; those of `landmarks` hold for the start, its weights for both.
 
     Attributes:
+        weight_photo: weight of E_con (Guo 2018, Eq. 5: 1).
+        field_functions: number of smooth functions over the face that residuals of colour are freed from (`smooth_field`).
+        field_ridge: how little these may take, relative to the pixels under an average one.
+        field_mean: the same of their mean over the face.
         colour_scale: colour difference, sRGB, at which a pixel counts for a quarter.
         highlight_share: what is left of that where the photo is brighter than the rendering.
         blurred_iterations: most steps against the blurred picture.
@@ -69,6 +74,10 @@ class ModelFittingConfig(LandmarkConfig, LightPriorConfig, InitialLightConfig):
         eye_weight: weight of a pixel on an eyeball: reflections and lashes are in the way.
     """
 
+    weight_photo: float = 0.3
+    field_functions: int = 40
+    field_ridge: float = 0.1
+    field_mean: float = 30.0
     colour_scale: float = 0.2
     highlight_share: float = 0.5
     blurred_iterations: int = 8
@@ -99,13 +108,16 @@ class FittingTables:
 
 def fitting_tables(model: MorphableModel, count: int, config: ModelFittingConfig) -> FittingTables:
     """The tables for detections of `count` points, 468 or 68; cached, as a head's second face needs the same."""
-    return _fitting_tables(model, count, config.forehead_discount, config.eye_weight)
+    return _fitting_tables(model, count, config.forehead_discount, config.eye_weight, config.field_functions)
 
 
 @lru_cache(maxsize=8)
-def _fitting_tables(model: MorphableModel, count: int, forehead_discount: float, eye_weight: float) -> FittingTables:
+def _fitting_tables(
+    model: MorphableModel, count: int, forehead_discount: float, eye_weight: float, functions: int
+) -> FittingTables:
     mask = skin_triangles(model, forehead_discount=forehead_discount, eye_weight=eye_weight)
-    return FittingTables(points=landmark_tables(model, count), skin=photometric.skin_tables(model, mask), mask=mask)
+    return FittingTables(points=landmark_tables(model, count), skin=photometric.skin_tables(model, mask, functions=functions),
+                         mask=mask)
 
 
 def skin_triangles(model: MorphableModel, *, forehead_discount: float, eye_weight: float) -> Float[Array, " F"]:
@@ -151,12 +163,24 @@ def pixel_residuals(state: FaceState, model: MorphableModel, pixels: FrozenPixel
                                  state.face.light, model.triangles)
 
 
+def colour_energy(
+    residual: Float[Array, "3 N"], pixels: FrozenPixels, modes: FittingTables, config: ModelFittingConfig
+) -> Float[Array, ""]:
+    """E_con, the smooth field eliminated."""
+    field, penalty = fitted_field(residual, pixels.weight, pixels.triangle, modes.skin.smooth, _field_prior(config))
+    return losses.photo_consistency(residual - field, pixels.weight) + penalty
+
+
+def _field_prior(config: ModelFittingConfig) -> FieldPrior:
+    return FieldPrior(ridge=config.field_ridge, mean=config.field_mean)
+
+
 def terms(
-    model: MorphableModel, config: ModelFittingConfig, observation: Observation, view: FrozenView, state: FaceState, *,
-    photos: int = 1,
+    model: MorphableModel, modes: FittingTables, config: ModelFittingConfig, observation: Observation, view: FrozenView,
+    state: FaceState, *, photos: int = 1,
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
     """E_con of Eq. 5; E_lan, unweighted; and everything but colours, weighted. Visibility and robust weights are fixed."""
-    con = losses.photo_consistency(pixel_residuals(state, model, view.pixels), view.pixels.weight)
+    con = colour_energy(pixel_residuals(state, model, view.pixels), view.pixels, modes, config)
     rest = points_energy(model, observation, view.points, state, config, light=config, photos=photos)
     return con, landmark_energy(state, view.points), rest
 
@@ -164,18 +188,19 @@ def terms(
 def problem(model: MorphableModel, modes: FittingTables, config: ModelFittingConfig, *, photos: int = 1) -> Problem:
     """Eq. 5 with visibility and robust weights fixed in each step; data are observations, `photos` of them of one person."""
     def energy(observation: Observation, view: FrozenView, state: FaceState) -> Float[Array, ""]:
-        con, _, rest = terms(model, config, observation, view, state, photos=photos)
-        return con + rest
+        con, _, rest = terms(model, modes, config, observation, view, state, photos=photos)
+        return config.weight_photo * con + rest
 
     def linearize(observation: Observation, state: FaceState) -> tuple[FrozenView, LinearSystem]:
         pixels = visible_pixels(observation, state, model, modes, config)
-        pixels, photo, gradient = photo_gradient(pixels, state, model, config)
+        pixels, photo, gradient = photo_gradient(pixels, state, model, modes, config)
         view = FrozenView(pixels=pixels, points=landmarks.reweighted_points(observation, state, model, modes.points, config))
         matrix = photometric.gauss_newton_matrix(
             pixels, state.pose, head_vertices(state, model), vertex_albedo(model, state.face.albedo), state.face.light,
-            model.triangles, modes.skin)
+            model.triangles, modes.skin, _field_prior(config))
         rest = points_system(model, observation, view.points, state, config, light=config, photos=photos)
-        return view, LinearSystem(photo + rest.energy, gradient + rest.gradient, matrix + rest.matrix)
+        return view, LinearSystem(*(config.weight_photo * colours + others for colours, others in zip(
+            (photo, gradient, matrix), rest, strict=True)))
 
     return Problem(
         linearize=linearize, energy=energy, retract=retract_state,
@@ -183,7 +208,7 @@ def problem(model: MorphableModel, modes: FittingTables, config: ModelFittingCon
 
 
 def photo_gradient(
-    pixels: FrozenPixels, state: FaceState, model: MorphableModel, config: ModelFittingConfig
+    pixels: FrozenPixels, state: FaceState, model: MorphableModel, modes: FittingTables, config: ModelFittingConfig
 ) -> tuple[FrozenPixels, Float[Array, ""], Float[Array, " n"]]:
     """The pixels with robust weights at this state, E_con with those weights fixed, and half its gradient in the tangent."""
     def difference(vertices: Array, step: Array, colours: Array, light: Array) -> Float[Array, "3 N"]:
@@ -192,7 +217,7 @@ def photo_gradient(
     seen, back = jax.vjp(difference, head_vertices(state, model), jnp.zeros(POSE_TANGENT),
                          vertex_albedo(model, state.face.albedo), state.face.light)
     held = reweighted(pixels, seen, config)
-    value, by_difference = jax.value_and_grad(losses.photo_consistency)(seen, held.weight)
+    value, by_difference = jax.value_and_grad(colour_energy)(seen, held, modes, config)
     by_vertices, by_step, by_colours, by_light = back(by_difference)
 
     def through(basis: Float[Array, "K V 3"], gradient: Float[Array, "V 3"]) -> Float[Array, " K"]:
@@ -264,11 +289,12 @@ def _coarse_to_fine(
 
 
 def _finish(
-    model: MorphableModel, config: ModelFittingConfig, observation: Observation, view: FrozenView, state: FaceState
+    model: MorphableModel, modes: FittingTables, config: ModelFittingConfig, observation: Observation, view: FrozenView,
+    state: FaceState,
 ) -> Solution:
     """The solution where a descent ended; its losses are over the pixels and points that the last step held fixed."""
-    con, landmark, rest = terms(model, config, observation, view, state)
-    return Solution(state=state, losses={"total": con + rest, "photo_consistency": con, "landmark": landmark})
+    con, landmark, rest = terms(model, modes, config, observation, view, state)
+    return Solution(state=state, losses={"total": config.weight_photo * con + rest, "photo_consistency": con, "landmark": landmark})
 
 
 def _fit_one(
@@ -276,7 +302,7 @@ def _fit_one(
 ) -> Solution:
     state = initial_state(model, modes, observation, config=config, active=active)
     found = _coarse_to_fine(model, modes, observation, state, config, active=active)
-    return _finish(model, config, observation, found.frozen, found.state)
+    return _finish(model, modes, config, observation, found.frozen, found.state)
 
 
 @quick_jit(static_argnames=("config",), where=lambda model, modes, observation, **_: observation.crop.shape[0] <= SMALL_CROP)
@@ -298,7 +324,7 @@ def _fit_person(
     state = landmarks.descend(model, modes.points, observations, config, together=True).state
     state = with_mean_albedo(jax.vmap(partial(_with_initial_light, model, config))(state, observations))
     found = _coarse_to_fine(model, modes, observations, state, config, together=True)
-    return solvers.map_over_faces(partial(_finish, model, config), observations, found.frozen, found.state)
+    return solvers.map_over_faces(partial(_finish, model, modes, config), observations, found.frozen, found.state)
 
 
 def solve(model: MorphableModel, observation: Observation, config: ModelFittingConfig) -> Solution:
