@@ -215,7 +215,7 @@ def points_system(
     """Everything but colours: points, what they tell, and the priors, weighted. Of `photos` of one person each carries its part."""
     w_l, message = point_weights(observation, config)
     system = landmark_system(state, points)
-    value, gradient, matrix = prior_system(state, model, observation.focal, light=light, photos=photos)
+    value, gradient, matrix = prior_system(state, model, observation, light=light, photos=photos)
     total = LinearSystem(*(w_l * own + config.weight_prior * prior
                            for own, prior in zip(system, (value, gradient, matrix), strict=True)))
     if message is None:
@@ -230,7 +230,7 @@ def points_energy(
 ) -> Float[Array, ""]:
     """The energy of `points_system`."""
     w_l, message = point_weights(observation, config)
-    prior, *_ = prior_system(state, model, observation.focal, light=light, photos=photos)
+    prior, *_ = prior_system(state, model, observation, light=light, photos=photos)
     told = 0.0 if message is None else config.weight_message * message_energy(state, message)
     return w_l * landmark_energy(state, points) + config.weight_prior * (prior + told)
 

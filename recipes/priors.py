@@ -1,6 +1,6 @@
 """The priors of a fit on one face: coefficients (Guo et al. 2018, Eq. 8), lens and light, as a Gauss-Newton system.
 
-In: a `FaceState` and a `FocalPrior`. Out: energy, gradient and matrix in the tangent order of `fitting.state`.
+In: a `FaceState` and an `Observation`. Out: energy, gradient and matrix in the tangent order of `fitting.state`.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fitkit.fitting import losses
-from fitkit.fitting.state import SH_WHITE, FaceState, FocalPrior, tangent_sizes
+from fitkit.fitting.state import SH_WHITE, FaceState, Observation, tangent_sizes
 from fitkit.geometry.pose import POSE_TANGENT
 from fitkit.types import MorphableModel
 
@@ -60,14 +60,15 @@ def light_precision(count: int, config: LightPriorConfig) -> Float[Array, "n n"]
 
 
 def prior_system(
-    state: FaceState, model: MorphableModel, focal: FocalPrior, *, light: LightPriorConfig, photos: int = 1
+    state: FaceState, model: MorphableModel, observation: Observation, *, light: LightPriorConfig, photos: int = 1
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, "n n"]]:
     """The priors of Guo 2018 Eq. 8 and ours on lens and light as `sum(residual^2)`: residual, gradient, Gauss-Newton matrix.
 
-    Of the `photos` of one person each carries its part of the prior of what they share.
+    The expected light is that under the observation's exposure. Of the `photos` of one person each carries its part of the prior of
+    what they share.
     """
     a, b, c, d, e = tangent_sizes(state)
-    face = state.face
+    face, focal = state.face, observation.focal
     k = face.light.shape[0]
     coordinates = jnp.concatenate([
         face.identity - model.identity_mean, face.expression, jnp.zeros(POSE_TANGENT - 1),
@@ -77,7 +78,7 @@ def prior_system(
         jnp.full(d, photos**0.5), jnp.full(e, jnp.inf)])
     diagonal = 1.0 / jnp.square(scale)
     light_matrix = light_precision(k, light)
-    offset = (face.light - expected_light(light)[:k]).ravel()
+    offset = (face.light - (1.0 if observation.exposure is None else observation.exposure) * expected_light(light)[:k]).ravel()
     matrix = jnp.diag(diagonal).at[a + b + c + d:, a + b + c + d:].set(light_matrix)
     gradient = (diagonal * coordinates).at[a + b + c + d:].set(light_matrix @ offset)
     energy = losses.prior(coordinates, scale=scale) + offset @ light_matrix @ offset       # the light's own scale is infinite

@@ -66,6 +66,7 @@ class Observation:
     ibug: Float[Array, "68 2"]             # the same detection as 68 points
     focal: FocalPrior
     principal: Float[Array, " 2"]
+    exposure: Float[Array, ""] | None = None      # level of the light, white light is 1; None where it is not estimated
     message: PointMessage | None = None    # what the points tell of the face, where that was learned of their detector
 
 

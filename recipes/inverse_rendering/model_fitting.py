@@ -12,30 +12,36 @@ from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from fitkit.color import linear_to_srgb, srgb_to_linear
 from fitkit.compilation import SMALL_CROP, quick_jit
-from fitkit.fitting import losses, photometric, solvers
+from fitkit.fitting import photometric, solvers
 from fitkit.fitting.photometric import FrozenPixels, SkinTables
-from fitkit.fitting.smooth_field import FieldPrior, fitted_field
 from fitkit.fitting.solvers import Descent, LinearSystem, Problem
 from fitkit.fitting.state import (
     FaceState,
     Observation,
     Solution,
     point_count,
-    rasterize_state,
     retract_state,
     shared_coordinates,
     tangent_bounds,
     with_mean_albedo,
 )
-from fitkit.geometry.pose import POSE_TANGENT, retract_pose
 from fitkit.morphable.model import vertex_albedo
-from fitkit.morphable.regions import region_mask, triangles_of_part
 from fitkit.recipes import landmarks
+from fitkit.recipes.inverse_rendering.colour_term import (
+    SKIN,
+    ColourTermConfig,
+    blur_photo,
+    colour_energy,
+    field_prior,
+    photo_gradient,
+    pixel_residuals,
+    reweighted,
+    skin_triangles,
+    visible_pixels,
+)
 from fitkit.recipes.inverse_rendering.initial_light import InitialLightConfig, fit_initial_light
 from fitkit.recipes.landmarks import (
     FrozenPoints,
@@ -50,41 +56,18 @@ from fitkit.recipes.landmarks import (
 from fitkit.recipes.priors import LightPriorConfig
 from fitkit.types import MorphableModel
 
-SKIN = "fit_skin"       # the region whose pixels are compared
-FOREHEAD = "forehead"   # the region that `forehead_discount` is of
-MIN_SKIN = 0.05         # mean of a triangle's corners in region `SKIN` under which it is left out
-BOX = (0.125, 0.25, 0.25, 0.25, 0.125)      # kernel of `blur_photo`: a box of four pixels, centred on a pixel
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelFittingConfig(LandmarkConfig, LightPriorConfig, InitialLightConfig):
+class ModelFittingConfig(LandmarkConfig, LightPriorConfig, InitialLightConfig, ColourTermConfig):
     """Fields of stage 1; those of `landmarks` hold for the start, its weights for both.
 
     Attributes:
-        weight_photo: weight of E_con (Guo 2018, Eq. 5: 1).
-        field_functions: number of smooth functions over the face that residuals of colour are freed from (`smooth_field`).
-        field_ridge: how little these may take, relative to the pixels under an average one.
-        field_mean: the same of their mean over the face.
-        colour_scale: colour difference, sRGB, at which a pixel counts for a quarter.
-        highlight_share: what is left of that where the photo is brighter than the rendering.
         blurred_iterations: most steps against the blurred picture.
         sharp_iterations: most steps against the picture; one is always taken.
-        pixel_share: most pixels compared, as a share of the crop's; the skin of a face takes less, so that all are.
-        forehead_discount: weight that a pixel of the forehead loses: hair falls over it, and shaded hair would pass for shape.
-        eye_weight: weight of a pixel on an eyeball: reflections and lashes are in the way.
     """
 
-    weight_photo: float = 0.3
-    field_functions: int = 40
-    field_ridge: float = 0.1
-    field_mean: float = 30.0
-    colour_scale: float = 0.2
-    highlight_share: float = 0.5
     blurred_iterations: int = 8
     sharp_iterations: int = 5
-    pixel_share: float = 0.5
-    forehead_discount: float = 0.8
-    eye_weight: float = 0.3
 
 
 @jax.tree_util.register_dataclass
@@ -120,59 +103,13 @@ def _fitting_tables(
                          mask=mask)
 
 
-def skin_triangles(model: MorphableModel, *, forehead_discount: float, eye_weight: float) -> Float[Array, " F"]:
-    """Weight of each triangle in the energy, in [0, 1]: face skin, less on the forehead, and the eyeballs for colour and gaze."""
-    part, weight = np.asarray(model.part), np.asarray(region_mask(model, SKIN))
-    if FOREHEAD in model.region_names:
-        weight = weight * (1.0 - forehead_discount * np.asarray(region_mask(model, FOREHEAD)))
-    skin = np.asarray(jnp.mean(weight[np.asarray(model.triangles)], -1))
-    skin = np.where(np.asarray(triangles_of_part(model, "skin")) & (skin > MIN_SKIN), skin, 0.0)
-    eyes = [index for index, name in enumerate(model.part_names) if name.startswith("eye_")]
-    return jnp.asarray(np.where(np.isin(part, eyes), eye_weight, skin), jnp.float32)
-
-
 def freeze_view(
     observation: Observation, state: FaceState, model: MorphableModel, modes: FittingTables, config: ModelFittingConfig
 ) -> FrozenView:
     """The pixels and points at a state, weighted by how well they agree with it."""
-    pixels = visible_pixels(observation, state, model, modes, config)
-    pixels = reweighted(pixels, pixel_residuals(state, model, pixels), config)
+    pixels = visible_pixels(observation.crop, state, model, modes.mask, config)
+    pixels = reweighted(pixels, pixel_residuals(state, model, pixels), state, observation.crop.shape[0], config)
     return FrozenView(pixels=pixels, points=landmarks.reweighted_points(observation, state, model, modes.points, config))
-
-
-def visible_pixels(
-    observation: Observation, state: FaceState, model: MorphableModel, modes: FittingTables, config: ModelFittingConfig
-) -> FrozenPixels:
-    """The pixels that show skin, each with the weight of its triangle."""
-    photo, size = observation.crop, observation.crop.shape[0]
-    fragments = rasterize_state(state, model, size=size)
-    return photometric.freeze_pixels(fragments.triangle, modes.mask, photo, round(config.pixel_share * size * size))
-
-
-def reweighted(pixels: FrozenPixels, difference: Float[Array, "3 N"], config: ModelFittingConfig) -> FrozenPixels:
-    """The pixels with robust weights: those that disagree with the rendering count little."""
-    # highlights only ever brighten: a pixel brighter than the rendering counts less than a darker one
-    scale = config.colour_scale * jnp.where(jnp.mean(difference, 0) < 0, config.highlight_share, 1.0)
-    robust = solvers.robust_weight(jnp.mean(jnp.square(difference), 0), scale)
-    return dataclasses.replace(pixels, weight=pixels.weight * robust)
-
-
-def pixel_residuals(state: FaceState, model: MorphableModel, pixels: FrozenPixels) -> Float[Array, "3 N"]:
-    """Rendered minus photographed colour at frozen pixels."""
-    return photometric.residuals(pixels, state.pose, head_vertices(state, model), vertex_albedo(model, state.face.albedo),
-                                 state.face.light, model.triangles)
-
-
-def colour_energy(
-    residual: Float[Array, "3 N"], pixels: FrozenPixels, modes: FittingTables, config: ModelFittingConfig
-) -> Float[Array, ""]:
-    """E_con, the smooth field eliminated."""
-    field, penalty = fitted_field(residual, pixels.weight, pixels.triangle, modes.skin.smooth, _field_prior(config))
-    return losses.photo_consistency(residual - field, pixels.weight) + penalty
-
-
-def _field_prior(config: ModelFittingConfig) -> FieldPrior:
-    return FieldPrior(ridge=config.field_ridge, mean=config.field_mean)
 
 
 def terms(
@@ -180,7 +117,7 @@ def terms(
     state: FaceState, *, photos: int = 1,
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
     """E_con of Eq. 5; E_lan, unweighted; and everything but colours, weighted. Visibility and robust weights are fixed."""
-    con = colour_energy(pixel_residuals(state, model, view.pixels), view.pixels, modes, config)
+    con = colour_energy(pixel_residuals(state, model, view.pixels), view.pixels, modes.skin, config)
     rest = points_energy(model, observation, view.points, state, config, light=config, photos=photos)
     return con, landmark_energy(state, view.points), rest
 
@@ -192,12 +129,13 @@ def problem(model: MorphableModel, modes: FittingTables, config: ModelFittingCon
         return config.weight_photo * con + rest
 
     def linearize(observation: Observation, state: FaceState) -> tuple[FrozenView, LinearSystem]:
-        pixels = visible_pixels(observation, state, model, modes, config)
-        pixels, photo, gradient = photo_gradient(pixels, state, model, modes, config)
+        pixels = visible_pixels(observation.crop, state, model, modes.mask, config)
+        pixels, photo, gradient = photo_gradient(
+            pixels, state, model, modes.skin, observation.crop.shape[0], config)
         view = FrozenView(pixels=pixels, points=landmarks.reweighted_points(observation, state, model, modes.points, config))
         matrix = photometric.gauss_newton_matrix(
             pixels, state.pose, head_vertices(state, model), vertex_albedo(model, state.face.albedo), state.face.light,
-            model.triangles, modes.skin, _field_prior(config))
+            model.triangles, modes.skin, field_prior(config))
         rest = points_system(model, observation, view.points, state, config, light=config, photos=photos)
         return view, LinearSystem(*(config.weight_photo * colours + others for colours, others in zip(
             (photo, gradient, matrix), rest, strict=True)))
@@ -207,50 +145,21 @@ def problem(model: MorphableModel, modes: FittingTables, config: ModelFittingCon
         bounds=lambda observation, state: tangent_bounds(state, model, observation.focal, appearance=True))
 
 
-def photo_gradient(
-    pixels: FrozenPixels, state: FaceState, model: MorphableModel, modes: FittingTables, config: ModelFittingConfig
-) -> tuple[FrozenPixels, Float[Array, ""], Float[Array, " n"]]:
-    """The pixels with robust weights at this state, E_con with those weights fixed, and half its gradient in the tangent."""
-    def difference(vertices: Array, step: Array, colours: Array, light: Array) -> Float[Array, "3 N"]:
-        return photometric.residuals(pixels, retract_pose(state.pose, step), vertices, colours, light, model.triangles)
-
-    seen, back = jax.vjp(difference, head_vertices(state, model), jnp.zeros(POSE_TANGENT),
-                         vertex_albedo(model, state.face.albedo), state.face.light)
-    held = reweighted(pixels, seen, config)
-    value, by_difference = jax.value_and_grad(colour_energy)(seen, held, modes, config)
-    by_vertices, by_step, by_colours, by_light = back(by_difference)
-
-    def through(basis: Float[Array, "K V 3"], gradient: Float[Array, "V 3"]) -> Float[Array, " K"]:
-        return jnp.dot(basis.reshape(basis.shape[0], -1), gradient.ravel(), precision="highest")
-
-    return held, value, 0.5 * jnp.concatenate([
-        through(model.identity, by_vertices), through(model.expression, by_vertices), by_step, through(model.albedo, by_colours),
-        by_light.ravel()])
-
-
-def blur_photo(photo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:
-    """The photo averaged over four pixels a side in linear light; NaN stays where it is outside the photo, and beside it."""
-    kernel = jnp.array(BOX)
-    padded = jnp.pad(srgb_to_linear(photo), ((2, 2), (2, 2), (0, 0)), mode="edge")
-    size = photo.shape[0]
-    rows = sum((kernel[k] * padded[k:k + size] for k in range(5)), jnp.zeros(()))
-    return linear_to_srgb(sum((kernel[k] * rows[:, k:k + size] for k in range(5)), jnp.zeros(())))
-
-
 @partial(jax.jit, static_argnames=("config",))
 def initial_state(
     model: MorphableModel, modes: FittingTables, observation: Observation, *, config: ModelFittingConfig,
     active: bool | Bool[Array, ""] = True,
-) -> FaceState:
-    """The landmark fit of one face under the light of its photo."""
+) -> tuple[FaceState, Observation]:
+    """The landmark fit of one face under the light of its photo, and the observation with its exposure."""
     found = landmarks.descend(model, modes.points, observation, config, active=active)
     return _with_initial_light(model, config, found.state, observation)
 
 
 def _with_initial_light(
     model: MorphableModel, config: ModelFittingConfig, state: FaceState, observation: Observation
-) -> FaceState:
-    return fit_initial_light(state, model, blur_photo(observation.crop), config, skin=SKIN)
+) -> tuple[FaceState, Observation]:
+    lit, exposure = fit_initial_light(state, model, blur_photo(observation.crop), observation.ibug, config, skin=SKIN)
+    return lit, dataclasses.replace(observation, exposure=exposure)
 
 
 @partial(jax.jit, static_argnames=("config", "together"))
@@ -300,7 +209,7 @@ def _finish(
 def _fit_one(
     model: MorphableModel, modes: FittingTables, config: ModelFittingConfig, observation: Observation, active: bool | Array = True
 ) -> Solution:
-    state = initial_state(model, modes, observation, config=config, active=active)
+    state, observation = initial_state(model, modes, observation, config=config, active=active)
     found = _coarse_to_fine(model, modes, observation, state, config, active=active)
     return _finish(model, modes, config, observation, found.frozen, found.state)
 
@@ -322,7 +231,8 @@ def _fit_person(
     model: MorphableModel, modes: FittingTables, observations: Observation, *, config: ModelFittingConfig
 ) -> Solution:
     state = landmarks.descend(model, modes.points, observations, config, together=True).state
-    state = with_mean_albedo(jax.vmap(partial(_with_initial_light, model, config))(state, observations))
+    state, observations = jax.vmap(partial(_with_initial_light, model, config))(state, observations)
+    state = with_mean_albedo(state)
     found = _coarse_to_fine(model, modes, observations, state, config, together=True)
     return solvers.map_over_faces(partial(_finish, model, modes, config), observations, found.frozen, found.state)
 

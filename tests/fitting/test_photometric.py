@@ -10,14 +10,15 @@ import pytest
 import scipy.linalg
 
 from fitkit.color import linear_to_srgb
-from fitkit.fitting import losses, photometric
+from fitkit.fitting import photometric
+from fitkit.fitting.smooth_field import FieldPrior
 from fitkit.fitting.state import FaceState, FocalPrior, Observation, neutral_state, retract_state, tangent_sizes
 from fitkit.geometry.pose import Pose, camera_from_pose, head_to_view, project_view, view_depth
 from fitkit.geometry.vectors import rotation_from_euler
 from fitkit.morphable.correspondence import correspond, point_modes
 from fitkit.morphable.model import vertex_albedo
 from fitkit.recipes import landmarks
-from fitkit.recipes.inverse_rendering import model_fitting
+from fitkit.recipes.inverse_rendering import colour_term, model_fitting
 from fitkit.recipes.priors import LightPriorConfig, prior_system
 from fitkit.rendering.rasterizer import rasterize
 from fitkit.rendering.render import render_color
@@ -25,17 +26,18 @@ from tests.fixtures.tiny_head import tiny_head, tiny_parameters
 from tests.fixtures.tiny_photo import observe, skinned_head
 
 SIZE = 96
+FIELD = FieldPrior(ridge=0.1, mean=30.0)
 
 # one program each, for all tests of a shape; step by step they would be hundreds
 rendered = jax.jit(render_color, static_argnames=("height", "width"))
-residuals = jax.jit(model_fitting.pixel_residuals)
-photo_gradient = jax.jit(model_fitting.photo_gradient, static_argnames="config")
+residuals = jax.jit(colour_term.pixel_residuals)
+photo_gradient = jax.jit(colour_term.photo_gradient, static_argnames=("size", "config"))
 
 
-@jax.jit
-def energy_after(step, state, model, held):
+@functools.partial(jax.jit, static_argnames="config")
+def energy_after(step, state, model, held, skin, config):
     """Of the photo, when the state has moved by a step of its tangent."""
-    return losses.photo_consistency(model_fitting.pixel_residuals(retract_state(state, step), model, held), held.weight)
+    return colour_term.colour_energy(colour_term.pixel_residuals(retract_state(state, step), model, held), held, skin, config)
 
 
 def double(tree):
@@ -55,8 +57,8 @@ def scene(perspective=True):
 
 
 def skin_triangles(model):
-    config = model_fitting.ModelFittingConfig()
-    return model_fitting.skin_triangles(model, forehead_discount=config.forehead_discount, eye_weight=config.eye_weight)
+    config = colour_term.ColourTermConfig()
+    return colour_term.skin_triangles(model, forehead_discount=config.forehead_discount, eye_weight=config.eye_weight)
 
 
 def frozen(model, state, photo, count=SIZE * SIZE):
@@ -101,17 +103,18 @@ def test_residuals_are_the_rendering_less_the_photo(grey):
     assert bool(mask[row, column][there].all())
 
 
-@pytest.mark.parametrize(("perspective", "grey"), [(True, False), (False, False), (False, True)])
-def test_photo_gradient_is_the_slope_of_the_energy(perspective, grey):
+@pytest.mark.parametrize(("perspective", "grey", "functions"), [(True, False, 0), (False, False, 8), (False, True, 8)])
+def test_photo_gradient_is_the_slope_of_the_energy(perspective, grey, functions):
     """Central differences in double precision, along random directions of the tangent."""
     model, state = scene(perspective)
     photo = a_photo()
     pixels = frozen(model, state, jnp.repeat(photo[..., :1], 3, -1) if grey else photo)
+    config, skin = colour_term.ColourTermConfig(), photometric.skin_tables(model, skin_triangles(model), functions=functions)
     with jax.enable_x64(True):
-        model, state, pixels = double(model), double(state), double(pixels)
-        held, energy, gradient = photo_gradient(pixels, state, model, config=model_fitting.ModelFittingConfig())
+        model, state, pixels, skin = (double(each) for each in (model, state, pixels, skin))
+        held, energy, gradient = photo_gradient(pixels, state, model, skin, size=SIZE, config=config)
         assert bool((held.weight < pixels.weight)[pixels.weight > 0].all())
-        moved = functools.partial(energy_after, state=state, model=model, held=held)
+        moved = functools.partial(energy_after, state=state, model=model, held=held, skin=skin, config=config)
         np.testing.assert_allclose(energy, moved(jnp.zeros(gradient.size)), rtol=1e-12)
         blocks = np.repeat(np.arange(5), tangent_sizes(state))
         for block in range(5):
@@ -121,7 +124,8 @@ def test_photo_gradient_is_the_slope_of_the_energy(perspective, grey):
             np.testing.assert_allclose(2 * gradient @ step, slope, rtol=1e-5, atol=1e-12)
 
 
-def test_matrix_is_near_that_of_all_pixels():
+@pytest.mark.parametrize("functions", [0, 8])
+def test_matrix_is_near_that_of_all_pixels(functions):
     """Steps by a matrix A towards the minimum of one with matrix B converge where the eigenvalues of A^-1 B lie below 2.
 
     Of a grey photo: the matrix sees shape by brightness alone, and this head's light is far more coloured than a face's.
@@ -129,19 +133,26 @@ def test_matrix_is_near_that_of_all_pixels():
     model, state = scene(perspective=False)
     pixels = frozen(model, state, jnp.repeat(a_photo()[..., :1], 3, -1), 1200)
     vertices = landmarks.head_vertices(state, model)
-    modes = photometric.skin_tables(model, skin_triangles(model))
+    modes = photometric.skin_tables(model, skin_triangles(model), functions=functions)
     found = jax.jit(photometric.gauss_newton_matrix)(
-        pixels, state.pose, vertices, vertex_albedo(model, state.face.albedo), state.face.light, model.triangles, modes)
+        pixels, state.pose, vertices, vertex_albedo(model, state.face.albedo), state.face.light, model.triangles, modes, FIELD)
 
     @jax.jit
     @jax.vmap
     def moved(step):
-        return model_fitting.pixel_residuals(retract_state(state, step), model, pixels)
+        return colour_term.pixel_residuals(retract_state(state, step), model, pixels)
 
     step = 1e-3 * jnp.eye(found.shape[0])
     jacobian = np.moveaxis(np.float64(moved(step) - moved(-step)) / 2e-3, 0, -1)
     weight = np.asarray(pixels.weight / pixels.weight.sum(), np.float64)
     exact = np.einsum("cni,n,cnj->ij", jacobian, weight, jacobian)
+    if functions:      # what the field explains is taken out, channel by channel
+        basis = np.asarray(modes.smooth, np.float64)[np.asarray(pixels.triangle)]
+        under = weight @ basis
+        gram = (basis * weight[:, None]).T @ basis
+        gram += FIELD.ridge * np.trace(gram) / functions * np.eye(functions) + FIELD.mean * np.outer(under, under) / under.sum()
+        cross = np.einsum("nm,n,cni->cmi", basis, weight, jacobian)
+        exact -= np.einsum("cmi,cmj->ij", cross, np.linalg.solve(gram, cross))
     ridge = 1e-2 * np.diag(exact.diagonal() + 1e-9)
     eigenvalues = scipy.linalg.eigh(exact + ridge, np.float64(found) + ridge, eigvals_only=True)
     # too large only slows; the few directions in which it is too small are what the damping is for
@@ -169,10 +180,12 @@ def test_landmark_and_prior_gradients_are_autodiff():
         np.testing.assert_allclose(system.energy, expected, rtol=1e-9)
         np.testing.assert_allclose(2 * system.gradient, slope, atol=1e-9)
         system_of = jax.jit(prior_system, static_argnames="light")
-        _, gradient, matrix = system_of(state, model, lens, light=LightPriorConfig(light_chroma=0.1))
+        seen = Observation(crop=jnp.zeros((SIZE, SIZE, 3)), seen=seen, ibug=points[:68], focal=lens, principal=state.pose.principal,
+                           exposure=jnp.asarray(0.4))
+        _, gradient, matrix = system_of(state, model, seen, light=LightPriorConfig(light_chroma=0.1))
 
         def prior(step):
-            return prior_system(retract_state(state, step), model, lens, light=LightPriorConfig(light_chroma=0.1))[0]
+            return prior_system(retract_state(state, step), model, seen, light=LightPriorConfig(light_chroma=0.1))[0]
 
         np.testing.assert_allclose(2 * gradient, jax.jit(jax.grad(prior))(zero), atol=1e-9)
         np.testing.assert_allclose(2 * matrix, jax.jit(jax.hessian(prior))(zero), atol=1e-6)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import fitkit
-from fitkit.color import linear_to_srgb
+from fitkit.color import linear_to_srgb, srgb_to_linear
 from fitkit.fitting.state import SH_WHITE, FaceState, neutral_state
-from fitkit.geometry.pose import Pose, camera_from_pose
-from fitkit.morphable.model import shape, vertex_albedo
+from fitkit.geometry.pose import Pose, camera_from_pose, head_to_view, project_view
+from fitkit.morphable.model import shape, values_at_points, vertex_albedo
 from fitkit.recipes.inverse_rendering.initial_light import InitialLightConfig, fit_initial_light
 from fitkit.recipes.priors import FACING_HEMISPHERE, LightPriorConfig, expected_light, light_precision
 from fitkit.rendering import render
@@ -43,10 +43,22 @@ def photographed(melanin: float) -> np.ndarray:
         model, vertices, colours, camera_from_pose(state.pose), expected_light(PRIOR), height=SIZE, width=SIZE)[0]))
 
 
+def points() -> jnp.ndarray:
+    """The 68 points of that face, pixels."""
+    state, model = facing(), head()
+    places = values_at_points(model.landmarks, model.triangles, shape(model, state.face.identity, state.face.expression))
+    return project_view(state.pose, head_to_view(state.pose, places))
+
+
+def start(photo: np.ndarray):
+    """State and exposure at the start."""
+    return jax.jit(fit_initial_light, static_argnames=("config", "skin"))(
+        facing(), head(), jnp.asarray(photo), points(), config=InitialLightConfig(), skin=FACE)
+
+
 def skin_of(photo: np.ndarray) -> np.ndarray:
     """Median albedo of the facial skin at the start."""
-    state = jax.jit(fit_initial_light, static_argnames=("config", "skin"))(
-        facing(), head(), jnp.asarray(photo), config=InitialLightConfig(), skin=FACE)
+    state, _ = start(photo)
     colours = np.asarray(vertex_albedo(head(), state.face.albedo))
     return np.median(colours[np.asarray(head().regions[head().region_names.index(FACE)]) > 0.9], axis=0)
 
@@ -58,6 +70,16 @@ def test_spectacles_and_hair_do_not_darken_the_skin_that_the_fit_starts_from(mel
     photo[46:60, 30:98] = 0.05          # dark spectacles
     photo[20:80, 30:52] = 0.12          # hair down one side
     np.testing.assert_allclose(skin_of(photo), plain, rtol=0.12)
+
+
+@pytest.mark.parametrize("melanin", [-1.5, 1.5])
+def test_a_photo_at_half_the_exposure_shows_the_same_skin_in_half_the_light(melanin):
+    photo = photographed(melanin)
+    photo[4:12, 4:12] = 1.0             # a lamp
+    dark = np.asarray(linear_to_srgb(0.5 * srgb_to_linear(jnp.asarray(photo))))
+    stops = np.log2(skin_of(dark).mean() / skin_of(photo).mean())
+    assert abs(stops) < 0.25
+    assert np.log2(start(dark)[1] / start(photo)[1]) == pytest.approx(-1.0 - stops, abs=0.15)
 
 
 def test_a_photo_without_a_pixel_of_the_face_gives_a_finite_start():
