@@ -64,8 +64,8 @@ def prior_system(
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, "n n"]]:
     """The priors of Guo 2018 Eq. 8 and ours on lens and light as `sum(residual^2)`: residual, gradient, Gauss-Newton matrix.
 
-    The expected light is that under the observation's exposure. Of the `photos` of one person each carries its part of the prior of
-    what they share.
+    Expected light and its deviation are those under the observation's exposure. Of the `photos` of one person each carries its part
+    of the prior of what they share.
     """
     a, b, c, d, e = tangent_sizes(state)
     face, focal = state.face, observation.focal
@@ -77,8 +77,9 @@ def prior_system(
         jnp.full(a, photos**0.5), model.expression_scale, jnp.full(POSE_TANGENT - 1, jnp.inf), focal.deviation[None],
         jnp.full(d, photos**0.5), jnp.full(e, jnp.inf)])
     diagonal = 1.0 / jnp.square(scale)
-    light_matrix = light_precision(k, light)
-    offset = (face.light - (1.0 if observation.exposure is None else observation.exposure) * expected_light(light)[:k]).ravel()
+    exposure = jnp.ones(()) if observation.exposure is None else observation.exposure
+    light_matrix = light_precision(k, light) / jnp.square(exposure)
+    offset = (face.light - exposure * expected_light(light)[:k]).ravel()
     matrix = jnp.diag(diagonal).at[a + b + c + d:, a + b + c + d:].set(light_matrix)
     gradient = (diagonal * coordinates).at[a + b + c + d:].set(light_matrix @ offset)
     energy = losses.prior(coordinates, scale=scale) + offset @ light_matrix @ offset       # the light's own scale is infinite

@@ -167,11 +167,12 @@ def gauss_newton_matrix(
         return matrix
     functions = modes.smooth[modes.triangle[chosen]]
     normal, _ = normal_matrix(functions, jnp.square(scale[:, 0]), prior)
-    cross = jnp.concatenate([
-        (functions * scale).T @ jnp.concatenate([own * brighter[:, i, None], rest[i] * scale], 1) for i in range(3)], 1)
-    explained = jnp.linalg.solve(normal, cross)
-    parts = zip(jnp.split(cross, 3, 1), jnp.split(explained, 3, 1), strict=True)
-    return matrix - sum((one.T @ other for one, other in parts), jnp.zeros(()))
+    # likewise: what the field takes from the shape's derivatives is their brightness's
+    shape, *channels = ((functions * scale).T @ each for each in (jnp.concatenate([own, bright], 1), *(each * scale for each in rest)))
+    explained = shape.T @ jnp.linalg.solve(normal, shape)
+    count = own.shape[1]
+    appearance = sum((each.T @ jnp.linalg.solve(normal, each) for each in channels), jnp.zeros(()))
+    return matrix - explained.at[count:, count:].set(appearance)
 
 
 def _centroid_derivatives(
