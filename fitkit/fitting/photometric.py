@@ -168,7 +168,8 @@ def gauss_newton_matrix(
     functions = modes.smooth[modes.triangle[chosen]]
     normal, _ = normal_matrix(functions, jnp.square(scale[:, 0]), prior)
     # likewise: what the field takes from the shape's derivatives is their brightness's
-    shape, *channels = ((functions * scale).T @ each for each in (jnp.concatenate([own, bright], 1), *(each * scale for each in rest)))
+    parts = [jnp.concatenate([own, bright], 1), *(each * scale for each in rest)]
+    shape, *channels = ((functions * scale).T @ part for part in parts)
     explained = shape.T @ jnp.linalg.solve(normal, shape)
     count = own.shape[1]
     appearance = sum((each.T @ jnp.linalg.solve(normal, each) for each in channels), jnp.zeros(()))

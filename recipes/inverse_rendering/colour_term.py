@@ -50,12 +50,12 @@ class ColourTermConfig:
         eye_weight: weight of a pixel on an eyeball: reflections and lashes are in the way.
     """
 
-    weight_photo: float = 0.3
-    field_functions: int = 40
+    weight_photo: float = 1.0
+    field_functions: int = 20
     field_ridge: float = 0.1
     field_mean: float = 30.0
     colour_scale: float = 0.2
-    area_scale: float = 0.12
+    area_scale: float = 0.1
     area_reach: float = 5.0
     highlight_share: float = 0.5
     pixel_share: float = 0.5

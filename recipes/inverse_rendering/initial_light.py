@@ -30,7 +30,7 @@ LEVEL_BOUNDS = (0.1, 3.0)   # of the light on skin, relative to white ambient li
 # Stops that a photo is exposed too much, from log2 of luminances in it: skin, whites of the eyes, brightest parts, and 1; and where
 # no eyes are seen. Least squares on 66 develop pictures of six kinds of `fitkit eval synthetic`, exposures off by half a stop more
 WITH_EYES, WITHOUT_EYES = (-0.24, 0.56, 0.68, 0.73), (0.0, 0.0, 1.0, 0.55)
-NEGLECTED, MOST = 0.2, 2.5  # stops: what the estimate errs by on ordinary photos, and the most that is believed; chosen
+NEGLECTED, MOST = 0.3, 2.5  # stops: what the estimate errs by on ordinary photos, and the most that is believed; chosen
 EYE_PERCENTILE, BRIGHT_PERCENTILE = 95.0, 99.0
 MIN_EYE_PIXELS = 12         # of the crop, of both eyes: fewer are lashes; chosen
 MIN_LUMINANCE = 1e-3        # linear; so that black has a logarithm
