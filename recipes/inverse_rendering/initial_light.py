@@ -27,11 +27,12 @@ from fitkit.types import MorphableModel
 
 MIN_FACING = 0.2            # cosine of normal and line of sight from which a vertex counts
 LEVEL_BOUNDS = (0.1, 3.0)   # of the light on skin, relative to white ambient light, from which the skin's share is taken
-# Stops that a photo is exposed too much, from log2 of luminances in it: skin, whites of the eyes, brightest parts, and 1; and where
-# no eyes are seen. Least squares on 66 develop pictures of six kinds of `fitkit eval synthetic`, exposures off by half a stop more
-WITH_EYES, WITHOUT_EYES = (-0.24, 0.56, 0.68, 0.73), (0.0, 0.0, 1.0, 0.55)
+# Stops that a photo is exposed too much, from log2 of luminances in it: skin, whites of the eyes, brightest parts, and 1. Least
+# squares on 66 develop pictures of six kinds of `fitkit eval synthetic`, their exposures off by half a stop more
+EXPOSURE = (-0.24, 0.56, 0.68, 0.73)
 NEGLECTED, MOST = 0.3, 2.5  # stops: what the estimate errs by on ordinary photos, and the most that is believed; chosen
 EYE_PERCENTILE, BRIGHT_PERCENTILE = 95.0, 99.0
+MIN_WHITE = 1.1             # luminance of the whites over that of skin: darker eyes are covered or closed; chosen
 MIN_EYE_PIXELS = 12         # of the crop, of both eyes: fewer are lashes; chosen
 MIN_LUMINANCE = 1e-3        # linear; so that black has a logarithm
 LUMINANCE = (0.2126, 0.7152, 0.0722)       # of linear sRGB (IEC 61966-2-1)
@@ -117,6 +118,7 @@ def photo_exposure(
     """The factor by which a photo is exposed too much or too little, from the luminance of its skin (`seen`) and the rest.
 
     An underexposed pale face and a dark one look alike; but under the former the whites of the eyes and the lights are dark too.
+    Without eyes nothing is told: the factor is 1.
     """
     luminance = jnp.maximum(srgb_to_linear(photo) @ jnp.array(LUMINANCE), MIN_LUMINANCE)
     column, row = jnp.meshgrid(*(jnp.arange(side) + 0.5 for side in luminance.shape[::-1]))
@@ -128,7 +130,7 @@ def photo_exposure(
     inside &= jnp.isfinite(luminance)
     eyes, bright = (jnp.nan_to_num(jnp.nanpercentile(values, part), nan=MIN_LUMINANCE) for values, part in (
         (jnp.where(inside, luminance, jnp.nan), EYE_PERCENTILE), (luminance, BRIGHT_PERCENTILE)))
-    share = jnp.where(jnp.sum(inside) >= MIN_EYE_PIXELS, jnp.array(WITH_EYES), jnp.array(WITHOUT_EYES))
     logs = jnp.log2(jnp.maximum(jnp.stack([seen, eyes, bright, jnp.asarray(2.0)]), MIN_LUMINANCE))
-    stops = share @ logs
+    seen_eyes = (jnp.sum(inside) >= MIN_EYE_PIXELS) & (eyes > MIN_WHITE * seen)
+    stops = jnp.where(seen_eyes, jnp.array(EXPOSURE) @ logs, 0.0)
     return jnp.exp2(jnp.sign(stops) * jnp.clip(jnp.abs(stops) - NEGLECTED, 0.0, MOST))

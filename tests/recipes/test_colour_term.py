@@ -22,7 +22,7 @@ def every_pixel() -> FrozenPixels:
 
 def test_an_area_that_disagrees_is_left_out_and_a_line_is_not():
     state = a_state(skinned_head())
-    reach = 5.0 / float(state.pose.scale) * 0.5      # of the Gaussian, so that it is 2.5 pixels
+    reach = 2.5 / float(state.pose.scale)            # mm; 2.5 pixels
     difference = np.zeros((SIZE, SIZE))
     difference[8:40, 8:40] = 0.2                     # a hand
     difference[8:56, 52] = 0.2                       # a wrinkle
@@ -32,5 +32,5 @@ def test_an_area_that_disagrees_is_left_out_and_a_line_is_not():
     pointwise = float(reweighted(every_pixel(), jnp.full((3, SIZE**2), 0.2), state, SIZE,
                                  dataclasses.replace(config, area_scale=1e3)).weight[0])
     assert weight[20:28, 20:28].max() < 0.1 * pointwise
-    assert weight[20:40, 52].min() > 0.5 * pointwise
+    assert weight[20:40, 52].min() > 0.4 * pointwise
     assert weight[60, 20] > 0.99                     # agrees, and so do its neighbours
