@@ -142,7 +142,7 @@ def residuals(
 
 def gauss_newton_matrix(
     pixels: FrozenPixels, pose: Pose, vertices: Float[Array, "V 3"], albedo: Float[Array, "V 3"], light: Float[Array, "K 3"],
-    triangles: Int[Array, "F 3"], modes: SkinTables, prior: FieldPrior = NO_FIELD,
+    triangles: Int[Array, "F 3"], modes: SkinTables, *, prior: FieldPrior = NO_FIELD,
 ) -> Float[Array, "n n"]:
     """Gauss-Newton matrix of the weighted mean square of `residuals`, by (shape coefficients, pose 7, albedo, light).
 

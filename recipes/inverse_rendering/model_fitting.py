@@ -135,7 +135,7 @@ def problem(model: MorphableModel, modes: FittingTables, config: ModelFittingCon
         view = FrozenView(pixels=pixels, points=landmarks.reweighted_points(observation, state, model, modes.points, config))
         matrix = photometric.gauss_newton_matrix(
             pixels, state.pose, head_vertices(state, model), vertex_albedo(model, state.face.albedo), state.face.light,
-            model.triangles, modes.skin, field_prior(config))
+            model.triangles, modes.skin, prior=field_prior(config))
         rest = points_system(model, observation, view.points, state, config, light=config, photos=photos)
         return view, LinearSystem(*(config.weight_photo * colours + others for colours, others in zip(
             (photo, gradient, matrix), rest, strict=True)))
