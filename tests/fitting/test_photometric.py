@@ -135,7 +135,8 @@ def test_matrix_is_near_that_of_all_pixels(functions):
     vertices = landmarks.head_vertices(state, model)
     modes = photometric.skin_tables(model, skin_triangles(model), functions=functions)
     found = jax.jit(photometric.gauss_newton_matrix)(
-        pixels, state.pose, vertices, vertex_albedo(model, state.face.albedo), state.face.light, model.triangles, modes, prior=FIELD)
+        pixels, state.pose, vertices, vertex_albedo(model, state.face.albedo), state.face.light, model.triangles, modes,
+        prior=FIELD)
 
     @jax.jit
     @jax.vmap
