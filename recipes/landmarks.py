@@ -45,6 +45,7 @@ from fitkit.recipes.priors import LightPriorConfig, prior_system
 from fitkit.types import MorphableModel
 
 NOSE = slice(27, 36)       # of the 68 iBUG points: what the jaw's points are seen outward from
+MIN_SHARE = 1e-3           # of `share_points`, so that lids can be weighed without any
 HELD_LIGHT = LightPriorConfig(light_chroma=1.0)      # of a light that no step moves
 
 
@@ -72,7 +73,7 @@ class LandmarkConfig:
     weight_prior: float = 3e-5
     learned_points: bool = True
     weight_message: float = 1.0
-    share_points: float = 0.1
+    share_points: float = 0.5
     robust_scale: float = 0.03
     iterations: int = 8
     landmark_facing: tuple[float, float] = (0.1, 0.3)
@@ -126,7 +127,7 @@ def point_positions(state: FaceState, modes: PointModes) -> Float[Array, "*n 3"]
 
 def freeze_points(
     state: FaceState, model: MorphableModel, seen: Correspondence, modes: LandmarkTables, config: LandmarkConfig,
-    side: Float[Array, ""],
+    side: Float[Array, ""], *, lids_alone: float = 1.0,
 ) -> FrozenPoints:
     """The points at a state: the jaw's candidates chosen, every point weighted by its residual and by how it faces the camera.
 
@@ -139,6 +140,7 @@ def freeze_points(
         modes: `landmark_tables` of the head.
         config: fields.
         side: of the crop, pixels.
+        lids_alone: factor on the weight of the openings of the eyes.
     """
     view = head_to_view(state.pose, head_vertices(state, model))
     normals = values_at_points(seen.surface, model.triangles, vertex_normals(view, model.triangles))
@@ -153,7 +155,7 @@ def freeze_points(
     error = jnp.sum(jnp.square(project_points(state, chosen) - target), -1) / jnp.square(side)
     robust = solvers.robust_weight(error, jnp.asarray(config.robust_scale))
     lids = eyelid_pairs(len(seen.points))
-    opening = config.landmark_lids / len(lids) * jnp.prod(facing[lids], 1)
+    opening = lids_alone * config.landmark_lids / len(lids) * jnp.prod(facing[lids], 1)
     return FrozenPoints(modes=chosen, target=target, lids=jnp.asarray(lids), side=side,
                         weight=jnp.concatenate([weight / jnp.sum(weight) * robust, opening]))
 
@@ -163,7 +165,10 @@ def reweighted_points(
 ) -> FrozenPoints:
     """`freeze_points` of an observation, in crop sides."""
     side = jnp.asarray(float(observation.crop.shape[0]))
-    return freeze_points(state, model, observation.seen, modes, config, side)
+    # openings are differences of near points, of which the detector's smooth errors are no part: they keep their weight
+    _, message = point_weights(observation, config)
+    return freeze_points(state, model, observation.seen, modes, config, side,
+                         lids_alone=1.0 if message is None else 1.0 / max(config.share_points, MIN_SHARE))
 
 
 def visible_contour(state: FaceState, model: MorphableModel, view: Float[Array, "V 3"], contour: PointModes) -> Int[Array, " 17"]:

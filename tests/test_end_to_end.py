@@ -54,7 +54,7 @@ def test_the_record_says_how(result_folder):
 def test_the_overlay_differs_only_on_the_face(result_folder):
     photo, overlay = read_image(ASTRONAUT).pixels, read_image(result_folder / "overlay.png").pixels
     changed = np.abs(photo - overlay).max(-1) > 0.02
-    assert 0.02 < changed.mean() < 0.25
+    assert 0.005 < changed.mean() < 0.25        # it shows the photo's own skin: most of the face differs less
     rows, columns = np.nonzero(changed)
     assert rows.min() > 30 and rows.max() < 250 and columns.min() > 130 and columns.max() < 320
 

@@ -8,7 +8,6 @@ import json
 import lzma
 import tarfile
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pygltflib
@@ -237,11 +236,8 @@ def test_mediapipes_points_lie_where_ict_marks_the_same(whole):
 
 
 @needs_ict
-def test_what_the_detectors_points_tell_is_shared_with_the_embedded_head(whole):
-    tables, learned = posterior_tables(whole), makehuman.load().point_regression
-    np.testing.assert_array_equal(whole.point_regression.matrix, learned.matrix)
-    assert tables.answers.shape == (len(learned.shapes), len(whole.identity) + len(whole.expression))
-    assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(tables)) and np.asarray(tables.root).any()
+def test_its_points_are_independent_as_what_was_learned_of_them_holds_in_the_embedded_heads_frame(whole):
+    assert whole.point_regression is None and posterior_tables(whole) is None
 
 
 @needs_ict
