@@ -133,6 +133,7 @@ def load(path: str | pathlib.Path, *, face_only: bool = False) -> MorphableModel
     return MorphableModel(
         name="ict-face" if face_only else "ict", expression_names=names, region_names=own.region_names, part_names=PART_NAMES,
         landmarks=_at_vertices(ict.landmarks, triangles), contour=table.contour, dense=table.dense,
+        point_regression=None,      # was learned about the origin and the axes of the embedded head
         **{name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()},
         **{name: jnp.asarray(array, jnp.int32) for name, array in whole.items()})
 
