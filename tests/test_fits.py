@@ -55,10 +55,10 @@ def landmark_error(result):
 
 @pytest.mark.parametrize("recipe", ["inverse_rendering", "landmarks"])
 def test_astronaut(recipe):
-    """The fit lies 4 % from the detector's points, whose errors it knows, and 2.4 % from marks by eye (2.5 % where it followed)."""
+    """It lies 3 % from the detector's points, whose errors it knows, and 2.4 % from marks by eye (2.5 % where it followed)."""
     result = fitted(ASTRONAUT, recipe)
     assert result.status == "converged", result.reason
-    assert landmark_error(result) < 0.05
+    assert landmark_error(result) < 0.04
     face = next(face for face, _ in hand_points() if face["photo"] == "astronaut.png")
     assert hand_error(result, face) < 0.05
     weights = dict(zip(result.model.expression_names, np.asarray(result.parameters.expression), strict=True))
@@ -107,16 +107,6 @@ def test_a_face_at_the_border_is_fitted_with_what_is_there():
     assert landmark_error(result) < 0.05
 
 
-LOW_BROWS = "Rutherford_Hayes.jpg"
-
-
-@pytest.mark.xfail(strict=True, reason="brows as low as his are unknown to what was learned of points: they are fitted too high")
-def test_low_brows_are_fitted_where_they_are_seen(assets):
-    result = fitted(assets / "photos" / LOW_BROWS, "landmarks")
-    apart = np.linalg.norm(result.landmarks_fitted[17:27] - result.landmarks_detected[17:27], axis=-1).mean()
-    assert result.status == "converged" and apart < 0.06 * fit_quality.outer_eye_distance(result.landmarks_detected)
-
-
 def test_every_photo_converges(assets, capsys):
     """The table of the 23 photos: distance to the detected points, and to those marked by eye, in outer-eye distances."""
     rows, marked, eyes = [], {}, []
@@ -137,12 +127,11 @@ def test_every_photo_converges(assets, capsys):
             print(f"\n{name:24s} {status:10s} {100 * error:5.2f} %  by eye {by_eye}", end="")
         print(f"\nmean {100 * np.mean([row[2] for row in rows]):.2f} %, by eye {100 * np.mean(list(marked.values())):.2f} %")
     assert len(rows) == 23 and len(marked) >= 8
-    # A fit that does not follow the detector lies further from its points (3.7 %; 2.7 % where it did), and as near to marks by eye
-    # (3.7 %; 3.6 %). One of all lies wrong, see above, and says so.
-    assert [name for name, status, _ in rows if status != "converged"] in ([], [LOW_BROWS])
-    others = [error for name, _, error in rows if name != LOW_BROWS]
-    # The detector sees the jaw in the beard (Whitman), the fit does not follow it; the worst lies 6.7 % off
-    assert np.mean(others) < 0.04 and max(others) < 0.08
+    assert all(status == "converged" for _, status, _ in rows), [row for row in rows if row[1] != "converged"]
+    # A fit that knows the detector's errors lies further from its points (3.0 %; 2.7 % where it followed), as near to marks by eye
+    # (3.7 %; 3.6 %). The detector sees the jaw in the beard (Hayes, Whitman), the fit does not follow it. On two processors the
+    # worst photo once lay 5.6 and 6.2 % off: they round otherwise, and a descent of many steps ends elsewhere. Hence 7 %.
+    assert np.mean([row[2] for row in rows]) < 0.035 and max(row[2] for row in rows) < 0.07
     assert np.mean(list(marked.values())) < 0.045
     detected, fitted = np.array(eyes).swapaxes(0, 1)
     assert np.sqrt(np.mean((fitted - detected) ** 2)) < 0.03 and np.corrcoef(detected.ravel(), fitted.ravel())[0, 1] > 0.9
