@@ -105,7 +105,7 @@ def step_job(size: int) -> Job:
         model = fitkit.load_head("makehuman")
         seen, config = scenes.observation(model, size), model_fitting.ModelFittingConfig()
         tables = model_fitting.fitting_tables(model, DENSE_POINTS, config)
-        state = model_fitting.initial_state(model, tables, seen, config=config)
+        state, seen = model_fitting.initial_state(model, tables, seen, config=config)
 
         def descend() -> Any:
             return model_fitting.descend(model, tables, seen, state, config=config, iterations=4)
