@@ -13,6 +13,8 @@ import pytest
 
 import fitkit
 from fitkit.geometry.camera import head_angles, project
+from fitkit.models.build.fit_quality import faults
+from fitkit.models.mediapipe.facemesh import load_detector
 from fitkit.results import fit_quality
 from tests.fixtures.ict_archive import load_ict
 from tests.fixtures.ict_pictures import ict_camera, ict_picture, ict_shape
@@ -97,6 +99,19 @@ def test_wrong_points_make_a_doubtful_fit():
     random = np.random.default_rng(0).permutation(68)
     result = fitkit.fit(ASTRONAUT, landmarks=detected[random])
     assert result.status == "doubtful" and "%" in result.reason
+
+
+@pytest.mark.parametrize("fault", ["dark", "masked", "shifted", "scattered"])
+def test_a_spoilt_photo_or_wrong_points_are_doubted(fault):
+    whole = fitted(ASTRONAUT)
+    pixels, generator = np.asarray(whole.photo.pixels), np.random.default_rng(0)
+    points = load_detector()(pixels)[0].points
+    if fault in faults.OF_PHOTO:
+        spoilt = fitkit.fit(faults.OF_PHOTO[fault](pixels, points, generator), landmarks=points)
+    else:
+        spoilt = fitkit.fit(ASTRONAUT, landmarks=faults.OF_POINTS[fault](points, points, generator))
+    assert whole.confidence > 0.7 and spoilt.confidence < 0.5, spoilt.confidence
+    assert (whole.status, spoilt.status) == ("converged", "doubtful") and spoilt.reason
 
 
 def test_a_face_at_the_border_is_fitted_with_what_is_there():

@@ -60,6 +60,7 @@ def compose(result: "FitResult", head_sha256: str, digests: Mapping[str, str], f
         "versions": versions(),
         "status": result.status,
         "reason": result.reason,
+        "confidence": result.confidence,
         "warnings": result.warnings,
         "photo": {
             "path": photo.path, "sha256": photo.sha256, "width": width, "height": height, "face": result.face,
@@ -167,6 +168,7 @@ def _contents(content: dict[str, Any]) -> Contents:
         "recipe": _string(recipe["name"]), "fields": dict(recipe["fields"]),
         "size": _positive_int(recipe["size"]), "seed": int(recipe["seed"]),
         "status": content["status"], "reason": _string(content["reason"]),
+        "confidence": float(content["confidence"]),
         "losses": dict(content["losses"]), "timings": dict(content["timings"]),
         "focal_source": _string(camera["focal_source"]), "warnings": tuple(map(_string, content["warnings"])),
     }

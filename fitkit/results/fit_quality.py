@@ -1,21 +1,44 @@
-"""Quality of a finished fit: status `converged`, or `doubtful` with the reason in one sentence.
+"""Quality of a finished fit: how far to believe it, and status `converged`, or `doubtful` with the reason in one sentence.
 
-In: coefficients, fitted and detected points, losses and the photo's size. A doubtful fit is still a result: it is saved, with its
-reason. Also the landmark error that evaluation reports.
+In: coefficients, fitted and detected points, losses, the photo's size, and the evidence of `fit_evidence`. A doubtful fit is still
+a result: it is saved, with its reason. Also the landmark error that evaluation reports.
+
+The confidence is one minus the probability that the fit is bad: that its error is in the worst fifth of the ruler's, relative to
+the mean person's, or that its photo or points are faulty (`models/build/fit_quality/faults.py`): a logistic regression.
 """
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float
 
 from fitkit.types import FaceParameters
 
-# Chosen, not tuned.
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """One term of the score: `weight * (value - typical) / spread`, the fraction within `FARTHEST`."""
+
+    typical: float           # median over pictures without a fault
+    spread: float            # standard deviation over all pictures, faulty ones too
+    weight: float            # >= 0: more of it is worse
+    sentence: str            # what is said where it counts most, with the value as {0}
+
+
+# Chosen, not tuned: beyond these nothing is left to weigh.
 MAX_LANDMARK_ERROR = 0.07       # mean distance of fitted and detected points, in outer-eye distances
 MAX_OUTSIDE = 0.25              # share of the fitted points beyond the photo's border
 COEFFICIENT_BOUND = 3.9         # standard deviations: within a tenth of the bound the solver holds
 MAX_AT_BOUND = 3                # coefficients beyond that
-MAX_COLOUR_ERROR = 0.025        # robust mean squared colour difference, sRGB
+DOUBTFUL = 0.5                  # confidence under which a fit is doubtful
+SECOND = 0.5                    # share of the strongest term's part from which the second is named too
+FARTHEST = 4.0                  # spreads from the typical at which a term stops growing; as in the regression
 OUTER_EYES = (36, 45)           # iBUG points
+
+BIAS = 0.0
+TERMS: Mapping[str, Term] = MappingProxyType({})
 
 
 def outer_eye_distance(points: Float[np.ndarray, "68 2"]) -> float:
@@ -35,40 +58,60 @@ def landmark_error(fitted: Float[np.ndarray, "68 2"], detected: Float[np.ndarray
 
 def assess_fit(
     face: FaceParameters, fitted: Float[np.ndarray, "68 2"], detected: Float[np.ndarray, "68 2"], losses: dict[str, float],
-    width: int, height: int, *, identity_mean: Float[np.ndarray, " I"],
-) -> tuple[str, str]:
-    """Status and reason of a fit.
+    width: int, height: int, *, identity_mean: Float[np.ndarray, " I"], evidence: Mapping[str, float],
+) -> tuple[str, str, float]:
+    """Status, reason and confidence of a fit.
 
     Args:
         face: fitted coefficients.
         fitted: the head's 68 points, photo pixels.
         detected: the photo's, photo pixels.
-        losses: of the recipe; one that is not finite makes the fit doubtful, and so does a large `photo_consistency`.
+        losses: of the recipe; one that is not finite makes the fit doubtful.
         width: of the photo, pixels.
         height: of the photo, pixels.
         identity_mean: of the head, standard deviations: the solver's bounds lie about it.
+        evidence: of `fit_evidence`; a term that is not in it counts as typical.
 
     Returns:
-        "converged" and "", or "doubtful" and the reason.
+        "converged", "" and a confidence in [0, 1]; or "doubtful", the reason and it. Certain failures have confidence 0.
     """
+    failure = _failure(face, fitted, detected, losses, width, height, identity_mean)
+    if failure:
+        return "doubtful", failure, 0.0
+    parts = {name: term.weight * deviation(term, evidence[name]) for name, term in TERMS.items() if name in evidence}
+    confidence = float(1.0 / (1.0 + np.exp(BIAS + sum(parts.values()))))
+    if confidence >= DOUBTFUL:
+        return "converged", "", confidence
+    strongest = sorted(parts, key=lambda name: -parts[name])[:2]
+    named = [name for name in strongest if parts[name] >= SECOND * parts[strongest[0]]]
+    return "doubtful", "; ".join(TERMS[name].sentence.format(evidence[name]) for name in named), confidence
+
+
+def deviation(term: Term, value: float) -> float:
+    """How far a value is from a term's typical one, in spreads, within `FARTHEST`; not a number is the worst."""
+    return float(np.clip(np.nan_to_num((value - term.typical) / term.spread, nan=FARTHEST), -FARTHEST, FARTHEST))
+
+
+def _failure(
+    face: FaceParameters, fitted: np.ndarray, detected: np.ndarray, losses: Mapping[str, float], width: int, height: int,
+    identity_mean: np.ndarray,
+) -> str:
+    """Why the fit has certainly failed; empty where it has not."""
     numbers = [np.asarray(x) for x in (face.identity, face.expression, face.albedo, face.light, fitted)]
     if not all(np.isfinite(x).all() for x in numbers):
-        return "doubtful", "the fit diverged: its coefficients are not finite"
+        return "the fit diverged: its coefficients are not finite"
     if not np.isfinite(detected).all():     # a comparison with NaN is false, and would let the fit pass
-        return "doubtful", "the detected points are not finite: nothing says where the face is"
+        return "the detected points are not finite: nothing says where the face is"
     lost = [name for name, value in losses.items() if not np.isfinite(value)]
     if lost:
-        return "doubtful", f"the fit diverged: {lost[0]} is not finite"
+        return f"the fit diverged: {lost[0]} is not finite"
     error = landmark_error(fitted, detected)
     if error > MAX_LANDMARK_ERROR:
-        return "doubtful", f"the fitted points lie {100 * error:.1f} % of the eye distance from the detected ones"
+        return f"the fitted points lie {100 * error:.1f} % of the eye distance from the detected ones"
     outside = np.mean((fitted < 0).any(-1) | (fitted > [width, height]).any(-1))
     if outside > MAX_OUTSIDE:
-        return "doubtful", f"{100 * outside:.0f} % of the face lies outside the photo"
+        return f"{100 * outside:.0f} % of the face lies outside the photo"
     bound = int((np.abs(numbers[0] - identity_mean) > COEFFICIENT_BOUND).sum() + (np.abs(numbers[2]) > COEFFICIENT_BOUND).sum())
     if bound > MAX_AT_BOUND:
-        return "doubtful", f"{bound} coefficients stand at their bounds: the face is not one the model knows"
-    colour = losses.get("photo_consistency", 0.0)
-    if colour > MAX_COLOUR_ERROR:
-        return "doubtful", f"the colours do not agree (mean squared difference {colour:.3f}): something may cover the face"
-    return "converged", ""
+        return f"{bound} coefficients stand at their bounds: the face is not one the model knows"
+    return ""

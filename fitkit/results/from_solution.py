@@ -19,6 +19,7 @@ from fitkit.geometry.pose import camera_from_pose, head_to_view, project_view
 from fitkit.io.images import Photo
 from fitkit.morphable.correspondence import visible_contour
 from fitkit.morphable.model import shape, values_at_points
+from fitkit.results.fit_evidence import fit_evidence
 from fitkit.results.fit_quality import assess_fit
 from fitkit.results.result import FitResult
 from fitkit.types import MorphableModel, SurfacePoints
@@ -43,14 +44,17 @@ def result_from_solution(
     scale, offset = back
     height, width = image.pixels.shape[:2]
     state, losses = solution.state, {name: float(value) for name, value in solution.losses.items()}
-    mesh_points, pixels = _fitted_points(model, state)
+    mesh_points, pixels = fitted_points(model, state)
     camera = rescale_camera(camera_from_pose(state.pose), scale, offset)
     fitted = np.asarray(pixels) * scale + offset
     detected = np.asarray(observation.ibug) * scale + offset
-    status, reason = assess_fit(state.face, fitted, detected, losses, width, height, identity_mean=np.asarray(model.identity_mean))
+    status, reason, confidence = assess_fit(
+        state.face, fitted, detected, losses, width, height, identity_mean=np.asarray(model.identity_mean),
+        evidence=fit_evidence(model, observation, solution, np.asarray(pixels)))
     return FitResult(
-        model=model, parameters=state.face, camera=camera, photo=image, status=status, reason=reason, losses=losses,
-        focal_source=lens.source, landmarks_detected=detected.astype(np.float32), landmarks_fitted=fitted.astype(np.float32),
+        model=model, parameters=state.face, camera=camera, photo=image, status=status, reason=reason,
+        confidence=confidence, losses=losses, focal_source=lens.source,
+        landmarks_detected=detected.astype(np.float32), landmarks_fitted=fitted.astype(np.float32),
         landmarks_mesh=np.asarray(mesh_points), warnings=image.warnings, detail=solution.detail,
         skin=None if solution.texture is None else _encoded_texture(model, state, solution.texture), **settings)
 
@@ -61,7 +65,7 @@ def _encoded_texture(model: MorphableModel, state: FaceState, texture: Float[jax
 
 
 @quick_jit()
-def _fitted_points(model: MorphableModel, state: FaceState) -> tuple[Float[jax.Array, "68 3"], Float[jax.Array, "68 2"]]:
+def fitted_points(model: MorphableModel, state: FaceState) -> tuple[Float[jax.Array, "68 3"], Float[jax.Array, "68 2"]]:
     """The 68 points on the fitted head, mm, and in the crop, pixels; the 17 of the jaw on its visible contour."""
     vertices = shape(model, state.face.identity, state.face.expression)
     image = project_view(state.pose, head_to_view(state.pose, vertices))

@@ -56,6 +56,7 @@ class FitResult:
     seed: int
     status: str                                # "converged" or "doubtful"
     reason: str                                # why doubtful, else empty
+    confidence: float                          # in [0, 1], that the fit is to be believed: see `fit_quality.py`
     losses: Mapping[str, float]
     timings: Mapping[str, float]               # seconds
     focal_source: str                          # "given", "exif", "estimated" or "intrinsics"

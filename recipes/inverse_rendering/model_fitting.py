@@ -203,7 +203,11 @@ def _finish(
 ) -> Solution:
     """The solution where a descent ended; its losses are over the pixels and points that the last step held fixed."""
     con, landmark, rest = terms(model, modes, config, observation, view, state)
-    return Solution(state=state, losses={"total": config.weight_photo * con + rest, "photo_consistency": con, "landmark": landmark})
+    weight = view.pixels.weight
+    worth = jnp.where(weight > 0, modes.mask[view.pixels.triangle], 0.0)
+    return Solution(state=state, losses={
+        "total": config.weight_photo * con + rest, "photo_consistency": con, "landmark": landmark,
+        "agreeing": jnp.sum(weight) / jnp.maximum(jnp.sum(worth), 1.0)})
 
 
 def _fit_one(

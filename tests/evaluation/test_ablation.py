@@ -36,7 +36,7 @@ def result():
     found = FitResult(
         head="tiny", model=head, parameters=state.face, camera=camera_from_pose(state.pose), photo=blank, face=None,
         recipe="ganfit", fields={}, size=64, seed=0,
-        status="converged", reason="", losses={}, timings={"fit": 1.5}, focal_source="given",
+        status="converged", reason="", confidence=1.0, losses={}, timings={"fit": 1.5}, focal_source="given",
         landmarks_detected=points, landmarks_fitted=points, landmarks_mesh=np.zeros((68, 3)), albedo_map=texture)
     corner, side = identity_similarity.face_square(found)
     zoom = identity_similarity.SIDE / side

@@ -70,7 +70,8 @@ def write_result(place, head, parameters, photo):
     picture = dataclasses.replace(images.read_image(images.write_image(place.parent / "photo.png", pixels)), path=photo)
     FitResult(
         head="makehuman", model=head, parameters=parameters, camera=tiny_camera(), photo=picture, face=None, recipe="landmarks",
-        fields={}, size=224, seed=0, status="converged", reason="", losses={}, timings={"fit": 0.1}, focal_source="given",
+        fields={}, size=224, seed=0, status="converged", reason="", confidence=1.0, losses={}, timings={"fit": 0.1},
+        focal_source="given",
         landmarks_detected=np.zeros((68, 2), np.float32), landmarks_fitted=np.zeros((68, 2), np.float32),
         landmarks_mesh=np.zeros((68, 3), np.float32),
     ).save(place, outputs="params")

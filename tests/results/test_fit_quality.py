@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fitkit.results.fit_quality import assess_fit, landmark_error
+from fitkit.results.fit_quality import BIAS, FARTHEST, TERMS, assess_fit, landmark_error
 from fitkit.types import FaceParameters
 
 WIDTH, HEIGHT = 400, 300
@@ -21,14 +21,39 @@ def points():
     return found
 
 
-def quality(face=FACE, fitted=None, detected=None, losses=GOOD, mean=0.0):
+def judged(face=FACE, fitted=None, detected=None, losses=GOOD, mean=0.0, **evidence):
     fitted, detected = (points() if given is None else given for given in (fitted, detected))
-    return assess_fit(face, fitted, detected, losses, WIDTH, HEIGHT, identity_mean=np.full(20, mean))
+    return assess_fit(face, fitted, detected, losses, WIDTH, HEIGHT, identity_mean=np.full(20, mean), evidence=evidence)
+
+
+def quality(**given):
+    return judged(**given)[:2]
 
 
 def test_a_good_fit_is_converged():
     assert quality() == ("converged", "")
     assert quality(fitted=points() + 3)[0] == "converged"
+    typical = judged(**{name: term.typical for name, term in TERMS.items()})
+    assert typical == judged() and typical[2] == pytest.approx(1 / (1 + np.exp(BIAS))) and typical[2] > 0.7
+
+
+def test_more_of_any_term_is_believed_less():
+    for name, term in TERMS.items():
+        believed = [judged(**{name: term.typical + steps * term.spread})[2] for steps in (-2, 0, 2, FARTHEST, 100, np.nan)]
+        assert believed[0] > believed[1] > believed[2] > believed[3] == believed[4] == believed[5], name
+
+
+def test_the_strongest_terms_are_the_reason():
+    worst = {name: term.typical + FARTHEST * term.spread for name, term in TERMS.items()}
+    status, reason, confidence = judged(**worst)
+    strongest = sorted(TERMS, key=lambda name: -TERMS[name].weight)
+    assert status == "doubtful" and confidence < 0.05
+    assert reason.startswith(TERMS[strongest[0]].sentence.format(worst[strongest[0]]))
+    assert TERMS[strongest[-1]].sentence.format(worst[strongest[-1]]) not in reason
+
+
+def test_a_fit_that_failed_is_not_believed_at_all():
+    assert judged(fitted=points() + [0.09 * 120, 0])[2] == 0.0
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
@@ -50,7 +75,6 @@ def test_each_sign_of_a_bad_fit_is_named():
     away = points() + [WIDTH, 0]
     assert "100 % of the face lies outside" in quality(fitted=away, detected=away)[1]
     assert "4 coefficients" in quality(face=dataclasses.replace(FACE, identity=FACE.identity.at[:4].set(-4.0)))[1]
-    assert "colours do not agree" in quality(losses={**GOOD, "photo_consistency": 0.03})[1]
 
 
 def test_the_unit_of_a_turned_head_does_not_vanish():

@@ -55,7 +55,7 @@ def result(photo, monkeypatch):
     return FitResult(
         head="tiny", model=MODEL, parameters=tiny_parameters(MODEL), camera=camera, photo=photo, face=2,
         recipe="inverse_rendering", fields={"weight": 0.1, "stages": (1, 2.5), "robust": True, "name": "é", "none": None},
-        size=224, seed=7, status="doubtful", reason="a point lies off the photo",
+        size=224, seed=7, status="doubtful", reason="a point lies off the photo", confidence=1 / 7,
         losses={"pixel": 1 / 3, "landmark": np.float32(0.1), "lost": math.nan, "far": math.inf}, timings={"fit": 0.25},
         focal_source="exif", landmarks_detected=random.random((68, 2), np.float32) * 64,
         landmarks_fitted=random.random((68, 2), np.float32) * 64,
