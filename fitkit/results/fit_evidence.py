@@ -54,10 +54,8 @@ def fit_evidence(
     spread = float(np.sqrt(own @ np.square(grey)))
     evidence = {
         "points": landmark_error(fitted, np.asarray(observation.ibug)),
-        "hidden": 1.0 - float((weight * seen).sum() / max(weight.sum(), 1e-9)),
         "dark": -float(np.log2(max(own @ photo.mean(-1), LEAST_LEVEL))),
         "burnt": float(own @ (photo.max(-1) > BURNT)),
-        "blue": max(float(own @ (photo[:, 2] - photo[:, 0])), 0.0),       # skin never is, nor is a grey photo
         "flat": -float(np.log2(max(spread, LEAST_SPREAD))),
         "blurred": -float(np.log2(max(own @ change / max(spread, LEAST_SPREAD), LEAST_LEVEL))),
         "identity": float(jnp.mean(jnp.square(state.face.identity - model.identity_mean))),

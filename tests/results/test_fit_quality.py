@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fitkit.results.fit_quality import BIAS, FARTHEST, TERMS, assess_fit, landmark_error
+from fitkit.results.fit_quality import BIAS, REACH, TERMS, assess_fit, landmark_error
 from fitkit.types import FaceParameters
 
 WIDTH, HEIGHT = 400, 300
@@ -39,12 +39,12 @@ def test_a_good_fit_is_converged():
 
 def test_more_of_any_term_is_believed_less():
     for name, term in TERMS.items():
-        believed = [judged(**{name: term.typical + steps * term.spread})[2] for steps in (-2, 0, 2, FARTHEST, 100, np.nan)]
+        believed = [judged(**{name: term.typical + steps * term.spread})[2] for steps in (-0.3, 0, 2, REACH[1], 100, np.nan)]
         assert believed[0] > believed[1] > believed[2] > believed[3] == believed[4] == believed[5], name
 
 
 def test_the_strongest_terms_are_the_reason():
-    worst = {name: term.typical + FARTHEST * term.spread for name, term in TERMS.items()}
+    worst = {name: term.typical + REACH[1] * term.spread for name, term in TERMS.items()}
     status, reason, confidence = judged(**worst)
     strongest = sorted(TERMS, key=lambda name: -TERMS[name].weight)
     assert status == "doubtful" and confidence < 0.05

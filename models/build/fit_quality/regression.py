@@ -17,10 +17,10 @@ import numpy as np
 import scipy.optimize
 from jaxtyping import Bool, Float
 
-from fitkit.results.fit_quality import DOUBTFUL, FARTHEST
+from fitkit.results.fit_quality import DOUBTFUL, REACH
 
 WORST = 0.8                # quantile of the relative error from which a picture is bad
-FAULTY = 0.3               # weight of all faulty rows together, of the whole: photos are mostly ordinary; chosen
+FAULTY = 0.4               # weight of all faulty rows together, of the whole: photos are mostly ordinary; chosen
 RIDGE = 0.02               # of the squared weights, per row; chosen
 FOLDS = 6                  # of people
 ROUND = 4                  # digits printed
@@ -57,7 +57,7 @@ def worst(rows: list[Row]) -> Bool[np.ndarray, " n"]:
 def standardised(rows: list[Row], names: list[str], typical: np.ndarray, spread: np.ndarray) -> Float[np.ndarray, "n k"]:
     """The terms of each row in spreads from the typical; 0 where a row does not have one."""
     values = np.array([[row["evidence"].get(name, np.nan) for name in names] for row in rows])
-    return np.nan_to_num((values - typical) / spread).clip(-FARTHEST, FARTHEST)
+    return np.nan_to_num((values - typical) / spread).clip(*REACH)
 
 
 def learn(
