@@ -37,10 +37,10 @@ SECOND = 0.5                    # share of the strongest term's part from which 
 REACH = (-0.5, 4.0)             # spreads from the typical in which a term counts; the better is no excuse for the rest
 OUTER_EYES = (36, 45)           # iBUG points
 
-# Printed by `python -m fitkit.models.build.fit_quality.regression` from 114 fits of `table.py` by stage 1: 46 renderings of people not
-# in any report (six of each model, all kinds but those left out of tuning), 19 photos of photos_train, 49 faulty copies of both.
-# On people left out of the regression: AUC 0.73 for an error in the worst fifth relative to the mean person's, 0.84 for one in the
-# worst fifth in mm, 0.90 for faults, of which 43 of 49 are doubtful, and so are 4 of the 19 photos.
+# Printed by `python -m fitkit.models.build.fit_quality.regression` from 114 fits by stage 1, before its last changes: 46 renderings
+# (develop people; no kind that is left out of tuning), the 19 photos of photos_train, 49 faulty copies of both. Judged without
+# their own person: AUC 0.73 for an error in the worst fifth relative to the mean person's, 0.84 for one in the worst fifth in mm,
+# 0.90 for faults, of which 44 of 49 are doubtful, and so are 4 of the 19 photos.
 BIAS = -1.86
 TERMS: Mapping[str, Term] = MappingProxyType({
     "blurred": Term(1.914, 0.6898, 0.471, "the face is blurred"),
