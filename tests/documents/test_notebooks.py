@@ -16,7 +16,7 @@ def test_quickstart_runs(tmp_path, monkeypatch):
     names: dict = {"__file__": str(path), "__name__": "__main__"}
     for cell in cells:
         exec(compile(cell, str(path), "exec"), names)  # noqa: S102
-    for name, width in (("sheet", 1152), ("turned", 768), ("relit", 768), ("animated", 768)):
+    for name, width in (("sheet", 1536), ("turned", 768), ("relit", 768), ("animated", 768)):
         picture = np.asarray(names[name])
         assert picture.shape[1] == width and picture.std() > 10, name
     assert not np.array_equal(*(np.asarray(names["animated"])[:, i : i + 256] for i in (0, 256)))
