@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+LUMINANCE = (0.2126, 0.7152, 0.0722)       # of linear sRGB (IEC 61966-2-1)
+
 
 def srgb_to_linear(srgb: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Linear light of sRGB values (IEC 61966-2-1, exact). Negative values follow the straight part."""

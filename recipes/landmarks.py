@@ -45,7 +45,6 @@ from fitkit.recipes.priors import LightPriorConfig, prior_system
 from fitkit.types import MorphableModel
 
 NOSE = slice(27, 36)       # of the 68 iBUG points: what the jaw's points are seen outward from
-MIN_SHARE = 1e-3           # of `share_points`, so that lids can be weighed without any
 HELD_LIGHT = LightPriorConfig(light_chroma=1.0)      # of a light that no step moves
 
 
@@ -127,7 +126,7 @@ def point_positions(state: FaceState, modes: PointModes) -> Float[Array, "*n 3"]
 
 def freeze_points(
     state: FaceState, model: MorphableModel, seen: Correspondence, modes: LandmarkTables, config: LandmarkConfig,
-    side: Float[Array, ""], *, lids_alone: float = 1.0,
+    side: Float[Array, ""], *, share: float = 1.0,
 ) -> FrozenPoints:
     """The points at a state: the jaw's candidates chosen, every point weighted by its residual and by how it faces the camera.
 
@@ -140,7 +139,7 @@ def freeze_points(
         modes: `landmark_tables` of the head.
         config: fields.
         side: of the crop, pixels.
-        lids_alone: factor on the weight of the openings of the eyes.
+        share: of the points' weight; the openings of the eyes keep theirs.
     """
     view = head_to_view(state.pose, head_vertices(state, model))
     normals = values_at_points(seen.surface, model.triangles, vertex_normals(view, model.triangles))
@@ -155,9 +154,9 @@ def freeze_points(
     error = jnp.sum(jnp.square(project_points(state, chosen) - target), -1) / jnp.square(side)
     robust = solvers.robust_weight(error, jnp.asarray(config.robust_scale))
     lids = eyelid_pairs(len(seen.points))
-    opening = lids_alone * config.landmark_lids / len(lids) * jnp.prod(facing[lids], 1)
+    opening = config.landmark_lids / len(lids) * jnp.prod(facing[lids], 1)
     return FrozenPoints(modes=chosen, target=target, lids=jnp.asarray(lids), side=side,
-                        weight=jnp.concatenate([weight / jnp.sum(weight) * robust, opening]))
+                        weight=jnp.concatenate([share * weight / jnp.sum(weight) * robust, opening]))
 
 
 def reweighted_points(
@@ -166,9 +165,8 @@ def reweighted_points(
     """`freeze_points` of an observation, in crop sides."""
     side = jnp.asarray(float(observation.crop.shape[0]))
     # openings are differences of near points, of which the detector's smooth errors are no part: they keep their weight
-    _, message = point_weights(observation, config)
     return freeze_points(state, model, observation.seen, modes, config, side,
-                         lids_alone=1.0 if message is None else 1.0 / max(config.share_points, MIN_SHARE))
+                         share=1.0 if message_in_use(observation, config) is None else config.share_points)
 
 
 def visible_contour(state: FaceState, model: MorphableModel, view: Float[Array, "V 3"], contour: PointModes) -> Int[Array, " 17"]:
@@ -218,7 +216,7 @@ def points_system(
     light: LightPriorConfig, photos: int = 1,
 ) -> LinearSystem:
     """Everything but colours: points, what they tell, and the priors, weighted. Of `photos` of one person each carries its part."""
-    w_l, message = point_weights(observation, config)
+    w_l, message = config.weight_landmark, message_in_use(observation, config)
     system = landmark_system(state, points)
     value, gradient, matrix = prior_system(state, model, observation, light=light, photos=photos)
     total = LinearSystem(*(w_l * own + config.weight_prior * prior
@@ -234,24 +232,22 @@ def points_energy(
     light: LightPriorConfig, photos: int = 1,
 ) -> Float[Array, ""]:
     """The energy of `points_system`."""
-    w_l, message = point_weights(observation, config)
+    message = message_in_use(observation, config)
     prior, *_ = prior_system(state, model, observation, light=light, photos=photos)
     told = 0.0 if message is None else config.weight_message * message_energy(state, message)
-    return w_l * landmark_energy(state, points) + config.weight_prior * (prior + told)
+    return config.weight_landmark * landmark_energy(state, points) + config.weight_prior * (prior + told)
 
 
-def point_weights(observation: Observation, config: LandmarkConfig) -> tuple[float, PointMessage | None]:
-    """The weight of E_lan, and what the points tell where that is used."""
-    if observation.message is None or not config.learned_points:
-        return config.weight_landmark, None
-    return config.share_points * config.weight_landmark, observation.message
+def message_in_use(observation: Observation, config: LandmarkConfig) -> PointMessage | None:
+    """What the points tell, where it is known and wanted."""
+    return observation.message if config.learned_points else None
 
 
 def initial_state(model: MorphableModel, observation: Observation, config: LandmarkConfig) -> FaceState:
     """The mean person, in the pose in which it fits the points best."""
-    if config.perspective and point_weights(observation, config)[1] is not None:
-        assert observation.message is not None
-        return neutral_state(model, observation.message.pose)
+    message = message_in_use(observation, config)
+    if config.perspective and message is not None:
+        return neutral_state(model, message.pose)
     index = jnp.asarray(STABLE_POINTS)
     typical = shape(model, model.identity_mean, jnp.zeros(model.expression.shape[0]))
     stable = jax.tree.map(lambda table: table[index], model.landmarks)

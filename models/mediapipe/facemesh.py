@@ -142,7 +142,7 @@ def square_of(points: Float[Array, "468 2"]) -> Float[Array, " 4"]:
     return jnp.concatenate([(low + high) / 2 @ turn, jnp.array([MARGIN * (high - low).max(), roll])])
 
 
-_squares_of = quick_jit()(jax.vmap(square_of))
+squares_of = quick_jit()(jax.vmap(square_of))
 
 # squares, points, face probability, motion, number of passes
 _Pass = tuple[Array, Array, Array, Array, Array]
@@ -236,7 +236,7 @@ def mesh_face(photo: Image.Image, detection: Detection, *, least: float = MIN_PR
     window, square, origin, scale = resample_window(photo, detection)
     start = min(MIN_START_PROBABILITY, START_SHARE * least)
     resting, *quality = refine(load_facemesh(), window[None], square[None], least=start)
-    found = points_in_square(load_facemesh_v2(), window[None], _squares_of(resting))
+    found = points_in_square(load_facemesh_v2(), window[None], squares_of(resting))
     points, probability, moved = (x[0] for x in jax.device_get((found, *quality)))
     points = np.asarray(points * scale + origin, np.float32)
     if probability < least or moved > MAX_MOTION or keypoint_distance(points, detection) > MAX_KEYPOINT_DISTANCE:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fitkit.color import linear_to_srgb, srgb_to_linear
+from fitkit.color import LUMINANCE, linear_to_srgb, srgb_to_linear
 from fitkit.fitting import solvers
 from fitkit.fitting.state import FaceState
 from fitkit.geometry.pose import head_to_view, project_view
@@ -35,7 +35,6 @@ EYE_PERCENTILE, BRIGHT_PERCENTILE = 95.0, 99.0
 MIN_WHITE = 1.1             # luminance of the whites over that of skin: darker eyes are covered or closed; chosen
 MIN_EYE_PIXELS = 12         # of the crop, of both eyes: fewer are lashes; chosen
 MIN_LUMINANCE = 1e-3        # linear; so that black has a logarithm
-LUMINANCE = (0.2126, 0.7152, 0.0722)       # of linear sRGB (IEC 61966-2-1)
 EYES = (slice(36, 42), slice(42, 48))      # of the 68 iBUG points
 SKIN_RIDGE = 0.02           # weight of the albedo's prior: that of this share of the vertices, each off by `SKIN_DEVIATION`
 SKIN_DEVIATION = 0.05       # linear RGB, of the albedo that the coefficients leave over

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fitkit import api
+from fitkit.color import LUMINANCE
 from fitkit.errors import FitkitError
 from fitkit.evaluation import registration_floor
 from fitkit.evaluation.metrics import scan_to_mesh
@@ -42,7 +43,6 @@ PICTURES_VERSION = 1       # of what the modules of this package make of a seed:
 KINDS_VERSION = 1          # likewise, of the pictures of all kinds but `portrait`
 FLOORS_VERSION = 3         # of the errors of mean head, mean person and registration floor, likewise
 MIN_SKIN_SHARE = 0.9       # least weight in region `fit_skin` of a vertex whose albedo counts; chosen, not tuned
-LUMINANCE = (0.2126, 0.7152, 0.0722)       # of linear sRGB (IEC 61966-2-1)
 MIN_LUMINANCE = 1e-3       # so that black has a logarithm
 POINTS_RECIPE = "landmarks"                # the recipe that any other is compared with
 NO_FACE = ("E_NOFACE", "E_SMALLFACE")      # errors that leave a picture without a fit

@@ -59,10 +59,14 @@ def occluder_mask(parts: Mapping[str, Part], view: View, studio: Studio) -> Floa
 def light_coefficients(radiance: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "9 3"]:
     """Irradiance over pi of an environment map, as coefficients of the nine spherical harmonics of `shading`."""
     toward = environment_light.texel_directions()
-    angle = np.linalg.norm(toward[..., [0, 2]], axis=-1, keepdims=True)          # sine of the polar angle
-    solid = angle * (np.pi / toward.shape[0]) * (2 * np.pi / toward.shape[1])
     basis = np.asarray(sh_basis(jnp.asarray(toward, jnp.float32)), np.float64)
-    return np.einsum("hwk,hwc->kc", basis, radiance * solid) * np.repeat(LOBE, BAND_SIZES)[:, None]
+    return np.einsum("hwk,hwc->kc", basis, radiance * _solid_angles(toward)) * np.repeat(LOBE, BAND_SIZES)[:, None]
+
+
+def _solid_angles(toward: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 1"]:
+    """Solid angle of each texel of an environment map: in proportion to the sine of its polar angle."""
+    sine = np.linalg.norm(toward[..., [0, 2]], axis=-1, keepdims=True)
+    return np.asarray(sine * (np.pi / toward.shape[0]) * (2 * np.pi / toward.shape[1]))
 
 
 def lamp_irradiance(
@@ -72,8 +76,7 @@ def lamp_irradiance(
     if not light.lamp.any():
         return np.zeros_like(vertices)
     toward = environment_light.texel_directions()
-    solid = np.linalg.norm(toward[..., [0, 2]], axis=-1, keepdims=True) * (np.pi / toward.shape[0]) * (2 * np.pi / toward.shape[1])
-    power = (light.lamp * solid).sum(axis=(0, 1)) / np.pi
+    power = (light.lamp * _solid_angles(toward)).sum(axis=(0, 1)) / np.pi
     facing = np.clip(normals @ light.direction, 0, None)
     return (facing * _lit_share(light.direction, vertices, triangles))[:, None] * power
 

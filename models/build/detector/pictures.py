@@ -8,6 +8,7 @@ every `SHARD` pictures; a run that is started again goes on with the shards that
 """
 
 import argparse
+import dataclasses
 import io
 import pathlib
 from typing import Any, NamedTuple
@@ -90,7 +91,7 @@ def draw_view(generator: np.random.Generator, seed: int, kind: Kind) -> subjects
     yaw = generator.normal(0, FRONTAL_YAW) if frontal else generator.uniform(-MAX_YAW, MAX_YAW)
     view = subjects.view(seed, abs(yaw), STUDIO.width, STUDIO.height, wide=kind.lens == "wide")
     pitch, roll = generator.uniform(-1, 1, 2) * MAX_TILT
-    camera = view.camera.__class__(**{**vars(view.camera), "rotation": head_rotation(*np.radians([yaw, pitch, roll]))})
+    camera = dataclasses.replace(view.camera, rotation=head_rotation(*np.radians([yaw, pitch, roll])))
     return subjects.View(yaw=yaw, pitch=pitch, roll=roll, lens=view.lens, camera=camera)
 
 
@@ -111,7 +112,7 @@ def detect(pixels: np.ndarray, marks: np.ndarray, generator: np.random.Generator
     photo = Image.fromarray((pixels * 255 + 0.5).astype(np.uint8))
     window, square, origin, scale = facemesh.resample_window(photo, detection)
     resting, probability, moved = facemesh.refine(facemesh.load_facemesh(), window[None], square[None])
-    squares = facemesh._squares_of(resting)
+    squares = facemesh.squares_of(resting)
     found = facemesh.points_in_square(facemesh_v2.load_facemesh_v2(), window[None], squares)
     crop = np.asarray(facemesh.sample_crop(jnp.asarray(window), squares[0]))
     placed = np.asarray(squares[0], np.float64) * [scale, scale, scale, 1] + [*origin, 0, 0]
