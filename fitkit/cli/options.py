@@ -183,6 +183,7 @@ class EvalSynthetic:
       occluder   none, spectacles, hand, scarf
       expression gestures, neutral, strong
       lens       portrait_lens (35 to 85 mm), wide (28 mm)
+      exposure   metered, underexposed (by 1.5 stops), overexposed (by 1)
       people     ict, embedded (of the embedded head's own prior)
 
     What is marked * is left out of all tuning: report it, and change nothing because of it.

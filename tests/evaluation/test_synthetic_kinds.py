@@ -14,6 +14,7 @@ from PIL import Image
 
 import fitkit
 from fitkit.cli import main
+from fitkit.color import srgb_to_linear
 from fitkit.errors import FitkitError
 from fitkit.evaluation import registration_floor, score_table, scores
 from fitkit.evaluation.metrics import scan_to_mesh
@@ -221,7 +222,22 @@ def test_an_occluder_covers_what_it_should_and_the_mask_says_so(people, name, co
     assert name != "scarf" or all(hit[list(covered)] == 1)
 
 
-# expressions and lenses
+# exposure, expressions and lenses
+
+def test_exposure_changes_how_much_light_is_caught_and_nothing_else(people):
+    someone, view = subjects.person(people, 2), subjects.view(2, 0, TINY.width, TINY.height)
+    radiance = {}
+    for exposure in kinds.EXPOSURES:
+        paint = SkinPaint(Kind(renderer="rasterizer", exposure=exposure), people, 2, None)
+        file = io.BytesIO(photograph.photograph(paint, someone, view, TINY).jpeg)
+        coded = jnp.asarray(np.asarray(Image.open(file), np.float32) / 255)
+        radiance[exposure] = np.asarray(srgb_to_linear(coded))
+    metered = radiance["metered"]
+    middle = (metered > 0.1) & (metered < 0.3)      # below the knee, in all three
+    for exposure, stops in (("underexposed", -1.5), ("overexposed", 1.0)):
+        assert np.median(np.log2(radiance[exposure][middle] / metered[middle])) == pytest.approx(stops, abs=0.15)
+
+
 
 def test_people_are_neutral_or_strong_and_a_wide_lens_keeps_the_size_of_the_head(people):
     moved = {kind: np.mean([np.linalg.norm(made.vertices - made.neutral, axis=1).max() for made in (

@@ -148,7 +148,7 @@ def picture_folder(
     facts = [population.digest, repr(studio), str(PICTURES_VERSION)]
     if kind == PORTRAIT:
         return cache / f"pictures-{_short(*facts)}"
-    facts += [repr(kind), str(KINDS_VERSION)]
+    facts += [str(KINDS_VERSION)]
     facts += [skin_maps.digest(skins)] if kind.skin == "photographic" and skins else []
     return cache / f"pictures-{kind.name}-{_short(*facts)}"
 

@@ -1,4 +1,4 @@
-"""Kinds of pictures of the synthetic benchmark: light, skin, hair, renderer, occluder, expression, lens and people, by name.
+"""Kinds of pictures of the synthetic benchmark: light, skin, hair, renderer, occluder, expression, lens, exposure, people, by name.
 
 A kind is written as the words that differ from `portrait`, joined by "+": `hard`, `overcast+photographic`, `embedded+scarf`. Every
 kind is measured and reported apart. `LEFT_OUT_LIGHT` and `LEFT_OUT_SKIN` are for reporting only.
@@ -18,9 +18,10 @@ RENDERERS = ("mitsuba", "rasterizer")
 OCCLUDERS = ("none", "spectacles", "hand", "scarf")
 EXPRESSIONS = ("gestures", "neutral", "strong")
 LENSES = ("portrait_lens", "wide")
+EXPOSURES = ("metered", "underexposed", "overexposed")
 PEOPLE = ("ict", "embedded")
 FIELDS = {"light": LIGHTS, "skin": SKINS, "hair": HAIR, "renderer": RENDERERS, "occluder": OCCLUDERS, "expression": EXPRESSIONS,
-          "lens": LENSES, "people": PEOPLE}
+          "lens": LENSES, "exposure": EXPOSURES, "people": PEOPLE}
 
 # Never tuned on, never trained on; a kind with either is marked in every table. Colours were once found to bend shapes under soft
 # light while other lights showed a gain, so soft light tells whether a change holds; key and hard light are needed to develop the
@@ -31,7 +32,7 @@ LEFT_OUT_SKIN = "photographic"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of pictures. Its `repr` is part of the name of the cache folder.
+    """One kind of pictures.
 
     Attributes:
         light: one of `LIGHTS`: walls, windows and lamps by seed; a white dome; a key and a fill lamp; one small lamp, cast shadows.
@@ -41,6 +42,7 @@ class Kind:
         occluder: one of `OCCLUDERS`: simple shapes in front of the face.
         expression: one of `EXPRESSIONS`: two gestures of any strength, none, or three strong ones.
         lens: one of `LENSES`: 35 to 85 mm by seed, or 28 mm from near by.
+        exposure: one of `EXPOSURES`: within about 0.3 stops of right; much too dark; much too light.
         people: one of `PEOPLE`: ICT-FaceKit's, or those of the embedded head's prior.
     """
 
@@ -51,6 +53,7 @@ class Kind:
     occluder: str = OCCLUDERS[0]
     expression: str = EXPRESSIONS[0]
     lens: str = LENSES[0]
+    exposure: str = EXPOSURES[0]
     people: str = PEOPLE[0]
 
     @property

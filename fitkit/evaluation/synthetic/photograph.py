@@ -19,6 +19,7 @@ from fitkit.evaluation.synthetic.subjects import Person, View
 
 # the camera, in the order of its effects
 EXPOSURE_DEVIATION = 0.3                    # stops
+EXPOSURE = {"metered": 0.0, "underexposed": -1.5, "overexposed": 1.0}      # stops; beyond it whole areas are lost
 WHITE_BALANCE = 0.04                        # deviation of the logarithm of red
 LENS_BLUR = (0.35, 0.9)                     # standard deviation, pixels
 SHOT_NOISE, READ_NOISE = 2e-4, 1e-6         # variance per unit of radiance; variance
@@ -38,7 +39,7 @@ class Photograph:
 def photograph(paint: SkinPaint, person: Person, view: View, studio: Studio) -> Photograph:
     """One person in one view; light, backdrop and camera are drawn by seed.
 
-    Kinds that differ in skin, renderer or occluder share all of these.
+    Kinds that differ in skin, renderer, occluder or exposure share all of these.
 
     Raises:
         FitkitError: E_DATA if Mitsuba or the skin maps are needed and not there.
@@ -52,7 +53,8 @@ def photograph(paint: SkinPaint, person: Person, view: View, studio: Studio) -> 
     else:
         rendered = rasterized_scene.render_radiance(parts, light, view, studio)
     behind = environment_light.backdrop(generator, studio.width, studio.height)
-    jpeg = encode_photo(rendered[..., :3] + (1 - rendered[..., 3:].clip(0, 1)) * behind, generator)
+    radiance = (rendered[..., :3] + (1 - rendered[..., 3:].clip(0, 1)) * behind) * 2.0 ** EXPOSURE[paint.kind.exposure]
+    jpeg = encode_photo(radiance, generator)
     mask = None if paint.kind.occluder == "none" else _encode_mask(rasterized_scene.occluder_mask(parts, view, studio))
     return Photograph(jpeg=jpeg, mask=mask)
 
