@@ -4,6 +4,7 @@ Called by `images.read_image` alone, whose docstring states the decisions. Pillo
 and EXIF are handled here. Reads only the open file it is handed.
 """
 
+import functools
 import io
 import math
 from typing import Any, BinaryIO
@@ -14,7 +15,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from fitkit.errors import FitkitError
 
 # Tried in this order and no others: none of these decoders starts another program (EPS would).
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
 LARGEST = 100_000_000  # pixels; a bound on resources
 
 _FULL_FRAME_DIAGONAL = math.hypot(36, 24)  # mm; what "35 mm equivalent" is measured against (CIPA DCG-001)
@@ -41,6 +42,7 @@ def decode(file: BinaryIO, name: str) -> tuple[np.ndarray, float | None, tuple[s
         FitkitError: E_NOTIMAGE, or E_TOOLARGE (from the header, before any pixel is decoded).
     """
     Image.init()
+    reads_heif()
     notes: list[str] = []
     try:
         image = Image.open(file, formats=[known for known in FORMATS if known in Image.OPEN])
@@ -63,6 +65,17 @@ def decode(file: BinaryIO, name: str) -> tuple[np.ndarray, float | None, tuple[s
             "E_NOTIMAGE", f"{name} is a truncated or damaged image ({error}); fetch or export it again"
         ) from error
     return pixels, focal, tuple(notes)
+
+
+@functools.cache
+def reads_heif() -> bool:
+    """Whether HEIC photos can be read: the extra `heic` is installed. Its decoder turns them upright and drops the tag."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 def _pixels(image: Image.Image, file: BinaryIO, notes: list[str]) -> np.ndarray:
@@ -190,5 +203,5 @@ def _what_it_is(file: BinaryIO) -> str:
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
         return "is a web page, not an image (a failed download?); fetch the picture itself"
     if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
-        return "is a HEIC photo, which is not read; export it as JPEG or PNG"
+        return "is a HEIC photo, which needs pip install 'fitkit[heic]'; or export it as JPEG or PNG"
     return "is not an image of a known format (JPEG, PNG, WebP, TIFF, BMP, GIF, PNM, JPEG 2000, AVIF); convert it"

@@ -27,9 +27,10 @@ from fitkit.color import quantize
 from fitkit.configuration import nearest
 from fitkit.errors import FitkitError
 from fitkit.io import atomic_files
-from fitkit.io.image_decoder import decode
+from fitkit.io.image_decoder import decode, reads_heif
 
 SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")      # of photos that need the extra `heic`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,7 +48,7 @@ def read_image(path: str | Path) -> Photo:
     """Decode an image file.
 
     Args:
-        path: a JPEG, PNG, WebP, TIFF, BMP, GIF, PNM, JPEG 2000 or AVIF file.
+        path: a JPEG, PNG, WebP, TIFF, BMP, GIF, PNM, JPEG 2000 or AVIF file; HEIC with the extra `heic`.
 
     Returns:
         the photo: float32 sRGB, upright (EXIF rotation applied).
@@ -143,7 +144,8 @@ def _open(path: Path) -> io.BufferedReader:
 
 
 def _in_directory(path: Path) -> list[Path]:
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+    suffixes = SUFFIXES + HEIF_SUFFIXES * reads_heif()
+    found = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file() and p.name[0] != ".")
     if not found:
         raise FitkitError("E_EMPTYDIR", f"the directory {path} holds no images ({' '.join(SUFFIXES)}); name another")
     return found

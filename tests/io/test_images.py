@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from fitkit.color import linear_to_srgb, srgb_to_linear
+from fitkit.errors import FitkitError
 from fitkit.fitting.observation import working_crop
 from fitkit.io import images
 
@@ -153,6 +154,28 @@ def test_exif_orientation(tmp_path, orientation, name):
     found = photo.pixels[rows // 2 :: rows, columns // 2 :: columns].reshape(4, 3)
     colours = dict(zip("rgbw", CORNERS.reshape(4, 3) / 255, strict=True))
     np.testing.assert_allclose(found, [colours[c] for c in UPRIGHT[orientation]], atol=0.06)
+
+
+def test_heic_is_upright_and_keeps_its_lens(tmp_path):
+    pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    assert images.reads_heif()
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    exif.get_ifd(0x8769)[0xA405] = 50
+    photo = read(tmp_path, Image.fromarray(blocks(CORNERS, 32)), "a.heic", format="HEIF", quality=100, exif=exif.tobytes())
+    colours = {"r": CORNERS[0, 0], "g": CORNERS[0, 1], "b": CORNERS[1, 0], "w": CORNERS[1, 1]}
+    expected = [colours[corner] / 255 for corner in UPRIGHT[6]]
+    np.testing.assert_allclose(centres(photo.pixels, 32).reshape(4, 3), expected, atol=0.06)
+    assert photo.exif_focal == pytest.approx(50 * np.hypot(64, 64) / np.hypot(36, 24)) and photo.warnings == ()
+
+
+def test_heic_without_its_reader_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("fitkit.io.image_decoder.reads_heif", lambda: False)
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(FitkitError, match=r"HEIC photo, which needs pip install 'fitkit\[heic\]'"):
+        images.read_image(tmp_path / "a.heic")
+
 
 
 def linear_profile(space):
