@@ -1,8 +1,10 @@
 """The errors a user can meet: one sentence each (what, where, why, and what mends it) and a stable code.
 
 What a user can mend is a `FitkitError`; any other exception that escapes is a defect of fitkit.
-Divergence of a fit is not an error: it is data, `FitResult.status`.
+Divergence of a fit is not an error: it is data, `FitResult.status`. `visible` shows text of a stranger's making on one line.
 """
+
+import unicodedata
 
 # code -> exit status of the command line (1 photo failed, 2 usage, 3 missing data, 4 device, 5 output not writable)
 EXIT_STATUS = {
@@ -25,21 +27,43 @@ EXIT_STATUS = {
     "E_OUTPUT": 5,      # the output cannot be written
 }
 
+LONGEST = 1200                  # characters of a message; of a longer one the middle is left out: names and files can be long
+JOINERS = "\u200c\u200d"        # invisible, but part of words and of emoji in names
+
 
 class FitkitError(Exception):
     """An error the user can mend.
 
     Attributes:
         code: one of the keys of `EXIT_STATUS`.
-        message: one sentence: what, where, why, and the command or argument that mends it.
+        message: one sentence: what, where, why, and the command or argument that mends it; on one line, control characters escaped.
     """
 
     def __init__(self, code: str, message: str):
-        super().__init__(f"{code}: {message}")
+        if len(message) > LONGEST:
+            message = f"{message[:2 * LONGEST // 3]} ... {message[-LONGEST // 3:]}"
         self.code = code
-        self.message = message
+        self.message = visible(message)
+        super().__init__(f"{code}: {self.message}")
+
+    def __reduce__(self) -> tuple[type["FitkitError"], tuple[str, str]]:
+        return FitkitError, (self.code, self.message)      # a worker process hands it back
 
     @property
     def exit_status(self) -> int:
         """Exit status of the command line for this error."""
         return EXIT_STATUS[self.code]
+
+
+def visible(text: str) -> str:
+    """Text on one line that cannot act on a terminal: what controls, breaks a line or turns its direction is written `\\x1b`, `\\u202e`.
+
+    File names, members of archives and what a library says of them come from strangers.
+    """
+    return text if text.isascii() and text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    # control, format (direction, invisible), lone surrogate (a name that is no UTF-8), line and paragraph separator
+    acts = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in JOINERS
+    return character.encode("unicode_escape").decode() if acts else character
