@@ -56,7 +56,7 @@ class FitkitError(Exception):
 
 
 def visible(text: str) -> str:
-    """Text on one line that cannot act on a terminal: what controls, breaks a line or turns its direction is written `\\x1b`, `\\u202e`.
+    """Text on one line that cannot act on a terminal: what controls it, breaks a line or turns it round is written `\\x1b`.
 
     File names, members of archives and what a library says of them come from strangers.
     """

@@ -1,4 +1,4 @@
-"""Files that a user names, opened as if a stranger had made them: `open_file`, `read_bytes`, and `parsing` for what reads the bytes.
+"""Files that a user names, opened as if a stranger had made them: `open_file`, `read_bytes`; and `parsing`, for what reads them.
 
 Every file that did not come with fitkit passes here: photos, points, heads, weights, results, scans, TOML, manifests.
 
@@ -58,7 +58,7 @@ def read_bytes(path: str | os.PathLike[str], *, most: int, code: str, mend: str)
 
 @contextlib.contextmanager
 def open_file(path: str | os.PathLike[str], *, most: int, code: str, mend: str) -> Iterator[io.BufferedReader]:
-    """A regular file open for reading, at its start; arguments and errors as of `read_bytes`, those of reading where the block ends.
+    """A regular file open for reading, at its start; arguments and errors as of `read_bytes`, raised at the latest at the end.
 
     Yields:
         the file, seekable. It has no `fileno`: nothing can map or read it past the bound.

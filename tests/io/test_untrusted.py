@@ -1,4 +1,4 @@
-"""Files of strangers: what is no regular file, sparse or too long is refused, without waiting; what a parser raises is one error."""
+"""Files of strangers: what is no regular file, sparse or too long is refused at once; what a parser raises is one error."""
 
 import copy
 import os
@@ -112,7 +112,7 @@ def test_sparse_files(tmp_path):
     assert len(read_bytes(path, most=2**30, **ASKED)) == 2**21
 
 
-@pytest.mark.parametrize("error", [RecursionError("deep"), OverflowError(), KeyError("a\nb"), ZeroDivisionError("x"), MemoryError()])
+@pytest.mark.parametrize("error", [RecursionError("deep"), OverflowError(), KeyError("a\nb"), MemoryError()])
 def test_whatever_a_parser_raises_is_one_sentence(error):
     with pytest.raises(FitkitError) as caught, parsing("E_SCAN", "a.obj is no mesh", mend="export it again"):
         raise error
@@ -123,7 +123,7 @@ def test_whatever_a_parser_raises_is_one_sentence(error):
 
 
 @pytest.mark.parametrize(("text", "shown"), [
-    ("a\x1b[2Jb", r"a\x1b[2Jb"), ("a\nb\r\tc", r"a\nb\r\tc"), ("\u202egpj.exe", r"\u202egpj.exe"), ("\u2066a\u2069", r"\u2066a\u2069"),
+    ("a\x1b[2Jb", r"a\x1b[2Jb"), ("a\nb\r\tc", r"a\nb\r\tc"), ("\u202egpj", r"\u202egpj"), ("\u2066a\u2069", r"\u2066a\u2069"),
     ("a\u2028b\u2029c", r"a\u2028b\u2029c"), ("\x00\x7f\x9b", r"\x00\x7f\x9b"), ("\udcff", r"\udcff"), ("\ufeffa", r"\ufeffa"),
     ("\U000e0041", r"\U000e0041"), ("Zoë 山田 👩\u200d🚀\u3000a", "Zoë 山田 👩\u200d🚀\u3000a")])
 def test_what_acts_on_a_terminal_is_shown_escaped(text, shown):
