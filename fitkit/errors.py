@@ -17,6 +17,7 @@ EXIT_STATUS = {
     "E_LANDMARKS": 1,   # a landmark file or array that holds no points of a face in the photo
     "E_RESULT": 1,      # not a result folder, or a damaged one
     "E_SCAN": 1,        # a scan, mesh or depth map that cannot be measured
+    "E_MANIFEST": 1,    # a list of photos that cannot be read, or a row of it
     "E_EXISTS": 1,      # the result folder is there already
     "E_USAGE": 2,       # an argument of an impossible value
     "E_RECIPE": 2,      # unknown recipe

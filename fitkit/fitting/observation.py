@@ -73,11 +73,7 @@ def known_lens(image: Photo, focal: float | None, intrinsics: np.ndarray | None)
     height, width = image.pixels.shape[:2]
     middle = np.array([width / 2.0, height / 2.0], np.float32)
     if intrinsics is not None:
-        matrix = np.asarray(intrinsics, np.float64)
-        if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
-            raise FitkitError("E_USAGE", f"intrinsics must be a 3x3 matrix K in pixels with focal lengths above 0, not {matrix}")
-        if abs(matrix[0, 0] - matrix[1, 1]) > MAX_SKEW * matrix[0, 0] or abs(matrix[0, 1]) > MAX_SKEW * matrix[0, 0]:
-            raise FitkitError("E_USAGE", "intrinsics with non-square pixels or skew are not supported; resample the photo first")
+        matrix = checked_intrinsics(intrinsics)
         return Lens(float((matrix[0, 0] + matrix[1, 1]) / 2), 1.0, 0.0, matrix[:2, 2].astype(np.float32), "intrinsics")
     if focal is not None:
         if not (np.isfinite(focal) and focal > 0):
@@ -86,6 +82,27 @@ def known_lens(image: Photo, focal: float | None, intrinsics: np.ndarray | None)
     if image.exif_focal:
         return Lens(image.exif_focal, EXIF_DEVIATION, EXIF_BOUND, middle, "exif")
     return Lens(FOCAL_MEAN * max(width, height), FOCAL_DEVIATION, FOCAL_BOUND, middle, "estimated")
+
+
+def checked_intrinsics(intrinsics: object) -> Float[np.ndarray, "3 3"]:
+    """A calibration matrix K, pixels, as float64.
+
+    Args:
+        intrinsics: an array, or nested lists as JSON gives them.
+
+    Raises:
+        FitkitError: E_USAGE where no lens has it, and for non-square pixels or skew.
+    """
+    try:
+        matrix = np.asarray(intrinsics, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        matrix = np.empty(0)
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
+        raise FitkitError("E_USAGE", "intrinsics must be a 3x3 matrix K in pixels with focal lengths above 0, not "
+                          f"{str(intrinsics).replace(chr(10), ',')[:100]}")
+    if abs(matrix[0, 0] - matrix[1, 1]) > MAX_SKEW * matrix[0, 0] or abs(matrix[0, 1]) > MAX_SKEW * matrix[0, 0]:
+        raise FitkitError("E_USAGE", "intrinsics with non-square pixels or skew are not supported; resample the photo first")
+    return matrix
 
 
 def observe(

@@ -16,6 +16,8 @@ from fitkit.errors import FitkitError
 
 # Tried in this order and no others: none of these decoders starts another program (EPS would).
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
+SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")      # of photos that need the extra `heic`
 LARGEST = 100_000_000  # pixels; a bound on resources
 
 _FULL_FRAME_DIAGONAL = math.hypot(36, 24)  # mm; what "35 mm equivalent" is measured against (CIPA DCG-001)

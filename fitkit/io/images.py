@@ -27,10 +27,7 @@ from fitkit.color import quantize
 from fitkit.configuration import nearest
 from fitkit.errors import FitkitError
 from fitkit.io import atomic_files
-from fitkit.io.image_decoder import decode, reads_heif
-
-SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
-HEIF_SUFFIXES = (".heic", ".heif", ".hif")      # of photos that need the extra `heic`
+from fitkit.io.image_decoder import HEIF_SUFFIXES, SUFFIXES, decode, reads_heif
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
