@@ -137,6 +137,6 @@ def test_whole_folder_keeps_what_is_there(tmp_path):
 
 def test_whole_folder_never_replaces_a_file(tmp_path):
     (tmp_path / "result").write_bytes(b"mine")
-    with pytest.raises(FitkitError, match="E_OUTPUT"), atomic_files.whole_folder(tmp_path / "result", overwrite=True):
+    with pytest.raises(FitkitError, match="E_EXISTS"), atomic_files.whole_folder(tmp_path / "result", overwrite=True):
         pytest.fail("the folder was handed out")
     assert (tmp_path / "result").read_bytes() == b"mine"

@@ -32,7 +32,7 @@ def out(tmp_path_factory):
 @pytest.fixture(scope="module")
 def result_folder(out):
     folders = [path for path in out.iterdir() if path.is_dir()]
-    assert [path.name for path in folders] == ["astronaut-e51090bf"]
+    assert [path.name for path in folders] == ["astronaut-e51090bfeb7d3f8562b9b5eef784a660"]
     return folders[0]
 
 

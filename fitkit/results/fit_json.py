@@ -18,16 +18,14 @@ import numpy as np
 from fitkit.errors import FitkitError
 from fitkit.geometry.camera import calibration_matrix, head_angles
 from fitkit.io.images import Photo
+from fitkit.results.integrity import DIGEST, FORMAT, MAX_BYTES, NAME, content_digest
 from fitkit.uv.displacement import ZERO, Relief, encode_displacement
 from fitkit.version import __version__
 
 if TYPE_CHECKING:
     from fitkit.results.result import FitResult
 
-NAME = "fit.json"
-FORMAT = "fitkit result 1"                 # the first value of the file; other versions of it are refused
 STATES = ("converged", "doubtful")         # of a fit, by `fit_quality.py`
-MAX_BYTES = 16 * 2**20                     # of the file: a bound on resources
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,14 +42,19 @@ class Contents:
     fields: dict[str, Any]         # of `FitResult`: those that are neither arrays nor the head
 
 
-def compose(result: "FitResult", head_sha256: str, digests: Mapping[str, str], files: list[str]) -> str:
+def compose(
+    result: "FitResult", head_sha256: str, arrays_sha256: str, files: Mapping[str, Mapping[str, Any]], *, depth_step: int,
+    job: Mapping[str, Any] | None,
+) -> str:
     """The text of fit.json.
 
     Args:
         result: of the fit.
         head_sha256: of the head it was made with.
-        digests: sha256 of params.safetensors and, where there is one, of detail.safetensors.
-        files: written beside fit.json.
+        arrays_sha256: of params.safetensors, also where it is not written.
+        files: written beside fit.json: bytes and sha256 by name.
+        depth_step: pixels of the photo from one value of depth.npy to the next.
+        job: what was asked for, of a run over many photos: `fitkit.batch.job`.
     """
     photo, weights = result.photo, np.asarray(result.parameters.expression)
     height, width = photo.pixels.shape[:2]
@@ -79,14 +82,22 @@ def compose(result: "FitResult", head_sha256: str, digests: Mapping[str, str], f
             "mesh": result.landmarks_mesh.tolist(),
         },
         "expression": dict(zip(result.model.expression_names, weights.tolist(), strict=True)),
-        "params_sha256": digests["params.safetensors"],
+        "params_sha256": arrays_sha256,
         "files": files,
     }
-    if "detail.safetensors" in digests:
-        content["detail_sha256"] = digests["detail.safetensors"]
+    if "detail.safetensors" in files:
+        content["detail_sha256"] = files["detail.safetensors"]["sha256"]
     if "displacement.png" in files and result.relief is not None:
         content["displacement"] = _displacement(result.relief)
-    return json.dumps(_to_json(content), indent=1, allow_nan=False) + "\n"
+    if "depth.npy" in files:
+        content["depth"] = {
+            "about": "depth.npy: camera z, millimetres, 0 where there is no head, at every step-th pixel of the photo:"
+            " value [i, j] is at the pixel of row step * i + step // 2 and column step * j + step // 2",
+            "step": depth_step}
+    if job is not None:
+        content["job"] = job
+    plain = _to_json(content)
+    return json.dumps(plain | {DIGEST: content_digest(plain)}, indent=1, allow_nan=False) + "\n"
 
 
 def read(folder: Path) -> Contents:

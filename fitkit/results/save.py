@@ -9,7 +9,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ from fitkit.export.gltf import write_detailed_glb, write_glb
 from fitkit.export.obj import write_obj
 from fitkit.io import atomic_files, images
 from fitkit.io.images import Photo
-from fitkit.results import OUTPUTS, fit_json
+from fitkit.results import OUTPUTS, fit_json, integrity
 from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
 from fitkit.uv.displacement import detailed_mesh, encode_displacement, normal_map
 
@@ -29,20 +29,34 @@ if TYPE_CHECKING:
 
 DETAIL_FILE = "detail.safetensors"
 SKIN_FILE = "skin.png"
+# pixels: depth.npy of a larger photo holds every second, third, ... pixel; a fit sees a face on some hundred
+MAX_DEPTH_SIDE = 2048
 POINT_ARRAYS = ("landmarks_detected", "landmarks_fitted", "landmarks_mesh")      # fields of `FitResult`, in params.safetensors
 
 
-def save_result(result: "FitResult", folder: str | Path, *, outputs: str | Sequence[str], overwrite: bool) -> Path:
+def save_result(
+    result: "FitResult", folder: str | Path, *, outputs: str | Sequence[str], overwrite: bool, inside: Path | None = None,
+    job: Mapping[str, Any] | None = None,
+) -> Path:
     """Write the folder of a result; arguments and value of `FitResult.save`.
+
+    Args:
+        result: of a fit.
+        folder: where to.
+        outputs: names of `results.OUTPUTS`.
+        overwrite: replace a result that is there.
+        inside: a workplace of `io.atomic_files` beside the folder to write it in.
+        job: what was asked for, of a run over many photos; stands in fit.json.
 
     Raises:
         FitkitError: E_EXISTS, E_OUTPUT, E_USAGE (unknown output), E_RESULT (pictures asked for, and the photo is gone).
     """
-    folder, chosen = Path(folder), _chosen_outputs(outputs)
-    foreign = folder.is_dir() and any(folder.iterdir()) and not (folder / fit_json.NAME).is_file()
-    with atomic_files.whole_folder(folder, overwrite=overwrite and not foreign) as new:
+    folder, chosen = Path(folder), chosen_outputs(outputs)
+    overwrite = overwrite and (not folder.is_dir() or integrity.is_ours(folder))
+    with atomic_files.whole_folder(folder, overwrite=overwrite, inside=inside) as new:
+        step = 1
         if "pictures" in chosen:
-            _write_pictures(new, result.pictures)
+            step = _write_pictures(new, result.pictures)
         if "mesh" in chosen:
             _write_meshes(new, result)
         elif "pictures" in chosen and result.texture is not None:
@@ -54,17 +68,15 @@ def save_result(result: "FitResult", folder: str | Path, *, outputs: str | Seque
                 images.write_image(new / SKIN_FILE, result.skin)
             if result.detail is not None:
                 atomic_files.write_bytes(new / DETAIL_FILE, safetensors.numpy.save(_detail_arrays(result.detail)))
-        written = sorted(path.name for path in new.iterdir())
-        digests = {"params.safetensors": hashlib.sha256(arrays).hexdigest()}
-        if DETAIL_FILE in written:
-            digests[DETAIL_FILE] = images.file_sha256(new / DETAIL_FILE)
-        text = fit_json.compose(result, head_digest(result.model), digests, written)
+        files = integrity.describe_files(new, sorted(path.name for path in new.iterdir()))
+        digest = hashlib.sha256(arrays).hexdigest()
+        text = fit_json.compose(result, head_digest(result.model), digest, files, depth_step=step, job=job)
         atomic_files.write_bytes(new / fit_json.NAME, text.encode())
     return folder
 
 
 def result_name(photo: str | Path | Photo, face: int | None) -> str:
-    """Name of a photo's result folder: `<stem>-<first 8 digits of its sha256>`, and `-face1` for face 1 of several.
+    """Name of a photo's result folder: `<stem>-<first 32 digits of its sha256>`, and `-face1` for face 1 of several.
 
     Raises:
         FitkitError: E_NOFILE where the photo cannot be read.
@@ -74,7 +86,7 @@ def result_name(photo: str | Path | Photo, face: int | None) -> str:
     else:
         path, digest = Path(photo), images.file_sha256(photo)
     stem = os.fsdecode(os.fsencode(path.stem)[:200])  # file systems take 255 bytes
-    return f"{stem}-{digest[:8]}" + ("" if face is None else f"-face{face}")
+    return f"{stem}-{digest[:32]}" + ("" if face is None else f"-face{face}")
 
 
 def head_digest(model: MorphableModel) -> str:
@@ -113,16 +125,25 @@ def _write_meshes(folder: Path, result: "FitResult") -> None:
         images.write_image(folder / "displacement.png", encode_displacement(relief)[0], bits=16)
 
 
-def _write_pictures(folder: Path, made: Mapping[str, np.ndarray]) -> None:
+def _write_pictures(folder: Path, made: Mapping[str, np.ndarray]) -> int:
+    """Write the pictures of a fit; pixels from one value of depth.npy to the next."""
     for name in ("overlay", "comparison"):
         images.write_image(folder / f"{name}.png", made[name])
     images.write_image(folder / "normals.png", made["normals"] * 0.5 + 0.5)  # [-1, 1] -> [0, 1]; no head: mid grey
     buffer = io.BytesIO()
-    np.save(buffer, np.asarray(made["depth"], np.float32), allow_pickle=False)
+    depth = np.asarray(made["depth"], np.float32)
+    step = -(-max(depth.shape) // MAX_DEPTH_SIDE)
+    np.save(buffer, depth[step // 2::step, step // 2::step], allow_pickle=False)      # no means: they would blur the outline
     atomic_files.write_bytes(folder / "depth.npy", buffer.getvalue())
+    return step
 
 
-def _chosen_outputs(outputs: str | Sequence[str]) -> set[str]:
+def chosen_outputs(outputs: str | Sequence[str]) -> set[str]:
+    """Names of outputs, separated by commas or a sequence, as a set; `all` becomes all of them.
+
+    Raises:
+        FitkitError: E_USAGE for an unknown name.
+    """
     names = [name.strip() for name in outputs.split(",")] if isinstance(outputs, str) else list(outputs)
     for name in names:
         check_choice(name, OUTPUTS, code="E_USAGE", what="output")

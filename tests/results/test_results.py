@@ -18,7 +18,7 @@ from fitkit.errors import FitkitError
 from fitkit.geometry.camera import head_rotation, project
 from fitkit.io import images
 from fitkit.morphable.model import shape
-from fitkit.results import fit_json, pictures
+from fitkit.results import fit_json, integrity, pictures, save
 from fitkit.results.load import load_result
 from fitkit.results.result import FitResult
 from fitkit.results.save import result_name
@@ -116,6 +116,13 @@ def test_the_folder_holds_what_it_says(tmp_path, result):
     assert same_bits(np.load(folder / "depth.npy"), result.pictures["depth"])
     assert same_bits(np.asarray(Image.open(folder / "albedo.png")), result.texture)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_depth_of_a_large_photo_is_every_nth_pixel(tmp_path, result, monkeypatch):
+    monkeypatch.setattr(save, "MAX_DEPTH_SIDE", 30)      # the photo is 64 pixels wide
+    folder = result.save(tmp_path / "out", outputs="pictures")
+    assert same_bits(np.load(folder / "depth.npy"), result.pictures["depth"][1::3, 1::3])
+    assert json.loads((folder / "fit.json").read_text())["depth"]["step"] == 3
 
 
 def test_fit_json_says_where_everything_is(tmp_path, result):
@@ -262,8 +269,44 @@ def test_damaged_folders_are_refused_in_one_sentence(tmp_path, result, damage):
     assert len(caught.value.message) < 500
 
 
+def test_a_folder_of_an_earlier_fitkit_loads(tmp_path, result):
+    """Its fit.json lists the files by name alone, without sizes and sha256."""
+    folder = result.save(tmp_path / "out", outputs="params,mesh")
+    _edit(folder, lambda content: content.update(files=list(content["files"]), content_sha256=None))
+    assert same_bits(load(folder).texture, result.texture)
+    assert integrity.whole_result(folder) is None
+
+
+WHOLE_NO_MORE = {
+    "a changed digit": lambda f: (f / "fit.json").write_text((f / "fit.json").read_text().replace('"seed": 7', '"seed": 8')),
+    "a cut fit.json": lambda f: (f / "fit.json").write_text((f / "fit.json").read_text()[:-9]),
+    "a changed bit": lambda f: (f / "mesh.glb").write_bytes((f / "mesh.glb").read_bytes()[:-1] + b"?"),
+    "a cut file": lambda f: (f / "mesh.obj").write_text("v 0 0 0"),
+    "a file too few": lambda f: (f / "mesh.mtl").unlink(),
+    "a link": lambda f: ((f / "mesh.mtl").rename(f / "moved"), (f / "mesh.mtl").symlink_to("moved")),
+    "no folder": shutil.rmtree,
+}
+
+
+@pytest.mark.parametrize("damage", WHOLE_NO_MORE.values(), ids=WHOLE_NO_MORE.keys())
+def test_a_result_is_whole_or_known_not_to_be(tmp_path, result, damage):
+    folder = result.save(tmp_path / "out", outputs="params,mesh")
+    (folder / "render.png").write_bytes(b"of a user")
+    assert integrity.whole_result(folder)["photo"]["sha256"] == result.photo.sha256
+    damage(folder)
+    assert integrity.whole_result(folder) is None
+
+
+def test_every_file_of_a_result_is_known(tmp_path, result):
+    folder = result.save(tmp_path / "out")
+    (folder / "fit.json").unlink()
+    assert integrity.is_ours(folder)
+    (folder / "notes.txt").write_text("mine")
+    assert not integrity.is_ours(folder)
+
+
 def test_result_names(tmp_path, photo):
-    digest = photo.sha256[:8]
+    digest = photo.sha256[:32]
     assert result_name(photo.path, None) == result_name(photo, None) == f"my face-{digest}"
     assert result_name(photo, 1) == f"my face-{digest}-face1"
     long = dataclasses.replace(photo, path="é" * 200 + ".jpg")

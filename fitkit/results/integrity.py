@@ -1,0 +1,62 @@
+"""Whether a result folder is whole: the size and sha256 of every file, and of fit.json itself, as fit.json says them.
+
+`save.py` writes what `whole_result` checks. Needs no JAX: a run over many photos asks it of every result that is there already.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+NAME = "fit.json"
+FORMAT = "fitkit result 1"            # the first value of fit.json; other versions of it are refused
+MAX_BYTES = 16 * 2**20                # of fit.json: a bound on resources
+DIGEST = "content_sha256"             # key of fit.json: sha256 of all its other values
+# every file that `save.py` writes: a folder that holds others, and no fit.json, is not ours
+FILES = frozenset((
+    NAME, "params.safetensors", "detail.safetensors", "skin.png", "mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png",
+    "mesh_detailed.glb", "displacement.png", "overlay.png", "comparison.png", "normals.png", "depth.npy"))
+
+
+def describe_files(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Bytes and sha256 of files of a folder, by name."""
+    return {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in names}
+
+
+def content_digest(content: Mapping[str, Any]) -> str:
+    """sha256 of the values of fit.json, that of `DIGEST` left out."""
+    text = json.dumps({key: value for key, value in content.items() if key != DIGEST}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def whole_result(folder: Path) -> dict[str, Any] | None:
+    """The values of fit.json where it is intact and every file that it names is there as it was written; None otherwise."""
+    try:
+        with open(folder / NAME, "rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        content = json.loads(text) if len(text) <= MAX_BYTES else None
+        if not isinstance(content, dict) or content.get("format") != FORMAT or content.get(DIGEST) != content_digest(content):
+            return None
+        intact = all(_is_intact(folder / name, about) for name, about in content["files"].items())
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return None
+    return content if intact else None
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder may be replaced as a result: it has a fit.json, or holds nothing but files that results have."""
+    names = {path.name for path in folder.iterdir()}
+    return NAME in names or names <= FILES
+
+
+def _is_intact(path: Path, about: Mapping[str, Any]) -> bool:
+    found = os.lstat(path)
+    return stat.S_ISREG(found.st_mode) and found.st_size == about["bytes"] and _sha256(path) == about["sha256"]
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
