@@ -71,7 +71,7 @@ def test_spectacles_and_hair_do_not_darken_the_skin_that_the_fit_starts_from(mel
     plain = skin_of(photo)
     photo[46:60, 30:98] = 0.05          # dark spectacles
     photo[20:80, 30:52] = 0.12          # hair down one side
-    # without its eyes the photo is taken for well exposed, which is half a stop here
+    # without its eyes only the lamp tells how the photo is exposed, which is half a stop here
     assert (0.88 * plain < skin_of(photo)).all() and (skin_of(photo) < 2**0.5 * plain).all()
 
 
@@ -82,6 +82,18 @@ def test_of_a_photo_at_half_the_exposure_more_than_half_of_the_stop_is_found(mel
     stops = np.log2(skin_of(dark).mean() / skin_of(photo).mean())
     assert abs(stops) < 0.5
     assert np.log2(start(dark)[1] / start(photo)[1]) < -0.35
+
+
+def test_with_eyes_as_dark_as_skin_the_brightest_parts_tell_the_exposure():
+    photo = photographed(-1.5)
+    for first, last in ((36, 42), (42, 48)):
+        left, top = np.floor(np.asarray(points()[first:last]).min(0)).astype(int)
+        right, bottom = np.ceil(np.asarray(points()[first:last]).max(0)).astype(int)
+        photo[top:bottom, left:right] = 0.2
+    dark = np.asarray(linear_to_srgb(2.0**-1.5 * srgb_to_linear(jnp.asarray(photo))))
+    assert np.log2(start(photo)[1]) == pytest.approx(0.34 - 0.3, abs=0.01)
+    assert np.log2(start(dark)[1]) == pytest.approx(0.75 * -1.5 + 0.34 + 0.3, abs=0.01)
+    assert abs(np.log2(skin_of(dark).mean() / skin_of(photo).mean())) < 0.75
 
 
 def test_a_photo_without_a_pixel_of_the_face_gives_a_finite_start():
