@@ -30,8 +30,8 @@ LEVEL_BOUNDS = (0.1, 3.0)   # of the light on skin, relative to white ambient li
 # Stops that a photo is exposed too much, from log2 of luminances in it: skin, whites of the eyes, brightest parts, and 1. Least
 # squares on 66 develop pictures of six kinds of `fitkit eval synthetic`, their exposures off by half a stop more
 EXPOSURE = (-0.24, 0.56, 0.68, 0.73)
-# The same from the brightest parts alone, where the whites are not seen: log2 of their luminance, and 1. They have -0.42 +- 0.28 stops
-# on 25 faces of photos_train and -0.5 to -0.6 +- 0.5 to 0.7 on renderings; exposures are taken to deviate by 0.7, their noise by 0.4
+# The same from the brightest parts alone, where the whites are not seen: log2 of their luminance, and 1. They have -0.42 +- 0.28
+# stops on 25 faces of photos_train, -0.5 to -0.6 +- 0.5 to 0.7 on renderings; exposures are taken to deviate by 0.7, noise by 0.4
 EXPOSURE_BY_BRIGHTNESS = (0.75, 0.34)
 NEGLECTED, MOST = 0.3, 2.5  # stops: what the estimate errs by on ordinary photos, and the most that is believed; chosen
 EYE_PERCENTILE, BRIGHT_PERCENTILE = 95.0, 99.0
