@@ -3,9 +3,7 @@
 Error maps show the measured points of the face from the front, drawn by fitkit's own rasterizer, coloured by distance to the fit.
 """
 
-import base64
 import html
-import io
 from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
@@ -17,6 +15,7 @@ from fitkit.evaluation.scores import Score
 from fitkit.evaluation.synthetic import kinds
 from fitkit.evaluation.synthetic.benchmark import MeasuredPicture
 from fitkit.geometry.vectors import vertex_normals
+from fitkit.io.images import jpeg_address
 from fitkit.rendering.rasterizer import interpolate, rasterize
 
 # appearance: chosen, not tuned
@@ -45,7 +44,7 @@ def figure(picture: MeasuredPicture) -> str:
         distances[picture.scanned[picture.measured.kept]] = picture.measured.distances
         images += [np.asarray(picture.result.pictures["overlay"]), error_map(picture.face, picture.triangles, distances)]
     size = f'width="{PICTURE_WIDTH}" height="{PICTURE_HEIGHT}"'
-    tags = "".join(f'<img src="data:image/jpeg;base64,{_jpeg(image)}" {size}>' for image in images)
+    tags = "".join(f'<img src="{_jpeg(image)}" {size}>' for image in images)
     return f"<figure>{tags}<figcaption>{_caption(score)}</figcaption></figure>"
 
 
@@ -105,7 +104,4 @@ def _caption(score: Score) -> str:
 
 def _jpeg(picture: np.ndarray) -> str:
     image = Image.fromarray((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8))
-    image = image.resize((PICTURE_WIDTH, PICTURE_HEIGHT), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=JPEG_QUALITY)
-    return base64.b64encode(file.getvalue()).decode()
+    return jpeg_address(image.resize((PICTURE_WIDTH, PICTURE_HEIGHT), Image.Resampling.LANCZOS), quality=JPEG_QUALITY)

@@ -17,6 +17,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from fitkit.errors import FitkitError
 
@@ -40,21 +41,34 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
     Raises:
         FitkitError: E_OUTPUT where the place cannot be written.
     """
+    with writing(path) as file:
+        file.write(data)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[BinaryIO]:
+    """Yield a file to write in pieces; when the block ends without an exception it becomes `path`, else it is removed.
+
+    Raises:
+        FitkitError: E_OUTPUT where the place cannot be written.
+    """
     path = Path(path)
     with _output_errors(path):
         if path.parent in _filling:      # the folder as a whole is flushed, and takes its name, at the end
-            _write(path, data)
-            return path
+            with _flushed(path) as file:
+                yield file
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(_unfinished_name())
         try:
-            _write(temporary, data)
+            with _flushed(temporary) as file:
+                yield file
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         sync_directory(path.parent)
-    return path
 
 
 @contextlib.contextmanager
@@ -149,10 +163,11 @@ def sync_directory(path: str | Path) -> None:
         os.close(descriptor)
 
 
-def _write(path: Path, data: bytes) -> None:
+@contextlib.contextmanager
+def _flushed(path: Path) -> Iterator[BinaryIO]:
     with open(path, "wb") as file:
         _lock(file.fileno())
-        file.write(data)
+        yield file
         file.flush()
         os.fsync(file.fileno())
 
