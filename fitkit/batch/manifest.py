@@ -23,6 +23,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
+import numpy as np
+
 from fitkit.errors import FitkitError
 from fitkit.io.untrusted import open_file, parsing, read_bytes
 
@@ -50,6 +52,12 @@ class Source:
     person: str | None = None          # photos of one person are fitted together
     focal: float | None = None         # pixels
     camera: Matrix | None = None       # K [3, 3], pixels; `intrinsics` of `fitkit.fit`; takes precedence over `focal`
+
+    def known(self) -> dict[str, Any]:
+        """What is known of the photo, as arguments of `fitkit.fit`."""
+        camera = None if self.camera is None else np.array(self.camera)
+        given = {"landmarks": self.points, "focal": self.focal, "intrinsics": camera}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -108,6 +108,7 @@ def run_ablation(options: EvalAblation, console: Console) -> int:
         raise FitkitError("E_USAGE", "no photo was named; write for example fitkit eval ablation photos/ --sheet ablation.png")
     device.select_device(options.general.device)
     device.keep_compiled_programs()
+    from fitkit.batch.sources import Failure, find_sources
     from fitkit.evaluation import ablation
     from fitkit.io import images
     from fitkit.models.identity.network import load_identity
@@ -116,13 +117,18 @@ def run_ablation(options: EvalAblation, console: Console) -> int:
         configuration.check_choice(name, ablation.VARIANTS, code="E_USAGE", what="variant")
     variants = options.variants or tuple(ablation.VARIANTS)
     judge, fields = load_identity(name=options.judge), configuration.parse_assignments(options.set)
-    photos = images.find_photos(options.photo)
     failed: list[str] = []
 
     def on_failure(error: FitkitError, name: str) -> None:
         failed.append(name)
         console.error(error.code, error.message)
 
+    photos = []
+    for source in find_sources(options.photo):
+        if isinstance(source, Failure):
+            on_failure(source.error, source.path)
+        else:
+            photos.append(source.path)
     with progress_line(console, len(photos) * len(variants)) as (_, on_progress):
         found, crops = ablation.run(photos, judge, fields, variants=variants, on_progress=on_progress, on_failure=on_failure)
     if found:

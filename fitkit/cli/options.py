@@ -98,7 +98,7 @@ class Unwrap:
     """
 
     photo: Annotated[Positional[tuple[str, ...]], arg(metavar="PHOTO...", help_behavior_hint="")] = ()
-    """Photos, or directories of photos; the largest face of each is used."""
+    """Photos, folders, quoted globs, lists (.txt, .csv, .parquet; - for standard input); the largest face of each is used."""
     out: Annotated[str, arg(metavar="DIRECTORY")] = "maps"
     """Directory for the maps, NAME-HASH.png."""
     size: Annotated[int, arg(metavar="TEXELS")] = 512
@@ -276,7 +276,7 @@ class EvalAblation:
     """
 
     photo: Annotated[Positional[tuple[str, ...]], arg(metavar="PHOTO...", help_behavior_hint="")] = ()
-    """Photos, or directories of photos; the largest face of each is fitted."""
+    """Photos, folders, quoted globs, lists (.txt, .csv, .parquet); the largest face of each is fitted."""
     judge: Annotated[str, arg(metavar="NAME")] = "embedded"
     """Identity network that measures similarity."""
     variants: Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="")] = ()

@@ -6,12 +6,16 @@ Visible skin and the hair of the scalp come from the photo, hidden skin from the
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fitkit
 from fitkit import configuration, device
 from fitkit.cli.console import Console, Outcome, exit_status, failed_outcome, progress_line, summary
 from fitkit.cli.options import Unwrap
 from fitkit.errors import FitkitError
+
+if TYPE_CHECKING:
+    from fitkit.batch.sources import Source
 
 SIZES = (64, 128, 256, 512, 1024)      # texels a side: what the generator trains on, up to the size of a fit's texture
 
@@ -29,31 +33,34 @@ def run_unwrap(options: Unwrap, console: Console) -> int:
         raise FitkitError("E_USAGE", f"--size takes one of {', '.join(map(str, SIZES))} texels, not {options.size}")
     device.select_device(options.general.device)
     device.keep_compiled_programs()
-    from fitkit.io.images import find_photos
+    from fitkit.batch.sources import Failure, find_sources
     from fitkit.recipes import RECIPES
 
     configuration.check_choice(options.recipe, RECIPES, code="E_RECIPE", what="recipe")
-    photos, outcomes = find_photos(options.photo), []
-    with progress_line(console, len(photos)) as (live, on_progress):
-        for photo in photos:
-            on_progress(photo.name)
-            outcomes.append(_unwrap(photo, options))
+    sources, outcomes = list(find_sources(options.photo)), []
+    with progress_line(console, len(sources)) as (live, on_progress):
+        for source in sources:
+            on_progress(Path(source.path).name)
+            if isinstance(source, Failure):
+                outcomes.append(failed_outcome(source.error, source.path))
+            else:
+                outcomes.append(_unwrap(source, options))
             live.outcome(outcomes[-1])
             on_progress(None)
     console.note(summary(outcomes, time.perf_counter() - started))
     return exit_status(outcomes)
 
 
-def _unwrap(photo: Path, options: Unwrap) -> Outcome:
+def _unwrap(source: "Source", options: Unwrap) -> Outcome:
     """Fit one photo and write its map, unless the map exists."""
-    started = time.perf_counter()
+    started, photo = time.perf_counter(), source.path
     try:
         from fitkit.results.save import result_name
 
         path = Path(options.out) / f"{result_name(photo, None)}.png"
         if path.exists() and not options.overwrite:
             return Outcome(photo=str(photo), status="kept", folder=str(path))
-        result = fitkit.fit(photo, recipe=options.recipe)
+        result = fitkit.fit(photo, recipe=options.recipe, **source.known())
         if result.status == "doubtful":
             raise FitkitError("E_NOFACE", f"the fit of {photo} is doubtful ({result.reason}), and its map would teach errors;"
                               " leave the photo out")

@@ -43,6 +43,15 @@ def test_maps_are_written_kept_and_readable_by_training(photos, tmp_path, capsys
     assert path.stat().st_mtime_ns == before and "kept" in capsys.readouterr().out + said.out
 
 
+def test_a_list_names_photos_and_what_is_known_of_them(photos, tmp_path, monkeypatch, capsys):
+    (tmp_path / "list.csv").write_text("path,points,focal\nphotos/good.png,good.pts,900\n,,\n")
+    plain, given = fitkit.fit, {}
+    monkeypatch.setattr(fitkit, "fit", lambda photo, *, recipe, **known: given.update(known) or plain(photo, recipe=recipe))
+    assert main.run(["unwrap", str(tmp_path / "list.csv"), "--out", str(tmp_path / "maps"), "--size", "64"]) == 1
+    assert given == {"landmarks": tmp_path / "good.pts", "focal": 900.0}
+    assert "row 2 has no path" in capsys.readouterr().err and len(list((tmp_path / "maps").iterdir())) == 1
+
+
 @pytest.mark.parametrize("arguments, message", [
     ([], "no photo was named"), (["x.png", "--size", "100"], "one of 64, 128"), (["x.png"], "E_NOFILE"),
 ])
