@@ -29,13 +29,19 @@ def load_head(name: str) -> MorphableModel:
     return heads.load(heads.absolute_name(name))
 
 
-def load(folder: str | Path) -> FitResult:
+def load(folder: str | Path, *, head: str | None = None) -> FitResult:
     """Read a result folder back, the same to the last bit; its photo's pixels are read from their file when first needed.
 
+    Args:
+        folder: as `FitResult.save` wrote it; it may be a stranger's.
+        head: where the head lies that the result was fitted on, "ict:PATH", if it is none of fitkit's own: no head is opened
+            because a folder names it.
+
     Raises:
-        FitkitError: E_RESULT where the folder is not a result, is damaged, or is of another version of the head.
+        FitkitError: E_RESULT where the folder is not a result, is damaged, is of another version of the head, or of a head that
+            `head` must name; E_HEAD and E_DATA as `load_head` raises them.
     """
-    return load_result(folder, load_head=load_head)
+    return load_result(folder, load_head=load_head, head=None if head is None else heads.absolute_name(head))
 
 
 @overload

@@ -1,17 +1,16 @@
 """Weight files of the networks in `models/`: safetensors read into the parameters of a Flax module, shapes checked."""
 
-import pathlib
 from typing import TypeVar
 
 import jax
 import numpy as np
 from flax import nnx
 from jaxtyping import Array
-from safetensors import numpy as safetensors
 
 from fitkit.errors import FitkitError
+from fitkit.io.tensor_files import read_tensors
+from fitkit.models.shipped import MAX_BYTES, WEIGHTS
 
-WEIGHTS = pathlib.Path(__file__).parent / "weights"
 M = TypeVar("M", bound=nnx.Module)
 
 
@@ -27,9 +26,7 @@ def load_parameters(module: nnx.Module, name: str) -> dict[str, Array]:
         FitkitError: `E_DATA`, the file is missing or does not fit the module.
     """
     path = WEIGHTS / f"{name}.safetensors"
-    if not path.is_file():
-        raise FitkitError("E_DATA", f"the weight file {path} is missing from this installation; reinstall fitkit.")
-    stored = safetensors.load_file(path)
+    stored, _ = read_tensors(path, most=MAX_BYTES, code="E_DATA", what="the weight file", mend="install fitkit again")
     if {key: value.shape for key, value in stored.items()} != parameter_shapes(module):
         raise FitkitError("E_DATA", f"the weight file {path} does not fit the network of this version; reinstall fitkit.")
     return jax.device_put({key: value.astype(np.float32) for key, value in stored.items()})

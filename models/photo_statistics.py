@@ -9,10 +9,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 from jaxtyping import Array, Float
 
-from fitkit.models.parameters import WEIGHTS
+from fitkit.io.tensor_files import read_tensors
+from fitkit.models.shipped import MAX_BYTES, WEIGHTS
 
 PATH = WEIGHTS / "photo_statistics.safetensors"
 
@@ -37,8 +37,12 @@ class PhotoStatistics:
 
 @functools.cache
 def load_photo_statistics() -> PhotoStatistics:
-    """The shipped table, read once."""
-    table = safetensors.numpy.load_file(PATH)
+    """The shipped table, read once.
+
+    Raises:
+        FitkitError: `E_DATA` where it is missing or damaged.
+    """
+    table, _ = read_tensors(PATH, most=MAX_BYTES, code="E_DATA", what="the table", mend="install fitkit again")
     return PhotoStatistics(**{name: _gaussian(table[f"{name}_mean"], table[f"{name}_covariance"]) for name in ("camera", "light")})
 
 

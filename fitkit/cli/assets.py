@@ -1,17 +1,60 @@
-"""`fitkit assets`: converts weight files that users bring (`fitkit.models` does it) and keeps them in their data folder."""
+"""`fitkit assets`: the weight files that come with fitkit and those that users import: what each is, its licence, and its state.
 
+Nothing is downloaded: `import` converts a file that the user has (`fitkit.models` does it) and keeps it in their data folder, with
+a note of where it comes from.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from fitkit import configuration
+from fitkit.cli.asset_options import AssetsImport, AssetsList, AssetsVerify
 from fitkit.cli.console import Console
-from fitkit.cli.options import AssetsImport
-from fitkit.errors import FitkitError
+from fitkit.errors import FitkitError, visible
 
 KINDS = ("identity",)       # what `fitkit assets import` takes
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asset:
+    """One weight file, as `fitkit assets` shows it."""
+
+    name: str
+    origin: str               # "fitkit", or the file that it was imported from
+    what: str
+    licence: str
+    bytes: int
+    sha256: str               # pinned; empty where nothing is known of it
+    state: str = "listed"     # after `verify`: "whole", or what is wrong
+
+
+def run_list(options: AssetsList | AssetsVerify, console: Console) -> int:
+    """Print a line for each weight file, after comparing it with its pinned sha256 if `verify` was asked for.
+
+    Raises:
+        FitkitError: E_DATA where the list of what comes with fitkit cannot be read.
+    """
+    wrong = 0
+    for path, asset in _assets():
+        if isinstance(options, AssetsVerify):
+            asset = dataclasses.replace(asset, state=_state(path, asset))
+            wrong += asset.state != "whole"
+        if options.json:
+            print(json.dumps(dataclasses.asdict(asset)))
+        elif asset.state not in ("listed", "whole"):
+            console.error("E_DATA", f"{path} {asset.state}; " + ("install fitkit again" if asset.origin == "fitkit" else
+                          "import it again with fitkit assets import"))
+        elif console.level:
+            state = "" if asset.state == "listed" else f"{asset.state:8}"
+            print(visible(f"{state}{asset.name:36}{asset.bytes / 1e6:6.1f} MB  sha256 {asset.sha256[:16]}  {asset.licence}: "
+                          f"{asset.what}"))
+    return 3 if wrong else 0
+
+
 def run_import(options: AssetsImport, console: Console) -> int:
-    """Convert one file; print where it is kept and how far its outputs are from the original's.
+    """Convert one file; print where it is kept, how far its outputs are from the original's, and whose licence applies.
 
     Raises:
         FitkitError: E_USAGE, E_DATA or E_OUTPUT, as `fitkit.models.identity.importer.import_identity`.
@@ -24,7 +67,31 @@ def run_import(options: AssetsImport, console: Console) -> int:
     device.select_device(options.general.device)
     from fitkit.models.identity.importer import import_identity
 
-    path, difference = import_identity(Path(options.file), name=options.name)
+    path, difference = import_identity(Path(options.file), name=options.name, sha256=options.sha256)
     if console.level:
-        print(f"{path}: unit vectors differ by at most {difference:.1g} from the original's; use it as {path.stem!r}")
+        print(f"{path}: unit vectors differ by at most {difference:.1g} from the original's; use it as {path.stem!r}; its licence"
+              f" is that of {visible(Path(options.file).name)}, which fitkit does not know")
     return 0
+
+
+def _assets() -> Iterator[tuple[Path, Asset]]:
+    from fitkit.models import shipped
+
+    for file in shipped.shipped_files():
+        path = shipped.WEIGHTS / file.name
+        licence = f"{file.licence} ({file.text})" if file.text else file.licence
+        yield path, Asset(name=file.name, origin="fitkit", what=file.what, licence=licence, bytes=_size(path), sha256=file.sha256)
+    for path in sorted(shipped.imported_folder().glob("*.safetensors")):
+        note = shipped.note_of(path)
+        yield path, Asset(name=f"identity/{path.name}", origin=note["source"], what=f"identity network from {note['source']}",
+                          licence="its source's own", bytes=_size(path), sha256=note["sha256"])
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _state(path: Path, asset: Asset) -> str:
+    from fitkit.models.shipped import difference
+
+    return (difference(path, asset.sha256) or "whole") if asset.sha256 else "has no note of its sha256"

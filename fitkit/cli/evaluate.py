@@ -78,7 +78,7 @@ def run_folder(options: EvalFolder, console: Console) -> int:
     results, scans = Path(options.results), Path(options.truth)
     with progress_line(console, len(scan_benchmark.find_results(results))) as (live, on_progress):
         pairs = scan_benchmark.run(results, scans, wanted=wanted, unit=options.unit, neutral=options.neutral,
-                                   on_progress=on_progress)
+                                   head=options.head, on_progress=on_progress)
         for pair in pairs:
             if pair.failure is not None:
                 live.error(pair.failure.code, f"{pair.result.name}: {pair.failure.message}")

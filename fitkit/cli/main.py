@@ -23,9 +23,12 @@ import tyro
 import fitkit
 from fitkit import configuration
 from fitkit.cli.console import Console, Level, failed_outcome
+from fitkit.cli.general_options import General
 from fitkit.cli.options import (
     COMMANDS,
     AssetsImport,
+    AssetsList,
+    AssetsVerify,
     Bench,
     Command,
     Doctor,
@@ -33,7 +36,6 @@ from fitkit.cli.options import (
     EvalFolder,
     EvalSynthetic,
     Fit,
-    General,
     Recipes,
     Render,
     Unwrap,
@@ -231,10 +233,10 @@ def _dispatch(options: Command, fields: dict[str, Any], console: Console) -> int
         from fitkit.cli.bench import run_bench
 
         return run_bench(options, console)
-    if isinstance(options, AssetsImport):
-        from fitkit.cli.assets import run_import
+    if isinstance(options, AssetsImport | AssetsList | AssetsVerify):
+        from fitkit.cli import assets
 
-        return run_import(options, console)
+        return assets.run_import(options, console) if isinstance(options, AssetsImport) else assets.run_list(options, console)
     from fitkit.cli import doctor
 
     if isinstance(options, Doctor):
@@ -258,7 +260,7 @@ def _render(options: Render, console: Console) -> int:
     device.keep_compiled_programs()
     from fitkit.io.images import write_image
 
-    picture = fitkit.load(options.result).render(
+    picture = fitkit.load(options.result, head=options.head).render(
         yaw=options.yaw, pitch=options.pitch, roll=options.roll, light=light,
         expression={name: float(weight) for name, weight in weights.items()},
     )

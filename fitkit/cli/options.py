@@ -6,28 +6,10 @@ No JAX and no work here, so that help is quick. `main.py` parses the command lin
 import dataclasses
 from typing import Annotated, Literal
 
-from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, UseCounterAction, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from fitkit.device import Device
-
-# an empty hint keeps "(default: None)" and "(default: False)" out of the help
-Flag = Annotated[bool, arg(help_behavior_hint="")]
-Words = UseAppendAction[tuple[str, ...]]
-Degrees = Annotated[float | None, arg(metavar="DEGREES", help_behavior_hint="")]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class General:
-    """Options of every command."""
-
-    device: Annotated[Device | None, arg(metavar="cpu|gpu|tpu", help_behavior_hint="")] = None
-    """Device to compute on. By default the fastest that JAX finds."""
-    verbose: Annotated[UseCounterAction[int], arg(aliases=["-v"])] = 0
-    """Print more: notes and timings (-v), tracebacks of errors (-vv)."""
-    quiet: Annotated[bool, arg(aliases=["-q"], help_behavior_hint="")] = False
-    """Print errors only."""
-    debug: Flag = False
-    """Print the traceback of an error, like -vv."""
+from fitkit.cli.asset_options import AssetsImport, AssetsList, AssetsVerify
+from fitkit.cli.general_options import Degrees, Flag, General, Words
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,6 +113,8 @@ class Render:
     """Lamp: front, left, right, above, below, or AZIMUTH,ELEVATION in degrees, to the right and up. Default: the photo's light."""
     expression: Annotated[Words, arg(metavar="NAME=WEIGHT")] = ()
     """Weight, 0 to 1, of one of the 52 ARKit expression shapes, like jawOpen=0.6. The others keep their fitted weights."""
+    head: Annotated[str | None, arg(metavar="ict:PATH", help_behavior_hint="")] = None
+    """Where the head lies that the result was fitted on, if it is none of fitkit's own."""
     out: Annotated[str, arg(metavar="FILE.png", help_behavior_hint="")] = ""
     """Picture to write. By default RESULT/render.png."""
     general: OmitArgPrefixes[General] = General()
@@ -256,6 +240,8 @@ class EvalFolder:
     """Metrics, separated by commas: now, micc, facecap, all."""
     unit: Annotated[Literal["mm", "cm", "m"], arg(metavar="mm|cm|m")] = "mm"
     """Unit of the scans and their landmarks."""
+    head: Annotated[str | None, arg(metavar="ict:PATH", help_behavior_hint="")] = None
+    """Where the head lies that the results were fitted on, if it is none of fitkit's own."""
     neutral: Flag = False
     """Remove the fitted expression before measuring, for scans of a neutral face."""
     json: Flag = False
@@ -317,30 +303,10 @@ class Bench:
     general: OmitArgPrefixes[General] = General()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AssetsImport:
-    """Convert your own weight file of another project for use in fitkit, check the conversion, and keep it in your data folder.
-
-    Kinds: identity, a face recognition network: an ArcFace .onnx file, which needs pip install 'fitkit[tables]', or MobileFace's
-    .params file with its -symbol.json beside it. The file's own licence still applies.
-
-    Examples:
-      fitkit assets import identity w600k_r50.onnx
-      fitkit assets import identity MobileFace_Identification_V2-0000.params --name judge
-    """
-
-    kind: Annotated[Positional[str], arg(metavar="KIND", help_behavior_hint="")] = ""
-    """Kind of the file: identity."""
-    file: Annotated[Positional[str], arg(metavar="FILE", help_behavior_hint="")] = ""
-    """File to convert; it is not changed."""
-    name: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """Name to use it by (--set network=NAME). By default arcface or mobileface, as the file is."""
-    general: OmitArgPrefixes[General] = General()
-
-
-Command = Fit | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation | Bench | AssetsImport
+Command = (Fit | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation | Bench | AssetsList
+           | AssetsVerify | AssetsImport)
 # a name of two words is a command in a group
 COMMANDS: dict[str, type[Command]] = {
     "fit": Fit, "unwrap": Unwrap, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes,
     "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval ablation": EvalAblation, "bench": Bench,
-    "assets import": AssetsImport}
+    "assets list": AssetsList, "assets verify": AssetsVerify, "assets import": AssetsImport}

@@ -85,7 +85,7 @@ def scan_of(photo: str, scans: Sequence[str]) -> str | None:
 
 
 def run(results: Path, scan_folder: Path, *, wanted: Sequence[str] = ("now",), unit: str = "mm", neutral: bool = False,
-        on_progress: Callable[[str | None], Any] = lambda name: None) -> list[Pair]:
+        head: str | None = None, on_progress: Callable[[str | None], Any] = lambda name: None) -> list[Pair]:
     """Measure every result against its scan; one that cannot be measured stops no other.
 
     Args:
@@ -94,6 +94,7 @@ def run(results: Path, scan_folder: Path, *, wanted: Sequence[str] = ("now",), u
         wanted: of `METRICS`.
         unit: of the scans.
         neutral: whether the fit's expression is left out.
+        head: as `fitkit.load` takes it.
         on_progress: called with the name of each result when its measurement begins, and with None when it ends.
 
     Raises:
@@ -111,7 +112,7 @@ def run(results: Path, scan_folder: Path, *, wanted: Sequence[str] = ("now",), u
     pairs = []
     for folder in folders:
         on_progress(folder.name)
-        pairs.append(_pair(folder, scans, known, wanted, neutral))
+        pairs.append(_pair(folder, scans, known, wanted, neutral, head))
         on_progress(None)
     return pairs
 
@@ -171,10 +172,11 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _pair(folder: Path, scans: Mapping[str, Path], known: Callable[[str, str], Any], wanted: Sequence[str], neutral: bool) -> Pair:
+def _pair(folder: Path, scans: Mapping[str, Path], known: Callable[[str, str], Any], wanted: Sequence[str], neutral: bool,
+          given: str | None) -> Pair:
     name = ""
     try:
-        result = api.load(folder)
+        result = api.load(folder, head=given)
         photo = result.photo.path
         name = scan_of(photo, list(scans)) or ""
         if not name:

@@ -9,8 +9,9 @@ import importlib.metadata
 import json
 import math
 import platform
+import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from fitkit.errors import FitkitError
 from fitkit.geometry.camera import calibration_matrix, head_angles
 from fitkit.io.images import Photo
+from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.results.integrity import DIGEST, FORMAT, MAX_BYTES, NAME, content_digest
 from fitkit.uv.displacement import ZERO, Relief, encode_displacement
 from fitkit.version import __version__
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from fitkit.results.result import FitResult
 
 STATES = ("converged", "doubtful")         # of a fit, by `fit_quality.py`
+SOURCES = ("given", "exif", "estimated", "intrinsics")     # of the focal length
+SHARES = ("model_share", "model_share_wrinkled")           # recipe fields that a result reads itself
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,23 +111,13 @@ def read(folder: Path) -> Contents:
         FitkitError: E_RESULT where the folder is not a result, is damaged, or has a format this version does not know.
     """
     path = folder / NAME
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise damaged(folder, f"{NAME} is far too large")
-        content = _from_json(json.loads(path.read_text("utf-8")))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FitkitError(
-            "E_RESULT", f"{folder} is not a result folder (it holds no {NAME}); name one that fitkit fit wrote"
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise damaged(folder, f"{NAME}: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else None
-        raise FitkitError("E_RESULT", f"{path} is of format {found!r}, not {FORMAT!r}; read it with the fitkit that wrote it")
-    try:
+    data = read_bytes(path, most=MAX_BYTES, code="E_RESULT", mend=f"{folder} is no result folder: name one that fitkit fit wrote")
+    with parsing("E_RESULT", f"the result folder {folder} is damaged: {NAME} cannot be read", mend="fit the photo again"):
+        content = _from_json(json.loads(data.decode()))
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            found = content.get("format") if isinstance(content, dict) else None
+            raise FitkitError("E_RESULT", f"{path} is of format {found!r}, not {FORMAT!r}; read it with the fitkit that wrote it")
         return _contents(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise damaged(folder, f"{NAME}: {type(error).__name__} {error}") from error
 
 
 def damaged(folder: Path, what: str) -> FitkitError:
@@ -166,34 +160,68 @@ def _displacement(relief: Relief) -> dict[str, Any]:
 def _contents(content: dict[str, Any]) -> Contents:
     photo, recipe, camera = content["photo"], content["recipe"], content["camera"]
     width, height = _positive_int(photo["width"]), _positive_int(photo["height"])
-    if content["status"] not in STATES or not isinstance(camera["perspective"], bool):
-        raise ValueError("status or perspective")
+    if content["status"] not in STATES or not isinstance(camera["perspective"], bool) or camera["focal_source"] not in SOURCES:
+        raise ValueError("status, perspective or focal_source")
+    finite = content["status"] == "converged"      # a fit that diverged says so, and its numbers say it too
+    for name in SHARES:
+        _number(recipe["fields"].get(name, 0.0))
     fields = {
         "head": _string(content["head"]["name"]),
         # no pixels, but the right height and width
         "photo": Photo(
             pixels=np.empty((height, width, 0), np.float32), path=_string(photo["path"]), sha256=_string(photo["sha256"]),
-            exif_focal=photo["exif_focal"], warnings=tuple(map(_string, photo["warnings"])),
+            exif_focal=None if photo["exif_focal"] is None else _number(photo["exif_focal"]),
+            warnings=tuple(map(_string, photo["warnings"])),
         ),
         "face": None if photo["face"] is None else _positive_int(photo["face"]),
         "recipe": _string(recipe["name"]), "fields": dict(recipe["fields"]),
-        "size": _positive_int(recipe["size"]), "seed": int(recipe["seed"]),
+        "size": _positive_int(recipe["size"]), "seed": _int(recipe["seed"]),
         "status": content["status"], "reason": _string(content["reason"]),
-        "confidence": float(content["confidence"]),
-        "losses": dict(content["losses"]), "timings": dict(content["timings"]),
-        "focal_source": _string(camera["focal_source"]), "warnings": tuple(map(_string, content["warnings"])),
+        "confidence": _number(content["confidence"], most=1.0),
+        "losses": {name: _number(value, finite=finite) for name, value in content["losses"].items()},
+        "timings": {name: _number(value) for name, value in content["timings"].items()},
+        "focal_source": camera["focal_source"], "warnings": tuple(map(_string, content["warnings"])),
     }
     return Contents(
-        fitkit_version=_string(content["versions"]["fitkit"]), head=fields["head"], head_sha256=content["head"]["sha256"],
-        arrays_sha256=content["params_sha256"], detail_sha256=_string(content.get("detail_sha256", "")),
-        perspective=camera["perspective"], files=tuple(content["files"]), fields=fields,
+        fitkit_version=_string(content["versions"]["fitkit"]), head=fields["head"], head_sha256=_sha256(content["head"]["sha256"]),
+        arrays_sha256=_sha256(content["params_sha256"]),
+        detail_sha256=_sha256(content["detail_sha256"]) if "detail_sha256" in content else "",
+        perspective=camera["perspective"], files=tuple(map(_file_name, content["files"])), fields=fields,
     )
 
 
-def _positive_int(value: object) -> int:
-    if not isinstance(value, int) or not 0 < value < 2**31:
-        raise ValueError(f"{value!r} where a positive whole number was expected")
+def _int(value: object) -> int:
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise ValueError(f"{value!r} where a whole number was expected")
     return value
+
+
+def _positive_int(value: object) -> int:
+    if not 0 < _int(value) < 2**31:
+        raise ValueError(f"{value!r} where a positive whole number was expected")
+    return _int(value)
+
+
+def _number(value: object, *, finite: bool = True, most: float = math.inf) -> float:
+    """A number; `finite`: neither NaN nor infinite, and from -`most` to `most`."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"{value!r} where a number was expected")
+    if finite and not (math.isfinite(value) and abs(value) <= most):
+        raise ValueError(f"{value!r} where a finite number was expected")
+    return float(value)
+
+
+def _sha256(value: object) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", _string(value)):
+        raise ValueError(f"{value!r} where a sha256 was expected")
+    return _string(value)
+
+
+def _file_name(value: object) -> str:
+    """The name of a file beside fit.json, that leads nowhere else."""
+    if PurePath(name := _string(value)).name != name or "\\" in name or name in (".", ".."):
+        raise ValueError(f"{value!r} where the name of a file was expected")
+    return name
 
 
 def _string(value: object) -> str:

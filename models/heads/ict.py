@@ -15,12 +15,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 import scipy.spatial
 from jaxtyping import Array, Float, Int
 
 from fitkit.errors import FitkitError
+from fitkit.io.tensor_files import read_tensors
+from fitkit.io.untrusted import parsing
 from fitkit.models.heads import ict_source, makehuman
 from fitkit.types import MorphableModel, SurfacePoints
 
@@ -78,12 +78,10 @@ def registration() -> Registration:
     Raises:
         FitkitError: E_DATA where it is missing, damaged, or made for another topology of the embedded head.
     """
-    try:
-        with safetensors.safe_open(REGISTRATION, "numpy") as file:
-            facts = file.metadata()
-        tensors = safetensors.numpy.load_file(REGISTRATION)
-        with safetensors.safe_open(makehuman.WEIGHTS, "numpy") as file:
-            own = topology(file.get_tensor("triangles"))
+    mend = "install fitkit again to restore it"
+    tensors, facts = read_tensors(REGISTRATION, most=makehuman.MAX_BYTES, code="E_DATA", what="the table", mend=mend)
+    with parsing("E_DATA", f"the table {REGISTRATION} cannot be used", mend=mend):
+        own = topology(makehuman.read(makehuman.WEIGHTS)[0]["triangles"])
         if facts["ours"] != own or facts["ict"] != ICT_TOPOLOGY:
             raise ValueError("it was made for another topology")
         places: dict[str, Any] = {name: SurfacePoints(triangle=jnp.asarray(tensors[f"{name}_triangle"], jnp.int32),
@@ -91,10 +89,7 @@ def registration() -> Registration:
                   for name in ("to_ict", "from_ict", "contour", "dense")}
         weights: dict[str, Any] = {f"{name}_weight": jnp.asarray(tensors[f"{name}_weight"] / np.float32(255))
                                    for name in ("to_ict", "from_ict")}
-    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-        raise FitkitError(
-            "E_DATA", f"the table {REGISTRATION} cannot be used ({error}); install fitkit again to restore it") from error
-    return Registration(**places, **weights)
+        return Registration(**places, **weights)
 
 
 def load(path: str | pathlib.Path, *, face_only: bool = False) -> MorphableModel:

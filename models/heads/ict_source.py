@@ -1,32 +1,27 @@
 """Reads ICT-FaceKit Light (MIT; Li et al. 2020, "Learning Formation of Physically-Based Face Attributes") as arrays, never shipped.
 
-Takes the folder that holds `FaceXModel`, or a tar archive of it, and gives `IctArrays` in millimetres. Nothing is unpacked: members
-are read in memory, one after the other; links, absolute names, `..` and members or archives far beyond ICT's size are refused.
+Takes the folder that holds `FaceXModel`, or a tar archive of it (`tar_members`), and gives `IctArrays` in millimetres. Nothing is
+unpacked; links, absolute names, `..` and members, folders or archives far beyond ICT's size are refused.
 Parsing 154 texts takes seconds, so the arrays are kept as safetensors in the user's cache folder, keyed by the name, size and time
 of the source, and checked as the texts are when they are read back. Feeds `heads/ict.py` and the tests.
 """
 
-import bz2
 import dataclasses
-import gzip
 import hashlib
-import io
 import json
-import lzma
 import pathlib
-import tarfile
-import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO
 
 import numpy as np
 import platformdirs
-import safetensors
 import safetensors.numpy
 from jaxtyping import Float, Int
 
 from fitkit.errors import FitkitError
 from fitkit.io import atomic_files
+from fitkit.io.tar_members import tar_members
+from fitkit.io.tensor_files import read_tensors
+from fitkit.io.untrusted import open_file, parsing, read_bytes
 
 # ICT-FaceKit Light's own
 VERTICES, IDENTITIES, EXPRESSIONS, TRIANGLES = 26719, 100, 53, 52220
@@ -34,7 +29,8 @@ CENTIMETRE = 10.0               # ICT is metric, in centimetres; we are in milli
 FOLDER, NEUTRAL, TABLES = "FaceXModel", "generic_neutral_mesh.obj", "vertex_indices.json"
 # Bounds on resources
 LARGEST_MEMBER = 32 * 2**20     # bytes; the texts of ICT-FaceKit hold at most 4 MB each
-LARGEST_ARCHIVE = 2**30         # bytes unpacked; ICT-FaceKit with its samples is half of it
+LARGEST_ARCHIVE = 2**30         # bytes, packed, unpacked or of a folder; ICT-FaceKit with its samples is half of it
+MOST_MEMBERS = 10_000           # files of a folder; ICT-FaceKit has 160
 FORMAT = 1                      # version of the cache's files
 REMEDY = "give the folder that holds FaceXModel, or its archive .tar.xz"
 
@@ -69,10 +65,8 @@ def read(path: str | pathlib.Path) -> IctArrays:
     cached = _read_cache(cache)
     if cached is not None:
         return cached
-    try:
+    with parsing("E_DATA", f"{path} cannot be read as ICT-FaceKit", mend=REMEDY):
         arrays = _parse(path, dict(_texts(path)))
-    except (OSError, EOFError, ValueError, tarfile.TarError, lzma.LZMAError, zlib.error) as error:
-        raise FitkitError("E_DATA", f"{path} cannot be read as ICT-FaceKit ({error or 'it ends early'}); {REMEDY}") from error
     _write_cache(cache, arrays)
     return arrays
 
@@ -80,54 +74,25 @@ def read(path: str | pathlib.Path) -> IctArrays:
 def _texts(path: pathlib.Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of every text of the model."""
     if path.is_dir():
+        left = LARGEST_ARCHIVE
         for place in _members(path):
-            if place.stat().st_size <= LARGEST_MEMBER:
-                yield place.name, place.read_bytes()
+            text = read_bytes(place, most=min(LARGEST_MEMBER, left), code="E_DATA", mend=REMEDY)
+            left -= len(text)
+            yield place.name, text
         return
-    with path.open("rb") as raw, tarfile.open(fileobj=_Bounded(_unpacked(raw)), mode="r|") as archive:
-        for member in archive:
+    with open_file(path, most=LARGEST_ARCHIVE, code="E_DATA", mend=REMEDY) as raw:
+        for member in tar_members(raw, most=LARGEST_ARCHIVE, most_each=LARGEST_MEMBER):
             name = pathlib.PurePosixPath(member.name)
-            if member.issym() or member.islnk():
-                raise ValueError(f"its member {member.name} is a link, which is refused")
-            if name.is_absolute() or ".." in name.parts or "\\" in member.name:
-                raise ValueError(f"its member {member.name} points outside the archive, which is refused")
-            if member.size > LARGEST_MEMBER:
-                raise ValueError(f"its member {member.name} of {member.size} bytes is far too large")
-            if name.suffix not in {".obj", ".json"} or name.parent.name != FOLDER:
-                continue
-            stream = archive.extractfile(member)
-            if stream is not None:
-                yield name.name, stream.read()
+            if name.suffix in {".obj", ".json"} and name.parent.name == FOLDER:
+                yield name.name, member.read()
 
 
 def _members(path: pathlib.Path) -> list[pathlib.Path]:
     """The texts in a folder: of itself, of its `FaceXModel`, or of a `FaceXModel` one level down."""
     places = (path, path / FOLDER, *sorted(path.glob(f"*/{FOLDER}")))
     folder = next((place for place in places if (place / NEUTRAL).is_file()), path)
-    return sorted(place for place in folder.iterdir() if place.suffix in {".obj", ".json"})
-
-
-class _Bounded(io.RawIOBase):
-    """An unpacked stream that refuses to be endless: a few packed bytes can stand for any number."""
-
-    def __init__(self, stream: BinaryIO):
-        self._stream, self._left = stream, LARGEST_ARCHIVE
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise ValueError(f"unpacked it is larger than {LARGEST_ARCHIVE >> 20} MB, which ICT-FaceKit is not")
-        return data
-
-
-def _unpacked(raw: BinaryIO) -> Any:
-    start = raw.read(6)
-    raw.seek(0)
-    for mark, opener in ((b"\xfd7zXZ", lzma.open), (b"\x1f\x8b", gzip.open), (b"BZh", bz2.open)):
-        if start.startswith(mark):
-            return opener(raw)
-    return raw
+    found = [place for _, place in zip(range(MOST_MEMBERS), folder.iterdir(), strict=False)]
+    return sorted(place for place in found if place.suffix in {".obj", ".json"})
 
 
 def _parse(path: pathlib.Path, texts: dict[str, bytes]) -> IctArrays:
@@ -210,11 +175,10 @@ def _cache_path(path: pathlib.Path) -> pathlib.Path:
 def _read_cache(path: pathlib.Path) -> IctArrays | None:
     """The cached arrays, where they are there and whole."""
     try:
-        with safetensors.safe_open(path, "numpy") as stored:
-            names = tuple(json.loads(stored.metadata()["expression_names"]))
-        arrays = IctArrays(**safetensors.numpy.load_file(path), expression_names=names)
+        tensors, facts = read_tensors(path, most=LARGEST_ARCHIVE, code="E_DATA", what="the cache", mend="remove it")
+        arrays = IctArrays(**tensors, expression_names=tuple(json.loads(facts["expression_names"])))
         _check(arrays)
-    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError):
+    except (FitkitError, KeyError, TypeError, ValueError):
         return None
     return arrays
 

@@ -12,12 +12,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 import scipy.linalg
 from jaxtyping import Float, Int
 
-from fitkit.errors import FitkitError
+from fitkit.io.tensor_files import read_tensors
+from fitkit.io.untrusted import parsing
 from fitkit.models.heads import makehuman_teeth
 from fitkit.morphable import subdivision
 from fitkit.morphable.correspondence import mirrored_points
@@ -35,6 +34,8 @@ MOVED = ("landmarks", "dense")      # points whose places on the head are measur
 CALIBRATED = ("identity_axes", "identity_mean", *(
     f"{name}_{kind}" for name in MOVED for kind in ("triangle", "barycentric")))
 NAMES = ("expression_names", "region_names", "part_names")
+MAX_BYTES = 2**28       # of a weight file, a bound on resources; the head has a thirtieth
+MEND = "install fitkit again to restore it"
 
 
 def load(*, subdivide: bool = False, calibrated: bool = True, detector: bool = True) -> MorphableModel:
@@ -74,15 +75,10 @@ def load(*, subdivide: bool = False, calibrated: bool = True, detector: bool = T
 
 def read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
     """The file's arrays by name, and the names of its expressions, regions and parts."""
-    try:
-        with safetensors.safe_open(path, "numpy") as file:
-            names = json.loads(file.metadata()["head"])
-        tensors = safetensors.numpy.load_file(path)
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise FitkitError(
-            "E_DATA", f"the embedded head {path} cannot be read ({error}); install fitkit again to restore it"
-        ) from error
-    return tensors, {name: tuple(names[name]) for name in NAMES}
+    tensors, facts = read_tensors(path, most=MAX_BYTES, code="E_DATA", what="the embedded head", mend=MEND)
+    with parsing("E_DATA", f"the embedded head {path} cannot be read", mend=MEND):
+        names = json.loads(facts["head"])
+        return tensors, {name: tuple(names[name]) for name in NAMES}
 
 
 def calibration(path: pathlib.Path) -> dict[str, Any]:
@@ -91,12 +87,9 @@ def calibration(path: pathlib.Path) -> dict[str, Any]:
     `identity_axes [I, I]`: modes along which people differ, as sums of the modes the head was built with; `identity_mean [I]`:
     their mean, along those; `landmarks` and `dense` of `MorphableModel`.
     """
-    try:
-        tables = safetensors.numpy.load_file(path)
+    tables, _ = read_tensors(path, most=MAX_BYTES, code="E_DATA", what="the head's calibration", mend=MEND)
+    with parsing("E_DATA", f"the head's calibration {path} cannot be read", mend=MEND):
         return {name: tables[name] for name in CALIBRATED}
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise FitkitError("E_DATA", f"the head's calibration {path} cannot be read ({error}); install fitkit again to restore it"
-                          ) from error
 
 
 def point_regression(path: pathlib.Path) -> PointRegression:
@@ -105,9 +98,10 @@ def point_regression(path: pathlib.Path) -> PointRegression:
     Raises:
         FitkitError: `E_DATA` where the file is missing or damaged.
     """
-    try:
-        tables = {name: np.asarray(values, np.float32) for name, values in safetensors.numpy.load_file(path).items()}
-        yaw, matrix, factor, shapes = (tables[name] for name in ("yaw", "matrix", "factor", "shapes"))
+    what = "what points tell of a face,"
+    stored, _ = read_tensors(path, most=MAX_BYTES, code="E_DATA", what=what, mend=MEND)
+    with parsing("E_DATA", f"{what} {path} cannot be read", mend=MEND):
+        yaw, matrix, factor, shapes = (np.asarray(stored[name], np.float32) for name in ("yaw", "matrix", "factor", "shapes"))
         of_features, of_coordinates = mirror_features(), mirror_coordinates(shapes)
         # a mirrored face has mirrored points and mirrored coordinates
         other = of_coordinates @ (matrix[:0:-1, :, of_features[0]] * of_features[1])
@@ -115,9 +109,6 @@ def point_regression(path: pathlib.Path) -> PointRegression:
         return PointRegression(
             yaw=_array(np.concatenate([-yaw[:0:-1], yaw])), matrix=_array(np.concatenate([other, matrix])), shapes=_array(shapes),
             factor=_array(np.concatenate([np.linalg.cholesky(covariance), factor])))
-    except (OSError, KeyError, IndexError, ValueError, np.linalg.LinAlgError, safetensors.SafetensorError) as error:
-        raise FitkitError("E_DATA", f"what points tell of a face, {path}, cannot be read ({error}); install fitkit again to restore"
-                          " it") from error
 
 
 def mirror_features() -> tuple[Int[np.ndarray, " F"], Float[np.ndarray, " F"]]:

@@ -5,6 +5,7 @@ becomes a safetensors file in the user's data folder, which `identity.load_ident
 converted network and a NumPy run of the graph itself must give the same vectors for stored pictures.
 """
 
+import hashlib
 import pathlib
 import re
 
@@ -15,12 +16,15 @@ from jaxtyping import Float
 
 from fitkit.errors import FitkitError
 from fitkit.io.atomic_files import write_bytes
+from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.models.identity import mxnet_file, onnx_file
 from fitkit.models.identity.iresnet import IResNetPlan
 from fitkit.models.identity.mobilefacenet import Block, MobileFaceNetPlan
-from fitkit.models.identity.network import Identity, Plan, check_shapes, embed, encode_identity, imported_folder, read_identity
+from fitkit.models.identity.network import Identity, Plan, check_plan, check_shapes, embed, encode_identity, read_identity
 from fitkit.models.identity.network_graph import Graph, Node, run
+from fitkit.models.shipped import imported_folder, write_note
 
+LARGEST = 400_000_000   # bytes of a file, a bound on resources; IResNet-100 in float32 has 261 million
 TOLERANCE = 1e-3        # greatest difference of unit embeddings, chosen; float32 against float64 leaves about 1e-6
 Arrays = dict[str, np.ndarray]
 
@@ -194,6 +198,7 @@ def convert(graph: Graph) -> Identity:
     prelu = any(node.operation == "prelu" for node in graph.nodes)
     plan: Plan
     plan, parameters = recognise_iresnet(graph) if prelu else recognise_mobilefacenet(graph)
+    check_plan(plan)
     network = Identity(parameters=jax.device_put(parameters), plan=plan, name="arcface" if prelu else "mobileface")
     check_shapes(network)
     if (difference := greatest_difference(graph, network)) > TOLERANCE:
@@ -219,12 +224,13 @@ def verification_images() -> Float[np.ndarray, "2 112 112 3"]:
     return (0.8 * coarse + 0.2 * rng.random((2, 112, 112, 3))).astype(np.float32)
 
 
-def import_identity(path: pathlib.Path, *, name: str | None = None) -> tuple[pathlib.Path, float]:
+def import_identity(path: pathlib.Path, *, name: str | None = None, sha256: str | None = None) -> tuple[pathlib.Path, float]:
     """Convert a file of a foreign identity network and store it in the user's data folder.
 
     Args:
         path: a `.params` file with its `-symbol.json` beside it, or an `.onnx` file.
         name: what `load_identity` shall know it by; without it, mobileface or arcface by what it is.
+        sha256: of the file, hexadecimal, as its publisher states it; a file of another is refused. Nothing is asked without it.
 
     Returns:
         the file written, and the greatest difference between its unit vectors and the original's for the test images.
@@ -233,19 +239,21 @@ def import_identity(path: pathlib.Path, *, name: str | None = None) -> tuple[pat
         FitkitError: `E_USAGE` for another kind of file or a name that cannot be one; `E_DATA` where it is damaged or holds another
             network; `E_OUTPUT` where the folder cannot be written.
     """
-    readers = {".params": mxnet_file.read_graph, ".onnx": onnx_file.read_graph}
+    readers = {".params": mxnet_file.parse_graph, ".onnx": onnx_file.parse_graph}
     if path.suffix.lower() not in readers:
         raise FitkitError("E_USAGE", f"{path} is no identity network; give MobileFace's .params file, its -symbol.json beside it, "
                           "or an ArcFace .onnx file")
     if name is not None and (name == "embedded" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name)):
         raise FitkitError("E_USAGE", f"{name!r} cannot name an imported network; use letters, digits, - and _, and not 'embedded'")
-    graph = readers[path.suffix.lower()](path)
-    try:
+    content = read_bytes(path, most=LARGEST, code="E_DATA", mend="give the file of an identity network")
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and found != sha256.strip().lower():
+        raise FitkitError("E_DATA", f"{path} has sha256 {found}, not {sha256}: it is another file; fetch it again or correct"
+                          " --sha256")
+    graph = readers[path.suffix.lower()](path, content)
+    with parsing("E_DATA", f"{path} holds no MobileFaceNet or IResNet that fitkit knows", mend="import another file"):
         network = convert(graph)
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise FitkitError("E_DATA", f"{path} holds no MobileFaceNet or IResNet that fitkit knows: {reason}; import another file"
-                          ) from error
     data = encode_identity({key: np.asarray(value) for key, value in network.parameters.items()}, network.plan)
     written = write_bytes(imported_folder() / f"{name or network.name}.safetensors", data)
+    write_note(written, data, source=path.name, source_sha256=found)
     return written, greatest_difference(graph, read_identity(written))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fitkit.errors import FitkitError
+from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.models.identity.network_graph import Graph, Node
 
 # The format's own
@@ -54,10 +54,14 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     Raises:
         FitkitError: `E_DATA`: it is missing, truncated, not such a file, or holds values that are not finite.
     """
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise ValueError(f"it is larger than {_LARGEST} bytes")
-        reader = _Reader(path.read_bytes())
+    mend = "fetch the file again"
+    return parse_arrays(path, read_bytes(path, most=_LARGEST, code="E_DATA", mend=mend))
+
+
+def parse_arrays(path: pathlib.Path, data: bytes) -> dict[str, np.ndarray]:
+    """As `read_arrays`, of the file's bytes."""
+    with parsing("E_DATA", f"{path} cannot be read as MXNet parameters", mend="fetch the file again"):
+        reader = _Reader(data)
         if reader.number("Q") != _LIST:
             raise ValueError("it does not begin as an MXNet array list does")
         reader.number("Q")
@@ -65,9 +69,7 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
         names = [reader.take(reader.number("Q")).decode() for _ in range(reader.count())]
         if len(names) != len(values) or len(set(names)) != len(names):
             raise ValueError(f"{len(names)} names for {len(values)} arrays, or one twice")
-    except (OSError, ValueError) as error:
-        raise FitkitError("E_DATA", f"{path} cannot be read as MXNet parameters: {error}; fetch the file again") from error
-    return {name.partition(":")[2] or name: value for name, value in zip(names, values, strict=True)}
+        return {name.partition(":")[2] or name: value for name, value in zip(names, values, strict=True)}
 
 
 def _read_array(reader: _Reader) -> np.ndarray:
@@ -96,31 +98,41 @@ def read_graph(path: pathlib.Path) -> Graph:
     Raises:
         FitkitError: `E_DATA`: one of them is missing or damaged, or holds operations that no identity network has.
     """
-    constants = read_arrays(path)
+    return parse_graph(path, read_bytes(path, most=_LARGEST, code="E_DATA", mend="fetch the file again"))
+
+
+def parse_graph(path: pathlib.Path, data: bytes) -> Graph:
+    """As `read_graph`, of the bytes of the `.params` file; the symbol is read beside it."""
+    constants = parse_arrays(path, data)
     symbol = path.with_name(path.stem.rpartition("-")[0] + "-symbol.json")
-    try:
-        if symbol.stat().st_size > _LARGEST_SYMBOL:
-            raise ValueError(f"it is larger than {_LARGEST_SYMBOL} bytes")
-        content = json.loads(symbol.read_text(encoding="utf-8"))
+    mend = f"the network's symbol must lie beside {path.name}"
+    text = read_bytes(symbol, most=_LARGEST_SYMBOL, code="E_DATA", mend=mend)
+    with parsing("E_DATA", f"the network's symbol {symbol} cannot be read", mend="fetch both files again"):
+        content = json.loads(text.decode())
         entries, [head] = content["nodes"], content["heads"]
         if len(entries) > _MOST:
             raise ValueError(f"it has {len(entries)} nodes")
         names = [entry["name"] for entry in entries]
-        found = [_read_node(entry, [names[int(place[0])] for place in entry["inputs"]])
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError("a node's name is no text")
+        found = [_read_node(entry, [names[_place(place[0], names)] for place in entry["inputs"]])
                  for entry in entries if entry["op"] != "null"]
-        result = names[int(head[0])]
+        result = names[_place(head[0], names)]
         [start] = {entry["name"] for entry in entries if entry["op"] == "null"} - set(constants)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        raise FitkitError("E_DATA", f"the network's symbol {symbol} cannot be read ({reason}); it must lie beside {path.name}"
-                          ) from error
-    nodes = tuple(node for several in found for node in several)
-    return Graph(nodes=nodes, constants=_without_fixed(entries, constants), entry=start, result=result)
+        nodes = tuple(node for several in found for node in several)
+        return Graph(nodes=nodes, constants=_without_fixed(entries, constants), entry=start, result=result)
+
+
+def _place(number: Any, names: list[str]) -> int:
+    """The place of a node among the others: Python would count a negative one from the end."""
+    if type(number) is not int or not 0 <= number < len(names):
+        raise ValueError(f"there is no node {number!r}")
+    return number
 
 
 def _read_node(entry: dict[str, Any], inputs: list[str]) -> list[Node]:
     name, kind = entry["name"], entry["op"]
-    stated = entry.get("attrs") or entry.get("attr") or entry.get("param") or {}
+    stated = _stated(entry)
     biased = stated.get("no_bias", "False") != "True" and kind in ("Convolution", "FullyConnected")
     product = f"{name}:product" if biased else name
     if kind == "Convolution":
@@ -140,6 +152,12 @@ def _read_node(entry: dict[str, Any], inputs: list[str]) -> list[Node]:
     return [*nodes, Node(operation="add", inputs=(product, inputs[2]), output=name)] if biased else nodes
 
 
+def _stated(entry: dict[str, Any]) -> dict[str, str]:
+    """A node's attributes, under the name that each version of MXNet has for them."""
+    found = entry.get("attrs") or entry.get("attr") or entry.get("param") or {}
+    return {str(name): str(value) for name, value in found.items()}
+
+
 def _square(text: str) -> int:
     """`"(2, 2)"` -> 2."""
     numbers = {int(part) for part in text.strip("()").split(",") if part.strip()}
@@ -151,5 +169,5 @@ def _square(text: str) -> int:
 def _without_fixed(entries: list[dict[str, Any]], constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """MXNet runs a batch normalisation of `fix_gamma` with factor 1, whatever the file holds."""
     fixed = {entry["name"] + "_gamma" for entry in entries
-             if entry["op"] == "BatchNorm" and (entry.get("attrs") or entry.get("attr") or {}).get("fix_gamma", "True") == "True"}
+             if entry["op"] == "BatchNorm" and _stated(entry).get("fix_gamma", "True") == "True"}
     return {name: np.ones_like(value) if name in fixed else value for name, value in constants.items()}

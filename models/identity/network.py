@@ -17,8 +17,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import platformdirs
-import safetensors
 from flax import nnx
 from jaxtyping import Array, Float
 from safetensors import numpy as arrays
@@ -26,16 +24,21 @@ from safetensors import numpy as arrays
 from fitkit.detection.face_crop import ARCFACE, CropFrame
 from fitkit.errors import FitkitError
 from fitkit.geometry.vectors import safe_normalize
+from fitkit.io.tensor_files import read_tensors
+from fitkit.io.untrusted import parsing
 from fitkit.models.identity.dlib_resnet import CHIP, DlibResNet, DlibResNetPlan
 from fitkit.models.identity.iresnet import IResNet, IResNetPlan
 from fitkit.models.identity.mobilefacenet import MobileFaceNet, MobileFaceNetPlan
 from fitkit.models.parameters import WEIGHTS, parameter_shapes, with_parameters
+from fitkit.models.shipped import imported_folder
 
 Plan = MobileFaceNetPlan | IResNetPlan | DlibResNetPlan
 _KINDS: dict[str, Any] = {"mobilefacenet": (MobileFaceNetPlan, MobileFaceNet), "iresnet": (IResNetPlan, IResNet),
                           "dlib": (DlibResNetPlan, DlibResNet)}
 _LARGEST = 400_000_000      # bytes, a bound on resources; IResNet-100 in float32 has 261 million
-_MAX_NUMBERS, _MAX_NUMBER = 400, 4096      # of a stated architecture, a bound on resources
+# Of a stated architecture, bounds on resources
+_MAX_NUMBERS, _MAX_NUMBER = 400, 4096
+_MAX_BLOCKS = 200           # IResNet-100 has 49
 
 
 @jax.tree_util.register_dataclass
@@ -92,32 +95,23 @@ def load_identity(*, name: str = "embedded") -> Identity:
     return _read_once(path, name, path.stat().st_mtime_ns)
 
 
-def imported_folder() -> pathlib.Path:
-    """Where imported identity networks live: in the user's data folder."""
-    return pathlib.Path(platformdirs.user_data_dir("fitkit", appauthor=False)) / "identity"
-
-
 def read_identity(path: pathlib.Path) -> Identity:
     """An identity network from a safetensors file of ours.
 
     Raises:
         FitkitError: `E_DATA`: the file is missing, damaged, or holds something else.
     """
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise ValueError(f"it is larger than {_LARGEST} bytes")
-        with safetensors.safe_open(path, "numpy") as file:
-            plan = _read_plan((file.metadata() or {})["identity"])
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-            if shapes != parameter_shapes(_module(plan)):
-                raise ValueError("its arrays do not fit the arrangement it names")
-            stored = {key: file.get_tensor(key).astype(np.float32) for key in shapes}
+    mend = "import it again with fitkit assets import identity, or reinstall fitkit where it is the embedded one"
+    stored, facts = read_tensors(path, most=_LARGEST, code="E_DATA", what="the identity network", mend=mend)
+    with parsing("E_DATA", f"the identity network {path} cannot be read", mend=mend):
+        if "identity" not in facts:
+            raise ValueError("it names no identity network")
+        plan = _read_plan(facts["identity"])
+        if {key: value.shape for key, value in stored.items()} != parameter_shapes(_module(plan)):
+            raise ValueError("its arrays do not fit the arrangement it names")
+        stored = {key: value.astype(np.float32) for key, value in stored.items()}
         if not all(np.isfinite(value).all() for value in stored.values()):
             raise ValueError("it holds values that are not finite")
-    except (OSError, KeyError, ValueError, TypeError, RecursionError, safetensors.SafetensorError) as error:
-        reason = "it names no identity network" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise FitkitError("E_DATA", f"the identity network {path} cannot be read: {reason}; import it again with fitkit assets "
-                          "import identity, or reinstall fitkit where it is the embedded one") from error
     return Identity(parameters=jax.device_put(stored), plan=plan, name=path.stem)
 
 
@@ -145,10 +139,20 @@ def _read_plan(text: str) -> Plan:
     stated = json.loads(text)
     description, _ = _KINDS[stated.pop("network")]
     plan = description(**{key: _tuples(value) for key, value in stated.items()})
-    numbers = [value for field in dataclasses.astuple(plan) for value in _flat(field) if not isinstance(value, str)]
-    if len(numbers) > _MAX_NUMBERS or any(not 0 < number <= _MAX_NUMBER for number in numbers):
-        raise ValueError("the arrangement it names is none that fitkit knows")
+    check_plan(plan)
     return plan
+
+
+def check_plan(plan: Plan) -> None:
+    """Check that an architecture is of a size that identity networks have.
+
+    Raises:
+        ValueError: it is not.
+    """
+    numbers = [value for field in dataclasses.astuple(plan) for value in _flat(field) if not isinstance(value, str)]
+    blocks = sum(_flat(getattr(plan, "layers", ())))
+    if len(numbers) > _MAX_NUMBERS or any(not 0 < number <= _MAX_NUMBER for number in numbers) or blocks > _MAX_BLOCKS:
+        raise ValueError("the arrangement it names is none that fitkit knows")
 
 
 def _tuples(value: Any) -> Any:

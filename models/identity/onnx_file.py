@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fitkit.errors import FitkitError
+from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.models.identity.network_graph import Graph, Node
 
 # Bounds on resources
@@ -29,15 +30,18 @@ def read_graph(path: pathlib.Path) -> Graph:
     Raises:
         FitkitError: `E_DATA`: the `onnx` package or the file is missing, the file is damaged, or holds other operations.
     """
+    return parse_graph(path, read_bytes(path, most=_LARGEST, code="E_DATA", mend="give the file of an identity network"))
+
+
+def parse_graph(path: pathlib.Path, data: bytes) -> Graph:
+    """As `read_graph`, of the file's bytes."""
     try:
         import onnx
     except ImportError as error:
         raise FitkitError("E_DATA", f"{path} is an ONNX file, and the package that reads such files is not installed; "
                           "pip install 'fitkit[tables]'") from error
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise ValueError(f"it is larger than {_LARGEST} bytes")
-        network = onnx.load(str(path), load_external_data=False).graph
+    with parsing("E_DATA", f"{path} cannot be read as an ONNX identity network", mend="fetch or export it again"):
+        network = onnx.load_model_from_string(data).graph
         if len(network.node) > _MOST:
             raise ValueError(f"it has {len(network.node)} nodes")
         constants = {tensor.name: _array(tensor) for tensor in network.initializer}
@@ -45,11 +49,7 @@ def read_graph(path: pathlib.Path) -> Graph:
         [entry] = {value.name for value in network.input} - set(constants)
         [result] = [value.name for value in network.output]
         nodes = [node for each in network.node if each.op_type != "Constant" for node in _read_node(each, constants)]
-    except Exception as error:      # protobuf raises types of its own, which differ between its versions
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise FitkitError("E_DATA", f"{path} cannot be read as an ONNX identity network: {reason}; fetch or export it again"
-                          ) from error
-    return Graph(nodes=tuple(nodes), constants=constants, entry=entry, result=result)
+        return Graph(nodes=tuple(nodes), constants=constants, entry=entry, result=result)
 
 
 def _array(tensor: Any) -> np.ndarray:

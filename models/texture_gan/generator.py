@@ -18,20 +18,22 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 from flax import nnx
 from jaxtyping import Array, Float
 
 from fitkit.color import srgb_to_linear
 from fitkit.errors import FitkitError
-from fitkit.models.parameters import WEIGHTS, parameter_shapes, with_parameters
+from fitkit.io.tensor_files import read_tensors
+from fitkit.io.untrusted import parsing
+from fitkit.models.parameters import parameter_shapes, with_parameters
+from fitkit.models.shipped import MAX_BYTES, WEIGHTS
 
 Parameters = dict[str, Array]
 HEAD = "makehuman"              # head in whose UV layout the maps lie
 MAPPING_RATE = 0.01             # learning rate of the mapping, relative to the rest (Karras et al. 2019)
 SLOPE, GAIN = 0.2, 2.0**0.5     # of the leaky ReLU (Karras et al. 2018 and 2020)
 NOISE_SEED = 20                 # of `fixed_noise`: the shipped weights were scored with it
+MOST = 8192                     # of any number of a stored configuration, a bound on resources; StyleGAN2's own are smaller
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -220,7 +222,7 @@ def synthesize(parameters: Parameters, w_plus: Float[Array, "l n"], *, config: G
 def initial_parameters(key: Array, config: GeneratorConfig) -> Parameters:
     """Untrained parameters: weights of unit deviation, styles of 1, everything else 0; so the output is the mean map."""
     parameters = {}
-    for index, (name, shape) in enumerate(sorted(parameter_shapes(Generator(config)).items())):
+    for index, (name, shape) in enumerate(sorted(parameter_shapes(nnx.eval_shape(lambda: Generator(config))).items())):
         if (name.endswith("weight") and "colour.weight" not in name) or name == "blocks.0.place":
             scale = 1 / MAPPING_RATE if name.startswith("mapping") else 1.0
             value = jax.random.normal(jax.random.fold_in(key, index), shape) * scale
@@ -241,14 +243,14 @@ def load_generator(*, path: pathlib.Path = WEIGHTS / "texture_generator.safetens
     Raises:
         FitkitError: `E_DATA`, the file is missing, damaged or of another network.
     """
-    try:
-        with safetensors.safe_open(path, "numpy") as file:
-            config = GeneratorConfig(**json.loads((file.metadata() or {})["config"]))
-        stored = safetensors.numpy.load_file(path)
-    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-        raise FitkitError("E_DATA", f"the texture generator {path} cannot be read ({error}); install fitkit again to restore it, "
-                          "or train one: python -m fitkit.recipes.train.texture_generator --help") from error
-    if {name: value.shape for name, value in stored.items()} != parameter_shapes(Generator(config)):
+    mend = "install fitkit again to restore it, or train one: python -m fitkit.recipes.train.texture_generator --help"
+    stored, facts = read_tensors(path, most=MAX_BYTES, code="E_DATA", what="the texture generator", mend=mend)
+    with parsing("E_DATA", f"the texture generator {path} cannot be read", mend=mend):
+        config = GeneratorConfig(**json.loads(facts["config"]))
+        if not all(type(value) in (int, bool) and 0 <= value <= MOST for value in dataclasses.astuple(config)):
+            raise ValueError("the configuration it names is none of this network")
+        fitting = {name: value.shape for name, value in stored.items()} == parameter_shapes(Generator(config))
+    if not fitting:
         raise FitkitError("E_DATA", f"the weights in {path} do not fit the network of this version; install fitkit again")
     return jax.device_put({name: value.astype(np.float32) for name, value in stored.items()}), config
 

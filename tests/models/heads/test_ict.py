@@ -289,13 +289,15 @@ def test_a_photo_is_fitted_saved_and_loaded_again(tmp_path, face):
     document = pygltflib.GLTF2().load(str(folder / "mesh.glb"))
     assert tuple(document.meshes[0].extras["targetNames"]) == face.expression_names
     assert document.accessors[document.meshes[0].primitives[0].attributes.POSITION].count >= 9409
-    again = fitkit.load(folder)
+    with pytest.raises(FitkitError, match="E_RESULT.*no file that a result names is opened.*head='ict-face:PATH'"):
+        fitkit.load(folder)
+    again = fitkit.load(folder, head=f"ict-face:{place}")
     np.testing.assert_array_equal(again.mesh().vertices, result.mesh().vertices)
     np.testing.assert_array_equal(shape(face, again.parameters.identity, again.parameters.expression), again.mesh().vertices)
     place.unlink()
     heads.load.cache_clear()
     with pytest.raises(FitkitError, match=f"ICT-FaceKit is not at {place}"):
-        fitkit.load(folder)
+        fitkit.load(folder, head=f"ict-face:{place}")
 
 
 @needs_ict
@@ -303,7 +305,7 @@ def test_a_photo_is_fitted_saved_and_loaded_again(tmp_path, face):
 def test_the_whole_head_goes_through_the_command_line(tmp_path, capsys):
     assert main.run(["fit", str(ASTRONAUT), "--head", f"ict:{ARCHIVE}", "--out", str(tmp_path)]) == 0
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
-    assert main.run(["render", str(folder), "--yaw", "30", "--expression", "jawOpen=0.6"]) == 0
+    assert main.run(["render", str(folder), "--head", f"ict:{ARCHIVE}", "--yaw", "30", "--expression", "jawOpen=0.6"]) == 0
     assert (folder / "render.png").stat().st_size > 10_000 and (folder / "overlay.png").exists()
 
 
