@@ -41,7 +41,8 @@ def shipped_files() -> tuple[Shipped, ...]:
     Raises:
         FitkitError: E_DATA where the manifest is missing or damaged.
     """
-    with parsing("E_DATA", f"the list of what comes with fitkit, {WEIGHTS / MANIFEST}, cannot be read", mend="install fitkit again"):
+    what = f"the list of what comes with fitkit, {WEIGHTS / MANIFEST}, cannot be read"
+    with parsing("E_DATA", what, mend="install fitkit again"):
         table = tomllib.loads((WEIGHTS / MANIFEST).read_text(encoding="utf-8"))
         return tuple(Shipped(name=name, text=facts.pop("text", ""), **facts) for name, facts in table.items())
 

@@ -202,7 +202,7 @@ def test_render_turns_lights_and_animates(calls, capsys, monkeypatch):
             seen.update(arguments)
             return super().render(**arguments)
 
-    monkeypatch.setitem(vars(fitkit), "load", lambda folder: Saved())
+    monkeypatch.setitem(vars(fitkit), "load", lambda folder, head: Saved())
     monkeypatch.setattr(images, "write_image", lambda path, picture: Path(path))
     weights = ["--expression", "jawOpen=0.6", "--expression", "browInnerUp=1"]
     assert main.run(["render", "r", "--yaw", "30", "--light", "left", *weights]) == 0

@@ -33,7 +33,7 @@ def person(head, seed, smile=0.0):
     expression[[head.expression_names.index(f"mouthSmile{side}") for side in ("Left", "Right")]] = smile
     identity = random.standard_normal(head.identity.shape[0]) * (np.arange(head.identity.shape[0]) < 20)
     return FaceParameters(identity=jnp.asarray(identity, jnp.float32), expression=jnp.asarray(expression),
-                          albedo=jnp.zeros(head.albedo.shape[0]), light=jnp.zeros((9, 3)))
+                          albedo=jnp.zeros(head.albedo.shape[0]), light=jnp.ones((9, 3)))
 
 
 def scan_of(head, parameters):
