@@ -6,10 +6,12 @@ over one displacement along the depth for every pixel of face skin, by Gauss-New
 (Chartrand and Yin 2008). Depth is in pixels; colours are sRGB, relative to the mean of the face; all three terms are sums over the
 pixels. Matrix-free: a step is solved by conjugate gradients on stencils.
 
-What is not a wrinkle is kept out in five ways. The light is refitted to the skin, shape and albedo held. The smooth part of what
-is then unexplained is taken up by a smooth gain before colours are compared. A pixel that disagrees more than a fold could (hair,
-glasses, the edge of a shadow, a highlight) counts little. Brows, lips, nostrils, the ridge of the nose and the rims of the eyes are
-left out (`face_surface`, `photo_comparison`). Of what is found, lines are kept, on the forehead level ones (`fold_confidence`).
+What is not a wrinkle is kept out in five ways. The smooth part of what stage 1 leaves unexplained is taken up by a smooth gain
+before colours are compared. What features of the head explain that lie a little beside their place is taken off. A pixel that
+disagrees more than a fold could (hair, glasses, the edge of a shadow, a highlight) counts little. Brows, lips, nostrils, the ridge
+of the nose and the rims of the eyes are left out (`face_surface`, `photo_comparison`). Of what is found, lines are kept, on the
+forehead level ones (`fold_confidence`). The light is stage 1's: refitted to the skin with shape and albedo held, it takes errors of
+the albedo for shading, and folds come out too shallow.
 """
 
 from collections.abc import Callable

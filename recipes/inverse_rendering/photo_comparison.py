@@ -1,8 +1,8 @@
 """Which pixels of a photo show skin that can be compared with the rendering, and against which colours.
 
-In: the `Surface` of the fitted head and the photo's crop. Out: a `Comparison` and a weight for every pixel. The light is refitted
-to the skin; what is then unexplained but smooth (stage 1's albedo is smooth, its light has 27 numbers) becomes a gain; pixels that
-disagree more than a fold could (hair, glasses, cast shadows, highlights) are masked.
+In: the `Surface` of the fitted head and the photo's crop. Out: a `Comparison` and a weight for every pixel. What the light of
+stage 1 leaves unexplained but smooth becomes a gain; pixels that disagree more than a fold could (hair, glasses, cast shadows,
+highlights) are masked; what features a little beside their place explain is taken off the photo.
 """
 
 from typing import NamedTuple
@@ -11,19 +11,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fitkit.color import srgb_to_linear
 from fitkit.fitting import solvers
 from fitkit.fitting.photometric import colour_mix
 from fitkit.fitting.state import FaceState
-from fitkit.geometry import depth_maps
 from fitkit.geometry.filters import gaussian_blur
 from fitkit.recipes.inverse_rendering.face_surface import Surface, render
 from fitkit.recipes.inverse_rendering.refinement_config import PIXEL, GeometryRefinementConfig
-from fitkit.rendering.shading import sh_basis
 
 MIN_COLOUR = 0.03        # sRGB; below it a gain is noise
 MIN_MASK = 0.05          # weight under which a pixel is left out
-LIGHT_STRIDE = 2         # of the pixels that the light is refitted to, each way: a bound on work
 NOISE_STRIDE = 4         # of those whose median disagreement is taken, each way: a bound on work
 ROUNDS = 2               # of masking: the second without what the first shows to be no skin
 
@@ -45,35 +41,6 @@ def border_fade(size: int, width: Float[Array, ""]) -> Float[Array, "S S"]:
     return jnp.clip(jnp.minimum(inwards[:, None], inwards), 0.0, 1.0)
 
 
-def refit_light(
-    surface: Surface, light: Float[Array, "9 3"], photo: Float[Array, "S S 3"], config: GeometryRefinementConfig
-) -> Float[Array, "9 3"]:
-    """The light refitted to the skin seen, shape and albedo held: reweighted ridge regression, linear colours.
-
-    Stage 1 balances its light against priors; what is left of its error would tilt all skin.
-    """
-    few = (..., slice(None, None, LIGHT_STRIDE), slice(None, None, LIGHT_STRIDE))
-    normals = jnp.moveaxis(depth_maps.normals_from_slopes(surface.slopes[few], surface.sight[few]), 0, -1)
-    target = srgb_to_linear(jnp.moveaxis(photo, -1, 0)[few].reshape(3, -1))
-    usable = jnp.all(jnp.isfinite(target), 0)
-    target, mask = jnp.where(usable, target, 0.0), jnp.where(usable, surface.mask[few].ravel(), 0.0)
-    basis, albedo = sh_basis(normals.reshape(-1, 3)).T, surface.albedo[few].reshape(3, -1)
-
-    def step(_: int, light: Float[Array, "9 3"]) -> Float[Array, "9 3"]:
-        error = target - albedo * jnp.dot(light.T, basis, precision="highest")
-        weight = mask * solvers.robust_weight(jnp.mean(jnp.square(error), 0), jnp.asarray(config.refinement_light_scale))
-
-        def channel(albedo: Float[Array, " N"], error: Float[Array, " N"]) -> Float[Array, " 9"]:
-            design = basis * albedo
-            square = jnp.dot(design * weight, design.T, precision="highest")
-            ridge = config.refinement_light_ridge * jnp.trace(square) / len(square) + 1e-6
-            return jnp.linalg.solve(square + ridge * jnp.eye(len(square)), jnp.dot(design, weight * error, precision="highest"))
-
-        return light + jax.vmap(channel, out_axes=1)(albedo, error)
-
-    return jax.lax.fori_loop(0, config.refinement_light_steps, step, light)
-
-
 def compare_photo(
     surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], config: GeometryRefinementConfig
 ) -> tuple[Comparison, Float[Array, "S S"]]:
@@ -82,8 +49,7 @@ def compare_photo(
     usable = jnp.all(jnp.isfinite(target), 0)
     target = jnp.where(usable, target, 0.0)
     mix = colour_mix(photo)
-    light = refit_light(surface, state.face.light, photo, config)
-    rendered = render(surface, light, mix, surface.slopes)
+    rendered = render(surface, state.face.light, mix, surface.slopes)
     skin_seen = surface.mask * border_fade(photo.shape[0], config.refinement_crop_fade * state.pose.scale)
     skin_seen = jnp.where(usable & (jnp.min(rendered, 0) > MIN_COLOUR), skin_seen, 0.0)
     # colours relative to the face's own, so that dark skin folds as deep as light skin
@@ -123,4 +89,35 @@ def compare_photo(
     noise = jnp.nan_to_num(jnp.nanmedian(jnp.where(mask > 0, error, jnp.nan)[::NOISE_STRIDE, ::NOISE_STRIDE]))
     trust = 1.0 / jnp.maximum(1.0, noise / config.refinement_noise**2)
     pixel = 1.0 / (PIXEL * state.pose.scale)
-    return Comparison(light, mix, gain / jnp.maximum(level, MIN_COLOUR), target, trust, pixel), mask
+    target = target - moved_features(gain * rendered, target, mask, state.pose.scale, config)
+    return Comparison(state.face.light, mix, gain / jnp.maximum(level, MIN_COLOUR), target, trust, pixel), mask
+
+
+def moved_features(
+    rendered: Float[Array, "3 S S"], target: Float[Array, "3 S S"], mask: Float[Array, "S S"], scale: Float[Array, ""],
+    config: GeometryRefinementConfig,
+) -> Float[Array, "3 S S"]:
+    """By how much the photo's colours differ from the rendered ones because the head's features lie a little beside their place.
+
+    Of a nose or a lid a millimetre beside its place, the shading would come out as relief. The residual is explained by a small
+    move of the rendering, smooth over the face (Lucas and Kanade 1981, with a prior), as far as it can be: a fold, which the
+    rendering has none of, cannot.
+
+    Args:
+        rendered: colours, relative to the face's mean.
+        target: the photo's, the same.
+        mask: weight of each pixel.
+        scale: pixels per mm.
+        config: fields.
+    """
+    padded = jnp.pad(rendered, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    across, down = 0.5 * (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]), 0.5 * (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1])
+    error = target - rendered
+    products = [jnp.sum(a * b, 0) for a, b in ((across, across), (across, down), (down, down), (across, error), (down, error))]
+    sums = gaussian_blur(mask * jnp.stack([*products, jnp.ones_like(mask)]), config.refinement_move_reach * scale)
+    ridge = jnp.square(config.refinement_move_ridge / scale) * sums[5] + 1e-9
+    xx, xy, yy = sums[0] + ridge, sums[1], sums[2] + ridge
+    # 2x2 solved in closed form
+    determinant = xx * yy - xy * xy
+    move_x, move_y = (yy * sums[3] - xy * sums[4]) / determinant, (xx * sums[4] - xy * sums[3]) / determinant
+    return move_x * across + move_y * down

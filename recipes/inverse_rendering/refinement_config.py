@@ -23,10 +23,9 @@ class GeometryRefinementConfig:
         refinement_facing: cosines of normal and line of sight between which a pixel's weight rises from 0 to 1.
         refinement_outline_fade: millimetres over which skin's weight rises beside brows, eyes, lips, nostrils and the nose's ridge.
         refinement_crop_fade: millimetres over which it rises from the crop's border.
-        refinement_light_scale: colour difference, linear, at which a pixel counts for a quarter where the light is refitted.
-        refinement_light_ridge: ridge towards the light of stage 1 there, relative to the normal matrix's mean diagonal.
-        refinement_light_steps: reweighted steps of that.
         refinement_gain: bounds of the smooth gain from rendered to photographed colours.
+        refinement_move_reach: millimetres of the Gaussian over which features are moved alike to where the photo has them.
+        refinement_move_ridge: colour gradient per millimetre, relative to the face's own colour, under which they are hardly moved.
         refinement_skin_reach: reach of the gain by which skin is told from what is none, millimetres: with a shorter one the rims
             of glasses pass for skin.
         refinement_skin_neighbourhood: millimetres of the Gaussian over which a pixel's disagreement is averaged.
@@ -54,10 +53,9 @@ class GeometryRefinementConfig:
     refinement_facing: tuple[float, float] = (0.2, 0.45)
     refinement_outline_fade: float = 4.0
     refinement_crop_fade: float = 8.0
-    refinement_light_scale: float = 0.1
-    refinement_light_ridge: float = 2e-3
-    refinement_light_steps: int = 3
     refinement_gain: tuple[float, float] = (0.3, 3.0)
+    refinement_move_reach: float = 5.0
+    refinement_move_ridge: float = 0.03
     refinement_skin_reach: float = 8.0
     refinement_skin_neighbourhood: float = 2.5
     refinement_skin_lines: float = 0.25
@@ -67,5 +65,5 @@ class GeometryRefinementConfig:
     refinement_border_share: tuple[float, float] = (0.5, 0.85)
     refinement_fold_finest: float = 0.5
     refinement_fold_reach: float = 5.0
-    refinement_fold_slope: float = 0.05
+    refinement_fold_slope: float = 0.04
     refinement_fold_level: tuple[float, float] = (0.5, 0.75)
