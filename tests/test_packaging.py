@@ -67,7 +67,7 @@ def test_nothing_but_fitkit_reaches_site_packages(names):
 def test_the_wheel_holds_the_data_and_the_licences(names):
     weights = [path for path in (ROOT / "models" / "weights").iterdir() if path.is_file()]
     tables = [path for name in ("fitkit/data", "models", "recipes") for path in (ROOT / name).rglob("*.toml")]
-    tables += (ROOT / "fitkit").glob("*/*.html")
+    tables += (ROOT / "fitkit").rglob("*.html")
     assert "fitkit/py.typed" in names
     assert not {f"fitkit/models/weights/{path.name}" for path in weights} - set(names)
     for path in tables:

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fitkit.batch import report
-from fitkit.batch.report_pictures import SIDE, face_picture, histogram
-from fitkit.batch.table import LOG, TABLE
+from fitkit.batch.report import LOG, PAGE, TABLE, page, write_report
+from fitkit.batch.report.pictures import SIDE, face_picture, histogram
 from tests.fixtures.run_folder import HOSTILE, failure_row, ledger_row, write_result
 
 TAGS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "b", "span", "svg", "g", "rect", "line", "text",
@@ -44,21 +43,21 @@ class Page(html.parser.HTMLParser):
 
 
 def written(run, rows):
-    assert not [error for error in report.write_report(run, lambda: iter(rows)) if error.code != "E_DATA"]
-    data = (run / report.PAGE).read_bytes()
+    assert not [error for error in write_report(run, lambda: iter(rows)) if error.code != "E_DATA"]
+    data = (run / PAGE).read_bytes()
     return data, Page(data)
 
 
 def test_it_counts_and_lists_every_face(tmp_path):
     rows = [*map(ledger_row, range(20)), ledger_row(20, status="doubtful", confidence=0.1, reason="far off"), failure_row(21)]
-    data, page = written(tmp_path, rows)
+    data, parsed = written(tmp_path, rows)
     text = data.decode()
     for status, count in {"converged": 20, "doubtful": 1, "failed": 1}.items():
         assert re.search(rf'<b class="\w+">{count}</b>{status}', text)
     assert "22 faces, 2 seconds of work" in text
-    shown = [row for row in page.rows if len(row) == len(report.COLUMNS)]
+    shown = [row for row in parsed.rows if len(row) == len(page.COLUMNS)]
     assert [row[0] for row in shown] == [f"photos/{number:07d}.jpg" for number in range(22)]
-    assert dict(zip(report.COLUMNS, shown[20], strict=True)) == {
+    assert dict(zip(page.COLUMNS, shown[20], strict=True)) == {
         "photo": "photos/0000020.jpg", "id": "", "person": "", "face": "", "recipe": "landmarks", "status": "doubtful",
         "confidence": "0.100", "error %": "3.00", "yaw": "27", "seconds": "0.20", "reason": "far off"}
     assert (tmp_path / LOG).is_file()
@@ -70,44 +69,44 @@ def test_no_name_acts(tmp_path):
     rows += [ledger_row(99, status=name, code=name) for name in HOSTILE]
     rows += [failure_row(100, code=name, folder=name) for name in HOSTILE]
     rows += [ledger_row(101, folder=name) for name in HOSTILE if ".." not in name]
-    data, page = written(tmp_path, rows)
-    assert set(page.tags) <= TAGS and page.tags.count("script") == 1 and page.tags.count("table") == 2
-    assert not [name for _, name, _ in page.attributes if name.startswith("on") or name == "style"]
+    data, parsed = written(tmp_path, rows)
+    assert set(parsed.tags) <= TAGS and parsed.tags.count("script") == 1 and parsed.tags.count("table") == 2
+    assert not [name for _, name, _ in parsed.attributes if name.startswith("on") or name == "style"]
     assert not any(character in data.decode() for character in ("\x1b", "\u202e", "two\nlines"))
-    addresses = [value for _, name, value in page.attributes if name in ("href", "src", "action", "data", "srcset")]
+    addresses = [value for _, name, value in parsed.attributes if name in ("href", "src", "action", "data", "srcset")]
     assert addresses and all(re.fullmatch(r"\./[\w.%/-]+|data:image/jpeg;base64,[\w+/=]+", value) for value in addresses)
     assert "&lt;script&gt;alert(1)" in data.decode() and "caf\u00e9 \u5c71" in data.decode()
 
 
 def test_only_its_own_script_runs_and_nothing_is_loaded(tmp_path):
-    data, page = written(tmp_path, [ledger_row(1)])
-    policy = next(value for tag, name, value in page.attributes if name == "content" and "default-src" in value)
-    digest = report.hashlib.sha256("".join(page.scripts[:1]).encode()).digest()
+    data, parsed = written(tmp_path, [ledger_row(1)])
+    policy = next(value for tag, name, value in parsed.attributes if name == "content" and "default-src" in value)
+    digest = page.hashlib.sha256("".join(parsed.scripts[:1]).encode()).digest()
     assert policy == ("default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
                       f"script-src 'sha256-{base64.b64encode(digest).decode()}'")
     assert not re.search(rb"https?:|//[a-z]+\.|@import|url\(", data)
 
 
 def test_a_long_run_makes_no_long_page(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "ROWS", 200)
+    monkeypatch.setattr(page, "ROWS", 200)
 
     def rows(count):
         return (ledger_row(number, confidence=number / count) if number % 10 else failure_row(number) for number in range(count))
 
     def most(count):
         tracemalloc.start()
-        report.summarize(rows(count))
+        page.summarize(rows(count))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
 
     assert most(1500) < 1.5 * most(300)
-    summary = report.summarize(rows(1500))
-    assert len(summary.rows) == report.ROWS and sum(row["status"] == "failed" for row in summary.rows) == 150
+    summary = page.summarize(rows(1500))
+    assert len(summary.rows) == page.ROWS and sum(row["status"] == "failed" for row in summary.rows) == 150
     assert max(row["confidence"] or 0 for row in summary.rows) < 0.04          # all failures, then the least believed
-    assert [row["path"] for row in summary.worst] == [f"photos/{n:07d}.jpg" for n in range(1, 14) if n % 10][:report.WORST]
+    assert [row["path"] for row in summary.worst] == [f"photos/{n:07d}.jpg" for n in range(1, 14) if n % 10][:page.WORST]
     assert [row["confidence"] for row in summary.best] == [number / 1500 for number in range(1499, 1493, -1)]
-    assert b"The 200 failed or least believed of 1,500" in report.page(tmp_path, summary)
+    assert b"The 200 failed or least believed of 1,500" in page.document(tmp_path, summary)
 
 
 def test_pictures_are_of_the_face(tmp_path):
@@ -120,8 +119,8 @@ def test_pictures_are_of_the_face(tmp_path):
     inner = picture[edge + 8:-edge - 8, edge + 8:-edge - 8]
     np.testing.assert_allclose(inner.mean((0, 1)), (200, 40, 40), atol=6)
     np.testing.assert_allclose(picture[:edge - 8].mean((0, 1)), (90, 90, 90), atol=6)
-    data, page = written(tmp_path, [ledger_row(1, folder="a-1")])
-    assert ("a", "href", "./a-1/") in page.attributes and data.count(b"data:image/jpeg") == 2      # least and most believed
+    data, parsed = written(tmp_path, [ledger_row(1, folder="a-1")])
+    assert ("a", "href", "./a-1/") in parsed.attributes and data.count(b"data:image/jpeg") == 2      # least and most believed
 
 
 def test_a_photo_without_a_result_is_shown_whole(tmp_path):
@@ -151,7 +150,7 @@ def test_without_points_the_whole_overlay_is_shown(tmp_path, text):
 
 def test_histograms_count_what_lies_outside_in_the_last_bins():
     rows = [ledger_row(1, confidence=value, seconds=value) for value in (-5, 0.0, 0.049, 0.05, 1.0, 5e6, float("nan"))]
-    bins = report.summarize(rows).bins
+    bins = page.summarize(rows).bins
     assert bins["confidence"]["converged"][:2] == [3, 1] and bins["confidence"]["converged"][-1] == 2
     assert sum(bins["seconds"]["converged"]) == 6
     text = histogram("Measure", "unit", (0, 1, 2, 3), {"converged": [2, 0, 1], "doubtful": [0, 0, 1]})
@@ -161,6 +160,6 @@ def test_histograms_count_what_lies_outside_in_the_last_bins():
 
 def test_without_pyarrow_the_rest_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    error, = report.write_report(tmp_path, lambda: iter([ledger_row(1)]))
+    error, = write_report(tmp_path, lambda: iter([ledger_row(1)]))
     assert error.code == "E_DATA" and "fitkit[tables]" in error.message
-    assert {path.name for path in tmp_path.iterdir()} == {LOG, report.PAGE} and TABLE in error.message
+    assert {path.name for path in tmp_path.iterdir()} == {LOG, PAGE} and TABLE in error.message

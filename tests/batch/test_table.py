@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fitkit.batch import table
+from fitkit.batch.report import table
 from fitkit.errors import FitkitError
 from fitkit.geometry.camera import head_angles
 from fitkit.geometry.vectors import rotation_from_euler

@@ -1,4 +1,4 @@
-"""`report.html` of a run: one file without outside parts, for a browser without network, from the ledger's rows (`table.py`).
+"""The page of a run: one HTML file without outside parts, for a browser without network, from the ledger's rows (`table.py`).
 
 Counts, histograms, the worst and the best fits with pictures, errors by code, and a table to filter and sort. Memory and file are
 bounded, however long the run: what does not fit in is counted, and stands in results.parquet. Names are strangers': everything is
@@ -14,17 +14,16 @@ import html
 import importlib.resources
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fitkit.batch.report_pictures import face_picture, histogram
-from fitkit.batch.table import LOG, TABLE, Row, number, pose_angles, result_folder, write_log, write_table
-from fitkit.errors import FitkitError, visible
-from fitkit.io import atomic_files
+from fitkit.batch.report.pictures import face_picture, histogram
+from fitkit.batch.report.table import LOG, TABLE, Row, number, pose_angles, result_folder
+from fitkit.errors import visible
 from fitkit.version import __version__
 
-PAGE = "report.html"
+TEMPLATE = "page.html"
 # what the page holds, however long the run: about 1.5 MB; chosen
 ROWS = 2000                    # of the table: the failed and the least believed
 WORST, BEST = 12, 6            # fits with pictures
@@ -56,31 +55,6 @@ class Summary:
     worst: list[Row]                                  # fits of the least confidence, least first
     best: list[Row]
     seconds: float                                    # of all faces
-
-
-def write_report(run: Path, rows: Callable[[], Iterable[Row]]) -> list[FitkitError]:
-    """Write `log.jsonl`, `results.parquet` and `report.html` of a run.
-
-    Args:
-        run: its folder.
-        rows: gives the ledger's rows, each time from the start.
-
-    Returns:
-        what could not be written for want of an extra.
-
-    Raises:
-        FitkitError: E_OUTPUT.
-    """
-    write_log(run, rows())
-    missing = []
-    try:
-        write_table(run, rows())
-    except FitkitError as error:
-        if error.code != "E_DATA":
-            raise
-        missing.append(FitkitError("E_DATA", f"{TABLE} was not written, but {LOG} was, without coefficients: {error.message}"))
-    atomic_files.write_bytes(run / PAGE, page(run, summarize(rows())))
-    return missing
 
 
 def summarize(rows: Iterable[Row]) -> Summary:
@@ -127,9 +101,9 @@ def row_measures(row: Row) -> dict[str, float | None]:
             "landmark_error": None if error is None else 100 * error, "yaw": pose_angles(record)["view_yaw"]}
 
 
-def page(run: Path, summary: Summary) -> bytes:
+def document(run: Path, summary: Summary) -> bytes:
     """The whole HTML file."""
-    template = importlib.resources.files("fitkit.batch").joinpath(PAGE).read_text("utf-8")
+    template = importlib.resources.files("fitkit.batch.report").joinpath(TEMPLATE).read_text("utf-8")
     script = template[template.index("<script>") + len("<script>"):template.index("</script>")]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     total, listed = sum(summary.states.values()), len(summary.rows)
