@@ -164,9 +164,9 @@ def _figure(run: Path, row: Row) -> str:
     picture = f'<img src="{address}" alt="{name}">' if address else '<p class="faint">no picture</p>'
     facts = [f"{title} {measures[key]:z.{digits}f}" for title, key, digits in (
         ("confidence", "confidence", 2), ("error %", "landmark_error", 1), ("yaw", "yaw", 0)) if measures[key] is not None]
-    reason = f'<br><span class="{COLOURS.get(str(row.get("status")), "")}">{shown(row.get("reason"))}</span>'
-    return (f"<figure>{picture}<figcaption>{_linked(name, run, row)}<br>"
-            f'<span class="faint">{", ".join(facts)}</span>{reason}</figcaption></figure>')
+    lines = [_linked(name, run, row)] + ([f'<span class="faint">{", ".join(facts)}</span>'] if facts else [])
+    lines += [f'<span class="{COLOURS.get(str(row.get("status")), "")}">{shown(row["reason"])}</span>'] if row.get("reason") else []
+    return f"<figure>{picture}<figcaption>{'<br>'.join(lines)}</figcaption></figure>"
 
 
 def _errors(run: Path, summary: Summary) -> str:
