@@ -127,8 +127,8 @@ def fit_batch(
         focal: focal length of all photos, pixels.
         seed: of everything that the recipe draws at random.
         detector: "mediapipe" or "face-alignment".
-        at_once: faces in one program, by default 8 on a CPU (one after another) and 32 elsewhere (where they are computed
-            together).
+        at_once: faces in one program, by default 1 on a CPU (which computes the faces of a program one after another) and 32
+            elsewhere (where they are computed together).
         progress: called with the completed fraction, in [0, 1], of the faces of one program.
         **fields: other values for fields of the recipe.
 

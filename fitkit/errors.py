@@ -18,6 +18,9 @@ EXIT_STATUS = {
     "E_RESULT": 1,      # not a result folder, or a damaged one
     "E_SCAN": 1,        # a scan, mesh or depth map that cannot be measured
     "E_MANIFEST": 1,    # a list of photos that cannot be read, or a row of it
+    "E_TIMEOUT": 1,     # the fit of a photo took longer than it may
+    "E_MEMORY": 1,      # the fit of a photo needs more memory than there is
+    "E_CRASH": 1,       # a photo ended the process that fitted it
     "E_EXISTS": 1,      # the result folder is there already
     "E_USAGE": 2,       # an argument of an impossible value
     "E_RECIPE": 2,      # unknown recipe

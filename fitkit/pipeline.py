@@ -31,8 +31,10 @@ from fitkit.results.from_solution import result_from_solution
 from fitkit.results.result import FitResult
 from fitkit.types import MorphableModel
 
-AT_ONCE = {"cpu": 8}         # faces in one program of `fit_batch`, by JAX's backend: on a CPU one after another, so few are enough
-AT_ONCE_ELSEWHERE = 32
+# Faces in one program, by JAX's backend. On a CPU a program computes its faces one after another: recipe `landmarks` took 0.10 s a
+# photo, detection included, with 1, 0.12 with 8 and 0.11 with 32 in one, and compiled in 6, 10 and 12 s.
+AT_ONCE = {"cpu": 1}
+AT_ONCE_ELSEWHERE = 32       # chosen
 
 PhotoLike = str | Path | np.ndarray
 
@@ -72,13 +74,18 @@ class Reading:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Waiting:
-    """A face that waits for a program to be filled: the place of its photo, and the way back to photo pixels."""
+class Observed:
+    """A face that waits to be solved: the place of its photo among several, and the way back to photo pixels."""
 
     place: int
     reading: Reading
     observation: Observation
     back: tuple[float, np.ndarray]
+
+    @property
+    def bucket(self) -> int:
+        """Faces of one bucket go through one program: they have as many points."""
+        return len(self.observation.seen.points)
 
 
 def prepare(
@@ -120,17 +127,51 @@ def read(
     return Reading(image, lens, faces, {"read": done - started, "detect": time.perf_counter() - done})
 
 
+def observe_face(reading: Reading, number: int, job: Job, *, place: int = 0) -> Observed:
+    """Face 0, 1, ... of a photo on its working crop."""
+    return Observed(place, reading, *observe(job.model, reading.image, reading.faces[number], reading.lens, job.size))
+
+
+def solve(group: Sequence[Observed], job: Job, *, size: int, together: bool) -> list[Solution]:
+    """Solutions of faces of one bucket, in one program of `size` faces; `together` makes them one person.
+
+    A group of different people is filled up to `size` with faces that take no steps. A program of one face is that of `fit`.
+    """
+    if size == 1 and not together:
+        return [jax.block_until_ready(job.recipe.function(job.model, face.observation, job.config, **job.extra_arguments()))
+                for face in group]
+    filled = [face.observation for face in group] + ([] if together else [group[-1].observation] * (size - len(group)))
+    observations = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
+    if together:
+        stacked = job.recipe.person(job.model, observations, job.config, **job.extra_arguments())
+    else:
+        stacked = job.recipe.batch(job.model, observations, jnp.arange(size) < len(group), job.config, **job.extra_arguments())
+    stacked = jax.block_until_ready(stacked)
+    return [jax.tree.map(lambda leaf, index=index: leaf[index], stacked) for index in range(len(group))]
+
+
+def result_of(face: Observed, solution: Solution, job: Job, *, seconds: float, number: int | None) -> FitResult:
+    """The result of a face that was solved in `seconds`; `number` is 1, 2, ... where it is one of several."""
+    reading = face.reading
+    return result_from_solution(
+        job.model, reading.image, reading.lens, face.observation, face.back, solution, face=number,
+        timings=reading.timings | {"fit": seconds}, **job.settings())
+
+
+def batch_size() -> int:
+    """Faces that are solved at once by default: on a CPU they would be computed one after another."""
+    return AT_ONCE.get(jax.default_backend(), AT_ONCE_ELSEWHERE)
+
+
 def fit_photo(reading: Reading, job: Job, *, largest: bool) -> list[FitResult]:
     """Fit every face of a photo one by one, or the largest alone."""
     results = []
-    for number, face in enumerate(reading.faces[:1] if largest else reading.faces, start=1):
+    for number in range(1 if largest else len(reading.faces)):
         begun = time.perf_counter()
-        observation, back = observe(job.model, reading.image, face, reading.lens, job.size)
-        solution = jax.block_until_ready(job.recipe.function(job.model, observation, job.config, **job.extra_arguments()))
-        timings = reading.timings | {"fit": time.perf_counter() - begun}
-        results.append(result_from_solution(
-            job.model, reading.image, reading.lens, observation, back, solution, timings=timings, **job.settings(),
-            face=number if len(reading.faces) > 1 and not largest else None))
+        face = observe_face(reading, number, job)
+        solution, = solve([face], job, size=1, together=False)
+        results.append(result_of(face, solution, job, seconds=time.perf_counter() - begun,
+                                 number=number + 1 if len(reading.faces) > 1 and not largest else None))
     return results
 
 
@@ -149,51 +190,35 @@ def fit_several(
         raise FitkitError("E_USAGE", f"at_once must be 1 or more faces, not {at_once}")
     results: list[Any] = [None] * len(photos)
 
-    def faces() -> Iterator[_Waiting]:
+    def faces() -> Iterator[Observed]:
         for place, photo in enumerate(photos):
             try:
                 reading = read(photo, job, landmarks=None if landmarks is None else landmarks[place], focal=focal, intrinsics=None)
-                yield _Waiting(place, reading, *observe(job.model, reading.image, reading.faces[0], reading.lens, job.size))
+                yield observe_face(reading, 0, job, place=place)
             except FitkitError as error:
                 if error.exit_status != 1:
                     raise
                 results[place] = error
 
-    chunk = len(photos) if together else at_once or AT_ONCE.get(jax.default_backend(), AT_ONCE_ELSEWHERE)
+    chunk = len(photos) if together else at_once or batch_size()
     for group in _groups(faces(), chunk):
         begun = time.perf_counter()
-        solutions = _solve(group, chunk, together, job)
+        solutions = solve(group, job, size=chunk, together=together)
         seconds = (time.perf_counter() - begun) / len(group)
         for face, solution in zip(group, solutions, strict=True):
-            reading = face.reading
-            timings = reading.timings | {"fit": seconds}
-            results[face.place] = result_from_solution(
-                job.model, reading.image, reading.lens, face.observation, face.back, solution, face=None, timings=timings,
-                **job.settings())
+            results[face.place] = result_of(face, solution, job, seconds=seconds, number=None)
     return results
 
 
-def _groups(faces: Iterator[_Waiting], most: int) -> Iterator[list[_Waiting]]:
-    """Faces in groups that one program can take: at most `most`, and as many points in each."""
-    waiting: dict[int, list[_Waiting]] = {}
+def _groups(faces: Iterator[Observed], most: int) -> Iterator[list[Observed]]:
+    """Faces in groups that one program can take: at most `most`, and of one bucket."""
+    waiting: dict[int, list[Observed]] = {}
     for face in faces:
-        group = waiting.setdefault(len(face.observation.seen.points), [])
+        group = waiting.setdefault(face.bucket, [])
         group.append(face)
         if len(group) == most:
-            yield waiting.pop(len(face.observation.seen.points))
+            yield waiting.pop(face.bucket)
     yield from waiting.values()
-
-
-def _solve(group: list[_Waiting], size: int, together: bool, job: Job) -> list[Solution]:
-    """Solutions of a group of faces; a group of different people is filled up to `size` with faces that take no steps."""
-    filled = [face.observation for face in group] + ([] if together else [group[-1].observation] * (size - len(group)))
-    observations = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
-    if together:
-        stacked = job.recipe.person(job.model, observations, job.config, **job.extra_arguments())
-    else:
-        stacked = job.recipe.batch(job.model, observations, jnp.arange(size) < len(group), job.config, **job.extra_arguments())
-    stacked = jax.block_until_ready(stacked)
-    return [jax.tree.map(lambda leaf, index=index: leaf[index], stacked) for index in range(len(group))]
 
 
 @cache

@@ -7,7 +7,7 @@ import pytest
 from fitkit import configuration
 from fitkit.cli import main
 from fitkit.errors import EXIT_STATUS
-from tests.fixtures.toy_fit import InnerConfig, photos
+from tests.fixtures.toy_fit import photos
 
 
 def test_config_file_gives_defaults_and_the_command_line_wins(calls):
@@ -15,7 +15,8 @@ def test_config_file_gives_defaults_and_the_command_line_wins(calls):
     fit, recipe = "[fit]\nsize = 128\nseed = 3\nquiet = true\n", "[recipe]\nweight = 2\nrobust = false\n"
     Path("c.toml").write_text(fit + recipe + "[recipe.inner]\niterations = 9\n")
     assert main.run(["fit", "p0.jpg", "--config", "c.toml", "--size", "256", "--set", "weight=4"]) == 0
-    assert calls[0] | {"size": 256, "seed": 3, "weight": 4.0, "robust": False, "inner": InnerConfig(iterations=9)} == calls[0]
+    fields = {"weight": 4.0, "robust": False, "inner": {"iterations": 9}}
+    assert calls[0] | {"size": 256, "seed": 3, "fields": calls[0]["fields"] | fields} == calls[0]
 
 
 USAGE = [
@@ -54,8 +55,9 @@ def test_a_usage_error_is_one_sentence(calls, capsys, arguments, code, words):
     photos("ok")
     assert main.run(arguments) == EXIT_STATUS[code] == 2
     out, err = capsys.readouterr()
-    assert not out and len(err.splitlines()) == 1 and not calls
-    assert err.startswith(f"fitkit: error {code}: ") and words in err
+    said = [line for line in err.splitlines() if not line.endswith("; starting")]      # what a worker refuses is known later
+    assert not out and len(said) == 1 and not calls
+    assert said[0].startswith(f"fitkit: error {code}: ") and words in err
 
 
 @pytest.mark.parametrize(("text", "words"), [
@@ -71,8 +73,8 @@ def test_a_config_error_is_one_sentence(calls, capsys, text, words):
     photos("ok")
     Path("c.toml").write_text(text)
     assert main.run(["fit", "p0.jpg", "--config", "c.toml"]) == 2
-    err = capsys.readouterr().err
-    assert len(err.splitlines()) == 1 and words in err and not calls
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.endswith("; starting")]
+    assert len(said) == 1 and words in said[0] and not calls
 
 
 @pytest.mark.parametrize(("text", "value"), [

@@ -10,7 +10,6 @@ import pytest
 import fitkit
 from fitkit import pipeline
 from fitkit.errors import FitkitError
-from fitkit.fitting.observation import observe
 
 ASTRONAUT = pathlib.Path(__file__).parents[1] / "notebooks" / "data" / "astronaut.png"
 
@@ -49,8 +48,7 @@ def test_faces_of_one_program_have_as_many_points_and_all_or_none_a_message():
     job = pipeline.prepare(recipe="landmarks", head="makehuman", size=128, seed=0, detector="mediapipe", progress=None, fields={})
     few = pipeline.read(ASTRONAUT, job, landmarks=photo.landmarks_detected, focal=None, intrinsics=None)
     many = pipeline.read(ASTRONAUT, job, landmarks=None, focal=None, intrinsics=None)
-    waiting = [pipeline._Waiting(place, reading, *observe(job.model, reading.image, reading.faces[0], reading.lens, job.size))
-               for place, reading in enumerate((many, few, many, few, many))]
+    waiting = [pipeline.observe_face(reading, 0, job, place=place) for place, reading in enumerate((many, few, many, few, many))]
     groups = list(pipeline._groups(iter(waiting), 2))
     assert sorted([face.place for face in group] for group in groups) == [[0, 2], [1, 3], [4]]
     for group in groups:

@@ -176,46 +176,15 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | FitkitE
     check_parquet()
     import pyarrow.parquet
 
-    with _open(path) as data, parsing("E_MANIFEST", f"{path} is no Parquet file, or is damaged", mend="write it again"):
-        schema = pyarrow.parquet.read_schema(data)
-        names = {name: name.strip().lower() for name in schema.names}
+    with _open(path) as data, parsing("E_MANIFEST", f"{path} is no Parquet file, or is damaged", mend="write it again"), \
+            pyarrow.parquet.ParquetFile(data) as file:
+        names = {name: name.strip().lower() for name in file.schema_arrow.names}
         _check_columns(list(names.values()), path)
         wanted, number = [name for name, plain in names.items() if plain in COLUMNS], 0
-        texts = [name for name in wanted if _checked_type(schema.field(name), path)]
-        # a text that many rows share stays one, as the file has it: written out, a file of 1 KB could fill the memory
-        with pyarrow.parquet.ParquetFile(data, read_dictionary=texts) as file:
-            for batch in file.iter_batches(batch_size=ROWS, columns=wanted):
-                for name in texts:
-                    if _longest(batch.column(name)) > MAX_CELL:
-                        raise _error(f"{path} has over {MAX_CELL} characters in a cell of column {name}; mend that cell")
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, {names[name]: value for name, value in row.items()}
-
-
-def _checked_type(field: Any, path: Path) -> bool:
-    """Whether a column of a Parquet file holds text, not numbers.
-
-    Raises:
-        FitkitError: E_MANIFEST where it holds neither.
-    """
-    import pyarrow
-
-    kinds = pyarrow.types
-    kind = field.type.value_type if kinds.is_dictionary(field.type) else field.type
-    if any(check(kind) for check in (kinds.is_string, kinds.is_large_string, kinds.is_binary, kinds.is_large_binary)):
-        return True
-    if kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_null(kind):
-        return False
-    raise _error(f"{path} holds {field.type} in column {field.name}; give text or numbers")
-
-
-def _longest(column: Any) -> int:
-    """Characters or bytes of the longest text of an Arrow column of texts."""
-    import pyarrow.compute
-
-    words = column.dictionary if pyarrow.types.is_dictionary(column.type) else column
-    return pyarrow.compute.max(pyarrow.compute.binary_length(words)).as_py() or 0
+        for batch in file.iter_batches(batch_size=ROWS, columns=wanted):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, {names[name]: value for name, value in row.items()}
 
 
 def _check_columns(names: list[str], path: Path) -> None:

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from fitkit.errors import EXIT_STATUS, FitkitError
@@ -67,7 +67,7 @@ class Console:
 
 
 @contextlib.contextmanager
-def progress_line(console: Console, total: int) -> Iterator[tuple[Console, Any]]:
+def progress_line(console: Console, total: int | None) -> Iterator[tuple[Console, Any]]:
     """A line with a progress bar and the time left, if standard error is a terminal; nothing otherwise.
 
     Yields:
@@ -106,15 +106,15 @@ def failed_outcome(error: Exception, photo: str, *, seconds: float = 0.0) -> Out
     return Outcome(photo=photo, status="failed", seconds=round(seconds, 3), code=code, message=message)
 
 
-def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
-    """How many faces ended how: '12 faces: 10 fitted (1 doubtful), 1 kept, 1 failed; 14.2 s'."""
-    states = [outcome.status for outcome in outcomes]
-    counts = {name: states.count(name) for name in ("planned", "kept", "failed")}
-    fitted = len(states) - sum(counts.values())
-    parts = [f"{fitted} fitted" + (f" ({states.count('doubtful')} doubtful)" if "doubtful" in states else "")] if fitted else []
+def summary(statuses: Mapping[str, int], seconds: float) -> str:
+    """How many faces ended how, from how many have each status: '12 faces: 10 fitted (1 doubtful), 1 kept, 1 failed; 14.2 s'."""
+    counts = {name: statuses.get(name, 0) for name in ("planned", "kept", "failed")}
+    total = sum(statuses.values())
+    fitted, doubtful = total - sum(counts.values()), statuses.get("doubtful", 0)
+    parts = [f"{fitted} fitted" + (f" ({doubtful} doubtful)" if doubtful else "")] if fitted else []
     parts += [f"{count} {name}" for name, count in counts.items() if count]
-    noun = "face" if len(states) == 1 else "faces"
-    return f"{len(states)} {noun}: {', '.join(parts) or 'nothing to do'}; {seconds:.1f} s"
+    noun = "face" if total == 1 else "faces"
+    return f"{total} {noun}: {', '.join(parts) or 'nothing to do'}; {seconds:.1f} s"
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:

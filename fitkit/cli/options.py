@@ -14,10 +14,13 @@ from fitkit.cli.general_options import Degrees, Flag, General, Words
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fit:
-    """Fit a 3D face to each photo and write a result folder for it: OUT/NAME-HASH/ with fit.json, mesh.glb, mesh.obj, pictures.
+    """Fit a 3D face to each photo and write a result folder, OUT/NAME-HASH-RECIPE/, with fit.json, mesh.glb, mesh.obj, pictures.
+
+    A photo is named by its file, its directory, a glob in quotes, a manifest (.txt, .csv, .parquet: path, and if wanted id, points,
+    person, focal, camera), or - for a list on standard input. OUT keeps a ledger: the same command goes on where it was stopped.
 
     Examples:
-      fitkit fit me.jpg                              one photo; the result goes to out/me-1a2b3c4d/
+      fitkit fit me.jpg                              one photo; the result goes to a folder in out/
       fitkit fit photos/ --out faces --faces all     every photo of a directory, every face of a photo
       fitkit fit me.jpg --recipe landmarks           from landmarks only: quick, without light and skin colour
       fitkit fit me.jpg --recipe ganfit              a closer likeness, with a generated texture: takes longer
@@ -25,17 +28,18 @@ class Fit:
       fitkit fit me.jpg --set weight_landmark=20     another value for a setting of the recipe
       fitkit fit me.jpg --config paper:ganfit        a recipe with its paper's own values
       fitkit fit *.jpg --json > results.jsonl        one JSON object per face, for other programs
+      fitkit fit photos/ --shard 3/8                 the third of eight parts, for Slurm arrays: --shard $SLURM_ARRAY_TASK_ID/8
 
     The first photo compiles for up to a minute; compiled programs are kept for the next run.
     Exit status: 0 fine, 1 some photos failed, 2 usage, 3 missing data, 4 device, 5 output not writable.
     """
 
-    photo: Annotated[Positional[tuple[str, ...]], arg(metavar="PHOTO...", help_behavior_hint="")] = ()
-    """Photos, or directories of photos."""
+    photo: Annotated[Positional[tuple[str, ...]], arg(metavar="SOURCE...", help_behavior_hint="")] = ()
+    """Photos, directories of photos, globs in quotes, manifests, or - for a list on standard input."""
     recipe: Annotated[str, arg(metavar="NAME")] = "inverse_rendering"
     """Recipe: how to fit. `fitkit recipes` lists and explains them."""
     out: Annotated[str, arg(metavar="DIRECTORY")] = "out"
-    """Directory for the results, one folder per face."""
+    """Directory for the results, one folder per face, and the ledger of the run."""
     head: Annotated[str, arg(metavar="NAME")] = "makehuman"
     """Morphable head model. `fitkit heads` lists them."""
     landmarks: Annotated[str, arg(metavar="SOURCE")] = "mediapipe"
@@ -63,7 +67,17 @@ class Fit:
     dry_run: Flag = False
     """Print what would be done, and do nothing."""
     overwrite: Flag = False
-    """Fit again and replace existing results. By default a photo that has one is skipped."""
+    """Fit again and replace existing results. By default a photo is skipped that has a whole one, of the same settings."""
+    batch_size: Annotated[str, arg(metavar="NUMBER|auto")] = "auto"
+    """Faces that are solved at once; auto is 1 on a CPU, which would compute them one after another, and 32 elsewhere."""
+    workers: Annotated[int, arg(metavar="NUMBER")] = 1
+    """Processes that fit, each with a compiled program and 1 to 2 GB of memory."""
+    shard: Annotated[str | None, arg(metavar="I/N", help_behavior_hint="")] = None
+    """Fit part I of N only, I from 1; the parts may run at once, on several machines that share OUT."""
+    limit: Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="")] = None
+    """Look at the first so many photos only."""
+    timeout: Annotated[float, arg(metavar="SECONDS")] = 120.0
+    """Work on one photo that counts as hanging; it is given up, and the others go on. Compiling does not count."""
     general: OmitArgPrefixes[General] = General()
 
 

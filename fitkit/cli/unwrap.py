@@ -5,6 +5,7 @@ Visible skin and the hair of the scalp come from the photo, hidden skin from the
 """
 
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def run_unwrap(options: Unwrap, console: Console) -> int:
                 outcomes.append(_unwrap(source, options))
             live.outcome(outcomes[-1])
             on_progress(None)
-    console.note(summary(outcomes, time.perf_counter() - started))
+    console.note(summary(Counter(outcome.status for outcome in outcomes), time.perf_counter() - started))
     return exit_status(outcomes)
 
 

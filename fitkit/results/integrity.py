@@ -32,16 +32,27 @@ def content_digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def whole_result(folder: Path) -> dict[str, Any] | None:
-    """The values of fit.json where it is intact and every file that it names is there as it was written; None otherwise."""
+def read_content(folder: Path) -> dict[str, Any] | None:
+    """The values of fit.json where it is intact; None otherwise."""
     try:
         with open(folder / NAME, "rb") as file:
             text = file.read(MAX_BYTES + 1)
         content = json.loads(text) if len(text) <= MAX_BYTES else None
-        if not isinstance(content, dict) or content.get("format") != FORMAT or content.get(DIGEST) != content_digest(content):
-            return None
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or content.get("format") != FORMAT or content.get(DIGEST) != content_digest(content):
+        return None
+    return content
+
+
+def whole_result(folder: Path) -> dict[str, Any] | None:
+    """The values of fit.json where it is intact and every file that it names is there as it was written; None otherwise."""
+    content = read_content(folder)
+    if content is None:
+        return None
+    try:
         intact = all(_is_intact(folder / name, about) for name, about in content["files"].items())
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return content if intact else None
 

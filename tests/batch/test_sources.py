@@ -1,13 +1,11 @@
 """What the user names becomes photos in order, and what is wrong is named: folders, globs, lists and manifests."""
 
-import importlib.util
 import io
 import itertools
 import json
 import os
 import socket
 
-import numpy as np
 import pytest
 
 from fitkit.batch import sources
@@ -224,43 +222,6 @@ def test_a_parquet_manifest(tmp_path):
     assert "row 2 has no path" in failure.error.message
     (tmp_path / "list.parquet").write_bytes(b"PAR1" + bytes(100) + b"PAR1")
     assert "damaged" in found(tmp_path / "list.parquet")[1][0].error.message
-
-
-def test_a_parquet_manifest_cannot_fill_the_memory(tmp_path):
-    """One text that 4,096 rows share takes a kilobyte in the file, and would take 8 GB as rows."""
-    pyarrow = pytest.importorskip("pyarrow", reason="the extra tables is not installed")
-    import pyarrow.parquet
-
-    rows = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 4096, pyarrow.int32()), pyarrow.array(["x" * 2_000_000]))
-    for name, column, says in (("bomb", rows, "characters in a cell"), ("lists", [["a.jpg"]], "list<"), ("bools", [True], "bool")):
-        pyarrow.parquet.write_table(pyarrow.table({"path": column}), tmp_path / f"{name}.parquet", compression="zstd")
-        photos, (failure,) = found(tmp_path / f"{name}.parquet")
-        assert not photos and failure.error.code == "E_MANIFEST" and says in failure.error.message
-
-
-def test_mutants_of_manifests_are_read_or_refused(tmp_path):
-    """Whatever is in a list: photos, or failures of one sentence; no other exception."""
-    random = np.random.default_rng(0)
-    rows = b'path,id,points,person,focal,camera,fx,fy,cx,cy\n"a,1.jpg",7,p.pts,x,900\nb.jpg,,,,,c.json\nd.jpg,,,,,,9,9,1,1\n'
-    seeds = {".csv": rows,
-             ".json": json.dumps({"K": FOCAL, "camera": {"fx": 9, "fy": 9, "cx": 1, "cy": 1}}).encode(),
-             ".txt": b"a.jpg\nb c.jpg\r\n"}
-    if importlib.util.find_spec("pyarrow"):
-        import pyarrow.parquet
-
-        file = io.BytesIO()
-        pyarrow.parquet.write_table(pyarrow.table({"path": ["a.jpg", "b.jpg"], "focal": [None, 900.0]}), file)
-        seeds[".parquet"] = file.getvalue()
-    for number in range(200):
-        ending = list(seeds)[number % len(seeds)]
-        mutant = bytearray(seeds[ending])
-        for place in random.integers(0, len(mutant), random.integers(1, 6)):
-            mutant[place:place + random.integers(0, 3)] = random.bytes(random.integers(0, 4))
-        (tmp_path / "c.json").write_bytes(mutant if ending == ".json" else seeds[".json"])
-        (tmp_path / f"m{ending}").write_bytes(mutant)
-        (tmp_path / "list.csv").write_bytes(seeds[".csv"])
-        photos, failures = found(tmp_path / ("list.csv" if ending == ".json" else f"m{ending}"))
-        assert photos or failures
 
 
 def test_parquet_without_its_reader_is_said_at_once(tmp_path, monkeypatch):

@@ -1,55 +1,68 @@
-"""The command line with the fit itself replaced: what is fitted, kept and said, and the exit status.
+"""The command line with the fit itself replaced: what is fitted and said, and the exit status. What is kept: `batch/test_runs.py`.
 
 A real fit through the command line is in `test_end_to_end.py`.
 """
 
 import json
+import re
+import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 import rich.progress
 
 import fitkit
+from fitkit.batch import ledger
 from fitkit.cli import console, main
 from fitkit.errors import FitkitError
 from fitkit.io import images
-from tests.fixtures.toy_fit import InnerConfig, ToyResult, photos
+from tests.fixtures.source_tree import ROOT
+from tests.fixtures.toy_fit import ToyResult, photos
+
+
+def folders(run="out"):
+    return sorted(path.name for path in Path(run).iterdir() if path.is_dir())
 
 
 def test_fit_writes_one_folder_per_photo_and_says_where(calls, capsys):
-    assert main.run(["fit", *photos("ok", "doubtful")]) == 0
+    names = photos("ok animation", "doubtful")
+    assert main.run(["fit", *names]) == 0
     out, err = capsys.readouterr()
-    assert [line.split(" (")[0] for line in out.splitlines()] == ["p0.jpg -> out/p0-12345678", "p1.jpg -> out/p1-12345678"]
+    first, second = folders()
+    assert [line.split(" (")[0] for line in out.splitlines()] == [f"p0.jpg -> out/{first}", f"p1.jpg -> out/{second}"]
+    assert re.fullmatch("p0-[0-9a-f]{32}-inverse_rendering", first)
     assert "doubtful: the points are far off" in out
     assert "fitkit: p0.jpg: an animation\n" in err
     assert "fitkit: 2 faces: 2 fitted (1 doubtful); " in err
-    assert json.loads(Path("out/p0-12345678/fit.json").read_text())["outputs"] == ["all"]
+    content = json.loads(Path("out", first, "fit.json").read_text())
+    assert content["job"]["outputs"] == ["mesh", "params", "pictures"] and first.split("-")[1] == content["job"]["sha256"][:32]
 
 
 def test_every_option_reaches_the_fit(calls):
     photos("ok")
     status = main.run(["fit", "p0.jpg", "--recipe", "landmarks", "--head", "ict", "--size", "512", "--focal", "900", "--seed", "7",
-                       "--landmarks", "face-alignment", "--set", "weight=3", "--set", "inner.iterations=5",
+                       "--landmarks", "face-alignment", "--set", "weight=3", "--set", "inner.iterations=5", "--batch-size", "4",
                        "--set", "schedule=[1, 2]", "--out", "elsewhere", "--outputs", "params,mesh", "-q"])
     assert status == 0
-    assert calls == [{"photo": "p0.jpg", "recipe": "landmarks", "head": "ict", "size": 512, "focal": 900.0, "seed": 7,
-                      "detector": "face-alignment", "weight": 3.0, "inner": InnerConfig(iterations=5), "schedule": (1, 2)}]
-    assert json.loads(Path("elsewhere/p0-12345678/fit.json").read_text())["outputs"] == ["params", "mesh"]
+    asked = {"photo": "p0.jpg", "recipe": "landmarks", "head": "ict", "size": 512, "focal": 900.0, "seed": 7, "batch": 4,
+             "detector": "face-alignment", "points": None,
+             "fields": {"weight": 3.0, "robust": True, "inner": {"iterations": 5}, "schedule": [1, 2]}}
+    assert len(calls) == 1 and calls[0] | asked == calls[0]
+    assert json.loads(Path("elsewhere", *folders("elsewhere"), "fit.json").read_text())["job"]["outputs"] == ["mesh", "params"]
 
 
 def test_bad_photos_do_not_stop_the_others(calls, capsys):
     names = photos("ok", "noface", "defect", "ok")
     Path("empty").mkdir()
-    assert main.run(["fit", *names, "gone.jpg", "empty"]) == 1
+    assert main.run(["fit", *names, "gone.jpg", "p.jpg", "empty"]) == 1
     out, err = capsys.readouterr()
-    assert [call["photo"] for call in calls] == [*names, "gone.jpg"]
+    assert [call["photo"] for call in calls] == names
     assert len(out.splitlines()) == 2
     errors = [line for line in err.splitlines() if line.startswith("fitkit: error")]
-    assert [line.split()[2] for line in errors] == ["E_EMPTYDIR:", "E_NOFACE:", "E_INTERNAL:", "E_NOFILE:"]
-    assert "6 faces: 2 fitted, 4 failed" in err
+    assert sorted(line.split()[2] for line in errors) == ["E_EMPTYDIR:", "E_INTERNAL:", "E_NOFACE:", "E_NOFILE:", "E_NOFILE:"]
+    assert "7 faces: 2 fitted, 5 failed" in err and re.search(r"did you mean p\d.jpg", err)
     assert "Traceback" not in err
 
 
@@ -61,49 +74,30 @@ def test_a_traceback_is_shown_where_asked(calls, capsys, flag):
 
 def test_json_is_one_object_per_face_and_nothing_else(calls, capsys):
     assert main.run(["fit", *photos("ok", "noface"), "--json"]) == 1
-    first, second = map(json.loads, capsys.readouterr().out.splitlines())
-    assert (first["photo"], first["folder"], first["status"], first["code"]) == ("p0.jpg", "out/p0-12345678", "converged", None)
+    first, second = sorted(map(json.loads, capsys.readouterr().out.splitlines()), key=lambda said: said["photo"])
+    assert set(first) == {"photo", "face", "folder", "status", "reason", "seconds", "code", "message"}
+    assert (first["photo"], first["folder"], first["status"], first["code"]) == ("p0.jpg", f"out/{folders()[0]}", "converged", None)
     assert (second["folder"], second["status"], second["code"]) == (None, "failed", "E_NOFACE")
     assert first["seconds"] >= 0 and second["message"].startswith("no face")
 
 
 def test_all_faces_are_numbered(calls, capsys):
-    assert main.run(["fit", *photos("ok"), "--faces", "all"]) == 0
-    assert sorted(path.name for path in Path("out").iterdir()) == ["p0-12345678-face1", "p0-12345678-face2"]
+    assert main.run(["fit", *photos("faces=3"), "--faces", "all"]) == 0
+    named = sorted(re.sub("-[0-9a-f]{32}-", "-", name) for name in folders())
+    assert named == [f"p0-inverse_rendering-face{face}" for face in (1, 2, 3)]
     assert "p0.jpg, face 1 -> " in capsys.readouterr().out
     assert main.run(["fit", "p0.jpg", "--faces", "all"]) == 0
-    assert len(calls) == 1 and "kept out/p0-12345678-face1" in capsys.readouterr().out
-
-
-def test_a_stopped_photo_of_several_faces_is_fitted_again(calls):
-    photos("ok")
-    Path("out/p0-12345678-face2").mkdir(parents=True)      # the first face is written last: this one was not finished
+    assert len(calls) == 1 and capsys.readouterr().out.count("kept out/p0-") == 3
+    shutil.rmtree(Path("out", folders()[1]))      # one of them is lost: the photo is fitted again, the others stay
     assert main.run(["fit", "p0.jpg", "--faces", "all"]) == 0
-    assert len(calls) == 1 and Path("out/p0-12345678-face1/fit.json").exists()
-
-
-def test_a_result_is_kept_unless_overwritten(calls, capsys):
-    photos("ok")
-    assert main.run(["fit", "p0.jpg"]) == main.run(["fit", "p0.jpg"]) == 0
-    assert len(calls) == 1 and "p0.jpg: kept out/p0-12345678" in capsys.readouterr().out
-    assert main.run(["fit", "p0.jpg", "--overwrite"]) == 0
-    assert len(calls) == 2
-
-
-def test_dry_run_does_nothing(calls, capsys):
-    photos("ok", "ok")
-    Path("out/p1-12345678").mkdir(parents=True)
-    assert main.run(["fit", "p0.jpg", "p1.jpg", "--dry-run"]) == 0
-    out, err = capsys.readouterr()
-    assert "p0.jpg: would write out/p0-12345678\n" in out and "p1.jpg: kept" in out
-    assert "1 planned, 1 kept" in err
-    assert not calls and not Path("out/p0-12345678").exists()
+    out = capsys.readouterr().out
+    assert len(calls) == 2 and out.count("kept") == 2 and len(folders()) == 3
 
 
 def test_a_directory_stands_for_its_photos(calls):
     Path("album").mkdir()
     for name in ("b.png", "a.jpg", "notes.txt"):
-        (Path("album") / name).write_text("ok")
+        (Path("album") / name).write_text(f"ok {name}")
     assert main.run(["fit", "album", "album/a.jpg", "-q"]) == 0
     assert [call["photo"] for call in calls] == ["a.jpg", "b.png"]
 
@@ -113,36 +107,35 @@ def test_landmark_files_go_to_the_photo_of_their_name(calls, capsys):
     Path("points").mkdir()
     Path("points/p0.pts").write_text("")
     assert main.run(["fit", *names, "--landmarks", "points"]) == 1
-    assert calls[0]["landmarks"] == Path("points/p0.pts") and len(calls) == 1
+    assert calls[0]["points"] == str(Path("points/p0.pts")) and len(calls) == 1
     assert "E_LANDMARKS: there is neither p1.pts nor p1.npy in points" in capsys.readouterr().err
     assert main.run(["fit", *names, "--landmarks", "points/p0.pts"]) == 2
 
 
-def test_the_keyboard_stops_with_a_summary(calls, capsys):
-    assert main.run(["fit", *photos("ok", "stop", "ok")]) == 130
-    assert "1 fitted; " in (err := capsys.readouterr().err) and "stopped by the keyboard" in err
-
-
-def test_several_photos_of_one_person_are_fitted_together(calls, capsys, monkeypatch):
+def test_several_photos_of_one_person_are_fitted_together(calls, capsys):
     names = photos("ok", "noface", "ok")
-    together = []
-
-    def fit(photo, *, same_person, **arguments):
-        together.append([path.name for path in photo])
-        assert same_person and arguments["recipe"] == "inverse_rendering"
-        return [FitkitError("E_NOFACE", "no face") if path.read_text() == "noface" else ToyResult() for path in photo]
-
-    monkeypatch.setitem(vars(fitkit), "fit", fit)
     assert main.run(["fit", *names, "--same-person"]) == 1
     out, err = capsys.readouterr()
-    assert together == [names] and len(out.splitlines()) == 2 and "E_NOFACE" in err
-    assert main.run(["fit", names[0], names[2], "--same-person"]) == 0 and len(together) == 1      # both are there already
+    assert [call["photo"] for call in calls if call["together"]] == names and len(out.splitlines()) == 2 and "E_NOFACE" in err
+    assert main.run(["fit", names[0], names[2], "--same-person"]) == 0 and len(calls) == 5      # another person: two photos
+    assert main.run(["fit", names[0], names[2], "--same-person"]) == 0 and len(calls) == 5      # both are there already
     assert main.run(["fit", *names, "--same-person", "--faces", "all"]) == 2
 
 
+def test_a_manifest_says_who_is_one_person(calls, capsys):
+    photos("ok", "ok", "ok")
+    Path("list.csv").write_text("path,id,person,focal\np0.jpg,a,ann,800\np1.jpg,b,ann,\np2.jpg,c,,\n")
+    assert main.run(["fit", "list.csv", "-q"]) == 0
+    assert [(call["photo"], call["together"], call["focal"]) for call in calls] == [
+        ("p0.jpg", True, 800), ("p1.jpg", True, None), ("p2.jpg", False, None)]
+    kept = {row["id"]: (row["path"], row["person"], row["status"]) for row in ledger.rows(Path("out"))}
+    assert kept == {"a": ("p0.jpg", "ann", "converged"), "b": ("p1.jpg", "ann", "converged"), "c": ("p2.jpg", None, "converged")}
+
+
 def test_missing_data_stops_with_3(calls, capsys):
-    assert main.run(["fit", *photos("nodata", "ok")]) == 3
-    assert len(calls) == 1 and "error E_DATA: " in capsys.readouterr().err
+    assert main.run(["fit", *photos("nodata", "ok sleep=0.2")]) == 3
+    err = capsys.readouterr().err
+    assert "error E_DATA: " in err and "left: the same command goes on" in err
 
 
 def test_an_unwritable_output_stops_with_5_before_any_work(calls, capsys):
@@ -150,6 +143,14 @@ def test_an_unwritable_output_stops_with_5_before_any_work(calls, capsys):
     Path("file").write_text("")
     assert main.run(["fit", "p0.jpg", "--out", "file/under"]) == 5
     assert "E_OUTPUT: cannot write into file/under" in capsys.readouterr().err and not calls
+
+
+@pytest.mark.parametrize(("option", "words"), [
+    ("--shard=0/3", "--shard takes I/N"), ("--shard=4/3", "--shard takes I/N"), ("--shard=a/b", "--shard takes I/N"),
+    ("--workers=0", "1 or more"), ("--batch-size=none", "or auto"), ("--limit=0", "1 or more"), ("--timeout=0", "above 0")])
+def test_numbers_out_of_range_are_refused(calls, capsys, option, words):
+    assert main.run(["fit", *photos("ok"), option]) == 2
+    assert words in capsys.readouterr().err and not calls
 
 
 def test_a_failed_write_counts_for_the_exit_status():
@@ -160,10 +161,13 @@ def test_a_failed_write_counts_for_the_exit_status():
 
 
 def test_a_name_that_is_no_text_is_still_said(tmp_path):
-    script = "import sys; from fitkit.cli import main; sys.exit(main.main())"
-    command = [sys.executable, "-c", script, "fit", b"\xff.jpg", "--dry-run", "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True)
-    assert done.returncode == 1 and done.stderr.startswith(b"fitkit: error E_NOFILE: ") and b"Traceback" not in done.stderr
+    script = "import sys; from fitkit.batch.workers import process; from fitkit.cli import main\n" \
+             "process.WORKER = (sys.executable, '-m', 'tests.batch.stand_in'); sys.exit(main.main())"
+    command = [sys.executable, "-c", script, "fit", b"\xff.jpg", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, cwd=ROOT)
+    said = done.stderr.splitlines()
+    assert done.returncode == 1 and said[1].startswith(b"fitkit: error E_NOFILE: \\udcff.jpg") and b"Traceback" not in done.stderr
+    assert [row["path"] for row in ledger.rows(tmp_path)] == ["\\udcff.jpg"]
 
 
 def test_a_terminal_gets_one_progress_line_and_results_stay_apart(calls, capsys, monkeypatch):
@@ -172,7 +176,7 @@ def test_a_terminal_gets_one_progress_line_and_results_stay_apart(calls, capsys,
     assert main.run(["fit", *photos("ok", "ok"), "--json"]) == 0
     out, err = capsys.readouterr()
     assert [json.loads(line)["photo"] for line in out.splitlines()] == ["p0.jpg", "p1.jpg"]
-    assert "p0.jpg" in err and "2/2" in err and "left" in err
+    assert re.search("p[01].jpg", err) and "2/2" in err and "left" in err
 
 
 def test_the_progress_line_moves_within_a_photo(monkeypatch):
@@ -242,23 +246,3 @@ def test_a_reader_that_leaves_is_no_error(arguments):
     err = process.stderr.read()
     process.stderr.close()
     assert process.wait() == 1 and not err
-
-
-def test_a_photo_is_fitted_while_the_one_before_it_is_written(calls, monkeypatch, capsys):
-    second_begun = threading.Event()
-    fit, save = fitkit.fit, ToyResult.save
-
-    def fit_noted(photo, **arguments):
-        if Path(photo).name == "p1.jpg":
-            second_begun.set()
-        return fit(photo, **arguments)
-
-    def save_late(self, folder, **arguments):
-        assert second_begun.wait(20), "the second photo waits for the first to be written"
-        return save(self, folder, **arguments)
-
-    monkeypatch.setitem(vars(fitkit), "fit", fit_noted)
-    monkeypatch.setattr(ToyResult, "save", save_late)
-    assert main.run(["fit", *photos("face", "noface", "face")]) == 1
-    said = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert said == ["p0.jpg", "p2.jpg"]      # in order

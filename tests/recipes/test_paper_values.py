@@ -56,6 +56,6 @@ def test_the_command_line_wins_over_the_papers_values():
 def test_a_photo_is_fitted_with_the_papers_values(tmp_path):
     paper, out = ["--config", "paper:inverse_rendering"], ["--outputs", "params", "--out", str(tmp_path)]
     assert main.run(["fit", str(ASTRONAUT), *paper, *out]) == 0
-    result = fitkit.load(next(tmp_path.iterdir()))
+    result = fitkit.load(next(path for path in tmp_path.iterdir() if path.is_dir()))
     assert result.recipe == "inverse_rendering" and result.fields | GUO == result.fields
     assert result.status == "converged" and result.detail is not None

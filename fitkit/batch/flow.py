@@ -1,0 +1,347 @@
+"""A run over many photos: the leading process, which computes nothing itself. It survives whatever a photo does to a worker.
+
+    sources -> `Feeder` (hash, look up, claim) -> workers (decode and detect | solve | write) -> ledger -> what is said
+
+All news come through one queue of events: from the feeder, from the workers, from signals. Here tasks are handed out, rows are
+committed, times and memory are watched. A worker that dies loses nothing but its photos in flight: those it was at work on are then
+done one at a time, so that the one which kills its worker is found, and becomes a row that says so.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from fitkit.batch.feed import Feeder
+from fitkit.batch.job import unread_job
+from fitkit.batch.ledger import Ledger
+from fitkit.batch.manifest import Failure
+from fitkit.batch.plan import Ending, Events, Group, Job, Listener, Message, Plan
+from fitkit.batch.row import Row, bare_row, row_of
+from fitkit.batch.signals import caught_signals
+from fitkit.batch.workers.process import LocalWorker, memory_limit
+from fitkit.batch.workers.station import AHEAD, Station, Worker, death
+from fitkit.errors import EXIT_STATUS, FitkitError
+from fitkit.io.atomic_files import clear_abandoned, workplace
+from fitkit.results.integrity import read_content
+
+TICK = 0.25                  # s between two looks at times and memory
+GRACE = 10.0                 # s in which the faces in flight are finished after a signal
+COMPILING_SHOWN = 1.0        # s of compiling after which it is said
+MOST_IN_COMMIT = 64          # tasks
+MOST_DEATHS = 3              # of workers, one after another, that were at work on nothing
+
+Start = Callable[[dict[str, Any], Events], Worker]
+
+
+def run(groups: Iterable[Group | Failure], plan: Plan, listener: Listener, *, start: Start | None = None) -> Ending:
+    """Do a run.
+
+    Args:
+        groups: photos that are fitted together, and what cannot be fitted: `sources.by_person`.
+        plan: what to do with them.
+        listener: is told what becomes of each.
+        start: makes a worker of a request and the queue that its messages go to; by default a process of this machine.
+
+    Raises:
+        FitkitError: what stops the run before it begins: E_RECIPE, E_DEVICE, E_OUTPUT and the like.
+    """
+    start = start or (lambda request, events: LocalWorker(request, events, workers=plan.workers))
+    with contextlib.ExitStack() as stack:
+        place, ledger = Path(), None
+        if not plan.dry_run:
+            cleared = clear_abandoned(plan.out)
+            if cleared:
+                listener.note(f"{cleared} unfinished results of an interrupted run were cleared away", 1)
+            place = stack.enter_context(workplace(plan.out))
+            ledger = stack.enter_context(contextlib.closing(Ledger(plan.out, shard=plan.shard)))
+            ledger.release("")
+        events: Events = queue.SimpleQueue()
+        with caught_signals(events):
+            return _Leader(groups, plan, listener, ledger, place, start, events).run()
+
+
+class _Leader:
+    """The state of a run."""
+
+    def __init__(
+        self, groups: Iterable[Group | Failure], plan: Plan, listener: Listener, ledger: Ledger | None, place: Path, start: Start,
+        events: Events,
+    ):
+        self._plan, self._listener, self._ledger, self._place = plan, listener, ledger, place
+        self._start, self._events = start, events
+        self._batch = plan.request["batch_size"]                         # 0: as the worker thinks fit
+        self._memory = plan.memory or memory_limit(plan.workers)
+        self._waiting: collections.deque[Job] = collections.deque()      # to be handed out
+        self._alone: collections.deque[Job] = collections.deque()        # to be done with nothing beside them
+        self._stations: list[Station] = [self._station()]
+        self._slots = threading.Semaphore(plan.workers * (2 * max(self._batch, 1) + AHEAD) + AHEAD)
+        self._feeder = Feeder(groups, plan, events, self._slots, place.name)
+        self._settings: dict[str, Any] = {}
+        self._fed = self._said_compiling = self._said_waiting = False
+        self._deaths = self._dropped = 0
+        self._numbers = itertools.count()                                # of tasks
+        self._stopped: int | None = None
+        self._stop_at = float("inf")
+        self._error: Exception | None = None
+        self._entries: list[tuple[list[Row], Job | None, list[tuple[Row, str, str | None, str]]]] = []
+
+    def run(self) -> Ending:
+        """Lead until all is done, or stopped."""
+        try:
+            while not self._over():
+                self._step()
+            self._commit()
+        except FitkitError as error:      # the ledger cannot be written
+            self._error = error
+        finally:
+            interrupted = self._stopped is not None or self._error is not None
+            for station in self._stations:
+                if interrupted or not station.ready:
+                    station.kill()
+                station.worker.send({"end": True})
+            self._await_ends()
+            if self._ledger is not None:
+                with contextlib.suppress(FitkitError):
+                    self._ledger.release(self._place.name)
+        if self._error is not None and not (self._settings and isinstance(self._error, FitkitError)):
+            raise self._error
+        return Ending(signal=self._stopped, error=self._error, left=self._left() if interrupted else 0)
+
+    def _over(self) -> bool:
+        in_flight = any(station.flights for station in self._stations)
+        if self._error is not None or time.monotonic() > self._stop_at or (self._stopped is not None and not in_flight):
+            return True
+        return self._fed and not in_flight and not self._waiting and not self._alone
+
+    def _step(self) -> None:
+        """Wait for news, take all there is, commit, hand out, look at times."""
+        with contextlib.suppress(queue.Empty):
+            item = self._events.get(timeout=TICK)
+            while True:
+                self._take(*item)
+                if self._error is not None or len(self._entries) >= MOST_IN_COMMIT:
+                    break
+                item = self._events.get_nowait()
+        self._commit()
+        if self._stopped is None and self._error is None:
+            self._hand_out()
+            self._watch()
+
+    def _take(self, worker: Any, message: Message) -> None:
+        handler = getattr(self, f"_on_{message['event']}")
+        if worker is None:
+            handler(message)
+        for station in [station for station in self._stations if station.worker is worker]:
+            handler(station, message)
+
+    def _on_task(self, message: Message) -> None:
+        if message["job"].again:
+            self._listener.note(message["job"].again, 1)
+        self._waiting.append(message["job"])
+
+    def _on_kept(self, message: Message) -> None:
+        self._slots.release()
+        rows: list[Row] = message["rows"]
+        new = [] if self._ledger is None else [row for row in rows if not self._ledger.known(row.job, row.stem, row.id)]
+        self._entries.append((new, None, [(row, "kept", str(self._plan.out / str(row.folder)), "") for row in rows]))
+
+    def _on_failed(self, message: Message) -> None:
+        self._slots.release()
+        row: Row = message["row"]
+        self._entries.append(([] if message["entered"] else [row], None, [(row, "failed", None, "")]))
+
+    def _on_planned(self, message: Message) -> None:
+        self._slots.release()
+        self._listener.done(bare_row(message["source"]), status="planned", folder=str(message["folder"]), traceback="")
+
+    def _on_waiting(self, message: Message) -> None:
+        if not self._said_waiting:
+            self._said_waiting = True
+            self._listener.note("waiting for another process that fits photos of this run", 1)
+
+    def _on_fed(self, message: Message) -> None:
+        self._fed, self._error = True, message["error"]
+
+    def _on_signal(self, message: Message) -> None:
+        if self._stopped is not None:
+            self._stop_at = 0.0
+            return
+        self._stopped, self._stop_at = message["signal"], time.monotonic() + GRACE
+        with contextlib.suppress(OSError):      # the terminal may be gone
+            self._listener.note(f"stopping: photos in flight are finished within {GRACE:.0f} s; a second signal stops at once", 0)
+        self._feeder.stop()
+        for station in self._stations:
+            station.worker.send({"stop": True})
+
+    def _on_ready(self, station: Station, message: Message) -> None:
+        station.ready, station.batch_size = True, message["batch_size"]
+        if not self._settings:
+            self._settings = message["settings"]
+            for _ in range(2 * self._plan.workers * max(0, station.batch_size - max(self._batch, 1))):
+                self._slots.release()
+            self._feeder.begin(self._settings)
+
+    def _on_refused(self, station: Station, message: Message) -> None:
+        self._stop_for(message)
+
+    def _on_batch_size(self, station: Station, message: Message) -> None:
+        station.batch_size = message["batch_size"]
+        self._smaller_batches(message["batch_size"])
+
+    def _on_note(self, station: Station, message: Message) -> None:
+        self._listener.note(message["text"], message["level"])
+
+    def _on_compiling(self, station: Station, message: Message) -> None:
+        station.on_compiling(message["on"])
+
+    def _on_progress(self, station: Station, message: Message) -> None:
+        for flight in [flight for flight in station.flights.values() if flight.stage == "solve"][:1]:
+            self._listener.begun(flight.job.name, message["fraction"])
+
+    def _on_stage(self, station: Station, message: Message) -> None:
+        station.on_stage(message["stage"], message["tasks"])
+        if message["stage"] == "solve" and message["tasks"][0] in station.flights:
+            self._listener.begun(station.flights[message["tasks"][0]].job.name, 0.0)
+
+    def _on_done(self, station: Station, message: Message) -> None:
+        flight = station.flights.pop(message["task"])
+        self._slots.release()
+        self._deaths = 0
+        job, rows = flight.job, []
+        said: list[tuple[Row, str, str | None, str]] = []
+        for face in message["faces"]:
+            source, folder = job.task.sources[face["place"]], self._plan.out / face["folder"]
+            content = read_content(folder)
+            if content is None:
+                message["failures"].append({
+                    "place": face["place"], "code": "E_RESULT", "traceback": "",
+                    "message": f"{folder} was written, and is damaged or gone; look after the disk, and fit the photo again"})
+                continue
+            rows.append(row_of(source, job.key, folder, content, seconds=face["seconds"]))
+            said.append((rows[-1], face["status"], str(folder), ""))
+            for warning in face["warnings"]:
+                self._listener.note(f"{source.path}: {warning}", 1)
+            times = ", ".join(f"{name} {spent:.2f} s" for name, spent in face["timings"].items())
+            self._listener.note(f"{source.path}: {times}", 2)
+        for failure in message["failures"]:
+            if EXIT_STATUS.get(failure["code"], 1) > 1:
+                self._stop_for(failure)
+                self._dropped += len(job.task.sources)
+                return
+            rows.append(self._failed_row(job, failure["place"], failure["code"], failure["message"], flight.taken(station.clock())))
+            said.append((rows[-1], "failed", None, failure["traceback"]))
+        self._entries.append((rows, job, said))
+
+    def _on_dropped(self, station: Station, message: Message) -> None:
+        self._dropped += len(station.flights.pop(message["task"]).job.task.sources)
+
+    def _on_died(self, station: Station, message: Message) -> None:
+        self._stations.remove(station)
+        if self._stopped is not None:
+            self._dropped += station.photos()
+            return
+        wreck = station.wreck(message["status"], message["printed"])
+        for flight, code, reason in wreck.failed:
+            self._slots.release()
+            rows = [self._failed_row(flight.job, place, code, reason, flight.taken(station.clock()))
+                    for place in range(len(flight.job.task.sources))]
+            self._entries.append((rows, flight.job, [(row, "failed", None, "") for row in rows]))
+        self._alone.extend(wreck.alone)
+        self._waiting.extendleft(reversed(wreck.again))
+        self._deaths = 0 if wreck.failed or wreck.alone else self._deaths + 1
+        if self._deaths >= (MOST_DEATHS if station.ready else 1):
+            how = death(message["status"], message["printed"])
+            self._error = FitkitError("E_CRASH", f"worker processes end before they have fitted anything ({how}); fitkit doctor may"
+                                      " say why")
+            return
+        if message["status"] == -9 and not station.killed and station.batch_size > 1:      # by the system, short of memory
+            self._smaller_batches(station.batch_size // 2)
+        self._stations.append(self._station())
+
+    def _station(self) -> Station:
+        request = self._plan.request | {
+            "batch_size": self._batch, "out": str(self._plan.out), "inside": str(self._place), "outputs": list(self._plan.outputs),
+            "every_face": self._plan.every_face, "overwrite": self._plan.overwrite}
+        return Station(self._start(request, self._events))
+
+    def _hand_out(self) -> None:
+        for station in self._stations:
+            if not station.flights:
+                station.alone = False
+                if self._alone and station.room() > 0:
+                    station.add(next(self._numbers), self._alone.popleft())
+                    station.alone = True
+            while self._waiting and not self._alone and station.room() > 0:
+                station.add(next(self._numbers), self._waiting.popleft())
+        if self._waiting and len(self._stations) < self._plan.workers and all(station.ready for station in self._stations):
+            self._stations.append(self._station())
+
+    def _watch(self) -> None:
+        """Kill workers that take too long or hold too much; say that they compile."""
+        for station in self._stations:
+            if not self._said_compiling and station.compiled() > COMPILING_SHOWN:
+                self._said_compiling = True
+                self._listener.note("compiling: up to a minute the first time; what is compiled is kept for the next run", 1)
+            if station.watch(self._plan.timeout, self._memory) == "memory" and station.batch_size > 1:
+                self._smaller_batches(station.batch_size // 2)
+
+    def _smaller_batches(self, size: int) -> None:
+        self._batch = size
+        self._listener.note(f"out of memory: from here on {size} faces at once", 1)
+
+    def _commit(self) -> None:
+        """Enter what was done, and then say it: whoever reads it may rely on it."""
+        entries, self._entries = self._entries, []
+        if self._ledger is not None and any(rows or job for rows, job, _ in entries):
+            jobs = [job for _, job, _ in entries if job is not None]
+            mended = {unread_job(str(source.path), self._settings) for job in jobs for source in job.task.sources}
+            self._ledger.record([row for rows, _, _ in entries for row in rows], done=[job.key for job in jobs], mended=mended)
+        for _, _, said in entries:
+            for row, status, folder, trace in said:
+                self._listener.done(row, status=status, folder=folder, traceback=trace)
+
+    def _failed_row(self, job: Job, place: int, code: str, reason: str, seconds: float) -> Row:
+        jobs = job.task.jobs(self._settings, 0 if self._plan.every_face else None)
+        return dataclasses.replace(
+            bare_row(job.task.sources[place]), job=jobs[place], task=job.key, recipe=self._settings["recipe"], status="failed",
+            code=code, reason=reason, seconds=round(seconds, 3))
+
+    def _stop_for(self, failure: Message) -> None:
+        if self._error is None:
+            self._error = FitkitError(failure["code"] if failure["code"] in EXIT_STATUS else "E_CRASH", failure["message"])
+
+    def _left(self) -> int | None:
+        """Photos that were not done."""
+        self._feeder.stop()
+        given = [*self._waiting, *self._alone]
+        counted = self._feeder.count_left()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                _, message = self._events.get_nowait()
+                given += [message["job"]] if message["event"] == "task" else []
+        in_flight = self._dropped + sum(station.photos() for station in self._stations)
+        return None if counted is None else counted + in_flight + sum(len(job.task.sources) for job in given)
+
+    def _await_ends(self) -> None:
+        """Wait until every worker is gone, so that nothing is written after the run."""
+        alive = {id(station.worker): station for station in self._stations}
+        limit = time.monotonic() + GRACE
+        kept: list[Any] = []
+        while alive and time.monotonic() < limit:
+            with contextlib.suppress(queue.Empty):
+                worker, message = self._events.get(timeout=TICK)
+                if message["event"] == "died":
+                    alive.pop(id(worker), None)
+                elif worker is None:
+                    kept.append((worker, message))
+        for station in alive.values():
+            station.kill()
+        for item in kept:
+            self._events.put(item)

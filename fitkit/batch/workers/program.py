@@ -1,0 +1,137 @@
+"""What a worker does with the photos of a run: reads them, finds their faces, solves, writes. Alone in `batch` it wakes JAX.
+
+In: the request of a run and its tasks, as JSON values (`flow.py` makes them). Out: result folders, and what became of each face.
+"""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fitkit import pipeline
+from fitkit.batch.job import folder_name, outputs_with_those_there, result_of, task_of
+from fitkit.batch.workers.serve import Face, Message, Reading, Report, failure
+from fitkit.device import keep_compiled_programs, select_device
+from fitkit.errors import FitkitError
+from fitkit.results.result import FitResult
+from fitkit.results.save import head_digest, save_result
+
+COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"      # of jax.monitoring
+
+
+class FaceProgram:
+    """Fits photos with a recipe and writes their folders.
+
+    Raises:
+        FitkitError: what would stop every photo: E_RECIPE, E_FIELD, E_HEAD, E_DATA, E_DEVICE, E_USAGE.
+    """
+
+    def __init__(self, request: Mapping[str, Any], report: Report):
+        self._request = request
+        select_device(request["device"])
+        _announce_compiling(report)
+        if keep_compiled_programs() is None:
+            report({"event": "note", "level": 2,
+                    "text": "compiled programs are not kept: the cache is switched off or"
+                    " its directory cannot be written"})
+        self._job = pipeline.prepare(
+            recipe=request["recipe"], head=request["head"], size=request["size"], seed=request["seed"],
+            detector=request["detector"], fields=request["fields"],
+            progress=lambda share: report({"event": "progress", "fraction": share}))
+        self.settings = {
+            "recipe": self._job.name, "fields": dataclasses.asdict(self._job.config), "size": self._job.size,
+            "seed": self._job.seed, "head": head_digest(self._job.model), "detector": request["detector"]}
+        self.batch_size = request["batch_size"] or pipeline.batch_size()
+        self._programs = self.batch_size      # faces that a program has room for; fewer after it ran out of memory
+
+    def read(self, task: Message) -> Reading:
+        """Decode the photos of a task and find their faces. A photo without a face is a failure of its own."""
+        faces, failures = [], []
+        together = len(task["photos"]) > 1
+        for place, photo in enumerate(task["photos"]):
+            try:
+                reading = pipeline.read(
+                    photo["path"], self._job, landmarks=photo["points"], focal=photo["focal"],
+                    intrinsics=None if photo["camera"] is None else np.array(photo["camera"]))
+                if reading.image.sha256 != photo["sha256"]:
+                    raise FitkitError("E_NOFILE", f"{photo['path']} changed while it was read; fit it again")
+                numbers = range(len(reading.faces)) if self._request["every_face"] else (0,)
+                for number in numbers:
+                    observed = pipeline.observe_face(reading, number, self._job, place=place)
+                    faces.append(Face(place, number + 1 if self._request["every_face"] else None, observed.bucket,
+                                      reading.image.pixels.nbytes, self._without_pixels(observed)))
+            except Exception as error:
+                if not together:
+                    raise
+                failures.append({"place": place, **failure(error, photo["path"], self._request["traceback"])})
+        return Reading(task, faces, failures, together)
+
+    def solve(self, faces: Sequence[Face], together: bool) -> list[Any]:
+        """Solve faces in one program; with each solution the seconds that its face took."""
+        begun = time.perf_counter()
+        self._programs = min(self._programs, self.batch_size)
+        solutions = pipeline.solve([face.content for face in faces], self._job, size=self._programs, together=together)
+        seconds = (time.perf_counter() - begun) / len(faces)
+        return [(solution, seconds) for solution in solutions]
+
+    def write(self, task: Message, face: Face, solution: Any, faces: int) -> Message:
+        """Write the folder of a face, unless another process was faster."""
+        begun = time.perf_counter()
+        photo = task["photos"][face.place]
+        result = pipeline.result_of(face.content, solution[0], self._job, seconds=solution[1], number=face.number)
+        job = task_of(task["photos"]).jobs(self.settings, face.number)[face.place]
+        folder = Path(self._request["out"]) / folder_name(Path(photo["path"]), job, self._job.name, face.number)
+        status = result.status if self._save(result, folder, job, faces) else "kept"
+        taken = time.perf_counter() - begun
+        return {"place": face.place, "face": face.number, "folder": folder.name, "status": status, "reason": result.reason,
+                "seconds": sum(result.timings.values()) + taken, "warnings": list(result.warnings),
+                "timings": {**result.timings, "write": taken}}
+
+    def _save(self, result: FitResult, folder: Path, job: str, faces: int) -> bool:
+        """Write a folder; False where the same result is there by now."""
+        outputs, overwrite = self._request["outputs"], self._request["overwrite"]
+        there = folder.exists()
+        if there and not overwrite:
+            if result_of(folder, job, outputs):
+                return False
+            outputs = outputs_with_those_there(folder, outputs)
+        try:
+            save_result(result, folder, outputs=outputs, overwrite=there, inside=Path(self._request["inside"]),
+                        job={"sha256": job, "faces": faces, "outputs": list(outputs)})
+        except FitkitError as error:
+            if error.code != "E_EXISTS" or result_of(folder, job, outputs) is None:
+                raise
+            return False
+        return True
+
+    def _without_pixels(self, observed: pipeline.Observed) -> pipeline.Observed:
+        """A face without its photo, where nothing is made of it but coefficients: thousands of photos are in memory otherwise."""
+        if self._request["outputs"] != ["params"]:
+            return observed
+        image = observed.reading.image
+        bare = dataclasses.replace(image, pixels=np.empty((*image.pixels.shape[:2], 0), np.float32))
+        return dataclasses.replace(observed, reading=dataclasses.replace(observed.reading, image=bare))
+
+
+def _announce_compiling(report: Report) -> None:
+    """Report when XLA begins to compile and when it has done: it takes longer than a fit, and counts to no photo's time."""
+    import jax.monitoring
+
+    under_way, lock = 0, threading.Lock()
+
+    def on_change(event: str, step: int) -> None:
+        nonlocal under_way
+        if event == COMPILE_EVENT:
+            with lock:
+                before, under_way = under_way, max(0, under_way + step)
+                if not (before and under_way):
+                    report({"event": "compiling", "on": under_way > 0})
+
+    # JAX gives the time at which it begins, and the seconds when it has done; a version that does not compiles like it fits
+    if hasattr(jax.monitoring, "register_scalar_listener"):
+        jax.monitoring.register_scalar_listener(lambda event, value, **_: on_change(event, 1))
+        jax.monitoring.register_event_duration_secs_listener(lambda event, duration_secs, **_: on_change(event, -1))
