@@ -52,9 +52,10 @@ class AlbedoCompletionConfig:
     # where the photo is taken for the face
     trust_blur: float = 1.4                               # coarse texels: size of a neighbourhood
     trust_facing: tuple[float, float] = (0.2, 0.5)        # squared cosines of normal and line of sight between which
-    trust_scale: tuple[float, float] = (0.5, 5.0)         # the difference from the model at which nothing is taken grows
-    trust_hue: float = 3.0                                # weight of squared hue in that,
-    trust_dark: float = 0.3                               # and of what is darker than the model: hair may hang there
+    trust_scale: tuple[float, float] = (0.3, 5.0)         # the difference from what is expected, at which nothing is taken, grows;
+    trust_blurs: tuple[float, ...] = (4.0, 10.0, 25.0)    # coarse texels over which colours seen squarely are carried on: expected
+    trust_hue: float = 1.5                                # weight of squared hue in that,
+    trust_dark: float = 0.1                               # and of what is darker: hair may hang there
     border_blur: float = 1.2                              # coarse texels over which trust fades towards its border
     border_gain: float = 2.0                              # slope of that fade
     fine_bound: float = 4.0                               # most that a texel may differ from its surroundings, either way
@@ -122,14 +123,17 @@ def _trust(
 ) -> Float[Array, "C C"]:
     """How far the photo is taken for the face, in [0, 1].
 
-    Where the face is seen from aside, a neighbourhood of quite other colours is what stands behind or before it. Trust falls to 0
-    at every border of what is taken, so that no seam is left.
+    Where the face is seen from aside, a neighbourhood of quite other colours than the nearest skin seen squarely has is what stands
+    behind or before it: a wall, hair, a rim of light. Trust falls to 0 at every border of what is taken, so that no seam is left.
     """
     total = block_mean(weight)
-    sums = blurred(jnp.concatenate([block_mean(log_ratio * weight), block_mean(visibility * weight)[None], total[None]]),
-                   config.trust_blur)
+    values = block_mean(log_ratio * weight)
+    sums = blurred(jnp.concatenate([values, block_mean(visibility * weight)[None], total[None]]), config.trust_blur)
     means = sums[:5] / jnp.maximum(sums[5], 1e-3)
-    light, tint, facing = means[0], means[1:4], means[4]
+    squarely = total * (1.0 - layout.inside) * smoothstep(block_mean(visibility), *config.trust_facing)
+    expected, _ = _carried_on(values / jnp.maximum(total, MIN_WEIGHT), squarely, config.trust_blurs, config)
+    difference, facing = means[:4] - expected, means[4]
+    light, tint = difference[0], difference[1:]
     score = (jnp.square(light) * jnp.where(light > 0.0, 1.0, config.trust_dark)
              + config.trust_hue * channel_sum(jnp.square(tint)) / 3.0)
     frontal = smoothstep(facing, *config.trust_facing)

@@ -92,6 +92,15 @@ def test_the_wall_behind_a_cheek_is_no_skin(layout, visibility, taken):
     assert (ratio.max() > 3.0) if taken else (ratio.max() < 1.3)
 
 
+@pytest.mark.parametrize(("visibility", "taken"), [(0.1, False), (0.8, True)])
+def test_a_bright_rim_is_told_from_skin_by_the_skin_beside_it(layout, visibility, taken):
+    """Half as bright again as the model, beside skin half as bright as it: no skin where it is seen at grazing angles."""
+    rim = np.where(COLUMNS < 200, 1.5, 0.5)[..., None]
+    ratio = ratio_of_map(layout, MODEL_ALBEDO * rim, visibility=np.where(COLUMNS < 200, visibility, 1.0),
+                         config=AlbedoCompletionConfig(side_share=1.0))[500, 120]
+    assert (ratio.mean() > 1.4) if taken else (ratio.mean() < 0.7)
+
+
 def test_of_a_shadow_on_one_side_half_is_taken_for_the_lights(layout):
     shade = (1.0 - 0.4 / (1.0 + np.exp((COLUMNS - 400) / 60.0)))[..., None]
     ratio = np.log(ratio_of_map(layout, MODEL_ALBEDO * shade)[500].mean(-1))
