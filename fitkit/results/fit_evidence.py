@@ -5,6 +5,8 @@ taken so that more of it is worse. `fit_quality` makes one score of them. Photo 
 of the face's skin, each weighted by how it faces the camera.
 """
 
+from functools import lru_cache
+
 import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
@@ -12,14 +14,12 @@ from jaxtyping import Array, Float
 
 from fitkit.color import linear_to_srgb
 from fitkit.compilation import quick_jit
-from fitkit.fitting.point_posterior import message_energy
 from fitkit.fitting.state import FaceState, Observation, Solution
 from fitkit.geometry.pose import head_to_view, project_view
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.morphable.regions import region_mask
 from fitkit.rendering.shading import sh_basis
-from fitkit.results.fit_quality import landmark_error
 from fitkit.types import MorphableModel
 
 SKIN = "fit_skin"           # the region of the vertices
@@ -27,23 +27,17 @@ AGREEING = "agreeing"       # the loss of recipes that compare colours: the shar
 BURNT = 0.985               # sRGB, of the brightest channel, from which it is clipped; chosen below JPEG's noise about 1
 LEAST_LEVEL = 1 / 256       # sRGB; so that black has a logarithm
 LEAST_SPREAD = 0.01         # sRGB; deviation of grey values under which a face shows nothing
-AREA = 25.0                 # mm, side of the areas of which the worst are taken; chosen, and so are the next two
-LEAST_SHARE = 0.01          # of the visible skin, that an area must have
-WORST = 3                   # areas
-
-_told = quick_jit()(message_energy)
+LEAST_REGION = 0.5          # weight in `SKIN` of the vertices that tell how unusual a shape is; chosen, as is the next
+EVERY = 4                   # of them, one is taken: a bound on work
 
 
-def fit_evidence(
-    model: MorphableModel, observation: Observation, solution: Solution, fitted: Float[np.ndarray, "68 2"]
-) -> dict[str, float]:
+def fit_evidence(model: MorphableModel, observation: Observation, solution: Solution) -> dict[str, float]:
     """The evidence of one fit.
 
     Args:
         model: the head.
         observation: the recipe's input, in pixels of the crop.
         solution: of the recipe.
-        fitted: the head's 68 points, pixels of the crop.
     """
     state = solution.state
     places, weight, rendered = (np.asarray(values, np.float64) for values in _skin_vertices(model, state))
@@ -53,32 +47,39 @@ def fit_evidence(
     grey, drawn = photo.mean(-1) - own @ photo.mean(-1), rendered.mean(-1) - own @ rendered.mean(-1)
     spread = float(np.sqrt(own @ np.square(grey)))
     evidence = {
-        "points": landmark_error(fitted, np.asarray(observation.ibug)),
         "dark": -float(np.log2(max(own @ photo.mean(-1), LEAST_LEVEL))),
         "burnt": float(own @ (photo.max(-1) > BURNT)),
         "flat": -float(np.log2(max(spread, LEAST_SPREAD))),
         "blurred": -float(np.log2(max(own @ change / max(spread, LEAST_SPREAD), LEAST_LEVEL))),
-        "identity": float(jnp.mean(jnp.square(state.face.identity - model.identity_mean))),
-        "turned": abs(float(np.degrees(np.arctan2(state.pose.rotation[0, 2], state.pose.rotation[2, 2])))),
+        "unusual": _unusual(model, np.asarray(state.face.identity, np.float64)),
     }
-    if observation.message is not None:
-        evidence["told"] = float(_told(state, observation.message)) / observation.message.target.size
     if AGREEING in solution.losses:
         evidence["disagreeing"] = 1.0 - float(solution.losses[AGREEING])
         contrast = spread * float(np.sqrt(own @ np.square(drawn)))
         evidence["unlike"] = 1.0 - float(own @ (grey * drawn)) / max(contrast, LEAST_SPREAD**2)
-        evidence["covered"] = _worst_areas(np.asarray(model.mean), own, np.square(photo - rendered).mean(-1))
         evidence["skin"] = float(jnp.mean(jnp.square(state.face.albedo)))
     return evidence
 
 
-def _worst_areas(places: Float[np.ndarray, "V 3"], weight: Float[np.ndarray, " V"], squared: Float[np.ndarray, " V"]) -> float:
-    """Root mean squared difference in the few areas of the face, `AREA` wide, where it is largest."""
-    column, row = (np.floor(places[:, axis] / AREA).astype(int) for axis in (0, 1))
-    area = np.unique(np.stack([column, row]), axis=1, return_inverse=True)[1].ravel()
-    share = np.bincount(area, weight)
-    mean = np.bincount(area, weight * squared) / np.maximum(share, 1e-9)
-    return float(np.sqrt(np.sort(mean[share > LEAST_SHARE])[-WORST:].mean())) if (share > LEAST_SHARE).any() else 0.0
+def _unusual(model: MorphableModel, identity: Float[np.ndarray, " I"]) -> float:
+    """How far a shape is from the mean person's along its normals, mm, rms over the face; place and size do not count."""
+    return float(np.sqrt(np.square(_normal_motion(model) @ (identity - np.asarray(model.identity_mean))).mean()))
+
+
+@lru_cache(maxsize=8)
+def _normal_motion(model: MorphableModel) -> Float[np.ndarray, "n I"]:
+    """How far each identity coefficient moves vertices of the face along their normals, mm, less what a similarity could do."""
+    chosen = np.flatnonzero(np.asarray(region_mask(model, SKIN)) > LEAST_REGION)[::EVERY]
+    mean = shape(model, model.identity_mean, jnp.zeros(model.expression.shape[0]))
+    normals = np.asarray(vertex_normals(mean, model.triangles), np.float64)[chosen]
+    basis = np.asarray(model.identity, np.float64)[:, chosen]
+    centred = np.asarray(mean, np.float64)[chosen]
+    centred -= centred.mean(0)
+    shifts = np.broadcast_to(np.eye(3)[:, None], (3, *centred.shape))
+    turns = np.stack([np.cross(axis, centred) for axis in np.eye(3)])
+    motions = np.linalg.qr(np.concatenate([shifts, turns, centred[None]]).reshape(7, -1).T)[0]
+    flat = basis.reshape(len(basis), -1)
+    return np.einsum("knc,nc->nk", (flat - flat @ motions @ motions.T).reshape(basis.shape), normals)
 
 
 def _sampled(

@@ -50,7 +50,7 @@ def result_from_solution(
     detected = np.asarray(observation.ibug) * scale + offset
     status, reason, confidence = assess_fit(
         state.face, fitted, detected, losses, width, height, identity_mean=np.asarray(model.identity_mean),
-        evidence=fit_evidence(model, observation, solution, np.asarray(pixels)))
+        evidence=fit_evidence(model, observation, solution))
     return FitResult(
         model=model, parameters=state.face, camera=camera, photo=image, status=status, reason=reason,
         confidence=confidence, losses=losses, focal_source=lens.source,

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fitkit.results.fit_quality import BIAS, REACH, TERMS, assess_fit, landmark_error
+from fitkit.results.fit_quality import BIAS, REACH, TERMS, Term, assess_fit, deviation, landmark_error
 from fitkit.types import FaceParameters
 
 WIDTH, HEIGHT = 400, 300
@@ -45,13 +45,28 @@ def test_more_of_any_term_is_believed_less():
         np.testing.assert_allclose(believed[4:], believed[3], rtol=1e-9)
 
 
+def test_one_thing_far_off_is_worse_than_two_a_little_off():
+    term = Term(1.0, 0.5, 1.0, "")
+    assert deviation(term, 3.0) > 2 * deviation(term, 2.0) > 0 and deviation(term, 1.0) == 0 and deviation(term, 0.0) == REACH[0]
+
+
 def test_the_strongest_terms_are_the_reason():
-    worst = {name: term.typical + REACH[1] * term.spread for name, term in TERMS.items()}
+    worst = {name: term.typical + REACH[1] * term.spread for name, term in TERMS.items() if not np.isfinite(term.limit)}
     status, reason, confidence = judged(**worst)
-    strongest = sorted(TERMS, key=lambda name: -TERMS[name].weight)
+    strongest = sorted(worst, key=lambda name: -TERMS[name].weight)
     assert status == "doubtful" and confidence < 0.05
     assert reason.startswith(TERMS[strongest[0]].sentence.format(worst[strongest[0]]))
     assert TERMS[strongest[-1]].sentence.format(worst[strongest[-1]]) not in reason
+
+
+def test_a_photo_that_shows_nothing_fails_whatever_else_agrees():
+    better = {name: term.typical - term.spread for name, term in TERMS.items()}
+    limited = {name: term.limit for name, term in TERMS.items() if np.isfinite(term.limit)}
+    assert set(limited) == {"dark", "burnt", "blurred", "unusual"}
+    for name, limit in limited.items():
+        assert judged(**better | {name: 0.99 * limit})[2] > 0.0
+        for value in (1.01 * limit, np.nan):
+            assert judged(**better | {name: value}) == ("doubtful", TERMS[name].sentence.format(value), 0.0)
 
 
 def test_a_fit_that_failed_is_not_believed_at_all():
