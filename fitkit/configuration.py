@@ -7,6 +7,7 @@ recipe. Anything unknown is refused with the nearest name.
 import dataclasses
 import difflib
 import importlib.util
+import math
 import tomllib
 import types
 import typing
@@ -15,7 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fitkit.errors import FitkitError
+from fitkit.io.untrusted import parsing, read_bytes
 
+# Bounds on resources
+MAX_BYTES = 2**20       # of a TOML file
+MAX_VALUE = 10_000      # characters of a value on the command line
+MAX_DEPTH = 8           # parts of a dotted name
 PAPER = "paper:"      # `paper:NAME` stands for the config file of the values that the paper of recipe NAME states
 
 
@@ -70,9 +76,9 @@ def check_fields(kind: type, given: Mapping[str, Any], *, where: str = "") -> di
             continue
         try:
             checked[name] = _convert(value, hints[name])
-        except ValueError:
-            wanted = describe_type(hints[name])
-            raise FitkitError("E_FIELD", f"field {name!r} of {kind.__name__}{source} takes {wanted}, not {value!r}") from None
+        except (ValueError, OverflowError):
+            wanted, shown = describe_type(hints[name]), repr(value) if _is_short(value) else "a number of so many digits"
+            raise FitkitError("E_FIELD", f"field {name!r} of {kind.__name__}{source} takes {wanted}, not {shown}") from None
     return checked
 
 
@@ -82,15 +88,20 @@ def parse_assignments(texts: Sequence[str], *, option: str = "--set") -> dict[st
     A dotted name reaches into a nested table: `landmarks.iterations=5`.
 
     Raises:
-        FitkitError: E_USAGE for a text without a name or `=`.
+        FitkitError: E_USAGE for a text without a name or `=`, or one of unlikely length or depth.
     """
     values: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise FitkitError("E_USAGE", f"{option} takes name=value, not {text!r}; write {option} {name or 'name'}=0.5, say")
-        assigned = _parse_value(value.strip())
-        for part in reversed(name.strip().split(".")):
+        parts = name.strip().split(".")
+        if len(parts) > MAX_DEPTH or len(value) > MAX_VALUE:
+            raise FitkitError("E_USAGE", f"{option} {name.strip()} has {len(parts)} parts and a value of {len(value)} characters;"
+                              f" at most {MAX_DEPTH} and {MAX_VALUE} are read")
+        with parsing("E_USAGE", f"the value of {option} {name.strip()} cannot be read", mend=f"write {option} name=0.5, say"):
+            assigned = _parse_value(value.strip())
+        for part in reversed(parts):
             assigned = {part: assigned}
         values = merge(values, assigned)
     return values
@@ -133,12 +144,9 @@ def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
             raise FitkitError("E_USAGE", f"there is no file of a paper's values for recipe {name!r} (--config {path}); {hint}")
         tables = read_config(files[name])
         return {"fit": {"recipe": name} | tables["fit"], "recipe": tables["recipe"]}
-    try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FitkitError("E_USAGE", f"cannot read the config file {path}: {error.strerror or error}; check --config") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FitkitError("E_USAGE", f"the config file {path} is not TOML: {error}; mend that line") from error
+    data = read_bytes(path, most=MAX_BYTES, code="E_USAGE", mend="check --config")
+    with parsing("E_USAGE", f"the config file {path} is not TOML", mend="mend that line"):
+        tables = _with_small_integers(tomllib.loads(data.decode()))
     for name, table in tables.items():
         if name not in ("fit", "recipe") or not isinstance(table, dict):
             raise FitkitError("E_USAGE", f"{name!r} in {path} stands in neither table [fit] nor table [recipe]; move it into one")
@@ -161,9 +169,24 @@ def _parse_value(text: str) -> Any:
     if "\n" in text:
         return text
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return _with_small_integers(tomllib.loads(f"value = {text}"))["value"]
     except tomllib.TOMLDecodeError:
         return None if text.lower() == "none" else text
+
+
+def _with_small_integers(tables: dict[str, Any]) -> dict[str, Any]:
+    """TOML's integers have 64 bits; Python takes longer ones, and then cannot print them."""
+    waiting: list[Any] = [tables]
+    while waiting:
+        value = waiting.pop()
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        if not _is_short(value):
+            raise ValueError(f"a whole number of {value.bit_length()} bits")
+    return tables
+
+
+def _is_short(value: Any) -> bool:
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 def _is_union(hint: Any) -> bool:
@@ -172,6 +195,8 @@ def _is_union(hint: Any) -> bool:
 
 def _convert(value: Any, hint: Any) -> Any:
     """`value` as `hint` asks; ValueError where it cannot be."""
+    if not _is_short(value):
+        raise ValueError(value)
     if _is_union(hint):
         return _convert_union(value, typing.get_args(hint))
     if typing.get_origin(hint) is Literal:
@@ -181,6 +206,8 @@ def _convert(value: Any, hint: Any) -> Any:
         return _convert_tuple(value, typing.get_args(hint))
     elif hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    elif isinstance(value, float) and math.isnan(value):
+        pass      # no field means anything by it
     elif hint is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     elif hint is Any or (isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool))):

@@ -1,12 +1,14 @@
 """Options from the command line and from TOML: what is taken, and the sentence where it is not."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from fitkit import configuration
 from fitkit.cli import main
-from fitkit.errors import EXIT_STATUS
+from fitkit.errors import EXIT_STATUS, FitkitError
+from tests.fixtures import hostile_files
 from tests.fixtures.toy_fit import photos
 
 
@@ -88,3 +90,36 @@ def test_values_are_read_as_toml_or_text(text, value):
 def test_did_you_mean_lists_all_where_nothing_is_near():
     assert configuration.did_you_mean("zzz", ["landmarks", "ganfit"]) == "there are ganfit, landmarks"
     assert configuration.did_you_mean("LANDMARK", ["landmarks"]) == "did you mean 'landmarks'?"
+
+
+@pytest.mark.parametrize("text", [
+    "a.b.c.d.e.f.g.h.i=1", "weight=" + "[" * 9000, "weight=" + "9" * 5000, "weight=0x" + "f" * 5000,
+    "weight={" + "a." * 4000 + "a=1}", "weight=" + "x" * 20_000, "weight=[0x" + "f" * 40 + "]"])
+def test_hostile_assignments_are_one_sentence(text):
+    with pytest.raises(FitkitError) as caught:
+        configuration.parse_assignments([text])
+    assert caught.value.code == "E_USAGE" and len(caught.value.message) < 1300
+
+
+@pytest.mark.parametrize("name", hostile_files.CONFIGS)
+def test_hostile_config_files_are_one_sentence(tmp_path, name):
+    try:
+        path = hostile_files.write(tmp_path, name, hostile_files.CONFIGS[name])
+    except (OSError, AttributeError):
+        pytest.skip("this system cannot hold such a file")
+    with pytest.raises(FitkitError) as caught:
+        configuration.read_config(path)
+    assert caught.value.code == "E_USAGE" and len(caught.value.message) < 1300
+
+
+@pytest.mark.parametrize("value", [float("nan"), 2**64, 10**5000, -(2**63) - 1, "a\x1b[2Jb\n"],
+                         ids=["nan", "65 bits", "many", "minus", "text"])
+def test_values_that_mean_nothing_are_refused(value):
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        weight: float = 1.0
+        count: int = 1
+
+    with pytest.raises(FitkitError, match="E_FIELD") as caught:
+        configuration.check_fields(Config, {"count" if isinstance(value, int) else "weight": value})
+    assert "\x1b" not in caught.value.message and "\n" not in caught.value.message

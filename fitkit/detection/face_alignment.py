@@ -5,14 +5,17 @@ after its sha256 was compared, and without unpickling code.
 """
 
 import hashlib
+import io
 import os
-import pathlib
 from typing import Any
 
 import numpy as np
 
 from fitkit.detection.landmarks import Detector, Landmarks, box_of
 from fitkit.errors import FitkitError
+from fitkit.io.untrusted import read_bytes
+
+MAX_BYTES = 2**29       # of the weight file, a bound on resources; it has 96 MB
 
 
 def face_alignment_detector(find: Detector, *, weights: str | os.PathLike[str] | None = None, sha256: str | None = None,
@@ -32,9 +35,9 @@ def face_alignment_detector(find: Detector, *, weights: str | os.PathLike[str] |
     Raises:
         FitkitError: `E_DATA`: the extra, the weight file or its sha256 is missing, or the file has another sha256.
     """
-    path = _checked_weights(weights or os.environ.get("FITKIT_FACE_ALIGNMENT_WEIGHTS"),
+    checked = _checked_weights(weights or os.environ.get("FITKIT_FACE_ALIGNMENT_WEIGHTS"),
                             sha256 or os.environ.get("FITKIT_FACE_ALIGNMENT_SHA256"))
-    network = _load_face_alignment(path, device)
+    network = _load_face_alignment(checked, device)
 
     def detector(image: np.ndarray) -> list[Landmarks]:
         faces = find(image)
@@ -50,26 +53,24 @@ def face_alignment_detector(find: Detector, *, weights: str | os.PathLike[str] |
     return detector
 
 
-def _checked_weights(weights: str | os.PathLike[str] | None, sha256: str | None) -> pathlib.Path:
+def _checked_weights(weights: str | os.PathLike[str] | None, sha256: str | None) -> bytes:
+    """The bytes of the weight file, which are those that were hashed: the file is not opened again."""
     if not weights:
         raise FitkitError("E_DATA", "face-alignment needs its weight file 2DFAN4-11f355bf06.pth.tar, and fitkit downloads "
                           "nothing; name the file in FITKIT_FACE_ALIGNMENT_WEIGHTS.")
-    path = pathlib.Path(weights)
-    if not path.is_file():
-        raise FitkitError("E_DATA", f"the weight file {path} of face-alignment does not exist; correct "
-                          "FITKIT_FACE_ALIGNMENT_WEIGHTS.")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    data = read_bytes(weights, most=MAX_BYTES, code="E_DATA", mend="correct FITKIT_FACE_ALIGNMENT_WEIGHTS, the weight file of "
+                      "face-alignment")
+    found = hashlib.sha256(data).hexdigest()
     if not sha256:
-        raise FitkitError("E_DATA", f"the weight file {path} is not opened unchecked; its sha256 is {found}: if that is the "
+        raise FitkitError("E_DATA", f"the weight file {weights} is not opened unchecked; its sha256 is {found}: if that is the "
                           "file you trust, set FITKIT_FACE_ALIGNMENT_SHA256 to it.")
     if found != sha256.strip().lower():
-        raise FitkitError("E_DATA", f"the weight file {path} has sha256 {found}, not {sha256}: it is another file; fetch it "
+        raise FitkitError("E_DATA", f"the weight file {weights} has sha256 {found}, not {sha256}: it is another file; fetch it "
                           "again or correct FITKIT_FACE_ALIGNMENT_SHA256.")
-    return path
+    return data
 
 
-def _load_face_alignment(path: pathlib.Path, device: str) -> Any:
+def _load_face_alignment(data: bytes, device: str) -> Any:
     try:
         import face_alignment
         import torch  # type: ignore[import-not-found,unused-ignore]
@@ -83,7 +84,7 @@ def _load_face_alignment(path: pathlib.Path, device: str) -> Any:
     class FaceAlignment(face_alignment.FaceAlignment):
         def _load_native(self, name: str, size: int, device: str, dtype: Any) -> Any:
             network = face_alignment.models.FAN(size)
-            network.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+            network.load_state_dict(torch.load(io.BytesIO(data), map_location=device, weights_only=True))
             return network.to(device, dtype=dtype).eval()
 
     # "folder": the only one of the package's face finders that loads no weights; it is never called.

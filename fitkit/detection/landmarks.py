@@ -13,7 +13,10 @@ import numpy as np
 from jaxtyping import Float
 
 from fitkit.errors import FitkitError
+from fitkit.io.point_files import MAX_BYTES, parse_points
+from fitkit.io.untrusted import parsing, read_bytes
 
+POINT_FILES = (".pts", ".npy")                      # endings of files of points
 SCHEMES = {68: "ibug68", 468: "mediapipe468"}      # number of points -> name of the scheme
 MINIMUM_SIZE = 32.0         # pixels, longer side of the box; chosen, not tuned: a smaller face shows too little to fit
 LEAST_SPREAD = 2.0          # pixels, longer side of the box of given points: no face is so small, but all normalised points are
@@ -85,18 +88,13 @@ def read_points(source: str | os.PathLike[str] | np.ndarray) -> Landmarks:
     if isinstance(source, np.ndarray):
         return _checked(source, "the given array")
     path = pathlib.Path(source)
-    try:
-        if path.suffix.lower() == ".pts":
-            return _checked(_read_pts(path.read_text(encoding="utf-8")), str(path), first_pixel=1.0)
-        if path.suffix.lower() == ".npy":
-            # mapped, so that a file that claims to be huge is refused before it is read
-            return _checked(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
-    except FileNotFoundError as error:
-        raise FitkitError("E_LANDMARKS", f"the landmark file {path} does not exist; check the path.") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise FitkitError("E_LANDMARKS", f"cannot read landmarks from {path} ({error}); give 68 or 468 points as .pts or "
-                          ".npy.") from error
-    raise FitkitError("E_LANDMARKS", f"{path} is no landmark file; give 68 or 468 points as .pts (iBUG format) or .npy.")
+    if path.suffix.lower() not in POINT_FILES:
+        raise FitkitError("E_LANDMARKS", f"{path} is no landmark file; give 68 or 468 points as .pts (iBUG format) or .npy.")
+    mend = "give 68 or 468 points as .pts or .npy."
+    data = read_bytes(path, most=MAX_BYTES, code="E_LANDMARKS", mend=mend)
+    with parsing("E_LANDMARKS", f"cannot read landmarks from {path}", mend=mend):
+        points = parse_points(data, path.suffix.lower())
+    return _checked(points, str(path), first_pixel=1.0 if path.suffix.lower() == ".pts" else 0.5)
 
 
 def _checked(points: np.ndarray, name: str, *, first_pixel: float = 0.5) -> Landmarks:
@@ -131,12 +129,3 @@ def _check_spread(points: Float[np.ndarray, "n 2"], which: str) -> None:
                               "height, in pixels.")
         raise FitkitError("E_LANDMARKS", f"the {which} span {spread:.2g} pixels, and no face is so small; give them in photo "
                           "pixels, not in another unit.")
-
-
-def _read_pts(text: str) -> np.ndarray:
-    """The numbers between the braces of a `.pts` file, one point a line."""
-    _, opened, rest = text.partition("{")
-    body, closed, _ = rest.partition("}")
-    if not (opened and closed):
-        raise ValueError("no points between { and }")
-    return np.array([[float(value) for value in line.split()] for line in body.splitlines() if line.strip()])

@@ -1,24 +1,38 @@
 """Decodes an image file to upright float sRGB, whatever its mode, bit depth, colour profile and orientation.
 
 Called by `images.read_image` alone, whose docstring states the decisions. Pillow decodes; colour profiles, transparency, 16 bits
-and EXIF are handled here. Reads only the open file it is handed.
+and EXIF are handled here. Reads only the open file or the bytes it is handed. Time and memory are linear in the size of the file
+and the number of pixels: further frames and pages are not counted, and pixels are made floats strip by strip.
 """
 
+import contextlib
+import ctypes
 import functools
 import io
+import logging
 import math
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from fitkit.errors import FitkitError
+from fitkit.io.untrusted import FileRefused
 
 # Tried in this order and no others: none of these decoders starts another program (EPS would).
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
 SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")      # of photos that need the extra `heic`
-LARGEST = 100_000_000  # pixels; a bound on resources
+# Bounds on resources
+LARGEST = 100_000_000         # pixels
+MAX_SIDE = 65_535             # pixels, the longest side of a JPEG: longer ones are not of a camera
+MAX_MEMORY = 2_000_000_000    # bytes, of the file, what its decoder takes, and the pixels
+STRIP = 2**18                 # pixels that are made floats at once
+# Bytes a pixel takes at most while it is decoded, 12 of them its result; `python -m tests.measurements.decoder_memory` prints what
+# each format took. A second pass over a PNG of 16 bits takes DEEP_BYTES more.
+WORKING_BYTES = {"": 17, "WEBP": 28, "AVIF": 20, "HEIF": 28, "JPEG2000": 20}
+DEEP_BYTES = 4
 
 _FULL_FRAME_DIAGONAL = math.hypot(36, 24)  # mm; what "35 mm equivalent" is measured against (CIPA DCG-001)
 _UNITS = {2: 25.4, 3: 10.0, 4: 1.0}        # mm per EXIF FocalPlaneResolutionUnit
@@ -30,43 +44,98 @@ _SAME_SHAPE = 0.01     # relative difference of the aspect ratios, above which t
 _FOCAL_RANGE = (0.3, 6.0)   # focal length over the longer side, about 10 to 200 mm equivalent: outside it EXIF is not used
 
 
-def decode(file: BinaryIO, name: str) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
-    """Decode an open image file.
+def check_header(file: BinaryIO, name: str) -> None:
+    """Look at the head of an open image file, and refuse what will not be decoded; nothing of its pixels is read.
 
     Args:
         file: open for reading, seekable, at its start.
+        name: what to call it in an error.
+
+    Raises:
+        FitkitError: E_NOTIMAGE, or E_TOOLARGE for more pixels than 100 megapixels, longer sides than any camera's, or a file that
+            would take more than 2 GB of memory to decode.
+    """
+    with _decoding(file, name):
+        image = _opened(file)
+        if image.width * image.height > LARGEST:
+            raise Image.DecompressionBombError
+        if max(image.size) > MAX_SIDE:
+            raise FitkitError("E_TOOLARGE", f"{name} is {image.width} x {image.height} pixels, and sides of at most {MAX_SIDE} are"
+                              " read; cut out the face")
+        per_pixel = WORKING_BYTES.get(image.format or "", WORKING_BYTES[""]) + DEEP_BYTES * _is_deep_png(image)
+        needed = file.seek(0, io.SEEK_END) + image.width * image.height * per_pixel
+        if needed > MAX_MEMORY:
+            raise FitkitError("E_TOOLARGE", f"{name}, {image.width} x {image.height} pixels, would take {needed / 1e9:.1f} GB to"
+                              f" decode, and {MAX_MEMORY / 1e9:.1f} GB are allowed; pass a smaller copy, or a JPEG")
+
+
+def decode(data: bytes, name: str) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
+    """Decode an image file.
+
+    Args:
+        data: the file.
         name: what to call it in an error.
 
     Returns:
         pixels, float32 sRGB `[H, W, 3]` in [0, 1], upright; the focal length its EXIF gives, pixels, or None; warnings.
 
     Raises:
-        FitkitError: E_NOTIMAGE, or E_TOOLARGE (from the header, before any pixel is decoded).
+        FitkitError: E_NOTIMAGE, or E_TOOLARGE; call `check_header` first.
     """
-    Image.init()
-    reads_heif()
-    notes: list[str] = []
-    try:
-        image = Image.open(file, formats=[known for known in FORMATS if known in Image.OPEN])
-        if image.width * image.height > LARGEST:
-            raise Image.DecompressionBombError
+    file, notes = io.BytesIO(data), list[str]()
+    with _decoding(file, name):
+        image = _opened(file)
+        again = data if _is_deep_png(image) else None
         image.load()
         focal = _focal_pixels(image, notes)
-        pixels = _pixels(image, file, notes)
+        pixels = _pixels(image, again, notes)
+    return pixels, focal, tuple(notes)
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    Image.init()
+    reads_heif()
+    _silence()
+    return Image.open(file, formats=[known for known in FORMATS if known in Image.OPEN])
+
+
+@contextlib.contextmanager
+def _decoding(file: BinaryIO, name: str) -> Iterator[None]:
+    try:
+        yield
+    except (FitkitError, FileRefused):
+        raise
     except Image.DecompressionBombError as error:
         raise FitkitError(
             "E_TOOLARGE", f"{name} has over 100 megapixels, more than a fit can use; pass a smaller copy"
         ) from error
     except UnidentifiedImageError as error:
         raise FitkitError("E_NOTIMAGE", f"{name} {_what_it_is(file)}") from error
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise FitkitError("E_TOOLARGE", f"there is not enough memory to decode {name}; pass a smaller copy") from error
     # A damaged file makes its decoder fail in any way it likes; to the user all of them mean the same.
     except Exception as error:
         raise FitkitError(
             "E_NOTIMAGE", f"{name} is a truncated or damaged image ({error}); fetch or export it again"
         ) from error
-    return pixels, focal, tuple(notes)
+
+
+@functools.cache
+def _silence() -> None:
+    """Keep what Pillow logs and libtiff prints of a file from the process's standard error: what a user must know is in our sentence.
+
+    Whoever listens to the logger still hears it. Where Pillow holds libtiff inside itself (its wheels for Windows) there is no name
+    to call, and libtiff has its say.
+    """
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    try:
+        library = ctypes.CDLL(Image.core.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            handler = getattr(library, name)
+            handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            handler(None)
+    except (OSError, AttributeError):
+        pass
 
 
 @functools.cache
@@ -80,93 +149,112 @@ def reads_heif() -> bool:
     return True
 
 
-def _pixels(image: Image.Image, file: BinaryIO, notes: list[str]) -> np.ndarray:
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # MPO: a JPEG with a preview or depth map behind it
-        notes.append(f"{frames} frames or pages: the first was taken")
-    deep = _deep_png(image, file) if image.mode in ("RGB", "RGBA") else None
-    if deep is not None:
-        colours, alpha = deep[..., :3], deep[..., 3:]
-    elif image.mode.startswith("I") or image.mode == "F":
-        colours, alpha = _deep_grey(image, notes), np.empty(0)
-    else:
-        colours, alpha = _eight_bit(image, notes)
-    colours = colours.astype(np.float32, copy=False)
-    if alpha.size and alpha.min() < 1:
-        notes.append("transparency was laid over white")
-        colours = colours * alpha + (1 - alpha)
+def _pixels(image: Image.Image, again: bytes | None, notes: list[str]) -> np.ndarray:
+    """The pixels, upright, filled strip by strip; `again` is the file where a second pass is needed."""
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # MPO: a JPEG with a preview or depth map behind it
+        notes.append("it has several frames or pages: the first was taken")
     # Read after loading: TIFF and AVIF decoders rotate the picture themselves and drop the tag.
-    colours = _upright(colours, image.getexif().get(_ORIENTATION, 1))
-    return np.ascontiguousarray(np.broadcast_to(colours, (*colours.shape[:2], 3)), np.float32)
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    width, height = image.size
+    upright = np.empty((width, height, 3) if orientation in (5, 6, 7, 8) else (height, width, 3), np.float32)
+    stored = _as_stored(upright, orientation)
+    colours_of, said = _reader(image, again, notes), set[str]()
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
+        box = (0, top, width, min(top + rows, height))
+        colours, alpha = colours_of(box, said)
+        if alpha is not None and alpha.min() < 1:
+            said.add("transparency was laid over white")
+            colours = colours * alpha + (1 - alpha)
+        stored[box[1]:box[3]] = colours
+    notes += sorted(said)
+    return upright
 
 
-def _eight_bit(image: Image.Image, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    alpha: np.ndarray = np.empty(0)
+# (left, top, right, bottom), notes -> colours [h, w, 3 or 1] in [0, 1], and alpha [h, w, 1] or None
+Reader = Callable[[tuple[int, int, int, int], set[str]], tuple[np.ndarray, np.ndarray | None]]
+
+
+def _reader(image: Image.Image, again: bytes | None, notes: list[str]) -> Reader:
+    if again is not None:
+        return _deep_png(image, again)
+    if image.mode.startswith("I") or image.mode == "F":
+        return lambda box, said: (_deep_grey(image.crop(box), said), None)
+    to_srgb = _profile_transform(image, notes)
+
+    def eight_bit(box: tuple[int, int, int, int], said: set[str]) -> tuple[np.ndarray, np.ndarray | None]:
+        strip, alpha = image.crop(box), None
+        if strip.has_transparency_data:
+            strip = strip.convert("RGBA")
+            alpha = np.array(strip.getchannel("A"), np.float32)[..., None] / 255
+        if strip.mode not in ("L", "CMYK"):
+            strip = strip.convert("RGB")
+        if to_srgb is not None:
+            strip = to_srgb(strip)
+        return np.array(strip.convert("RGB"), np.float32) / 255, alpha
+
+    return eight_bit
+
+
+def _profile_transform(image: Image.Image, notes: list[str]) -> Callable[[Image.Image], Image.Image] | None:
+    """What takes strips of an image from its colour profile to sRGB; None where there is none to apply."""
     profile = image.info.get("icc_profile")
+    if not profile:
+        return None
     grey = image.mode in ("1", "L", "LA", "La")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        alpha = np.array(image.getchannel("A"), np.float32)[..., None]
-        alpha /= 255
-    if image.mode not in ("L", "CMYK"):
-        image = image.convert("RGB")
-    colours = np.array(_to_srgb(image, profile, grey, notes), np.float32)
-    colours /= 255      # in place: a photo may have 100 megapixels
-    return colours, alpha
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        # An sRGB profile is left alone: a round trip through it only adds rounding.
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return None
+        mode = image.mode if image.mode == "CMYK" else "L" if grey and source.profile.xcolor_space == "GRAY" else "RGB"
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB",
+                                            ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        notes.append("its colour profile could not be used: colours were read as sRGB")
+        return None
+    return lambda strip: ImageCms.applyTransform(strip.convert(mode), transform) or strip
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None, grey: bool, notes: list[str]) -> Image.Image:
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            # An sRGB profile is left alone: a round trip through it only adds rounding.
-            if "srgb" not in ImageCms.getProfileDescription(source).lower():
-                if grey:    # its profile may be of grey or of colour
-                    image = image.convert("L" if source.profile.xcolor_space == "GRAY" else "RGB")
-                converted = ImageCms.profileToProfile(
-                    image, source, ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB",
-                    flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-                )
-                return converted or image
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            notes.append("its colour profile could not be used: colours were read as sRGB")
-    return image.convert("RGB")
-
-
-def _deep_grey(image: Image.Image, notes: list[str]) -> np.ndarray:
-    values = np.asarray(image).astype(np.float64)
-    if image.mode != "F":
+def _deep_grey(strip: Image.Image, said: set[str]) -> np.ndarray:
+    values = np.asarray(strip).astype(np.float64)
+    if strip.mode != "F":
         values /= 65535
     if not (np.isfinite(values).all() and np.min(values) >= 0 and np.max(values) <= 1):
-        notes.append("values outside the range of white and black were clipped")
+        said.add("values outside the range of white and black were clipped")
     return np.clip(np.nan_to_num(values), 0, 1)[..., None]
 
 
-def _deep_png(image: Image.Image, file: BinaryIO) -> np.ndarray | None:
+def _is_deep_png(image: Image.Image) -> bool:
+    # Before it is loaded. Profiles are converted in 8 bits, so files with one are read in 8 bits.
+    tiles: Any = getattr(image, "tile", ())
+    return image.format == "PNG" and not image.info.get("icc_profile") and bool(tiles) and tiles[0][3] in ("RGB;16B", "RGBA;16B")
+
+
+def _deep_png(image: Image.Image, data: bytes) -> Reader:
     # Pillow keeps the upper 8 bits of 16-bit colour. Asked to read the samples as little-endian it keeps the lower 8:
-    # two passes make the whole. Profiles are converted in 8 bits, so files with one are read in 8 bits.
-    if image.format != "PNG" or image.info.get("icc_profile"):
-        return None
-    file.seek(0)
-    low = Image.open(file, formats=["PNG"])
+    # two passes make the whole.
+    low = Image.open(io.BytesIO(data), formats=["PNG"])
     codec, extents, offset, rawmode = low.tile[0]
-    if rawmode not in ("RGB;16B", "RGBA;16B"):
-        return None
-    again: Any = (codec, extents, offset, rawmode.replace("16B", "16L"))
+    again: Any = (codec, extents, offset, str(rawmode).replace("16B", "16L"))
     low.tile = [again]
-    upper, lower = np.asarray(image).astype(np.float32), np.asarray(low).astype(np.float32)
-    return (upper * 256 + lower) / 65535
+    low.load()
+
+    def both(box: tuple[int, int, int, int], said: set[str]) -> tuple[np.ndarray, np.ndarray | None]:
+        upper, lower = (np.asarray(part.crop(box)).astype(np.float32) for part in (image, low))
+        values = (upper * 256 + lower) / 65535
+        return values[..., :3], values[..., 3:] if values.shape[-1] == 4 else None
+
+    return both
 
 
-def _upright(pixels: np.ndarray, orientation: object) -> np.ndarray:
-    # EXIF 2.32, tag 0x0112: where the stored row 0 and column 0 stand in the scene.
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
+def _as_stored(upright: np.ndarray, orientation: object) -> np.ndarray:
+    """A view of upright pixels as the file has them. EXIF 2.32, tag 0x0112: where stored row 0 and column 0 are in the scene."""
     if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return pixels
+        upright = upright[::-1]
+    if orientation in (2, 3, 6, 7):
+        upright = upright[:, ::-1]
+    return upright.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else upright
 
 
 def _focal_pixels(image: Image.Image, notes: list[str]) -> float | None:

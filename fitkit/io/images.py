@@ -11,13 +11,14 @@ What `read_image` decides:
 """
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import io
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -29,7 +30,10 @@ from fitkit.color import quantize
 from fitkit.configuration import nearest
 from fitkit.errors import FitkitError
 from fitkit.io import atomic_files
-from fitkit.io.image_decoder import HEIF_SUFFIXES, SUFFIXES, decode, reads_heif
+from fitkit.io.image_decoder import HEIF_SUFFIXES, SUFFIXES, check_header, decode, reads_heif
+from fitkit.io.untrusted import FileRefused, open_bounded
+
+MAX_BYTES = 2**29      # of a photo's file, a bound on resources: 100 megapixels of 8 bits, unpacked, are 300 MB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,17 +57,16 @@ def read_image(path: str | Path) -> Photo:
         the photo: float32 sRGB, upright (EXIF rotation applied).
 
     Raises:
-        FitkitError: E_NOFILE, E_NOTIMAGE, or E_TOOLARGE (over 100 megapixels; refused before any pixel is decoded).
+        FitkitError: E_NOFILE; E_NOTIMAGE, also for a device, a pipe or a directory; E_TOOLARGE (over 100 megapixels, 512 MB of
+            file or 2 GB of memory; refused by the header, before any pixel is decoded).
     """
     path = Path(path)
-    if path.is_dir():
-        raise FitkitError("E_NOTIMAGE", f"{path} is a directory where one image was expected; name a photo inside it")
-    with _open(path) as file:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's warnings about odd metadata; sizes are checked in `decode`
-            pixels, focal, notes = decode(file, str(path))
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with _checked(path) as file:
+        data = file.read()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's warnings about odd metadata
+        pixels, focal, notes = decode(data, str(path))
+    digest = hashlib.sha256(data).hexdigest()
     return Photo(pixels=pixels, path=str(path), sha256=digest, exif_focal=focal, warnings=notes)
 
 
@@ -80,12 +83,12 @@ def find_photos(paths: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def file_sha256(path: str | Path) -> str:
-    """Sha256 of a photo's bytes, hexadecimal, without decoding it.
+    """Sha256 of a photo's bytes, hexadecimal, without decoding it; its header is looked at first.
 
     Raises:
-        FitkitError: E_NOFILE where it cannot be read.
+        FitkitError: as `read_image`, but for damage behind the header.
     """
-    with _open(Path(path)) as file:
+    with _checked(Path(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -139,14 +142,25 @@ def _png16(values: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
-def _open(path: Path) -> io.BufferedReader:
+@contextlib.contextmanager
+def _checked(path: Path) -> Iterator[io.BufferedReader]:
+    """A photo's file at its start, after a look at its header."""
     try:
-        return open(path, "rb")
-    except FileNotFoundError as error:
-        raise FitkitError("E_NOFILE", f"no such photo: {path}{_suggestion(path)}") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise FitkitError("E_NOFILE", f"cannot open {path}: {reason}; check its permissions") from error
+        with open_bounded(path, most=MAX_BYTES) as file:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                check_header(file, str(path))
+            file.seek(0)
+            yield file
+    except FileRefused as error:
+        match error.kind:
+            case "missing":
+                raise FitkitError("E_NOFILE", f"no such photo: {path}{_suggestion(path)}") from error
+            case "unreadable":
+                raise FitkitError("E_NOFILE", f"{path} {error.reason}; check the path and its permissions") from error
+            case "large":
+                raise FitkitError("E_TOOLARGE", f"{path} {error.reason}; pass a smaller copy, or a JPEG") from error
+        raise FitkitError("E_NOTIMAGE", f"{path} {error.reason}; name a photo") from error
 
 
 def _in_directory(path: Path) -> list[Path]:

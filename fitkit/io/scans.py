@@ -1,13 +1,12 @@
 """Reads a user's scans (OBJ, PLY) and their 3D landmarks as float64 arrays in millimetres, for `evaluation`.
 
-Files are not trusted: sizes are checked before reading, nothing that could carry code is opened, and a mesh's materials and
-textures are not read. trimesh parses meshes.
+Files are not trusted (`untrusted`): nothing that could carry code is opened, and a mesh's materials and textures are not read.
+trimesh parses meshes.
 """
 
 import dataclasses
 import io
-import json
-import re
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fitkit.errors import FitkitError
+from fitkit.io.point_files import MAX_BYTES, parse_points
+from fitkit.io.untrusted import parsing, read_bytes
 
 MESHES = (".obj", ".ply")
 LANDMARKS = (".pts", ".txt", ".json", ".npy", ".pp")
 UNITS = {"mm": 1.0, "cm": 10.0, "m": 1000.0}      # millimetres in each
 _LARGEST_MESH = 2**30              # bytes; a bound on resources
-_LARGEST_LANDMARKS = 2**20         # bytes; a bound on resources
 _EYES = (55.0, 140.0)              # mm between the outer eye corners of a person, with a wide margin: catches a wrong unit
 
 
@@ -83,8 +83,9 @@ def read_mesh(path: Path) -> tuple[Float[np.ndarray, "N 3"], Int[np.ndarray, "F 
     """
     import trimesh
 
-    data = _bytes(path, _LARGEST_MESH)
-    try:
+    logging.getLogger("trimesh").addHandler(logging.NullHandler())      # what it warns of is not printed past our sentence
+    data = read_bytes(path, most=_LARGEST_MESH, code="E_SCAN", mend="correct --truth, or thin the scan out")
+    with parsing("E_SCAN", f"{path} is not a mesh that can be read", mend="export it again as OBJ or PLY"):
         # a stream without a resolver: no file is opened that the mesh names
         mesh = trimesh.load(io.BytesIO(data), file_type=path.suffix[1:].lower(), process=False, skip_materials=True)
         parts: list[Any] = list(mesh.dump()) if isinstance(mesh, trimesh.Scene) else [mesh]
@@ -92,16 +93,16 @@ def read_mesh(path: Path) -> tuple[Float[np.ndarray, "N 3"], Int[np.ndarray, "F 
         vertices = np.concatenate([np.zeros((0, 3)), *(part.vertices for part in parts)])
         faces = [part.faces + offset for part, offset in zip(parts, offsets, strict=False) if hasattr(part, "faces")]
         triangles = np.concatenate([np.zeros((0, 3), int), *faces])
-    except Exception as error:      # a parser of damaged files may raise anything
-        raise FitkitError("E_SCAN", f"{path} is not a mesh that can be read ({type(error).__name__}: {error}); export it again as"
-                          " OBJ or PLY") from error
-    if not len(vertices):
-        raise FitkitError("E_SCAN", f"{path} holds no vertices; export it again")
-    bad = int((~np.isfinite(vertices)).any(axis=1).sum())
-    if bad:
-        raise FitkitError("E_SCAN", f"{bad} of the {len(vertices)} vertices of {path} are not finite; clean the scan first")
-    vertices, place = np.unique(np.asarray(vertices, np.float64), axis=0, return_inverse=True)      # texture seams repeat them
-    return vertices, place.reshape(-1)[triangles]
+        if not len(vertices):
+            raise FitkitError("E_SCAN", f"{path} holds no vertices; export it again")
+        if len(triangles) and not 0 <= triangles.min() <= triangles.max() < len(vertices):
+            raise FitkitError("E_SCAN", f"triangles of {path} have corners that are not among its {len(vertices)} vertices; export"
+                              " it again")
+        bad = int((~np.isfinite(vertices)).any(axis=1).sum())
+        if bad:
+            raise FitkitError("E_SCAN", f"{bad} of the {len(vertices)} vertices of {path} are not finite; clean the scan first")
+        vertices, place = np.unique(np.asarray(vertices, np.float64), axis=0, return_inverse=True)      # texture seams repeat them
+        return vertices, place.reshape(-1)[triangles]
 
 
 def find_landmarks(path: Path) -> Path:
@@ -121,42 +122,16 @@ def find_landmarks(path: Path) -> Path:
 def read_landmarks(path: Path) -> Float[np.ndarray, "L 3"]:
     """The 7 or 68 points of a landmark file, in its own unit.
 
-    `.pts` (rows between braces), `.txt` (rows of x y z), `.json` (a list of [x, y, z]), `.npy` (an array), `.pp` (MeshLab's picked
-    points, in the order of the file).
+    The formats are those of `point_files`.
 
     Raises:
         FitkitError: E_SCAN where it holds anything else.
     """
-    data = _bytes(path, _LARGEST_LANDMARKS)
-    try:
-        if path.suffix.lower() == ".npy":
-            points = np.load(io.BytesIO(data), allow_pickle=False)
-        elif path.suffix.lower() == ".json":
-            points = np.array(json.loads(data))
-        else:
-            points = np.array(_rows(data.decode(), path.suffix.lower()))
+    data = read_bytes(path, most=MAX_BYTES, code="E_SCAN", mend="correct --truth")
+    mend = ("the order is iBUG's, and of seven: the outer and inner corner of the right eye, the inner and outer corner of the"
+            " left, the bottom of the nose, the right and left corner of the mouth")
+    with parsing("E_SCAN", f"the landmarks {path} are not 7 or 68 points of three numbers", mend=mend):
+        points = parse_points(data, path.suffix.lower())
         if points.dtype.kind not in "fiu" or points.shape not in ((7, 3), (68, 3)):
             raise ValueError(f"it holds {points.dtype} of shape {points.shape}")
-    except (ValueError, LookupError, OSError, EOFError, RecursionError, MemoryError) as error:      # damaged or malicious
-        raise FitkitError("E_SCAN", f"the landmarks {path} are not 7 or 68 points of three numbers ({error}); the order is iBUG's,"
-                          " and of seven: the outer and inner corner of the right eye, the inner and outer corner of the left, the"
-                          " bottom of the nose, the right and left corner of the mouth") from error
-    return points.astype(np.float64)
-
-
-def _rows(text: str, ending: str) -> list[list[float]]:
-    if ending == ".pp":
-        tags = re.findall(r"<point\b[^>]*>", text)
-        return [[float(re.findall(rf'\b{axis}="([^"]*)"', tag)[0]) for axis in "xyz"] for tag in tags if ' x="' in tag]
-    body = text.partition("{")[2].partition("}")[0] if ending == ".pts" else text
-    return [[float(word) for word in line.replace(",", " ").split()] for line in body.splitlines() if line.strip()]
-
-
-def _bytes(path: Path, most: int) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > most:
-            raise FitkitError("E_SCAN", f"{path} has {size:,} bytes, and at most {most:,} are read; thin it out")
-        return path.read_bytes()
-    except OSError as error:
-        raise FitkitError("E_SCAN", f"{path} cannot be read: {error.strerror or error}; correct --truth") from error
+        return points.astype(np.float64)

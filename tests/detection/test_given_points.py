@@ -17,6 +17,7 @@ from fitkit.detection.given_points import check_points
 from fitkit.detection.landmarks import SCHEMES, read_points
 from fitkit.errors import FitkitError
 from fitkit.morphable.correspondence import point_modes
+from tests.fixtures import hostile_files
 
 WIDTH, HEIGHT = 640, 480
 ASTRONAUT = pathlib.Path(__file__).parents[2] / "notebooks" / "data" / "astronaut.png"
@@ -218,3 +219,22 @@ def test_detected_points_pass():
     for photo in (pixels, np.ascontiguousarray(pixels[:, ::-1])):
         [face] = load_detector()(photo)
         check(face.points, width, height)
+
+
+@pytest.mark.parametrize("name", hostile_files.POINTS)
+def test_absurd_files_are_one_sentence(tmp_path, name):
+    try:
+        path = hostile_files.write(tmp_path, name, hostile_files.POINTS[name])
+    except (OSError, AttributeError):
+        pytest.skip("this system cannot hold such a file")
+    with pytest.raises(FitkitError, match="E_LANDMARKS") as caught:
+        read_points(path)
+    assert "\n" not in caught.value.message and "\x1b" not in caught.value.message and len(caught.value.message) < 1300
+
+
+@pytest.mark.parametrize("kind", ["<f8", "<f4", ">f8", "<f2", "<i4", ">u2", "<u8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_of_every_kind_of_number_are_read(tmp_path, kind, order):
+    points = np.asarray(np.random.default_rng(0).integers(0, 200, (68, 2)), kind, order=order)
+    np.save(tmp_path / "a.npy", points)
+    np.testing.assert_array_equal(read_points(tmp_path / "a.npy").points, points.astype(np.float32))

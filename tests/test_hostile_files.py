@@ -1,0 +1,124 @@
+"""A hostile corpus, made here: every file has its code and one sentence, and no run over all of them and no terminal is hurt.
+
+The command runs in a network namespace without routes where the system lets us make one, and wherever it runs every attempt to
+reach the network ends it.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fitkit.errors import FitkitError
+from fitkit.io.images import read_image
+from tests.fixtures import hostile_files
+from tests.measurements import fuzz_readers
+
+ROOT = Path(__file__).parents[1]
+ASTRONAUT = ROOT / "notebooks" / "data" / "astronaut.png"
+TABLES = {"photos": hostile_files.PHOTOS, "forgiven": hostile_files.EITHER}
+REFUSED = {"E_NOTIMAGE", "E_TOOLARGE", "E_NOFILE", "E_NOFACE", "E_SMALLFACE", "E_EMPTYDIR"}
+# the command in a process that ends at the first attempt to resolve a name or to reach another machine
+COMMAND = """
+import os, sys
+def watch(event, arguments):
+    if event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.connect") and not (
+            event == "socket.connect" and isinstance(arguments[1], (str, bytes))):      # of another process of this machine
+        os.write(2, f"NETWORK {event} {arguments[1:]}\\n".encode())
+        os._exit(99)
+sys.addaudithook(watch)
+from fitkit.cli import main
+sys.exit(main.main())
+"""
+
+
+def unshared():
+    """What runs a command in a network namespace of its own, without routes; nothing where it is not permitted."""
+    wrapper = ["unshare", "--map-root-user", "--net"]
+    if shutil.which("unshare") and subprocess.run([*wrapper, "true"], capture_output=True).returncode == 0:
+        return wrapper
+    return []
+
+
+def test_the_corpus_is_large():
+    assert len(hostile_files.PHOTOS) + len(hostile_files.EITHER) >= 80
+    assert len(hostile_files.POINTS) + len(hostile_files.CONFIGS) >= 40
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_photo_has_its_code_and_its_sentence(tmp_path, table, capfd):
+    paths = hostile_files.write_all(tmp_path, TABLES[table])
+    assert len(paths) > 0.9 * len(TABLES[table])
+    wrong = []
+    for name, path in paths.items():
+        expected = TABLES[table][name][2]
+        try:
+            read_image(path)
+            wrong += [f"{name!r} was read"] if expected else []
+        except FitkitError as error:
+            sentence = error.message
+            acts = not all(character.isprintable() for character in sentence.replace("\u200d", ""))
+            if error.code not in ({expected} if expected else REFUSED) or acts or "; " not in sentence or len(sentence) > 1300:
+                wrong.append(f"{name!r}: {error}")
+    assert not wrong, "\n".join(wrong)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_one_run_over_the_whole_corpus(tmp_path):
+    """It ends, fits the one face, names every other file with its code, reaches no network and prints nothing that acts."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    paths = {}
+    for table in TABLES.values():
+        paths |= {path: table[name][2] for name, path in hostile_files.write_all(folder, table).items()}
+    astronaut = shutil.copy(ASTRONAUT, folder / "z.png")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8:surrogateescape"}
+    done = subprocess.run(
+        [*unshared(), sys.executable, "-c", COMMAND, "fit", *map(os.fsencode, paths), str(astronaut), "--recipe", "landmarks",
+         "--json", "--outputs", "params", "--out", str(tmp_path / "out")],
+        capture_output=True, env=environment, timeout=600)
+    said = done.stderr.decode(errors="surrogateescape")
+    assert done.returncode == 1, said
+    outcomes = {entry["photo"]: entry for entry in map(json.loads, done.stdout.splitlines())}
+    wrong = [f"{path!r}: {outcomes.get(str(path))}" for path, code in paths.items()
+             if (outcomes.get(str(path)) or {"code": "nothing"})["code"] not in REFUSED]
+    assert not wrong, "\n".join(wrong)
+    assert outcomes[str(astronaut)]["status"] == "converged"
+    lines = said.splitlines()
+    assert [line for line in lines if not line.startswith("fitkit: ")] == []
+    assert all(line.isprintable() for line in lines)
+    assert "E_INTERNAL" not in said and "NETWORK" not in said
+
+
+def test_a_few_thousand_mutants():
+    """No reader dies, hangs, or raises anything but a `FitkitError`; `tests/measurements/fuzz_readers.py` tries a million."""
+    table, findings = fuzz_readers.fuzz(dict.fromkeys(fuzz_readers.targets(), (0, 100)))
+    assert findings == []
+    assert all(counts["read"] + counts["refused"] == 100 for counts in table.values()), table
+    assert sum(counts["read"] > 0 for counts in table.values()) > 0.9 * len(table)      # some of them are good files still
+
+
+def test_the_fuzzer_finds_what_dies_hangs_and_raises(monkeypatch, tmp_path):
+    """It is worth something: a reader that does what none may is found, and the others are tried all the same."""
+    (tmp_path / "bad_targets.py").write_text(BAD)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    table, findings = fuzz_readers.fuzz(
+        {"raises": (0, 2), "dies": (0, 1), "hangs": (0, 1), "good": (0, 2)}, module="bad_targets", patience=1.0)
+    assert [finding.split(": ")[:2] for finding in findings] == [
+        ["raises 0", "KeyError"], ["raises 1", "KeyError"], ["dies 0", "dies"], ["hangs 0", "hangs"]]
+    assert table["good"]["read"] == 2
+
+
+BAD = '''
+import os, time
+from tests.measurements.fuzz_readers import Target
+def dies(path): os.kill(os.getpid(), 11)
+def hangs(path): time.sleep(1000)
+def raises(path): raise KeyError("x")
+def all_targets():
+    return [Target(read.__name__, ".a", read, (b"abc",)) for read in (dies, hangs, raises)] + [Target("good", ".a", id, (b"abc",))]
+'''
