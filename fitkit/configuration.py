@@ -19,7 +19,8 @@ from fitkit.errors import FitkitError
 from fitkit.io.untrusted import parsing, read_bytes
 
 # Bounds on resources
-MAX_BYTES = 2**20       # of a TOML file
+MAX_BYTES = 2**18       # of a TOML file
+MAX_DOTS = 256          # of a line of one: for a name of n parts `tomllib` takes memory that grows with n squared
 MAX_VALUE = 10_000      # characters of a value on the command line
 MAX_DEPTH = 8           # parts of a dotted name
 PAPER = "paper:"      # `paper:NAME` stands for the config file of the values that the paper of recipe NAME states
@@ -146,7 +147,7 @@ def read_config(path: str | Path) -> dict[str, dict[str, Any]]:
         return {"fit": {"recipe": name} | tables["fit"], "recipe": tables["recipe"]}
     data = read_bytes(path, most=MAX_BYTES, code="E_USAGE", mend="check --config")
     with parsing("E_USAGE", f"the config file {path} is not TOML", mend="mend that line"):
-        tables = _with_small_integers(tomllib.loads(data.decode()))
+        tables = _parse_toml(data.decode())
     for name, table in tables.items():
         if name not in ("fit", "recipe") or not isinstance(table, dict):
             raise FitkitError("E_USAGE", f"{name!r} in {path} stands in neither table [fit] nor table [recipe]; move it into one")
@@ -169,13 +170,16 @@ def _parse_value(text: str) -> Any:
     if "\n" in text:
         return text
     try:
-        return _with_small_integers(tomllib.loads(f"value = {text}"))["value"]
+        return _parse_toml(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return None if text.lower() == "none" else text
 
 
-def _with_small_integers(tables: dict[str, Any]) -> dict[str, Any]:
-    """TOML's integers have 64 bits; Python takes longer ones, and then cannot print them."""
+def _parse_toml(text: str) -> dict[str, Any]:
+    """TOML within bounds; its integers have 64 bits, where Python takes longer ones, and then cannot print them."""
+    if max((line.count(".") for line in text.splitlines()), default=0) > MAX_DOTS:
+        raise ValueError(f"a line has more than {MAX_DOTS} dots")
+    tables = tomllib.loads(text)
     waiting: list[Any] = [tables]
     while waiting:
         value = waiting.pop()

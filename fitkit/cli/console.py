@@ -1,6 +1,7 @@
 """What the commands print: one line per face, errors of one sentence, a progress line, a summary.
 
-Results go to standard output (lines, or JSON objects), everything else to standard error. Nothing is computed here.
+Results go to standard output (lines, or JSON objects), everything else to standard error. Names and messages may be a stranger's:
+what would act on a terminal is shown escaped (`errors.visible`). Nothing is computed here.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from fitkit.errors import EXIT_STATUS, FitkitError
+from fitkit.errors import EXIT_STATUS, FitkitError, visible
 
 Level = Literal[0, 1, 2, 3]      # errors only, results, and notes, and tracebacks
 
@@ -45,18 +46,19 @@ class Console:
         if self.as_json:
             self._print(json.dumps(dataclasses.asdict(outcome)))
         elif self.level >= 1 and outcome.code is None:
-            self._print(_line(outcome))
+            self._print(visible(_line(outcome)))
 
     def error(self, code: str, message: str) -> None:
         """Print an error as one line on standard error, after the traceback of the exception being handled if the level is 3."""
         if self.level >= 3 and sys.exc_info()[0] is not None:
-            self._print(traceback.format_exc().rstrip(), error=True)
-        self._print(f"fitkit: error {code}: {' '.join(message.split())}", error=True)
+            for line in traceback.format_exc().rstrip().split("\n"):
+                self._print(visible(line), error=True)
+        self._print(f"fitkit: error {code}: {visible(' '.join(message.split()))}", error=True)
 
     def note(self, text: str, *, level: Level = 1) -> None:
         """Print a line on standard error if the level is at least `level`."""
         if self.level >= level:
-            self._print(f"fitkit: {text}", error=True)
+            self._print(f"fitkit: {visible(text)}", error=True)
 
     def _print(self, text: str, *, error: bool = False) -> None:
         stream = sys.stderr if error else sys.stdout
@@ -91,7 +93,7 @@ def progress_line(console: Console, total: int | None) -> Iterator[tuple[Console
             nonlocal finished
             if name is None:
                 finished += 1
-            bar.update(task, completed=finished + fraction, description=name)
+            bar.update(task, completed=finished + fraction, description=None if name is None else visible(name))
 
         yield dataclasses.replace(console, terminal=terminal), on_progress
 

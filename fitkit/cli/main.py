@@ -40,7 +40,7 @@ from fitkit.cli.options import (
     Render,
     Unwrap,
 )
-from fitkit.errors import FitkitError
+from fitkit.errors import FitkitError, visible
 
 DESCRIPTION = """From a photograph of a face to a 3D face.
 
@@ -266,7 +266,7 @@ def _render(options: Render, console: Console) -> int:
     )
     path = write_image(options.out or Path(options.result) / "render.png", picture)
     if console.level:
-        print(path)
+        print(visible(str(path)))
     return 0
 
 

@@ -122,7 +122,7 @@ def _decoding(file: BinaryIO, name: str) -> Iterator[None]:
 
 @functools.cache
 def _silence() -> None:
-    """Keep what Pillow logs and libtiff prints of a file from the process's standard error: what a user must know is in our sentence.
+    """Keep what Pillow logs and libtiff prints of a file from the process's standard error: what matters is in our sentence.
 
     Whoever listens to the logger still hears it. Where Pillow holds libtiff inside itself (its wheels for Windows) there is no name
     to call, and libtiff has its say.

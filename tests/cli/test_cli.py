@@ -246,3 +246,17 @@ def test_a_reader_that_leaves_is_no_error(arguments):
     err = process.stderr.read()
     process.stderr.close()
     assert process.wait() == 1 and not err
+
+
+def test_nothing_that_a_console_prints_acts_on_the_terminal(capsys):
+    hostile = "a\x1b[2J\nb\u202e"
+    said = console.Console(level=3)
+    said.note(hostile)
+    said.outcome(console.Outcome(photo=hostile, folder=hostile, status="doubtful", reason=hostile))
+    try:
+        raise ValueError(hostile)
+    except ValueError as error:
+        said.outcome(console.failed_outcome(error, hostile))
+    out, err = capsys.readouterr()
+    assert all(line.isprintable() for line in (out + err).splitlines())
+    assert out.count("\n") == 1 and err.splitlines()[0] == r"fitkit: a\x1b[2J\nb\u202e"

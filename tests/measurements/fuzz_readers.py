@@ -104,7 +104,8 @@ def _work(module: str, names: list[str], ranges: dict[str, tuple[int, int]], sha
     warnings.simplefilter("ignore")
     known = targets(module)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + MEMORY, -1))
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + MEMORY if most < 0 else min(_address_space() + MEMORY, most), most))
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
         for index, name in enumerate(names):
             counts, started = collections.Counter(), time.monotonic()
@@ -164,8 +165,10 @@ def fuzz(
                 break
             hangs, dead = time.monotonic() - changed > (patience if last[1] >= 0 else STARTING), not process.is_alive()
             if hangs or dead and results.empty():
-                name, number = waiting[last[0]], max(last[1], 0)
-                what = "hangs" if hangs else f"dies: {signal.Signals(-process.exitcode).name if process.exitcode else 'ends'}"
+                if last[1] < 0:
+                    raise RuntimeError("the process that reads does not start")
+                name, number, code = waiting[last[0]], last[1], process.exitcode or 0
+                what = "hangs" if hangs else f"dies: {signal.Signals(-code).name if code < 0 else code}"
                 findings.append(f"{name} {number}: {what}")
                 print(findings[-1], flush=True)
                 waiting = waiting[last[0]:]
