@@ -38,6 +38,7 @@ from fitkit.cli.options import (
     Fit,
     Recipes,
     Render,
+    Report,
     Unwrap,
 )
 from fitkit.errors import FitkitError, visible
@@ -168,7 +169,7 @@ def _read(name: str, arguments: Sequence[str], default: Command | None) -> Comma
         raise FitkitError("E_USAGE", f"{_sentence(printed.getvalue())}; fitkit {name} --help explains the options") from None
     if unknown:
         fields = dataclasses.fields(kind) + dataclasses.fields(General)
-        others = ("photo", "result", "results", "general")
+        others = ("photo", "result", "results", "run", "general")
         flags = ["--" + field.name.replace("_", "-") for field in fields if field.name not in others]
         word = unknown[0].partition("=")[0]
         if not word.startswith("-"):
@@ -211,6 +212,10 @@ def _dispatch(options: Command, fields: dict[str, Any], console: Console) -> int
         from fitkit.cli.fit import run_fit
 
         return run_fit(options, fields, console)
+    if isinstance(options, Report):
+        from fitkit.cli.report import run_report
+
+        return run_report(options, console)
     if isinstance(options, Render):
         return _render(options, console)
     if isinstance(options, Unwrap):

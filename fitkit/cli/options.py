@@ -10,6 +10,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fitkit.cli.asset_options import AssetsImport, AssetsList, AssetsVerify
 from fitkit.cli.general_options import Degrees, Flag, General, Words
+from fitkit.cli.report import Report
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -317,10 +318,10 @@ class Bench:
     general: OmitArgPrefixes[General] = General()
 
 
-Command = (Fit | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation | Bench | AssetsList
-           | AssetsVerify | AssetsImport)
+Command = (Fit | Report | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation | Bench
+           | AssetsList | AssetsVerify | AssetsImport)
 # a name of two words is a command in a group
 COMMANDS: dict[str, type[Command]] = {
-    "fit": Fit, "unwrap": Unwrap, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes,
+    "fit": Fit, "report": Report, "unwrap": Unwrap, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes,
     "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval ablation": EvalAblation, "bench": Bench,
     "assets list": AssetsList, "assets verify": AssetsVerify, "assets import": AssetsImport}

@@ -1,0 +1,48 @@
+"""`fitkit report`: writes the report of a run again, from its ledger and its result folders, also while the run goes on."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from fitkit.cli.console import Console
+from fitkit.cli.general_options import General
+from fitkit.errors import FitkitError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write the report of a run again: report.html (for a browser), results.parquet and log.jsonl (for programs).
+
+    `fitkit fit` writes them when it ends. This writes them from the ledger and the result folders as they are now: of a run that
+    was stopped or still goes on, or whose parts (--shard) ran on several machines.
+
+    Examples:
+      fitkit report out
+    """
+
+    run: Annotated[Positional[str], arg(metavar="RUN", help_behavior_hint="")] = ""
+    """The folder of the run, --out of `fitkit fit`."""
+    general: OmitArgPrefixes[General] = General()
+
+
+def run_report(options: Report, console: Console) -> int:
+    """Write the report and return the exit status.
+
+    Raises:
+        FitkitError: E_USAGE, E_RESULT (no run, or a damaged ledger), E_OUTPUT.
+    """
+    if not options.run:
+        raise FitkitError("E_USAGE", "no run was named; write for example fitkit report out")
+    from fitkit.batch import ledger
+    from fitkit.batch.report import PAGE, write_report
+
+    run = Path(options.run)
+    if not list(run.glob(ledger.PATTERN)):
+        raise FitkitError("E_RESULT", f"{run} is no run of fitkit fit, it holds no {ledger.PATTERN}; name the folder of --out")
+    for error in write_report(run, lambda: ledger.rows(run)):
+        console.note(error.message)
+    if console.level:
+        print(run / PAGE)
+    return 0
