@@ -122,3 +122,57 @@ def raises(path): raise KeyError("x")
 def all_targets():
     return [Target(read.__name__, ".a", read, (b"abc",)) for read in (dies, hangs, raises)] + [Target("good", ".a", id, (b"abc",))]
 '''
+
+
+def readers():
+    """Every way by which a user's file comes in: what reads one of a path, by the ending of its name."""
+    from fitkit.batch.manifest import read_manifest
+    from fitkit.configuration import read_config
+    from fitkit.detection.face_alignment import face_alignment_detector
+    from fitkit.detection.landmarks import read_points
+    from fitkit.io import images, scans
+    from fitkit.models import heads
+    from fitkit.models.identity.importer import import_identity
+    from fitkit.models.identity.network import load_identity
+    from fitkit.models.texture_gan.generator import load_generator
+    from fitkit.results.fit_json import read
+
+    def manifest(path):
+        for entry in read_manifest(path):
+            raise entry.error      # of the list itself: there is no row
+
+    return {
+        "photo": (".jpg", images.read_image), "sha256 of a photo": (".png", images.file_sha256), "points": (".pts", read_points),
+        "array of points": (".npy", read_points), "scan": (".ply", scans.read_mesh),
+        "points of a scan": (".json", scans.read_landmarks), "head": (".tar.xz", lambda path: heads.load(f"ict:{path}")),
+        "mxnet": (".params", import_identity), "onnx": (".onnx", import_identity),
+        "generator": (".safetensors", lambda path: load_generator(path=path)),
+        "identity": (".safetensors", lambda path: load_identity(name=str(path))), "config": (".toml", read_config),
+        "weights of face-alignment": (".tar", lambda path: face_alignment_detector(id, weights=path, sha256="0" * 64)),
+        "manifest": (".csv", manifest), "fit.json": ("fit.json", lambda path: read(path.parent)),
+    }
+
+
+SPECIAL = {
+    "fifo": lambda path: os.mkfifo(path),
+    "link to a fifo": lambda path: (os.mkfifo(f"{path}.pipe"), path.symlink_to(f"{path}.pipe")),
+    "zeros without end": hostile_files.link("/dev/zero"), "socket": hostile_files.bind, "directory": lambda path: path.mkdir(),
+    "sparse": hostile_files.sparse(2**40), "nothing": hostile_files.link("/nowhere"),
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such files on Windows")
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_no_reader_opens_what_is_no_file(tmp_path, kind):
+    wrong = []
+    for number, (name, (ending, read)) in enumerate(readers().items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        path = folder / (ending if ending[0] != "." else f"a{ending}")
+        SPECIAL[kind](path)
+        try:
+            read(path)
+            wrong.append(f"{name} was read")
+        except FitkitError as error:
+            wrong += [] if str(path) in error.message else [f"{name}: {error}"]
+    assert not wrong, "\n".join(wrong)

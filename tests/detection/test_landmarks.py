@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -160,3 +161,37 @@ def test_face_alignment_itself_agrees_with_the_mesh():
     [mesh] = landmarks.detect_landmarks(image, detector=load_detector())
     [aligned] = landmarks.detect_landmarks(image, detector=face_alignment.face_alignment_detector(load_detector()))
     assert np.linalg.norm(aligned.points[[36, 45]] - mesh.points[[33, 263]], axis=-1).max() < 6
+
+
+def test_face_alignment_downloads_nothing(weights, monkeypatch):
+    """The package fetches its weights when it is made; ours come from the bytes that were hashed, as data without code."""
+    loaded = []
+
+    class Network:
+        def load_state_dict(self, values):
+            loaded.append(values)
+
+        def to(self, device, *, dtype):
+            return self
+
+        def eval(self):
+            return self
+
+    class Package:
+        def __init__(self, kind, *, device, face_detector, compile):
+            assert face_detector == "folder" and not compile      # the one that fetches nothing
+            self.network = self._load_native("2DFAN-4", 4, device, "float32")
+
+        def _load_native(self, name, size, device, dtype):
+            pytest.fail("it would be downloaded")
+
+    def load(file, *, map_location, weights_only):
+        assert weights_only
+        return file.read()
+
+    package = types.SimpleNamespace(FaceAlignment=Package, models=types.SimpleNamespace(FAN=lambda size: Network()),
+                                    LandmarksType=types.SimpleNamespace(TWO_D=1))
+    monkeypatch.setitem(sys.modules, "face_alignment", package)
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=load))
+    face_alignment.face_alignment_detector(lambda image: [], weights=weights, sha256=hashlib.sha256(b"weights").hexdigest())
+    assert loaded == [b"weights"]
