@@ -16,7 +16,7 @@ from tests.fixtures.source_tree import ROOT, classes, definitions, dotted, impor
 
 RANKS = (
     ("errors", "version", "types", "compilation", "color"), ("geometry", "configuration", "io"), ("morphable", "device"),
-    ("rendering",), ("uv", "detection"), ("fitting", "export", "models"), ("recipes", "results"), ("pipeline",), ("api",),
+    ("rendering",), ("uv", "detection", "labels"), ("fitting", "export", "models"), ("recipes", "results"), ("pipeline",), ("api",),
     ("evaluation", "batch"), ("cli",),
 )
 RANK = {f"fitkit.{room}": rank for rank, rooms in enumerate(RANKS) for room in rooms}

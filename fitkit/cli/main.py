@@ -24,6 +24,7 @@ import fitkit
 from fitkit import configuration
 from fitkit.cli.console import Console, Level, failed_outcome
 from fitkit.cli.general_options import General
+from fitkit.cli.labels import LabelsMake, LabelsShow
 from fitkit.cli.options import (
     COMMANDS,
     AssetsImport,
@@ -242,6 +243,10 @@ def _dispatch(options: Command, fields: dict[str, Any], console: Console) -> int
         from fitkit.cli import assets
 
         return assets.run_import(options, console) if isinstance(options, AssetsImport) else assets.run_list(options, console)
+    if isinstance(options, LabelsMake | LabelsShow):
+        from fitkit.cli import labels
+
+        return labels.run_make(options, console) if isinstance(options, LabelsMake) else labels.run_show(options, console)
     from fitkit.cli import doctor
 
     if isinstance(options, Doctor):

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from fitkit.cli.asset_options import AssetsImport, AssetsList, AssetsVerify
+from fitkit.cli.assets import AssetsImport, AssetsList, AssetsVerify
 from fitkit.cli.general_options import Degrees, Flag, General, Words
+from fitkit.cli.labels import LabelsMake, LabelsShow
 from fitkit.cli.report import Report
 
 
@@ -319,9 +320,10 @@ class Bench:
 
 
 Command = (Fit | Report | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation | Bench
-           | AssetsList | AssetsVerify | AssetsImport)
+           | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow)
 # a name of two words is a command in a group
 COMMANDS: dict[str, type[Command]] = {
     "fit": Fit, "report": Report, "unwrap": Unwrap, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes,
     "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval ablation": EvalAblation, "bench": Bench,
-    "assets list": AssetsList, "assets verify": AssetsVerify, "assets import": AssetsImport}
+    "assets list": AssetsList, "assets verify": AssetsVerify, "assets import": AssetsImport,
+    "labels make": LabelsMake, "labels show": LabelsShow}

@@ -106,8 +106,15 @@ def write_image(path: str | Path, pixels: np.ndarray | Array, *, bits: int = 8) 
     return atomic_files.write_bytes(path, encode_png(pixels, bits=bits))
 
 
-def encode_png(pixels: np.ndarray | Array, *, bits: int = 8) -> bytes:
-    """The PNG file that `write_image` writes, as bytes."""
+def encode_png(pixels: np.ndarray | Array, *, bits: int = 8, effort: int | None = None) -> bytes:
+    """The PNG file that `write_image` writes, as bytes.
+
+    Args:
+        pixels: as in `write_image`.
+        bits: 8 or 16 per channel.
+        effort: of zlib, 0 to 9, for a file without the filters that make photos smaller: it is written several times as fast,
+            and at 0, where pixels are stored as they are, also read so.
+    """
     if bits not in (8, 16):
         raise ValueError(f"bits must be 8 or 16, not {bits}")
     values = np.asarray(pixels)
@@ -118,8 +125,8 @@ def encode_png(pixels: np.ndarray | Array, *, bits: int = 8) -> bytes:
         values = quantize(values, depth)
     elif values.dtype != depth:
         raise ValueError(f"pixels must be float or {depth.__name__}, not {values.dtype}")
-    if bits == 16:
-        return _png16(values)
+    if bits == 16 or effort is not None:
+        return _plain_png(values, bits, 6 if effort is None else effort)
     return iio.imwrite("<bytes>", values, extension=".png", compress_level=1)   # level 6 takes four times as long
 
 
@@ -130,15 +137,15 @@ def jpeg_address(image: Image.Image, *, quality: int) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _png16(values: np.ndarray) -> bytes:
+def _plain_png(values: np.ndarray, bits: int, effort: int) -> bytes:
     # Pillow writes no 16-bit colour: the three chunks of ISO/IEC 15948, every row with filter 0.
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     height, width = values.shape[:2]
-    rows = values.astype(">u2").reshape(height, -1).view(np.uint8)
-    body = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())
-    header = struct.pack(">IIBBBBB", width, height, 16, 2 if values.ndim == 3 else 0, 0, 0, 0)
+    rows = np.ascontiguousarray(values, ">u2" if bits == 16 else np.uint8).reshape(height, -1).view(np.uint8)
+    body = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes(), effort)
+    header = struct.pack(">IIBBBBB", width, height, bits, 2 if values.ndim == 3 else 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 

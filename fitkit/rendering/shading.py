@@ -24,7 +24,7 @@ _TINT = (0.87, 1.15)             # a side's hue over the mean hue
 
 def sh_basis(normals: Float[Array, "*n 3"], *, bands: int = 3) -> Float[Array, "*n K"]:
     """The first `bands ** 2` real spherical harmonics at unit directions; `bands` is 1, 2 or 3."""
-    return jnp.stack(_basis(normals[..., 0], normals[..., 1], normals[..., 2], bands), axis=-1)
+    return jnp.stack(basis_planes(normals[..., 0], normals[..., 1], normals[..., 2], bands), axis=-1)
 
 
 def sh_irradiance(normals: Float[Array, "*n 3"], light: Float[Array, "K 3"]) -> Float[Array, "*n 3"]:
@@ -55,7 +55,7 @@ def shade(albedo: Float[Array, "*n 3"], normals: Float[Array, "*n 3"],
 def irradiance_planes(x: Float[Array, "..."], y: Float[Array, "..."], z: Float[Array, "..."],
                       light: Float[Array, "K 3"]) -> list[Float[Array, "..."]]:
     """`sh_irradiance` for normals given as three arrays: three arrays back, one per colour (structure of arrays)."""
-    basis = jnp.stack([b.ravel() for b in _basis(x, y, z, _BANDS[light.shape[0]])])
+    basis = jnp.stack([b.ravel() for b in basis_planes(x, y, z, _BANDS[light.shape[0]])])
     # A matrix product makes the gradient to the light one too: 27 sums over all pixels are slow one by one.
     channels = jnp.dot(light.T, basis, precision="highest")
     return [channels[i].reshape(x.shape) for i in range(3)]
@@ -80,7 +80,7 @@ def _shade_backward(saved: tuple[Array, Array], gradient: Float[Array, "3 N"]) -
     surface, light = saved
     nx, ny, nz, *albedo = surface
     x, y, z = normalize_planes((nx, ny, nz))
-    basis = jnp.stack(_basis(x, y, z, _BANDS[light.shape[0]]))
+    basis = jnp.stack(basis_planes(x, y, z, _BANDS[light.shape[0]]))
     irradiance = jnp.dot(light.T, basis, precision="highest")
     by_irradiance = jnp.stack([gradient[i] * albedo[i] for i in range(3)])
     by_basis = jnp.dot(light, by_irradiance, precision="highest")
@@ -135,7 +135,8 @@ def light_from_direction(direction: Float[Array, "3"], *, ambient: ArrayLike = 0
     return everywhere + (lobe * sh_basis(direction))[:, None] * jnp.broadcast_to(jnp.asarray(strength), (1, 3))
 
 
-def _basis(x: Float[Array, "..."], y: Float[Array, "..."], z: Float[Array, "..."], bands: int) -> list[Float[Array, "..."]]:
+def basis_planes(x: Float[Array, "..."], y: Float[Array, "..."], z: Float[Array, "..."], bands: int) -> list[Float[Array, "..."]]:
+    """`sh_basis` for directions given as three arrays: an array for each function."""
     basis = [jnp.full_like(x, _C0)]
     if bands > 1:
         basis += [_C1 * y, _C1 * z, _C1 * x]
@@ -145,7 +146,7 @@ def _basis(x: Float[Array, "..."], y: Float[Array, "..."], z: Float[Array, "..."
 
 
 def _basis_transposed(x: Array, y: Array, z: Array, gradient: Float[Array, "K N"]) -> tuple[Array, Array, Array]:
-    """Gradient to the direction from the gradient to `_basis`."""
+    """Gradient to the direction from the gradient to `basis_planes`."""
     zero = jnp.zeros_like(x)
     if gradient.shape[0] == 1:
         return zero, zero, zero

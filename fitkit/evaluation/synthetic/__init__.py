@@ -7,7 +7,6 @@ Most people (ICT-FaceKit), skins and the renderer (Mitsuba) are not fitkit's own
     subjects           identity, expression, pose and lens of each subject, drawn by seed
     skin_appearance    painted colours of their skin, hair, eyes and teeth
     skin_maps          photographed skin, carried onto them
-    occluders          spectacles, a hand, a scarf
     environment_light  the light round them, and the backdrop
     scene              all of these as coloured meshes
     mitsuba_scene      radiance by Mitsuba's path tracer

@@ -13,11 +13,12 @@ import trimesh
 from jaxtyping import Float
 
 from fitkit.errors import FitkitError
-from fitkit.evaluation.synthetic import environment_light, occluders, skin_appearance, skin_maps
+from fitkit.evaluation.synthetic import environment_light, skin_appearance, skin_maps
 from fitkit.evaluation.synthetic.kinds import Kind
 from fitkit.evaluation.synthetic.populations import PartMesh, Population
 from fitkit.evaluation.synthetic.skin_appearance import Appearance
 from fitkit.evaluation.synthetic.subjects import Person, View
+from fitkit.recipes.synthesize import occluders
 
 # surfaces: parameters of Mitsuba's principled BSDF; the skin's roughness is the person's
 SKIN_COAT = {"specular": 0.45, "clearcoat": 0.12, "clearcoat_gloss": 0.6}

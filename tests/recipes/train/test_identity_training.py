@@ -15,8 +15,9 @@ from fitkit.models.heads import makehuman
 from fitkit.models.identity.iresnet import IResNetPlan
 from fitkit.models.identity.network import Identity, _module, encode_identity, load_identity
 from fitkit.models.parameters import parameter_shapes
+from fitkit.recipes.synthesize.faces import draw_expression
 from fitkit.recipes.train.identity import augmentation, training
-from fitkit.recipes.train.identity.pictures import MARGIN, SIDE, Renderings, draw_expression, photo_patches, render_people
+from fitkit.recipes.train.identity.pictures import MARGIN, SIDE, Renderings, photo_patches, render_people
 
 PLAN = IResNetPlan(layers=(1, 1), widths=(6, 8), strides=(2, 2), stem=6, stem_stride=4, embedding=8)
 SCHEDULE = training.TrainingConfig(people=3, views=2, batch=8, apart=2, steps=24, every=8, rate=1e-2, weight_margin=0.05)

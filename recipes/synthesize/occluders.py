@@ -1,8 +1,9 @@
-"""What stands before a face in the synthetic benchmark: spectacles, a hand, a scarf, as simple meshes placed by the 68 landmarks.
+"""What stands before a face: spectacles, a hand, a scarf, strands of hair, as simple meshes placed by the 68 landmarks.
 
 Head frame, millimetres, drawn by seed. All amounts are chosen, not measured.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from jaxtyping import Float, Int
 Shape = tuple[Float[np.ndarray, "n 3"], Int[np.ndarray, "F 3"], np.ndarray, dict[str, Any]]
 
 RIM_COAT, SKIN_COAT, CLOTH_COAT = {"roughness": 0.2, "specular": 0.5}, {"roughness": 0.45, "specular": 0.4}, {"roughness": 0.9}
+HAIR_COAT = {"roughness": 0.4, "specular": 0.5}
 TUBE_SIDES = 10
 # spectacles: ranges of uniform draws, mm
 RIM_COLOURS = ((0.01, 0.01, 0.01), (0.06, 0.03, 0.015), (0.35, 0.22, 0.08), (0.25, 0.02, 0.02))
@@ -28,22 +30,32 @@ BEFORE_FACE = 12.0                  # mm from the lips to a finger's axis
 SCARF_MARGIN, SCARF_HEIGHT = 9.0, 110.0
 SCARF_FOLDS, FOLD_DEPTH, SCARF_BULGE = (4, 8), 5.0, 0.12
 SCARF_LEVEL = (0.03, 0.5)
+# strands: a lock from the hairline over forehead and eye
+STRAND_COLOURS = ((0.010, 0.008, 0.007), (0.03, 0.018, 0.011), (0.075, 0.045, 0.025), (0.2, 0.13, 0.065), (0.16, 0.15, 0.14))
+STRANDS, STRAND_RADIUS, STRAND_SIDES = (14, 32), (0.35, 0.9), 4
+STRAND_ROOT, STRAND_REACH = (52.0, 14.0), (45, 95)      # mm above the brows, and deviation to a side; length
+STRAND_SPREAD, STRAND_BEFORE = (5.0, 9.0), 5.0          # mm: of roots and of ends; before the face
 
 
-def shapes(name: str, marks: Float[np.ndarray, "68 3"], skin: Float[np.ndarray, " 3"], seed: int) -> list[Shape]:
-    """The meshes of one of `kinds.OCCLUDERS`; none for "none".
+def shapes(
+    name: str, marks: Float[np.ndarray, "68 3"], skin: Float[np.ndarray, " 3"], seed: int, *, rounds: int = 3
+) -> list[Shape]:
+    """The meshes of "spectacles", "hand", "scarf" or "strands"; none for "none".
 
     Args:
         name: of the occluder.
         marks: the person's 68 landmarks, mm.
         skin: linear RGB of the person's hand.
         seed: of the person.
+        rounds: subdivisions of a fingertip; the palm has one more.
     """
     generator = np.random.default_rng((seed, 6))
     if name == "spectacles":
         return _spectacles(marks, generator)
     if name == "hand":
-        return _hand(marks, skin, generator)
+        return _hand(marks, skin, generator, rounds)
+    if name == "strands":
+        return _strands(marks, generator)
     return [_scarf(marks, generator)] if name == "scarf" else []
 
 
@@ -71,7 +83,7 @@ def _spectacles(marks: np.ndarray, generator: np.random.Generator) -> list[Shape
     return [(*_tube(line, radius, closed=closed), colour, RIM_COAT) for line, closed in lines]
 
 
-def _hand(marks: np.ndarray, skin: np.ndarray, generator: np.random.Generator) -> list[Shape]:
+def _hand(marks: np.ndarray, skin: np.ndarray, generator: np.random.Generator, rounds: int) -> list[Shape]:
     """Four fingers across the mouth or a cheek, and a palm below them."""
     side = generator.choice([-1.0, 1.0])
     tilt = np.radians(generator.uniform(*HAND_TILT))
@@ -84,12 +96,12 @@ def _hand(marks: np.ndarray, skin: np.ndarray, generator: np.random.Generator) -
         root = target + across * (number - 1.5) * (2 * radius + FINGER_GAP) - along * 0.55 * length
         line = np.stack([root, root + along * 0.5 * share * length + [0, 0, 3.0], root + along * share * length - [0, 0, 4.0]])
         result.append((*_tube(line, radius, closed=False), skin, SKIN_COAT))
-        tip = trimesh.creation.icosphere(subdivisions=3)
-        result.append((tip.vertices * radius + line[-1], tip.faces, skin, SKIN_COAT))
-    palm = trimesh.creation.icosphere(subdivisions=4)
+        tip, faces = ball(rounds)
+        result.append((tip * radius + line[-1], faces, skin, SKIN_COAT))
+    palm, faces = ball(rounds + 1)
     frame = np.stack([across, along, [0, 0, 1]])
     middle = target - along * (0.55 * length + PALM_OVERLAP * PALM_RADII[1])
-    result.append(((palm.vertices * PALM_RADII) @ frame + middle, palm.faces, skin, SKIN_COAT))
+    result.append(((palm * PALM_RADII) @ frame + middle, faces, skin, SKIN_COAT))
     return result
 
 
@@ -109,7 +121,32 @@ def _scarf(marks: np.ndarray, generator: np.random.Generator) -> Shape:
     return vertices, _rings(down, around)[:, ::-1], np.clip(colour, 0, 0.9), CLOTH_COAT
 
 
-def _tube(line: Float[np.ndarray, "k 3"], radius: float, *, closed: bool) -> tuple[np.ndarray, np.ndarray]:
+def _strands(marks: np.ndarray, generator: np.random.Generator) -> list[Shape]:
+    """A lock of hair that falls from the hairline to one side of the face."""
+    side = generator.choice([-1.0, 1.0])
+    colour = np.array(STRAND_COLOURS[generator.integers(len(STRAND_COLOURS))]) * generator.uniform(0.8, 1.3)
+    brows = marks[17:27].mean(axis=0)
+    root = brows + [side * generator.uniform(0, STRAND_ROOT[1]), STRAND_ROOT[0], 0.0]
+    fall = np.array([side * generator.uniform(0.15, 0.9), -1.0, 0.0])
+    length, front = generator.uniform(*STRAND_REACH), marks[[27, 28, 19, 24], 2].max() + STRAND_BEFORE
+    share = np.linspace(0, 1, 7)[:, None]
+    result: list[Shape] = []
+    for _ in range(generator.integers(*STRANDS)):
+        start, end = (generator.normal(0, spread, 3) * [1, 0.5, 0.3] for spread in STRAND_SPREAD)
+        line = root + start * (1 - share) + (fall * length + end) * share + [side * 8.0, 0.0, 0.0] * np.sin(np.pi * share)
+        line[:, 2] = front - 14.0 * (1 - share[:, 0]) ** 2 - 10.0 * share[:, 0] ** 2 + start[2]
+        result.append((*_tube(line, generator.uniform(*STRAND_RADIUS), closed=False, sides=STRAND_SIDES), colour, HAIR_COAT))
+    return result
+
+
+@functools.cache
+def ball(rounds: int) -> tuple[Float[np.ndarray, "n 3"], Int[np.ndarray, "F 3"]]:
+    """A unit sphere of so many subdivisions."""
+    sphere = trimesh.creation.icosphere(subdivisions=rounds)
+    return np.asarray(sphere.vertices), np.asarray(sphere.faces)
+
+
+def _tube(line: Float[np.ndarray, "k 3"], radius: float, *, closed: bool, sides: int = TUBE_SIDES) -> tuple[np.ndarray, np.ndarray]:
     """A tube of round section along a polyline."""
     tangent = np.roll(line, -1, 0) - np.roll(line, 1, 0) if closed else np.gradient(line, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
@@ -118,12 +155,12 @@ def _tube(line: Float[np.ndarray, "k 3"], radius: float, *, closed: bool) -> tup
     first = np.cross(tangent, other)
     first /= np.linalg.norm(first, axis=1, keepdims=True)
     second = np.cross(tangent, first)
-    angle = 2 * np.pi * np.arange(TUBE_SIDES) / TUBE_SIDES
+    angle = 2 * np.pi * np.arange(sides) / sides
     ring = np.cos(angle)[None, :, None] * first[:, None] + np.sin(angle)[None, :, None] * second[:, None]
     vertices = (line[:, None] + radius * ring).reshape(-1, 3)
-    faces = _rings(len(line), TUBE_SIDES)
+    faces = _rings(len(line), sides)
     if closed:
-        last, start = (len(line) - 1) * TUBE_SIDES + np.arange(TUBE_SIDES), np.arange(TUBE_SIDES)
+        last, start = (len(line) - 1) * sides + np.arange(sides), np.arange(sides)
         faces = np.concatenate([faces, np.stack([last, start, np.roll(last, -1)], 1),
                                 np.stack([np.roll(last, -1), start, np.roll(start, -1)], 1)])
     return vertices, faces

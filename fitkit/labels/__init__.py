@@ -1,0 +1,1 @@
+"""Labelled pictures: records, the tar shards they lie in, their reading, and the drawing of pictures with all labels."""

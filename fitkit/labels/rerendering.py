@@ -1,0 +1,53 @@
+"""A labelled picture rendered anew from its stored record: the proof that labels and picture agree, and a way to relight one."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from fitkit.geometry.camera import project, to_view_frame
+from fitkit.geometry.vectors import normalize_planes, vertex_normals
+from fitkit.labels.drawing import surface_constants
+from fitkit.labels.fine_head import FineHead, fine_head, fine_vertices
+from fitkit.labels.record import Record
+from fitkit.labels.shading import Light, developed, face_radiance, sight_planes
+from fitkit.rendering.rasterizer import interpolate, rasterize
+from fitkit.types import Camera, MorphableModel
+
+
+def light_of(record: Record) -> Light:
+    """The light of a record."""
+    return Light(harmonics=jnp.asarray(record.light), direction=jnp.asarray(record.lamp_direction), lamp=jnp.asarray(record.lamp),
+                 gloss=jnp.asarray(record.gloss))
+
+
+def render_record(model: MorphableModel, record: Record, *, light: Light | None = None) -> UInt8[np.ndarray, "H W 3"]:
+    """The head of a record, sRGB on black: geometry from its coefficients and camera, colours from its albedo.
+
+    Args:
+        model: the folded head of the record (`hidden_modes.folded_model`).
+        record: of which coefficients, camera, albedo and cast shadows are taken.
+        light: another light than the record's.
+    """
+    size = record.mask.shape[0]
+    arrays = jax.tree.map(jnp.asarray, (record.identity, record.expression, record.camera, record.dense("albedo_map"),
+                                        record.dense("lit")))
+    picture = _render(model, fine_head(model), *arrays, light_of(record) if light is None else light, size=size)
+    return np.where(record.head[..., None], np.asarray(picture), 0).astype(np.uint8)
+
+
+@functools.partial(jax.jit, static_argnames=("size",))
+def _render(model: MorphableModel, fine: FineHead, identity: Float[Array, " I"], expression: Float[Array, " E"], camera: Camera,
+            albedo: Float[Array, "H W 3"], lit: Float[Array, "H W"], light: Light, *, size: int) -> UInt8[Array, "H W 3"]:
+    vertices, triangles = fine_vertices(model, fine, identity, expression), fine.head.triangles
+    pixels, depth = project(camera, vertices)
+    fragments = rasterize(pixels, depth, triangles, height=size, width=size)
+    normals = to_view_frame(camera, vertex_normals(vertices, triangles))
+    values = jnp.concatenate([normals, surface_constants(model, fine.head)[:, 4:]], axis=1)
+    at = [plane.ravel() for plane in jnp.moveaxis(interpolate(fragments, pixels, depth, triangles, values), -1, 0)]
+    colors = face_radiance([albedo[..., k].ravel() for k in range(3)], normalize_planes(at[:3]),
+                           sight_planes(camera, jnp.arange(size * size), size), light, lit.ravel(), wet=at[3], inner=at[4],
+                           camera=camera)
+    return developed(jnp.stack(colors, axis=-1)).reshape(size, size, 3)

@@ -1,0 +1,28 @@
+"""Generators of labelled pictures, a file a kind; `KINDS` maps the name of a kind to what makes its records.
+
+A new kind is a frozen dataclass of its settings and a function that gives, for those, the records of pictures by their numbers; and
+a line in `KINDS`. Record `number` depends on the settings and that number alone, so that shards can be made in any order and anew.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from fitkit.labels.shards import Make
+from fitkit.recipes.synthesize.labels import random
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of labels."""
+
+    config: type[Any]                      # frozen dataclass of documented fields
+    maker: Callable[[Any], Make]           # the function of one run
+    summary: str
+    paper: str
+
+
+KINDS: dict[str, Kind] = {
+    "random": Kind(config=random.RandomConfig, maker=random.maker, summary="random heads, poses, skins, lights and backgrounds",
+                   paper="Richardson et al. 2017, Section 3.2.2"),
+}

@@ -1,0 +1,89 @@
+"""`fitkit labels make` and `show`, with records that no renderer made."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fitkit.recipes.synthesize.labels
+from fitkit.cli.main import run
+from fitkit.labels.reading import open_labels
+from tests.fixtures.toy_labels import SIZE, toy_make
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ToyLabels:
+    """Fields of the toy kind."""
+
+    head: str = "toy"
+    size: int = SIZE
+    seed: int = 0
+    skins: str | None = None
+
+
+@pytest.fixture(autouse=True)
+def kinds(monkeypatch, tmp_path):
+    """The kind `toy`, whose maker calls what the test puts into the list."""
+    calls = [toy_make]
+    toy = fitkit.recipes.synthesize.labels.Kind(config=ToyLabels, maker=lambda config: lambda numbers: calls[-1](numbers),
+                                                summary="A toy.", paper="Toy 1999")
+    monkeypatch.setattr(fitkit.recipes.synthesize.labels, "KINDS", {"toy": toy})
+    monkeypatch.setenv("FITKIT_NO_CACHE", "1")
+    monkeypatch.chdir(tmp_path)
+    return calls
+
+
+MAKE = ("labels", "make", "toy", "--out", "run", "--count", "5", "--per-shard", "2")
+
+
+def test_a_run_is_made_and_shown(capsys):
+    assert run(MAKE) == 0
+    said = capsys.readouterr()
+    assert said.out == "run\n" and "5 pictures in 3 shards" in said.err
+    assert len(open_labels("run")) == 5
+    assert run(MAKE) == 0 and "nothing to do" in capsys.readouterr().err
+    assert run(["labels", "show", "run", "--count", "2", "--first", "1"]) == 0
+    assert np.asarray(Image.open("run/sheet.png")).shape == (2 * SIZE, 9 * SIZE, 3)
+    assert run(["labels", "show", "run", "--out", "all.png", "-q"]) == 0
+    assert np.asarray(Image.open("all.png")).shape[0] == 5 * SIZE
+
+
+def test_a_stopped_run_says_how_to_go_on(capsys, kinds):
+    def stop(numbers):
+        if 3 in numbers:
+            raise KeyboardInterrupt
+        return toy_make(numbers)
+
+    kinds.append(stop)
+    assert run(MAKE) == 130
+    assert "shards that were whole stay in run, and the same command makes those that are missing" in capsys.readouterr().err
+    kinds.append(toy_make)
+    assert run(MAKE) == 0 and "3 pictures in 2 shards" in capsys.readouterr().err
+
+
+def test_parts_share_a_folder():
+    assert run([*MAKE, "--shard", "2/2"]) == 0
+    assert open_labels("run").numbers.tolist() == [2, 3]
+    assert run([*MAKE, "--shard", "1/2"]) == 0 and len(open_labels("run")) == 5
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["labels", "make"], "fitkit labels make random --out run --count 1000"),
+    (["labels", "make", "toi", "--out", "run"], "unknown kind of labels 'toi'; did you mean 'toy'?"),
+    ([*MAKE, "--size", "16"], "--size takes 32 to 1024 pixels, not 16"),
+    ([*MAKE, "--count", "0"], "--count takes a number from 1 on, not 0"),
+    ([*MAKE, "--seed", "-1"], "--seed takes a number from 0 to 2147483647, not -1"),
+    ([*MAKE, "--shard", "3/2"], "--shard takes I/N, part I of N, I from 1, not '3/2'"),
+    (["labels", "show"], "no run was named"),
+])
+def test_what_cannot_be_made_is_a_sentence(arguments, said, capsys):
+    assert run(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_another_run_and_no_run_are_refused(capsys):
+    assert run(MAKE) == 0
+    assert run([*MAKE[:-1], "3"]) == 1 and "per_shard is 2 there and 3 here" in capsys.readouterr().err
+    assert run(["labels", "show", "nothing"]) == 1 and "name a folder that fitkit labels make wrote" in capsys.readouterr().err
+    assert run(["labels", "show", "run", "--first", "9"]) == 2 and "name no picture of the 5 of run" in capsys.readouterr().err
