@@ -65,6 +65,11 @@ def ahead(values: Array, *, axis: int) -> Array:
     return _shifted(values, axis=axis, step=1)
 
 
+def behind(values: Array, *, axis: int) -> Array:
+    """Each pixel's previous one along an axis; zero beyond the border."""
+    return _shifted(values, axis=axis, step=-1)
+
+
 def differences(values: Float[Array, "H W"]) -> Float[Array, "2 H W"]:
     """Forward differences across and down, zero beyond the border."""
     return jnp.stack([ahead(values, axis=axis) - values for axis in (1, 0)])
@@ -72,7 +77,7 @@ def differences(values: Float[Array, "H W"]) -> Float[Array, "2 H W"]:
 
 def differences_transposed(slopes: Float[Array, "2 H W"]) -> Float[Array, "H W"]:
     """The transpose of `differences`: minus the divergence by backward differences."""
-    return sum((_shifted(slopes[i], axis=axis, step=-1) - slopes[i] for i, axis in enumerate((1, 0))), jnp.zeros(()))
+    return sum((behind(slopes[i], axis=axis) - slopes[i] for i, axis in enumerate((1, 0))), jnp.zeros(()))
 
 
 def laplacian(values: Float[Array, "H W"]) -> Float[Array, "H W"]:
