@@ -4,7 +4,6 @@ In: a head, its `FaceState` and the `Fragments` of a square crop. Out: a `Surfac
 (Guo et al. 2018, Eq. 4).
 """
 
-import itertools
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -15,19 +14,14 @@ from fitkit.fitting.state import FaceState
 from fitkit.geometry import depth_maps
 from fitkit.geometry.pose import camera_from_pose, head_to_view
 from fitkit.geometry.vectors import vertex_normals
-from fitkit.morphable.model import shape, values_at_points, vertex_albedo
-from fitkit.morphable.regions import region_mask
+from fitkit.morphable.model import shape, vertex_albedo
+from fitkit.morphable.regions import foldable_skin, region_mask
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.rendering.shading import irradiance_planes
 from fitkit.rendering.texture import values_at_fragments
 from fitkit.types import Fragments, MorphableModel
 
 LEVEL = "forehead"             # region where folds run level, and strands of hair hang across them; it begins above the frown
-KEPT, LEFT_OUT = "face_skin", ("brows", "lips", "nostrils")      # regions of the head
-# polylines of the 68 points about which hair, lashes, lips, nostrils and the ridge of the nose are no folds; and how far about, mm
-OUTLINES = (((17, 18, 19, 20, 21), 8.0), ((22, 23, 24, 25, 26), 8.0), ((36, 37, 38, 39, 40, 41, 36), 4.0),
-            ((42, 43, 44, 45, 46, 47, 42), 4.0), ((48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 48), 4.0),
-            ((31, 32, 33, 34, 35), 4.0), ((27, 28, 29, 30, 33), 5.0))
 
 
 class Surface(NamedTuple):
@@ -40,22 +34,6 @@ class Surface(NamedTuple):
     level_folds: Float[Array, "S S"]     # how much it is of where folds run level, in [0, 1]
     upright: Float[Array, " 2"]          # the head's way up in the picture (x, y), unit
     sight: Float[Array, "2 S S"]         # lines of sight (x, y) at unit depth
-
-
-def foldable_skin(model: MorphableModel, *, fade: float) -> Float[Array, " V"]:
-    """Per vertex, how much it is skin that can fold, in [0, 1]; it rises over `fade` mm beside brows, eyes, nose and lips."""
-    kept = jnp.ones(model.mean.shape[0])
-    for name, region in zip(model.region_names, model.regions, strict=True):
-        if name == KEPT or name in LEFT_OUT:
-            kept = kept * (region if name == KEPT else 1.0 - region)
-    points = values_at_points(model.landmarks, model.triangles, model.mean)
-    starts, ends, widths = zip(*((a, b, width) for line, width in OUTLINES for a, b in itertools.pairwise(line)), strict=True)
-    start, end = points[jnp.array(starts)], points[jnp.array(ends)]
-    offset = model.mean[:, None] - start                                                   # [V, segments, 3]
-    along = jnp.sum(offset * (end - start), -1) / jnp.sum(jnp.square(end - start), -1)
-    gap = offset - jnp.clip(along, 0.0, 1.0)[..., None] * (end - start)
-    beyond = jnp.min(jnp.sqrt(jnp.sum(jnp.square(gap), -1)) - jnp.array(widths), 1)
-    return kept * jnp.clip(beyond / fade, 0.0, 1.0)
 
 
 def level_folds(model: MorphableModel) -> Float[Array, " V"]:

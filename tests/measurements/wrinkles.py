@@ -32,6 +32,7 @@ from fitkit.morphable.model import shape, values_at_points, vertex_albedo
 from fitkit.recipes.inverse_rendering import geometry_refinement, recipe
 from fitkit.recipes.inverse_rendering.recipe import InverseRenderingConfig
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
+from fitkit.recipes.synthesize.relief.grooves import POINTS, RANGES, groove_profile, line_distance
 from fitkit.rendering.rasterizer import interpolate, rasterize
 from fitkit.rendering.shading import light_from_direction, shade
 from fitkit.types import Detail, FaceParameters, MorphableModel
@@ -89,16 +90,14 @@ def grooves() -> list[tuple[str, np.ndarray, np.ndarray]]:
         lines += [(kind, np.array(line, float) * [sign, 1]) for line in side for sign in (1, -1)]
     found = []
     for kind, line in lines:
-        along = np.linspace(0, 1, 80)
+        along = np.linspace(0, 1, POINTS)
         knots = np.linspace(0, 1, len(line))
         curve = np.stack([np.polyval(np.polyfit(knots, line[:, i], 2), along) for i in range(2)], 1)
         # the curve on the surface, so that distances are in space and not in the frontal view
         flat = cKDTree(place[front, :2])
         points = place[front[flat.query(curve)[1]]]
         near = front[np.unique(np.concatenate(flat.query_ball_point(curve, 14)).astype(int))]
-        distance, nearest = cKDTree(points).query(place[near])
-        ends = np.clip(np.minimum(nearest, 79 - nearest) / 12, 0, 1)      # wrinkles run out at both ends
-        found.append((kind, near, np.stack([distance, ends], 1)))
+        found.append((kind, near, np.stack(line_distance(place[near], points), 1)))
     return found
 
 
@@ -106,13 +105,10 @@ def press(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Depth of the wrinkles per fine vertex, mm inwards, and distance to the nearest groove, mm."""
     operator = fine_head()[1]
     depth, nearest = np.zeros(operator.shape[0]), np.full(operator.shape[0], 99.0)
-    ranges = {"forehead": (0.3, 1.0, 1.3, 2.2), "crow": (0.3, 0.7, 1.0, 1.6), "nasolabial": (0.7, 1.5, 1.6, 2.6)}
     for kind, index, (distance, ends) in ((kind, index, table.T) for kind, index, table in grooves()):
-        low, high, narrow, wide = ranges[kind]
+        low, high, narrow, wide = RANGES[kind]
         deepest, width = random.uniform(low, high), random.uniform(narrow, wide)
-        # a groove between two low ridges
-        profile = np.exp(-((distance / width) ** 2) / 2) - 0.25 * np.exp(-(((distance - 2.6 * width) / width) ** 2) / 2)
-        depth[index] += deepest * profile * ends
+        depth[index] += deepest * groove_profile(distance, width) * ends
         nearest[index] = np.minimum(nearest[index], np.where(ends > 0, distance, 99.0))
     return depth, nearest
 

@@ -17,6 +17,7 @@ from PIL import Image
 from fitkit.color import linear_to_srgb, quantize
 from fitkit.errors import FitkitError
 from fitkit.io.images import find_photos
+from fitkit.recipes.synthesize.relief.grooves import draw_grooves, shade
 from fitkit.recipes.synthesize.textures import hair, marks
 from fitkit.recipes.synthesize.textures.canvas import IRIS_AXIS, SCLERA_AXIS, SKIN_ROWS, Canvas, build_canvas, resample
 
@@ -259,7 +260,7 @@ def _age(rng: np.random.Generator, ground: Canvas, person: Person) -> Float[np.n
     melanin += MOLES * marks.moles(rng, ground, count=int(rng.poisson(MOLE_COUNT)))
     melanin += rng.uniform(*UNDER_EYE) * ground.regions["under_eye"]
     blotches = (0.025 + 0.035 * old) * ground.clouds(rng, 7.0) + 0.02 * ground.clouds(rng, 2.5)
-    folds = rng.uniform(*FOLDS) * marks.wrinkles(rng, ground, age=person.age)
+    folds = rng.uniform(*FOLDS) * shade(ground, draw_grooves(rng, ground, age=person.age))
     pores = rng.uniform(*PORES) * marks.pores(rng, ground)
     result = -melanin[..., None] * np.array(MELANIN_SHARE) - folds[..., None] * np.array(FOLD_SHARE)
     return result + pores[..., None] + (face * blotches)[..., None] * np.array(BLOOD_SHARE)

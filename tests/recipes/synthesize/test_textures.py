@@ -9,6 +9,7 @@ from PIL import Image
 from fitkit.errors import FitkitError
 from fitkit.models.build.makehuman.texture.pigment import skin_colour
 from fitkit.models.build.makehuman.texture.skin_statistics import LEFT_OUT
+from fitkit.recipes.synthesize.relief.grooves import draw_grooves, shade
 from fitkit.recipes.synthesize.textures import canvas, hair, marks, paint
 from tests.fixtures.source_tree import modules
 
@@ -116,7 +117,7 @@ def test_marks_lie_where_they_belong(rng, ground):
     where = ground.regions["cheeks"] + 1e-9
     few, many = (marks.spots(np.random.default_rng(1), ground, where, count=n, radius=0.6).sum() for n in (10, 100))
     assert 0 < few < many and not marks.spots(rng, ground, where, count=0, radius=0.6).any()
-    young, old = (marks.wrinkles(np.random.default_rng(2), ground, age=age).sum() for age in (20, 75))
+    young, old = (shade(ground, draw_grooves(np.random.default_rng(2), ground, age=age)).sum() for age in (20, 75))
     assert young == 0 < old
     assert marks.moles(rng, ground, count=5).max() > 0.2
 
