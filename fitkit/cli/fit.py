@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fitkit import configuration
-from fitkit.batch import flow
+from fitkit.batch import PAGE, flow
 from fitkit.batch.job import POINT_FILES, chosen_outputs
 from fitkit.batch.manifest import Failure, Source
 from fitkit.batch.plan import Group, Plan
@@ -24,6 +24,7 @@ from fitkit.batch.row import Row
 from fitkit.batch.sources import by_person, find_sources
 from fitkit.cli.console import Console, Outcome, exit_status, progress_line, summary
 from fitkit.cli.options import Fit
+from fitkit.cli.report import make_report
 from fitkit.detection import DETECTORS
 from fitkit.errors import FitkitError
 from fitkit.results import OUTPUTS
@@ -73,7 +74,12 @@ def run_fit(options: Fit, fields: dict[str, Any], console: Console) -> int:
         console.note(said)
     if ending.error is not None:
         raise ending.error
-    return 128 + ending.signal if ending.signal is not None else status
+    if ending.signal is not None:
+        return 128 + ending.signal
+    changed = set(counts) - {"kept"} or not (plan.out / PAGE).exists()
+    if changed and not plan.dry_run and plan.shard == (1, 1):      # of a run in parts, `fitkit report` when all are done
+        console.note(f"report: {make_report(plan.out)}")
+    return status
 
 
 class _Voice:

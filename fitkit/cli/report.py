@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from fitkit.batch import PAGE
 from fitkit.cli.console import Console
 from fitkit.cli.general_options import General
 from fitkit.errors import FitkitError
@@ -36,13 +37,24 @@ def run_report(options: Report, console: Console) -> int:
     if not options.run:
         raise FitkitError("E_USAGE", "no run was named; write for example fitkit report out")
     from fitkit.batch import ledger
-    from fitkit.batch.report import PAGE, write_report
 
     run = Path(options.run)
     if not list(run.glob(ledger.PATTERN)):
         raise FitkitError("E_RESULT", f"{run} is no run of fitkit fit, it holds no {ledger.PATTERN}; name the folder of --out")
-    for error in write_report(run, lambda: ledger.rows(run)):
-        console.note(error.message)
+    said = make_report(run)
     if console.level:
-        print(run / PAGE)
+        print(said)
     return 0
+
+
+def make_report(run: Path) -> str:
+    """Write the report of a run, and say in a line where it is, and what an extra would add.
+
+    Raises:
+        FitkitError: E_RESULT, E_OUTPUT.
+    """
+    from fitkit.batch import ledger
+    from fitkit.batch.report import write_report
+
+    missing = write_report(run, lambda: ledger.rows(run))
+    return "; ".join([str(run / PAGE), *(error.message for error in missing)])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fitkit.batch.report import LOG, PAGE, TABLE, page, write_report
+from fitkit.batch import LOG, PAGE, TABLE
+from fitkit.batch.report import page, write_report
 from fitkit.batch.report.pictures import SIDE, face_picture, histogram
 from tests.fixtures.run_folder import HOSTILE, failure_row, ledger_row, write_result
 
@@ -123,6 +124,16 @@ def test_pictures_are_of_the_face(tmp_path):
     assert ("a", "href", "./a-1/") in parsed.attributes and data.count(b"data:image/jpeg") == 2      # least and most believed
 
 
+def test_beyond_the_border_a_picture_is_grey(tmp_path):
+    folder = write_result(tmp_path, "a-1")
+    (folder / "fit.json").write_text('{"landmarks": {"photo": [[-20, 0], [20, 40]]}}')
+    data = base64.b64decode(face_picture(tmp_path / "missing.jpg", folder).partition(",")[2])
+    with Image.open(io.BytesIO(data)) as file:
+        picture = np.asarray(file.convert("RGB"))
+    np.testing.assert_allclose(picture[:, :SIDE // 2 - 8].mean((0, 1)), (128, 128, 128), atol=4)
+    np.testing.assert_allclose(picture[60:100, SIDE // 2 + 8:].mean((0, 1)), (90, 90, 90), atol=40)
+
+
 def test_a_photo_without_a_result_is_shown_whole(tmp_path):
     Image.new("RGB", (300, 100), (10, 200, 10)).save(tmp_path / "a.png")
     rows = [failure_row(1, path=str(tmp_path / "a.png")), failure_row(2, path=str(tmp_path / "a.png"), code="E_NOTIMAGE")]
@@ -131,7 +142,8 @@ def test_a_photo_without_a_result_is_shown_whole(tmp_path):
 
 @pytest.mark.parametrize("spoil", [
     lambda folder: (folder / "overlay.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40)),
-    lambda folder: (folder / "fit.json").write_text('{"landmarks": {"photo": [[0, 0], [1e9, 1e9]]}}'),
+    *(lambda folder, points=points: (folder / "fit.json").write_text(f'{{"landmarks": {{"photo": {points}}}}}')
+      for points in ("[[0, 0], [1e9, 1e9]]", "[[500, 500], [600, 600]]", "[[5, 5], [5, 5]]", "[[-1e300, 0], [1e300, 1]]")),
     lambda folder: (folder / "overlay.png").unlink(),
 ])
 def test_a_damaged_result_has_no_picture(tmp_path, spoil):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fitkit.batch import LOG, TABLE
 from fitkit.batch.report import table
 from fitkit.errors import FitkitError
 from fitkit.geometry.camera import head_angles
@@ -25,7 +26,7 @@ def test_each_column_holds_what_it_says(tmp_path):
     write_result(tmp_path, "a-1")
     table.write_table(tmp_path, iter([
         ledger_row(1, folder="a-1", id="x", person="anna", face=2), failure_row(2, folder="a-1"), ledger_row(3, record={})]))
-    read = reader.read_table(tmp_path / table.TABLE)
+    read = reader.read_table(tmp_path / TABLE)
     assert read.column_names == list(table.COLUMNS)
     first, second, third = read.to_pylist()
     assert {name: first[name] for name in ("id", "person", "face", "folder", "status", "code", "reason", "loss")} == {
@@ -65,7 +66,7 @@ def test_a_camera_that_is_none_has_no_angles(spoiled):
 def test_names_are_kept_where_utf8_holds_them(tmp_path):
     reader = parquet()
     table.write_table(tmp_path, [ledger_row(number, path=name) for number, name in enumerate((*HOSTILE, "\udcff.jpg"))])
-    assert reader.read_table(tmp_path / table.TABLE)["path"].to_pylist() == [*HOSTILE, "\\xff.jpg"]
+    assert reader.read_table(tmp_path / TABLE)["path"].to_pylist() == [*HOSTILE, "\\xff.jpg"]
 
 
 @pytest.mark.parametrize("folder", ["../a-1", "/etc", "a\0", "missing", "damaged", 7])
@@ -78,7 +79,7 @@ def test_a_folder_of_somebody_else_is_not_read(tmp_path, folder):
 def test_the_log_holds_every_row_as_json(tmp_path):
     rows = [ledger_row(1, confidence=math.nan, path=HOSTILE[2]), failure_row(2)]
     table.write_log(tmp_path, iter(rows))
-    first, second = [json.loads(line) for line in (tmp_path / table.LOG).read_text().splitlines()]
+    first, second = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
     assert first["confidence"] is None and first["path"] == HOSTILE[2] and first["record"]["losses"] == rows[0]["record"]["losses"]
     assert second == failure_row(2)
 

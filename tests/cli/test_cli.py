@@ -40,6 +40,16 @@ def test_fit_writes_one_folder_per_photo_and_says_where(calls, capsys):
     assert content["job"]["outputs"] == ["mesh", "params", "pictures"] and first.split("-")[1] == content["job"]["sha256"][:32]
 
 
+def test_a_run_ends_with_its_report(calls, capsys):
+    names, page = photos("ok", "doubtful"), Path("out", "report.html")
+    assert main.run(["fit", *names, "--dry-run"]) == 0 and not page.exists()
+    assert main.run(["fit", *names]) == 0
+    assert f"fitkit: report: {page}" in capsys.readouterr().err and "the points are far off" in page.read_text()
+    page.write_text("mine")
+    assert main.run(["fit", *names]) == 0 and page.read_text() == "mine"      # nothing new: it is left alone
+    assert main.run(["fit", *photos("noface")]) == 1 and "E_NOFACE" in page.read_text()
+
+
 def test_every_option_reaches_the_fit(calls):
     photos("ok")
     status = main.run(["fit", "p0.jpg", "--recipe", "landmarks", "--head", "ict", "--size", "512", "--focal", "900", "--seed", "7",

@@ -23,7 +23,7 @@ def run(tmp_path):
 
 def test_a_report_is_made_of_all_ledgers(run, capsys):
     assert main.run(["report", str(run)]) == 0
-    assert capsys.readouterr().out == f"{run / 'report.html'}\n"
+    assert capsys.readouterr().out.startswith(str(run / "report.html"))
     page = (run / "report.html").read_text()
     assert "photos/0000001.jpg" in page and "E_NOFACE" in page and "data:image/jpeg" in page
     assert [json.loads(line)["status"] for line in (run / "log.jsonl").read_text().splitlines()] == ["converged", "failed"]

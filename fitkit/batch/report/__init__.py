@@ -7,12 +7,11 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from fitkit.batch import LOG, PAGE, TABLE
 from fitkit.batch.report.page import document, summarize
-from fitkit.batch.report.table import LOG, TABLE, Row, write_log, write_table
+from fitkit.batch.report.table import Row, write_log, write_table
 from fitkit.errors import FitkitError
 from fitkit.io import atomic_files
-
-PAGE = "report.html"
 
 
 def write_report(run: Path, rows: Callable[[], Iterable[Row]]) -> list[FitkitError]:

@@ -18,8 +18,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fitkit.batch import LOG, TABLE
 from fitkit.batch.report.pictures import face_picture, histogram
-from fitkit.batch.report.table import LOG, TABLE, Row, number, pose_angles, result_folder
+from fitkit.batch.report.table import Row, number, pose_angles, result_folder
 from fitkit.errors import visible
 from fitkit.version import __version__
 

@@ -20,7 +20,6 @@ MARGIN = 1.7                       # side of a picture over the longer side of t
 # bounds on resources
 MAX_PICTURE = 2**30                # bytes of a photo or an overlay
 MAX_FIT_JSON = 16 * 2**20          # bytes
-MAX_SIDES = 4                      # side of what is cut out over the longer side of the picture
 # of a histogram, in its own units
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 320, 130, 4, 20, 6
 
@@ -99,12 +98,14 @@ def _cropped(file: Any, box: tuple[float, float, float, float] | None) -> Image.
         upright = ImageOps.exif_transpose(image).convert("RGB")
     if box is None:
         return ImageOps.pad(upright, (SIDE, SIDE), color=BESIDE)
-    side = int(max(box[2] - box[0], box[3] - box[1]) * MARGIN) + 1
-    left, top = int((box[0] + box[2] - side) / 2), int((box[1] + box[3] - side) / 2)
-    if side > MAX_SIDES * max(upright.size):
-        raise ValueError("a box of no face in this picture")
-    cut = upright.crop((left, top, left + side, top + side))      # beyond the border it is black
-    return cut.resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    side = MARGIN * max(box[2] - box[0], box[3] - box[1])
+    left, top, scale = (box[0] + box[2] - side) / 2, (box[1] + box[3] - side) / 2, SIDE / side
+    inside = max(left, 0), max(top, 0), min(left + side, upright.width), min(top + side, upright.height)
+    size = round((inside[2] - inside[0]) * scale), round((inside[3] - inside[1]) * scale)
+    square = Image.new("RGB", (SIDE, SIDE), BESIDE)
+    square.paste(upright.resize(size, Image.Resampling.BICUBIC, box=inside, reducing_gap=2.0),
+                 (round((inside[0] - left) * scale), round((inside[1] - top) * scale)))
+    return square
 
 
 def _face_box(folder: Path) -> tuple[float, float, float, float] | None:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from fitkit.batch import LOG, TABLE
 from fitkit.batch.manifest import check_parquet
 from fitkit.errors import FitkitError
 from fitkit.io import atomic_files
 from fitkit.io.untrusted import parsing, read_bytes
 
-TABLE, LOG = "results.parquet", "log.jsonl"
 ROW_GROUP = 8192                   # rows in memory at once: 11 MB of coefficients of the embedded head
 MAX_PARAMETERS = 64 * 2**20        # bytes of params.safetensors: a bound on resources; the embedded head's is 0.004 MB
 COEFFICIENTS = ("identity", "expression", "albedo", "light")
