@@ -1,7 +1,6 @@
 """`fitkit doctor`, `fitkit heads`, `fitkit recipes`: whether the installation works, and which heads and recipes there are."""
 
 import ast
-import base64
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -87,7 +86,7 @@ def describe_cache() -> str:
 
 
 def check_weights() -> str:
-    """Read every embedded weight file; compare its sha256 with the installer's list, if there is one.
+    """Read every embedded weight file; compare its sha256 with the pinned one.
 
     Raises:
         FitkitError: E_DATA for a file that is missing, damaged, or not the one that was installed.
@@ -95,17 +94,19 @@ def check_weights() -> str:
     import numpy as np
     from safetensors import SafetensorError, numpy
 
+    from fitkit.models.shipped import shipped_files
+
     paths = sorted(weights_folder().glob("*.safetensors"))
     if not paths:
         raise FitkitError("E_DATA", f"there are no weight files in {weights_folder()}; install fitkit again")
-    installed = _installed_sums()
+    pinned = {file.name: file.sha256 for file in shipped_files()}
     lines = []
     for path in paths:
         data = path.read_bytes()
-        found = hashlib.sha256(data)
-        expected = installed.get(f"fitkit/models/weights/{path.name}")
-        if expected not in (None, base64.urlsafe_b64encode(found.digest()).decode().rstrip("=")):
-            raise FitkitError("E_DATA", f"{path} is not the file that was installed (its sha256 differs); install fitkit again")
+        found = hashlib.sha256(data).hexdigest()
+        expected = pinned.get(path.name)
+        if expected not in (None, found):
+            raise FitkitError("E_DATA", f"{path} is not the file that was released (its sha256 differs); install fitkit again")
         try:
             tensors = numpy.load(data)
         except SafetensorError as error:
@@ -113,7 +114,7 @@ def check_weights() -> str:
         if not all(np.isfinite(tensor).all() for tensor in tensors.values() if tensor.dtype.kind == "f"):
             raise FitkitError("E_DATA", f"{path} holds numbers that are not finite; install fitkit again")
         compared = "" if expected else " (not compared)"
-        lines.append(f"{path.name} {len(data) / 1e6:.1f} MB sha256 {found.hexdigest()[:16]}{compared}")
+        lines.append(f"{path.name} {len(data) / 1e6:.1f} MB sha256 {found[:16]}{compared}")
     return "; ".join(lines)
 
 
@@ -209,17 +210,6 @@ def _models() -> Path:
     from fitkit import models  # by import: in a checkout without links it lies elsewhere
 
     return Path(str(models.__file__)).parent
-
-
-def _installed_sums() -> dict[str, str]:
-    """sha256 of each installed file, from the installer's list; empty in a checkout."""
-    try:
-        files = importlib.metadata.files("fitkit") or []
-    except importlib.metadata.PackageNotFoundError:
-        return {}
-    own = Path(__file__).resolve()
-    here = any(Path(str(file.locate())).resolve() == own for file in files if file.name == "doctor.py")
-    return {str(file.as_posix()): file.hash.value for file in files if here and file.hash is not None}
 
 
 def _print(finding: Finding, console: Console) -> None:

@@ -1,6 +1,7 @@
 """`fitkit assets import identity`: networks made of MobileFace's and ArcFace's files give what those give; others are refused."""
 
 import dataclasses
+import hashlib
 import json
 import struct
 
@@ -193,6 +194,17 @@ def test_the_command_converts_and_says_so(rng, tmp_path, data_folder, capsys):
     said = capsys.readouterr().out
     assert str(data_folder / "identity" / "mine.safetensors") in said and "'mine'" in said
     load_identity(name="mine")
+
+
+def test_a_file_of_another_sha256_is_refused_and_a_note_says_whence(rng, tmp_path, data_folder, capsys):
+    path = write_mobileface(tmp_path, rng)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert main.run(["assets", "import", "identity", str(path), "--sha256", "0" * 64]) == 3
+    assert f"has sha256 {found}, not" in capsys.readouterr().err and not data_folder.exists()
+    assert main.run(["assets", "import", "identity", str(path), "--sha256", found.upper()]) == 0
+    assert "its licence is that of small-0000.params" in capsys.readouterr().out
+    assert json.loads((data_folder / "identity" / "mobileface.json").read_text())["source_sha256"] == found
+    assert main.run(["assets", "verify"]) == 0
 
 
 @pytest.mark.parametrize(("arguments", "status", "sentence"), [

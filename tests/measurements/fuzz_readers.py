@@ -100,12 +100,12 @@ def _work(module: str, names: list[str], ranges: dict[str, tuple[int, int]], sha
     """Try mutants of several targets; what was tried and what was found goes to `results`, target by target."""
     import resource
 
-    os.nice(10)
     warnings.simplefilter("ignore")
     known = targets(module)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     most = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + MEMORY if most < 0 else min(_address_space() + MEMORY, most), most))
+    wanted = _address_space() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if most < 0 else min(wanted, most), most))
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
         for index, name in enumerate(names):
             counts, started = collections.Counter(), time.monotonic()

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from fitkit.evaluation.synthetic.populations import Population
 from fitkit.evaluation.synthetic.skin_appearance import HAIR_COLOURS, IRIS_COLOURS, Appearance
 from fitkit.evaluation.synthetic.subjects import SPLITS
-from fitkit.io.images import find_photos
+from fitkit.io.images import MAX_BYTES, find_photos
+from fitkit.io.untrusted import read_bytes
 from fitkit.recipes.synthesize.textures.canvas import COLUMN, LAYOUT, ROW, read_head_window
 from fitkit.recipes.synthesize.textures.paint import find_skins
 
@@ -39,7 +40,8 @@ def digest(folder: str) -> str:
     """sha256 of all maps of a folder, hexadecimal."""
     result = hashlib.sha256()
     for path in find_photos(folder):
-        result.update(path.name.encode() + path.read_bytes())
+        data = read_bytes(path, most=MAX_BYTES, code="E_NOTIMAGE", mend="name a folder of skin maps with --skins")
+        result.update(path.name.encode() + data)
     return result.hexdigest()
 
 

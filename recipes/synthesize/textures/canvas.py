@@ -17,6 +17,8 @@ from PIL import Image, ImageDraw
 
 from fitkit.color import srgb_to_linear
 from fitkit.errors import FitkitError
+from fitkit.io.images import MAX_BYTES
+from fitkit.io.untrusted import open_file, parsing
 from fitkit.models.heads import makehuman
 from fitkit.morphable.regions import triangles_of_part
 from fitkit.rendering.texture import texel_fragments, values_at_texels
@@ -147,11 +149,10 @@ def read_pixels(path: pathlib.Path) -> Float[np.ndarray, "H W 3"]:
     Raises:
         FitkitError: `E_NOTIMAGE`, it cannot be read.
     """
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"), np.float32) / 255
-    except (OSError, Image.DecompressionBombError) as error:
-        raise FitkitError("E_NOTIMAGE", f"the picture {path} cannot be read ({error}); remove it or export it again") from error
+    mend = "remove it or export it again"
+    with (parsing("E_NOTIMAGE", f"the picture {path} cannot be read", mend=mend),
+          open_file(path, most=MAX_BYTES, code="E_NOTIMAGE", mend=mend) as file, Image.open(file) as picture):
+        return np.asarray(picture.convert("RGB"), np.float32) / 255
 
 
 def _places(model: makehuman.MorphableModel, table: np.ndarray, size: int) -> Float[np.ndarray, "D D 2"]:

@@ -16,7 +16,8 @@ from PIL import Image
 
 from fitkit.color import linear_to_srgb, quantize
 from fitkit.errors import FitkitError
-from fitkit.io.images import find_photos
+from fitkit.io.images import MAX_BYTES, find_photos
+from fitkit.io.untrusted import open_file, parsing
 from fitkit.recipes.synthesize.relief.grooves import draw_grooves, shade
 from fitkit.recipes.synthesize.textures import hair, marks
 from fitkit.recipes.synthesize.textures.canvas import IRIS_AXIS, SCLERA_AXIS, SKIN_ROWS, Canvas, build_canvas, resample
@@ -180,11 +181,10 @@ def read_maps(folder: str | pathlib.Path, *, size: int) -> list[UInt8[np.ndarray
     """
     maps = []
     for path in find_photos(folder):
-        try:
-            with Image.open(path) as picture:
-                rgb = picture.convert("RGB")
-        except (OSError, Image.DecompressionBombError) as error:
-            raise FitkitError("E_NOTIMAGE", f"the UV map {path} cannot be read ({error}); remove it or export it again") from error
+        mend = "remove it or export it again"
+        with (parsing("E_NOTIMAGE", f"the UV map {path} cannot be read", mend=mend),
+              open_file(path, most=MAX_BYTES, code="E_NOTIMAGE", mend=mend) as file, Image.open(file) as picture):
+            rgb = picture.convert("RGB")
         if rgb.width != rgb.height:
             raise FitkitError("E_NOTIMAGE", f"the UV map {path} is {rgb.width}x{rgb.height}, not square; unwrap photos first")
         maps.append(np.asarray(rgb.resize((size, size), Image.Resampling.BOX if rgb.width > size else Image.Resampling.BICUBIC)))
