@@ -73,7 +73,7 @@ class Feeder:
 
     def _feed(self, ledger: Ledger | None) -> None:
         held: collections.deque[Job] = collections.deque()      # of other processes
-        number = left = 0
+        left = 0
         limit = time.monotonic()
         for group in self._chosen():
             if self._stopping.is_set():
@@ -82,16 +82,13 @@ class Feeder:
                 if time.monotonic() > limit:
                     return      # too many to count
                 continue
-            number += 1
             job = self._prepared(group, ledger)
             if job is None:
                 continue
-            if ledger is not None and not ledger.claim(job.key, self._owner):
+            if not self._taken(job, ledger):
                 held.append(job)
-                while len(held) >= HELD and not self._stopping.is_set():
+                while ledger is not None and len(held) >= HELD and not self._stopping.is_set():
                     self._retry(held, ledger)
-            else:
-                self._give({"event": "task", "job": job})
         while held and ledger is not None and not self._stopping.is_set():
             self._retry(held, ledger)
         self._counted = left + sum(len(job.task.sources) for job in held)
@@ -156,14 +153,22 @@ class Feeder:
             return dataclasses.replace(job, again=f"{folder} is not whole, or lacks an output asked for: it is made again")
         return job
 
+    def _taken(self, job: Job, ledger: Ledger | None) -> bool:
+        """Give a task to the leader; False where another process has it."""
+        if ledger is not None:
+            if not ledger.claim(job.key, self._owner):
+                return False
+            if self._not_done(job, ledger) is None:      # another process did it since it was looked up
+                ledger.record([], done=[job.key])
+                return True
+        self._give({"event": "task", "job": job})
+        return True
+
     def _retry(self, held: collections.deque[Job], ledger: Ledger) -> None:
         """Look at the oldest task of another process again: it is done by now, or its process is dead, or a while is waited."""
         job = self._not_done(held[0], ledger)
-        if job is None:
+        if job is None or self._taken(job, ledger):
             held.popleft()
-        elif ledger.claim(job.key, self._owner):
-            held.popleft()
-            self._give({"event": "task", "job": job})
         else:
             self._put({"event": "waiting", "count": len(held)})
             self._stopping.wait(RETRY)

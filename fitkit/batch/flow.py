@@ -109,6 +109,7 @@ class _Leader:
             self._await_ends()
             if self._ledger is not None:
                 with contextlib.suppress(FitkitError):
+                    self._commit()
                     self._ledger.release(self._place.name)
         if self._error is not None and not (self._settings and isinstance(self._error, FitkitError)):
             raise self._error
@@ -339,6 +340,8 @@ class _Leader:
                 worker, message = self._events.get(timeout=TICK)
                 if message["event"] == "died":
                     alive.pop(id(worker), None)
+                elif message["event"] == "done":
+                    self._take(worker, message)
                 elif worker is None:
                     kept.append((worker, message))
         for station in alive.values():

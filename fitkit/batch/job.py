@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +127,31 @@ def result_of(folder: Path, job: str, outputs: Sequence[str]) -> dict[str, Any] 
     return content if isinstance(asked.get("faces"), int) else None
 
 
-def outputs_with_those_there(folder: Path, outputs: Sequence[str]) -> tuple[str, ...]:
-    """The outputs asked for, and those that a whole result has already: making it again takes none away."""
-    content = whole_result(folder) if folder.is_dir() else None
-    there = content.get("job", {}).get("outputs", ()) if content else ()
-    return tuple(sorted({*outputs, *there} & set(ALONE)))
+def keep_or_write(
+    folder: Path, job: str, outputs: Sequence[str], write: Callable[[Sequence[str], bool], None], *, overwrite: bool
+) -> bool:
+    """Write the folder of a job unless its result is there by now; False where it is.
+
+    Args:
+        folder: of the job.
+        job: sha256, hexadecimal.
+        outputs: asked for; what a whole result has besides is made again with them.
+        write: called with the outputs, and whether a folder may be replaced.
+        overwrite: write it in any case.
+    """
+    there = folder.is_dir()
+    if there and not overwrite:
+        if result_of(folder, job, outputs):
+            return False
+        found = result_of(folder, job, ())
+        outputs = sorted({*outputs, *(found["job"]["outputs"] if found else ())} & set(ALONE))
+    try:
+        write(outputs, there)
+    except FitkitError as error:
+        if error.code != "E_EXISTS" or overwrite or result_of(folder, job, outputs) is None:
+            raise
+        return False      # another process was faster
+    return True
 
 
 def chosen_outputs(outputs: Sequence[str]) -> tuple[str, ...]:

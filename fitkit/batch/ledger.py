@@ -10,6 +10,7 @@ Besides, `claims` says which process works on which photos, by the name of the w
 import contextlib
 import dataclasses
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -162,7 +163,7 @@ def rows(run: Path) -> Iterator[dict[str, Any]]:
     paths = sorted(run.glob(PATTERN))
     for path in paths:
         try:
-            with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY)) as base:
+            with contextlib.closing(_opened(path)) as base:
                 for values in base.execute(f"SELECT {', '.join(COLUMNS)} FROM faces"):
                     row = dict(zip(COLUMNS, values, strict=True))
                     key = hash((row["job"], row["stem"], row["id"]))
@@ -173,6 +174,12 @@ def rows(run: Path) -> Iterator[dict[str, Any]]:
                     yield row | {"record": json.loads(row["record"])}
         except (sqlite3.Error, ValueError) as error:
             raise FitkitError("E_RESULT", f"the ledger {path} cannot be read ({error}); run fitkit fit again") from error
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """A ledger opened for reading; where nothing may be written beside it, as it is."""
+    options = "mode=rw" if os.access(path.parent, os.W_OK) else "immutable=1"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=BUSY)
 
 
 def _storable(value: Any) -> Any:

@@ -17,13 +17,13 @@ import signal
 import time
 from pathlib import Path
 
-from fitkit.batch.job import folder_name, result_of, task_of
+from fitkit.batch.job import folder_name, keep_or_write, task_of
 from fitkit.batch.workers.serve import Face, Reading, main
 from fitkit.configuration import check_choice, check_fields
 from fitkit.device import select_device
 from fitkit.errors import FitkitError
 from fitkit.io.atomic_files import whole_folder, write_bytes
-from fitkit.results.integrity import DIGEST, FORMAT, content_digest, describe_files
+from fitkit.results.integrity import DIGEST, FORMAT, content_digest, describe_files, is_ours
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,17 +110,15 @@ class StandIn:
         folder = Path(request["out"]) / folder_name(Path(photo["path"]), job, request["recipe"], face.number)
         status = "doubtful" if "doubtful" in face.content or math.isnan(solution) else "converged"
         reason = "the points are far off" if status == "doubtful" else ""
-        try:
-            if result_of(folder, job, request["outputs"]) and not request["overwrite"]:
-                raise FitkitError("E_EXISTS", "it is there")
-            save(folder, request, {"sha256": job, "faces": faces, "outputs": request["outputs"]}, status, reason, face, solution)
-            made = status
-        except FitkitError as error:
-            if error.code != "E_EXISTS":
-                raise
-            made = "kept"
-        return {"place": face.place, "face": face.number, "folder": folder.name, "status": made, "reason": reason, "seconds": 1.75,
-                "warnings": ["an animation"] if "animation" in face.content else [], "timings": {"detect": 0.25, "fit": 1.5}}
+
+        def write(outputs, overwrite):
+            asked = {"sha256": job, "faces": faces, "outputs": list(outputs)}
+            save(folder, request, asked, status, reason, face, solution, overwrite)
+
+        made = keep_or_write(folder, job, request["outputs"], write, overwrite=request["overwrite"])
+        return {"place": face.place, "face": face.number, "folder": folder.name, "status": status if made else "kept",
+                "reason": reason, "seconds": 1.75, "timings": {"detect": 0.25, "fit": 1.5},
+                "warnings": ["an animation"] if "animation" in face.content else []}
 
     def _note(self, value):
         if "STAND_IN_CALLS" in os.environ:
@@ -128,9 +126,9 @@ class StandIn:
                 file.write(json.dumps(value) + "\n")
 
 
-def save(folder, request, job, status, reason, face, solution):
+def save(folder, request, job, status, reason, face, solution, overwrite):
     """A result folder as `results.save` writes it, with one file."""
-    with whole_folder(folder, overwrite=folder.exists(), inside=Path(request["inside"])) as new:
+    with whole_folder(folder, overwrite=overwrite and is_ours(folder), inside=Path(request["inside"])) as new:
         write_bytes(new / "params.safetensors", repr(solution).encode() * 50)
         points = [[float(i), float(i % 7)] for i in range(68)]
         content = {

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from fitkit import pipeline
-from fitkit.batch.job import folder_name, outputs_with_those_there, result_of, task_of
+from fitkit.batch.job import folder_name, keep_or_write, task_of
 from fitkit.batch.workers.serve import Face, Message, Reading, Report, failure
 from fitkit.device import keep_compiled_programs, select_device
 from fitkit.errors import FitkitError
-from fitkit.results.result import FitResult
 from fitkit.results.save import head_digest, save_result
 
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"      # of jax.monitoring
@@ -85,28 +84,16 @@ class FaceProgram:
         result = pipeline.result_of(face.content, solution[0], self._job, seconds=solution[1], number=face.number)
         job = task_of(task["photos"]).jobs(self.settings, face.number)[face.place]
         folder = Path(self._request["out"]) / folder_name(Path(photo["path"]), job, self._job.name, face.number)
-        status = result.status if self._save(result, folder, job, faces) else "kept"
-        taken = time.perf_counter() - begun
-        return {"place": face.place, "face": face.number, "folder": folder.name, "status": status, "reason": result.reason,
-                "seconds": sum(result.timings.values()) + taken, "warnings": list(result.warnings),
-                "timings": {**result.timings, "write": taken}}
 
-    def _save(self, result: FitResult, folder: Path, job: str, faces: int) -> bool:
-        """Write a folder; False where the same result is there by now."""
-        outputs, overwrite = self._request["outputs"], self._request["overwrite"]
-        there = folder.exists()
-        if there and not overwrite:
-            if result_of(folder, job, outputs):
-                return False
-            outputs = outputs_with_those_there(folder, outputs)
-        try:
-            save_result(result, folder, outputs=outputs, overwrite=there, inside=Path(self._request["inside"]),
+        def save(outputs: Sequence[str], overwrite: bool) -> None:
+            save_result(result, folder, outputs=outputs, overwrite=overwrite, inside=Path(self._request["inside"]),
                         job={"sha256": job, "faces": faces, "outputs": list(outputs)})
-        except FitkitError as error:
-            if error.code != "E_EXISTS" or result_of(folder, job, outputs) is None:
-                raise
-            return False
-        return True
+
+        made = keep_or_write(folder, job, self._request["outputs"], save, overwrite=self._request["overwrite"])
+        taken = time.perf_counter() - begun
+        return {"place": face.place, "face": face.number, "folder": folder.name, "status": result.status if made else "kept",
+                "reason": result.reason, "seconds": sum(result.timings.values()) + taken, "warnings": list(result.warnings),
+                "timings": {**result.timings, "write": taken}}
 
     def _without_pixels(self, observed: pipeline.Observed) -> pipeline.Observed:
         """A face without its photo, where nothing is made of it but coefficients: thousands of photos are in memory otherwise."""

@@ -187,10 +187,11 @@ class _Pipeline:
                 solutions = list(self._program.solve([face for _, face in group], together))
             except Exception as error:
                 if not together and len(group) > 1 and failure(error, "", False)["code"] == "E_MEMORY":
-                    self._program.batch_size = max(1, len(group) // 2)
-                    self._report({"event": "batch_size", "batch_size": self._program.batch_size})
-                    for start in range(0, len(group), self._program.batch_size):
-                        self._solve(group[start:start + self._program.batch_size])
+                    self._program.batch_size = half = len(group) // 2
+                    self._report({"event": "batch_size", "batch_size": half})
+                    for part in (group[:half], group[half:2 * half], group[2 * half:]):
+                        if part:
+                            self._solve(part)
                     return
                 solutions = [error] * len(group)
             self._stage("", tasks)
