@@ -3,6 +3,7 @@
 import base64
 import html.parser
 import io
+import math
 import re
 import tracemalloc
 
@@ -77,6 +78,24 @@ def test_no_name_acts(tmp_path):
     addresses = [value for _, name, value in parsed.attributes if name in ("href", "src", "action", "data", "srcset")]
     assert addresses and all(re.fullmatch(r"\./[\w.%/-]+|data:image/jpeg;base64,[\w+/=]+", value) for value in addresses)
     assert "&lt;script&gt;alert(1)" in data.decode() and "caf\u00e9 \u5c71" in data.decode()
+
+
+def test_a_run_of_a_stranger_is_reported_whatever_its_ledger_holds(tmp_path):
+    """Any JSON in any place of any row."""
+    random = np.random.default_rng(0)
+    values = [None, True, -1, 10**400, 1e300, math.nan, "", "x", "\ud800", b"\xff", [], [[1, 2], [3]], {}, {"float": "nan"}]
+
+    def spoiled(value):
+        if random.random() < 0.2:
+            return values[random.integers(len(values))]
+        return {key: spoiled(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+
+    def row(made):
+        return {key: spoiled(value) for key, value in made.items()}
+
+    rows = [row(make(number)) for number in range(150) for make in (ledger_row, failure_row)]
+    write_report(tmp_path, lambda: iter(rows))
+    assert len((tmp_path / LOG).read_text().splitlines()) == 300 and (tmp_path / PAGE).stat().st_size > 10_000
 
 
 def test_only_its_own_script_runs_and_nothing_is_loaded(tmp_path):

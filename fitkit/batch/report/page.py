@@ -12,6 +12,7 @@ import hashlib
 import heapq
 import html
 import importlib.resources
+import os
 import string
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,7 +21,7 @@ from typing import Any
 
 from fitkit.batch import LOG, TABLE
 from fitkit.batch.report.pictures import face_picture, histogram
-from fitkit.batch.report.table import Row, number, pose_angles, result_folder
+from fitkit.batch.report.table import Row, mapping, number, pose_angles, result_folder
 from fitkit.errors import visible
 from fitkit.version import __version__
 
@@ -96,7 +97,7 @@ def summarize(rows: Iterable[Row]) -> Summary:
 
 def row_measures(row: Row) -> dict[str, float | None]:
     """The numbers of a row that the page shows, in the units of `MEASURES`; None where they are not known."""
-    record = row.get("record") or {}
+    record = mapping(row.get("record"))
     error = number(record.get("landmark_error"))
     return {"confidence": number(row.get("confidence")), "seconds": number(row.get("seconds")),
             "landmark_error": None if error is None else 100 * error, "yaw": pose_angles(record)["view_yaw"]}
@@ -136,7 +137,7 @@ def shown(value: Any, *, most: int = LONGEST) -> str:
 def link(folder: str) -> str:
     """A folder inside the run's as a relative address: each byte but letters, digits and `-._/` written %XX."""
     plain = b"-._/" + string.ascii_letters.encode() + string.digits.encode()
-    return "./" + "".join(chr(byte) if byte in plain else f"%{byte:02X}" for byte in folder.encode("utf-8", "surrogateescape"))
+    return "./" + "".join(chr(byte) if byte in plain else f"%{byte:02X}" for byte in os.fsencode(folder))
 
 
 def _keep(heap: list[tuple[float, int, Row]], most: int, value: float, place: int, row: Row) -> None:

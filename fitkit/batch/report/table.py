@@ -8,6 +8,7 @@ landmark_error, pose and camera of fit.json, or nothing. log.jsonl holds them as
 import itertools
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from fitkit.io.untrusted import parsing, read_bytes
 
 ROW_GROUP = 8192                   # rows in memory at once: 11 MB of coefficients of the embedded head
 MAX_PARAMETERS = 64 * 2**20        # bytes of params.safetensors: a bound on resources; the embedded head's is 0.004 MB
+LARGEST = 1e38                     # that float32 holds, and no measure comes near
 COEFFICIENTS = ("identity", "expression", "albedo", "light")
 
 Row = Mapping[str, Any]
@@ -30,7 +32,7 @@ Row = Mapping[str, Any]
 # column -> type and meaning; what is unknown, empty or not finite is null
 COLUMNS = {
     "id": ("string", "of the manifest"),
-    "path": ("string", "of the photo; bytes that are no UTF-8 as \\xff"),
+    "path": ("string", "of the photo; bytes that are no UTF-8 as \\udcff"),
     "person": ("string", "of the manifest: photos of one person were fitted together"),
     "face": ("int32", "1, 2, ... where all faces of the photo were asked for"),
     "folder": ("string", "of the result, relative to the run's"),
@@ -97,13 +99,15 @@ def write_table(run: Path, rows: Iterable[Row]) -> Path:
 
 def table_row(run: Path, row: Row) -> dict[str, Any]:
     """A row of `COLUMNS` from the ledger's, with the coefficients of the result's folder."""
-    record = row.get("record") or {}
-    losses = {str(name): number(value) for name, value in (record.get("losses") or {}).items()}
-    camera = record.get("camera") or {}
+    record = mapping(row.get("record"))
+    losses = {_text(name) or "": number(value) for name, value in mapping(record.get("losses")).items()}
+    camera, face = mapping(record.get("camera")), row.get("face")
+    perspective = camera["perspective"] is True if "perspective" in camera else None
     cells = {name: row.get(name) for name in COLUMNS}
     cells |= {name: number(row.get(name)) for name in ("seconds", "confidence")}
-    cells |= {"landmark_error": number(record.get("landmark_error")), "loss": losses.get("total"), "losses": losses or None,
-              "perspective": camera.get("perspective"), "intrinsics": _flat(camera.get("K")), "rotation": _flat(camera.get("R")),
+    cells |= {"face": face if type(face) is int and 0 < face < 2**31 else None,
+              "landmark_error": number(record.get("landmark_error")), "loss": losses.get("total"), "losses": losses or None,
+              "perspective": perspective, "intrinsics": _flat(camera.get("K")), "rotation": _flat(camera.get("R")),
               "translation": _flat(camera.get("t"))}
     cells |= pose_angles(record)
     if (folder := result_folder(run, row)) is not None:
@@ -116,6 +120,10 @@ def result_folder(run: Path, row: Row) -> Path | None:
     name = row.get("folder")
     if not isinstance(name, str) or not name or row.get("status") == "failed":
         return None
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return None
     return None if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name else run / name
 
 
@@ -124,7 +132,7 @@ def pose_angles(record: Mapping[str, Any]) -> dict[str, float | None]:
 
     The second are those of the head once the camera is turned, by the shortest way, to look straight at its origin.
     """
-    camera, given = record.get("camera") or {}, record.get("pose") or {}
+    camera, given = mapping(record.get("camera")), mapping(record.get("pose"))
     angles = {name: number(given.get(name)) for name in ("yaw", "pitch", "roll")}
     rotation, translation = _flat(camera.get("R")), _flat(camera.get("t"))
     view: tuple[float | None, ...] = (None, None, None)
@@ -137,11 +145,16 @@ def pose_angles(record: Mapping[str, Any]) -> dict[str, float | None]:
     return angles | dict(zip(("view_yaw", "view_pitch", "view_roll"), view, strict=True))
 
 
+def mapping(value: Any) -> Mapping[str, Any]:
+    """An object of JSON; an empty one for anything else: a run may be a stranger's."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def number(value: Any) -> float | None:
     """A finite number of JSON, or of fit.json's `{"float": "nan"}`; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
         return None
-    return float(value) if math.isfinite(value) else None
+    return float(value)
 
 
 def _turned_straight(ray: np.ndarray) -> np.ndarray:
@@ -176,12 +189,12 @@ def _flat(value: Any) -> np.ndarray | None:
         numbers = np.asarray(value, np.float64).ravel()
     except (TypeError, ValueError, OverflowError):
         return None
-    return numbers if np.isfinite(numbers).all() else None
+    return numbers if (np.abs(numbers) < LARGEST).all() else None
 
 
 def _text(value: Any) -> str | None:
-    """Text that UTF-8 can hold: bytes of a name that are none are shown."""
-    return None if value in (None, "") else str(value).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Text that UTF-8 can hold, where there is any: a byte of a name that is none is written `\\udcff`."""
+    return None if value is None or value == "" else str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(value: Any) -> Any:
