@@ -67,7 +67,7 @@ def run_fit(options: Fit, fields: dict[str, Any], console: Console) -> int:
             live.outcome(outcome)
             on_progress(None)
 
-        ending = flow.run(groups, plan, _Voice(live, on_done, on_progress))
+        ending = flow.run(groups, plan, _Voice(live, on_done, on_progress), start=_engine(options))
     said = summary(counts, time.perf_counter() - started)
     if ending.signal is not None or ending.error is not None:
         said += f", stopped{_by(ending.signal)}; {_left(ending.left)} left: the same command goes on"
@@ -180,6 +180,14 @@ def _each_once(sources: Iterable[Source | Failure], named: tuple[str, ...]) -> I
                 continue
             seen.add(key)
         yield source
+
+
+def _engine(options: Fit) -> flow.Start | None:
+    if options.engine == "local":
+        return None
+    from fitkit.batch.workers.ray_engine import start_workers
+
+    return start_workers()
 
 
 def _outputs(text: str) -> tuple[str, ...]:

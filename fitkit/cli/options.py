@@ -74,6 +74,8 @@ class Fit:
     """Faces that are solved at once; auto is 1 on a CPU, which would compute them one after another, and 32 elsewhere."""
     workers: Annotated[int, arg(metavar="NUMBER")] = 1
     """Processes that fit, each with a compiled program and 1 to 2 GB of memory."""
+    engine: Literal["local", "ray"] = "local"
+    """Where they run: on this machine, or on a Ray cluster (pip install 'fitkit[ray]') whose machines see the same files."""
     shard: Annotated[str | None, arg(metavar="I/N", help_behavior_hint="")] = None
     """Fit part I of N only, I from 1; the parts may run at once, on several machines that share OUT."""
     limit: Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="")] = None

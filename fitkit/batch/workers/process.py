@@ -37,7 +37,7 @@ class LocalWorker:
         self._lock = threading.Lock()
         # a session of its own: Ctrl-C and the end of the terminal reach the leading process, which decides
         self._process = subprocess.Popen(
-            command or WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(workers),
+            command or WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(workers),
             start_new_session=True)
         chatter = threading.Thread(target=self._keep_chatter, daemon=True)
         chatter.start()
@@ -96,8 +96,8 @@ def memory_limit(workers: int) -> int | None:
     return int(MEMORY_SHARE * total / workers)
 
 
-def _environment(workers: int) -> dict[str, str]:
-    """Of a worker: it imports what this process would."""
+def environment(workers: int) -> dict[str, str]:
+    """The environment of a worker: it imports what this process would."""
     paths = [path or os.getcwd() for path in sys.path]
     shared = {} if workers == 1 else {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{GPU_SHARE / workers:.2f}"}
     return shared | dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths)}
