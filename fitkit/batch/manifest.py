@@ -119,7 +119,7 @@ def check_parquet() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
-        raise FitkitError("E_DATA", "Parquet files need pyarrow; pip install 'fitkit[tables]', or give the list as CSV") from error
+        raise FitkitError("E_DATA", "Parquet files need pyarrow; pip install 'fitkit[tables]'") from error
 
 
 def _records(file: BinaryIO) -> Iterator[bytes | FitkitError]:
