@@ -7,6 +7,7 @@ trimesh parses meshes.
 import dataclasses
 import io
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ MESHES = (".obj", ".ply")
 LANDMARKS = (".pts", ".txt", ".json", ".npy", ".pp")
 UNITS = {"mm": 1.0, "cm": 10.0, "m": 1000.0}      # millimetres in each
 _LARGEST_MESH = 2**30              # bytes; a bound on resources
+# of an OBJ file: lines that part it, for each of which trimesh goes through the whole; faces with a corner 0, where 1 is the first
+_PARTS = re.compile(rb"^[ \t]*(?:usemtl|mtllib|g|o|s)\b[^\n]*$", re.MULTILINE)
+_CORNER_ZERO = re.compile(rb"^[ \t]*f\b[^\n]*?\s-?0+(?=[/\s]|$)", re.MULTILINE)
 _EYES = (55.0, 140.0)              # mm between the outer eye corners of a person, with a wide margin: catches a wrong unit
 
 
@@ -86,6 +90,10 @@ def read_mesh(path: Path) -> tuple[Float[np.ndarray, "N 3"], Int[np.ndarray, "F 
     logging.getLogger("trimesh").addHandler(logging.NullHandler())      # what it warns of is not printed past our sentence
     data = read_bytes(path, most=_LARGEST_MESH, code="E_SCAN", mend="correct --truth, or thin the scan out")
     with parsing("E_SCAN", f"{path} is not a mesh that can be read", mend="export it again as OBJ or PLY"):
+        if path.suffix.lower() == ".obj":
+            data = _PARTS.sub(b"", data)
+            if _CORNER_ZERO.search(data):
+                raise ValueError("a face has a corner 0, where 1 is the first vertex")
         # a stream without a resolver: no file is opened that the mesh names
         mesh = trimesh.load(io.BytesIO(data), file_type=path.suffix[1:].lower(), process=False, skip_materials=True)
         parts: list[Any] = list(mesh.dump()) if isinstance(mesh, trimesh.Scene) else [mesh]

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fitkit.errors import FitkitError
+from fitkit.io.untrusted import read_bytes
+
 NAME = "fit.json"
 FORMAT = "fitkit result 1"            # the first value of fit.json; other versions of it are refused
 MAX_BYTES = 16 * 2**20                # of fit.json: a bound on resources
@@ -35,10 +38,8 @@ def content_digest(content: Mapping[str, Any]) -> str:
 def read_content(folder: Path) -> dict[str, Any] | None:
     """The values of fit.json where it is intact; None otherwise."""
     try:
-        with open(folder / NAME, "rb") as file:
-            text = file.read(MAX_BYTES + 1)
-        content = json.loads(text) if len(text) <= MAX_BYTES else None
-    except (OSError, ValueError, RecursionError):
+        content = json.loads(read_bytes(folder / NAME, most=MAX_BYTES, code="E_RESULT", mend="fit the photo again"))
+    except (FitkitError, ValueError, RecursionError):
         return None
     if not isinstance(content, dict) or content.get("format") != FORMAT or content.get(DIGEST) != content_digest(content):
         return None

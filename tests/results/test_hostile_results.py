@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fitkit.errors import FitkitError
+from fitkit.results import integrity
 from fitkit.results.load import load_result
 from tests.results.test_results import MODEL, _edit, _rewrite_arrays, load, photo, result  # noqa: F401
 
@@ -101,6 +102,7 @@ def test_pipes_in_the_folder_do_not_stop_it(folder, name):
     (folder / name).unlink()
     os.mkfifo(folder / name)
     assert "named pipe" in refused(folder)
+    assert integrity.whole_result(folder) is None
 
 
 @pytest.mark.parametrize("head", ["ict:/etc/passwd", "ict:\x1b[2J", "ict-face:/dev/zero"])
