@@ -1,4 +1,4 @@
-"""Scans of strangers: corners that are not there, sizes that are untrue and files that take for ever are refused in one sentence."""
+"""Scans of strangers: corners that are not there, untrue sizes and files that would take for ever are refused, or read at once."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,9 @@ def read(tmp_path, name, data):
     return scans.read_mesh(tmp_path / name)
 
 
-@pytest.mark.parametrize("faces", [b"f 1 2 99", b"f -1 -2 -99", b"f 0 1 2", b"f 1/1/1 2/2/2 0/1/1", b"f 1 2 x", b"f 1 2 00", b"f 1 2 1e9",
-                                   b"f 1 2 99999999999999999999999"])
+@pytest.mark.parametrize("faces", [
+    b"f 1 2 99", b"f -1 -2 -99", b"f 0 1 2", b"f 1/1/1 2/2/2 0/1/1", b"f 1 2 x", b"f 1 2 00", b"f 1 2 1e9",
+    b"f 1 2 99999999999999999999999"])
 def test_corners_that_are_not_there(tmp_path, faces):
     with pytest.raises(FitkitError, match="E_SCAN"):
         read(tmp_path, "a.obj", CORNERS + faces + b"\n")
