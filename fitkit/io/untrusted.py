@@ -153,7 +153,7 @@ def _refuse_special(about: os.stat_result) -> None:
 
 
 def _too_large(size: int, most: int) -> FileRefused:
-    return FileRefused("large", f"holds {size:,} bytes or more, and at most {most:,} are read")
+    return FileRefused("large", f"holds {size:,} bytes, and at most {most:,} are read")
 
 
 def _is_sparse(descriptor: int, about: os.stat_result) -> bool:
