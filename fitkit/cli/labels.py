@@ -6,7 +6,7 @@ Their options, and what they do. The generators are `fitkit.recipes.synthesize.l
 import dataclasses
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -17,6 +17,9 @@ from fitkit.errors import FitkitError
 
 SIZES = (32, 1024)          # pixels a side
 STOPPED = 130               # exit status after Ctrl-C
+LARGEST_MOTION = 2**16      # bytes of a file of motion
+FILM_FOCAL = 1.2            # focal length of films, in the longer sides of their pictures: the same in all frames of one; chosen
+FACE_WIDTH = 140.0          # mm, of the mean head
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,7 @@ class LabelsMake:
 
     Kinds:
       random   random heads, expressions, poses, skins, lights and backgrounds (Richardson et al. 2017); needs no photo
+      frames   those, and their pose in the frame before, with the mean head's PNCC in it (Guo et al. 2018), to track with
 
     A run is a folder of tar files, shard-000000.tar and so on, which Python's tarfile, WebDataset and PyTorch read; an index beside
     each gives place and sha256 of every record. Everything of a picture follows from the seed and its number: a stopped run goes
@@ -38,7 +42,7 @@ class LabelsMake:
     """
 
     kind: Annotated[Positional[str], arg(metavar="KIND", help_behavior_hint="")] = ""
-    """Kind of labels: random."""
+    """Kind of labels: random or frames."""
     out: Annotated[str, arg(metavar="DIRECTORY", help_behavior_hint="")] = ""
     """Directory of the run."""
     count: Annotated[int, arg(metavar="NUMBER")] = 1000
@@ -51,10 +55,33 @@ class LabelsMake:
     """Morphable head model. `fitkit heads` lists them."""
     skins: Annotated[str | None, arg(metavar="DIRECTORY", help_behavior_hint="")] = None
     """Folder of MakeHuman's skin maps: some faces then wear textures painted from them."""
+    motion: Annotated[str | None, arg(metavar="FILE.toml", help_behavior_hint="")] = None
+    """Of frames: how far heads move, as `fitkit labels motion` writes it. By default a person who talks, at 25 frames a second."""
     per_shard: Annotated[int, arg(metavar="NUMBER")] = 100
     """Pictures of a tar file."""
     shard: Annotated[str | None, arg(metavar="I/N", help_behavior_hint="")] = None
     """Make part I of N only, I from 1; the parts may run at once, on several machines that share the directory."""
+    general: OmitArgPrefixes[General] = General()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelsMotion:
+    """Measure how far heads move from frame to frame in films, for labels of kind frames: a TOML file of standard deviations.
+
+    Each frame is fitted from its points; what the detector's noise adds is part of what is measured. Needs PyAV: pip install
+    'fitkit[video]'.
+
+    Examples:
+      fitkit labels motion talk.mp4 --out motion.toml
+      fitkit labels make frames --motion motion.toml --out run --count 20000
+    """
+
+    video: Annotated[Positional[tuple[str, ...]], arg(metavar="VIDEO...", help_behavior_hint="")] = ()
+    """Films with one face each."""
+    out: Annotated[str, arg(metavar="FILE.toml")] = "motion.toml"
+    """File to write."""
+    frames: Annotated[int, arg(metavar="NUMBER")] = 500
+    """Frames that are read of each film."""
     general: OmitArgPrefixes[General] = General()
 
 
@@ -80,6 +107,13 @@ class LabelsShow:
     general: OmitArgPrefixes[General] = General()
 
 
+def run_labels(options: LabelsMake | LabelsShow | LabelsMotion, console: Console) -> int:
+    """Run one of the commands of this group and return the exit status; errors as of each."""
+    if isinstance(options, LabelsMake):
+        return run_make(options, console)
+    return run_show(options, console) if isinstance(options, LabelsShow) else run_motion(options, console)
+
+
 def run_make(options: LabelsMake, console: Console) -> int:
     """Make the shards of a run that are missing and return the exit status.
 
@@ -103,11 +137,15 @@ def run_make(options: LabelsMake, console: Console) -> int:
     from fitkit.recipes.synthesize.labels import KINDS
 
     kind = KINDS[configuration.check_choice(options.kind, KINDS, code="E_USAGE", what="kind of labels")]
-    config = kind.config(head=options.head, size=options.size, seed=options.seed, skins=options.skins)
+    settings: dict[str, Any] = {"head": options.head, "size": options.size, "seed": options.seed, "skins": options.skins}
+    if options.motion is not None:
+        if "motion" not in kind.config.__dataclass_fields__:
+            raise FitkitError("E_USAGE", f"--motion is for the kind frames, not for {options.kind}; leave it out")
+        settings["motion"] = _motion(options.motion)
+    config = kind.config(**settings)
     make = kind.maker(config)
-    shards.start_run(options.out, {
-        "kind": options.kind, "count": options.count, "per_shard": options.per_shard, "size": options.size, "seed": options.seed,
-        "head": options.head, "skins": options.skins is not None})
+    shards.start_run(options.out, {"kind": options.kind, "count": options.count, "per_shard": options.per_shard,
+                                   **dataclasses.asdict(config), "skins": options.skins is not None})
     missing = shards.missing_shards(options.out, count=options.count, per_shard=options.per_shard, part=part)
     started, wanted, made = time.perf_counter(), sum(len(numbers) for _, numbers in missing), 0
     try:
@@ -133,6 +171,72 @@ def _part(shard: str | None) -> tuple[int, int]:
     if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise FitkitError("E_USAGE", f"--shard takes I/N, part I of N, I from 1, not {shard!r}; write --shard 1/2, say")
     return int(part) - 1, int(parts)
+
+
+def _motion(path: str) -> Any:
+    """The `Motion` of a TOML file."""
+    import tomllib
+
+    from fitkit.io.untrusted import parsing, read_bytes
+    from fitkit.recipes.synthesize.labels.frames import Motion
+
+    mend = "give a file that fitkit labels motion wrote"
+    data = read_bytes(path, most=LARGEST_MOTION, code="E_USAGE", mend=mend)
+    with parsing("E_USAGE", f"{path} is no TOML file of motion", mend=mend):
+        table = tomllib.loads(data.decode())
+    return Motion(**configuration.check_fields(Motion, table, where=path))
+
+
+def run_motion(options: LabelsMotion, console: Console) -> int:
+    """Measure the motion of films, write it, and return the exit status.
+
+    Raises:
+        FitkitError: E_USAGE; E_DATA without PyAV; E_NOFILE, E_NOTIMAGE of a film; E_NOFACE, too few frames with a face; E_OUTPUT.
+    """
+    if not options.video:
+        raise FitkitError("E_USAGE", "no film was named; write for example fitkit labels motion talk.mp4")
+    device.select_device(options.general.device)
+    device.keep_compiled_programs()
+    import numpy as np
+
+    from fitkit.io import atomic_files
+    from fitkit.io.video import read_frames
+    from fitkit.recipes.synthesize.labels.frames import fit_motion
+
+    poses = []
+    with progress_line(console, len(options.video)) as (_, on_progress):
+        for film in options.video:
+            for number, frame in enumerate(read_frames(film, most=options.frames)):
+                on_progress(Path(film).name, number / options.frames)
+                poses.append(_pose(frame))
+            poses.append(np.full(6, np.nan))
+            on_progress(None)
+    motion = fit_motion(np.array(poses))
+    text = "".join(f"{name} = {value:.5g}\n" for name, value in dataclasses.asdict(motion).items())
+    atomic_files.write_bytes(options.out, text.encode())
+    if console.level:
+        print(text, end="")
+    return 0
+
+
+def _pose(frame: Any) -> Any:
+    """The numbers of `frames.fit_motion` of the largest face of a frame; NaN without one."""
+    import jax
+    import numpy as np
+
+    import fitkit
+    from fitkit.labels.hidden_modes import fold_camera, size_and_place
+    from fitkit.labels.record import pose_numbers
+
+    try:
+        fitted = fitkit.fit(frame, recipe="landmarks", focal=FILM_FOCAL * max(frame.shape[:2]))
+    except FitkitError:
+        return np.full(6, np.nan)
+    size, place = size_and_place(fitted.model, fitted.parameters.identity)
+    yaw, pitch, roll, _, _, log_scale = pose_numbers(jax.tree.map(np.asarray, fold_camera(fitted.camera, size, place)))
+    points = np.asarray(fitted.landmarks_detected)
+    middle = points.mean(axis=0) / (FACE_WIDTH * np.exp(log_scale))
+    return np.array([yaw, pitch, roll, *middle, log_scale])
 
 
 def run_show(options: LabelsShow, console: Console) -> int:

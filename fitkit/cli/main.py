@@ -24,7 +24,7 @@ import fitkit
 from fitkit import configuration
 from fitkit.cli.console import Console, Level, failed_outcome
 from fitkit.cli.general_options import General
-from fitkit.cli.labels import LabelsMake, LabelsShow
+from fitkit.cli.labels import LabelsMake, LabelsMotion, LabelsShow
 from fitkit.cli.options import (
     COMMANDS,
     AssetsImport,
@@ -170,7 +170,7 @@ def _read(name: str, arguments: Sequence[str], default: Command | None) -> Comma
         raise FitkitError("E_USAGE", f"{_sentence(printed.getvalue())}; fitkit {name} --help explains the options") from None
     if unknown:
         fields = dataclasses.fields(kind) + dataclasses.fields(General)
-        others = ("photo", "result", "results", "run", "general")
+        others = ("photo", "result", "results", "run", "video", "general")
         flags = ["--" + field.name.replace("_", "-") for field in fields if field.name not in others]
         word = unknown[0].partition("=")[0]
         if not word.startswith("-"):
@@ -243,10 +243,10 @@ def _dispatch(options: Command, fields: dict[str, Any], console: Console) -> int
         from fitkit.cli import assets
 
         return assets.run_import(options, console) if isinstance(options, AssetsImport) else assets.run_list(options, console)
-    if isinstance(options, LabelsMake | LabelsShow):
+    if isinstance(options, LabelsMake | LabelsShow | LabelsMotion):
         from fitkit.cli import labels
 
-        return labels.run_make(options, console) if isinstance(options, LabelsMake) else labels.run_show(options, console)
+        return labels.run_labels(options, console)
     from fitkit.cli import doctor
 
     if isinstance(options, Doctor):

@@ -10,7 +10,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fitkit.cli.assets import AssetsImport, AssetsList, AssetsVerify
 from fitkit.cli.general_options import Degrees, Flag, General, Words
-from fitkit.cli.labels import LabelsMake, LabelsShow
+from fitkit.cli.labels import LabelsMake, LabelsMotion, LabelsShow
 from fitkit.cli.report import Report
 
 
@@ -322,10 +322,10 @@ class Bench:
 
 
 Command = (Fit | Report | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation | Bench
-           | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow)
+           | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow | LabelsMotion)
 # a name of two words is a command in a group
 COMMANDS: dict[str, type[Command]] = {
     "fit": Fit, "report": Report, "unwrap": Unwrap, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes,
     "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval ablation": EvalAblation, "bench": Bench,
     "assets list": AssetsList, "assets verify": AssetsVerify, "assets import": AssetsImport,
-    "labels make": LabelsMake, "labels show": LabelsShow}
+    "labels make": LabelsMake, "labels show": LabelsShow, "labels motion": LabelsMotion}

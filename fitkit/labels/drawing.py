@@ -28,7 +28,8 @@ from fitkit.rendering.texture import apply_paint, sample_texture, visible_weight
 from fitkit.rendering.visibility import default_capacity, running_sum, visible_triangles
 from fitkit.types import Camera, MorphableModel
 
-HEAD, FACE, BEFORE = 1, 2, 4        # bits of the mask: the head; its face; something stands before what is there
+# bits of the mask: the head; its face; something stands before what is there; the mean head in the pose of the frame before
+HEAD, FACE, BEFORE, PREVIOUS = 1, 2, 4, 8
 BLOCK = 2048                        # pixels shaded at a time; measured, on CPU
 SHADOW_PIXELS = 192                 # side of the shadow map
 SHADOW_BIAS = 2.0                   # mm that a lit point may lie behind it; more by the slope over `SHADOW_REACH`

@@ -22,10 +22,10 @@ from fitkit.configuration import check_choice
 from fitkit.errors import FitkitError
 from fitkit.io.untrusted import open_file
 from fitkit.labels import record, shards
-from fitkit.labels.record import LABELS, MAPS, MEMBERS, Record
+from fitkit.labels.record import LABELS, MAPS, MEMBERS, PREVIOUS_LABELS, Record
 
 PICTURES = {"picture": "png", "mask": "mask.png"}
-FIELDS = (*PICTURES, *LABELS, *MAPS)
+FIELDS = (*PICTURES, *LABELS, *PREVIOUS_LABELS, *MAPS, "previous_pncc")
 LARGEST_SHARD = 2**40       # bytes
 FEW = ("picture", "identity", "expression", "pose")
 
@@ -39,7 +39,7 @@ class LabelSource:
     numbers: Int[np.ndarray, " n"]                       # of the pictures
     shard: Int[np.ndarray, " n"]                         # index into `paths`
     digests: tuple[str, ...]                             # sha256, hexadecimal
-    places: Int[np.ndarray, "n 5 2"]                     # offset and length of each of `MEMBERS`, bytes
+    places: Int[np.ndarray, "n m 2"]                     # offset and length of each of the first m of `MEMBERS`, bytes
     verify: bool
 
     def __len__(self) -> int:
@@ -50,19 +50,22 @@ class LabelSource:
         """The fields of a picture; maps over the whole picture.
 
         Raises:
-            FitkitError: E_RESULT, its shard is damaged.
+            FitkitError: E_RESULT, its shard is damaged; E_USAGE, its kind has no such field.
         """
-        index = range(len(self))[index]
-        few = not self.verify and not set(self.fields) - {"picture", *LABELS}
-        members = self._read(index, len(MEMBERS) if not few else 2 if set(self.fields) & set(LABELS) else 1)
+        index, wanted = range(len(self))[index], set(self.fields)
+        numbers, maps = wanted & {*LABELS, *PREVIOUS_LABELS}, wanted & {*MAPS, "previous_pncc"}
+        few = not (self.verify or maps or "mask" in wanted)
+        members = self._read(index, self.places.shape[1] if not few else 2 if numbers else 1)
         try:
-            values: dict[str, Any] = {name: record.pixels_of(members[end]) for name, end in PICTURES.items() if name in self.fields}
-            if set(self.fields) & set(LABELS):
+            values: dict[str, Any] = {name: record.pixels_of(members[end]) for name, end in PICTURES.items() if name in wanted}
+            if numbers:
                 labels = record.array_of(members["labels.npy"])
-                values |= {name: labels[name] for name in self.fields if name in LABELS}
-            if set(self.fields) & set(MAPS):
+                values |= {name: labels[name] for name in numbers & set(labels.dtype.names or ())}
+            if maps:
                 whole = record.decode(members)
-                values |= {name: whole.dense(name) for name in self.fields if name in MAPS}
+                values |= {name: whole.dense(name) for name in maps}
+            if missing := [name for name in self.fields if name not in values]:
+                raise FitkitError("E_USAGE", f"pictures of this run have no {', '.join(missing)}; leave that out of the fields")
             return {name: np.array(values[name]) for name in self.fields}
         except (ValueError, KeyError) as error:
             raise self._damaged(index, str(error)) from error
@@ -117,7 +120,7 @@ def open_labels(run: str | Path, *, fields: Sequence[str] = FEW, verify: bool = 
             numbers.append(entry["number"])
             owners.append(owner)
             digests.append(entry["sha256"])
-            places.append([entry["members"][name] for name in MEMBERS])
+            places.append(list(entry["members"].values()))
     return LabelSource(fields=tuple(fields), paths=paths, numbers=np.array(numbers), shard=np.array(owners, np.int32),
                        digests=tuple(digests), places=np.array(places, np.int64), verify=verify)
 
@@ -129,12 +132,12 @@ def read_record(source: LabelSource, index: int) -> Record:
         FitkitError: E_RESULT, its shard is damaged.
     """
     checked = dataclasses.replace(source, verify=True)
-    return record.decode(checked._read(index, len(MEMBERS)))
+    return record.decode(checked._read(index, source.places.shape[1]))
 
 
 def source_of(source: LabelSource, index: int) -> dict[str, Any]:
     """Where a picture comes from: number, seed, kind, head, ..."""
-    return dict(json.loads(source._read(index, len(MEMBERS))["json"]))
+    return dict(json.loads(source._read(index, 3)["json"]))
 
 
 def batches(

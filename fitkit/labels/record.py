@@ -6,6 +6,7 @@ Five members, named by the picture's number, each readable without fitkit:
     .labels.npy   one structured NumPy value: a field for each label that is a few numbers (`LABELS`)
     .maps.npy     a structured NumPy row for each pixel of the head (mask & 1), in order of the picture (`MAPS`)
     .json         where the record comes from: number, seed, kind, head, what stands before the face
+    .previous.npy of kind `frames`: a row for each pixel of the mean head in the pose of the frame before (mask & 8), its PNCC
 All labels are of the folded head (`hidden_modes`), whose size and place, which no picture shows, are in the pose.
 """
 
@@ -25,10 +26,10 @@ from PIL import Image
 
 from fitkit.errors import FitkitError
 from fitkit.io.images import encode_png
-from fitkit.labels.drawing import FACE, HEAD, WHITE16
+from fitkit.labels.drawing import BEFORE, FACE, HEAD, PREVIOUS, WHITE16
 from fitkit.types import Camera
 
-MEMBERS = ("png", "labels.npy", "json", "mask.png", "maps.npy")      # in this order in a shard: what is read most comes first
+MEMBERS = ("png", "labels.npy", "json", "mask.png", "maps.npy", "previous.npy")     # in this order: what is read most comes first
 MASK_EFFORT = 1             # of zlib; the picture is stored, not compressed: it is read a thousand times a second
 MODES = "size and place of the head are in the pose: mean and modes are those of fitkit.labels.folded_model"
 # what is stored for each pixel of the head, and what a unit of it stands for
@@ -36,6 +37,7 @@ MAPS = {"depth": (np.float32, 1.0), "normals": (np.float16, 1.0), "pncc": (np.ui
         "albedo_map": (np.uint16, 1 / WHITE16), "lit": (np.uint8, 1 / 255), "displacement": (np.float16, 1.0)}
 LABELS = ("identity", "expression", "albedo", "pose", "rotation", "translation", "focal", "principal", "light", "lamp_direction",
           "lamp", "gloss", "points68", "points468", "seen68", "seen468", "head_size", "head_place")
+PREVIOUS_LABELS = ("previous_pose", "previous_rotation", "previous_translation")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,6 +66,11 @@ class Record:
     head_place: Float[np.ndarray, " 3"]          # folded away: mm beside the mean head
     maps: Mapping[str, Shaped[np.ndarray, "N *c"]]      # of `MAPS`, as they are stored; `dense` spreads one over the picture
     source: Mapping[str, Any]                    # number, seed, kind, head, ...
+    # of kind `frames`: the frame before, in the pixels of this picture (focal and principal are the same)
+    previous_pose: Float[np.ndarray, " 6"] | None = None
+    previous_rotation: Float[np.ndarray, "3 3"] | None = None
+    previous_translation: Float[np.ndarray, " 3"] | None = None
+    previous_pncc: Shaped[np.ndarray, "M 3"] | None = None      # of the mean head then, at the pixels of mask & 8, in 65535ths
 
     @property
     def camera(self) -> Camera:
@@ -79,7 +86,7 @@ class Record:
     @property
     def face(self) -> Bool[np.ndarray, "H W"]:
         """Where its face is seen."""
-        return (self.mask & FACE > 0) & (self.mask < 2 * FACE)
+        return self.mask & (FACE | BEFORE) == FACE
 
     def dense(self, name: str) -> Float[np.ndarray, "H W *c"]:
         """One of `MAPS` over the picture, 0 beside the head: depth and displacement in mm, unit normals of the view frame, PNCC, UV
@@ -88,16 +95,20 @@ class Record:
         Raises:
             FitkitError: E_USAGE, the record has no such map.
         """
+        if name == "previous_pncc" and self.previous_pncc is not None:
+            return self._spread(self.previous_pncc / np.float32(WHITE16), (self.mask & PREVIOUS) > 0)
         if name not in self.maps:
             raise FitkitError("E_USAGE", f"picture {self.source.get('number')} has no map {name!r}; there are"
                               f" {', '.join(self.maps)}")
-        values = self.maps[name]
-        result = np.zeros((*self.mask.shape, *values.shape[1:]), np.float32)
-        result[self.head] = values * np.float32(MAPS[name][1])
+        return self._spread(self.maps[name] * np.float32(MAPS[name][1]), self.head)
+
+    def _spread(self, values: Float[np.ndarray, "N *c"], where: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "H W *c"]:
+        result = np.zeros((*where.shape, *values.shape[1:]), np.float32)
+        result[where] = values
         return result
 
 
-def record_of(drawn: Any, *, camera: Any, light: Any, source: Mapping[str, Any], **labels: np.ndarray) -> Record:
+def record_of(drawn: Any, *, camera: Any, light: Any, source: Mapping[str, Any], **labels: Any) -> Record:
     """The record of one drawn scene. All arrays are NumPy's.
 
     Args:
@@ -105,7 +116,7 @@ def record_of(drawn: Any, *, camera: Any, light: Any, source: Mapping[str, Any],
         camera: the `Camera` that saw the folded head.
         light: the `Light` of the scene.
         source: where the picture comes from: number, seed, kind, head, ...
-        labels: `identity`, `expression`, `albedo`, `head_size` and `head_place`, as fields of a `Record`.
+        labels: `identity`, `expression`, `albedo`, `head_size`, `head_place`, and those of a frame before: fields of a `Record`.
     """
     of_head = drawn.maps["bits"][:drawn.count] > 0
     maps = {name: values[:drawn.count][of_head] for name, values in drawn.maps.items() if name != "bits"}
@@ -127,15 +138,18 @@ def pose_numbers(camera: Any) -> Float[np.ndarray, " 6"]:
 
 def encode(record: Record) -> dict[str, bytes]:
     """The members of a record, by the end of their names."""
-    labels = np.empty((), _labels_type(tuple((name, getattr(record, name)) for name in LABELS)))
-    for name in LABELS:
-        labels[name] = getattr(record, name)
+    given = {name: getattr(record, name) for name in (*LABELS, *PREVIOUS_LABELS) if getattr(record, name) is not None}
+    labels = np.empty((), [(name, np.bool_ if np.asarray(value).dtype == bool else np.float32, np.shape(value))
+                           for name, value in given.items()])
+    for name, value in given.items():
+        labels[name] = value
     rows = np.empty(len(next(iter(record.maps.values()))), [(name, MAPS[name][0], values.shape[1:])
                                                              for name, values in record.maps.items()])
     for name, values in record.maps.items():
         rows[name] = values
-    return {"png": encode_png(record.picture, effort=0), "labels.npy": _npy(labels), "json": json.dumps(record.source).encode(),
-            "mask.png": encode_png(record.mask, effort=MASK_EFFORT), "maps.npy": _npy(rows)}
+    members = {"png": encode_png(record.picture, effort=0), "labels.npy": _npy(labels), "json": json.dumps(record.source).encode(),
+               "mask.png": encode_png(record.mask, effort=MASK_EFFORT), "maps.npy": _npy(rows)}
+    return members if record.previous_pncc is None else {**members, "previous.npy": _npy(record.previous_pncc)}
 
 
 def decode(members: Mapping[str, bytes]) -> Record:
@@ -146,8 +160,10 @@ def decode(members: Mapping[str, bytes]) -> Record:
     """
     labels, rows = array_of(members["labels.npy"]), array_of(members["maps.npy"])
     maps = {name: rows[name] for name in rows.dtype.names or ()}
-    return Record(picture=pixels_of(members["png"]), mask=pixels_of(members["mask.png"]), maps=maps,
-                  source=json.loads(members["json"]), **{name: labels[name] for name in LABELS})
+    return Record(
+        picture=pixels_of(members["png"]), mask=pixels_of(members["mask.png"]), maps=maps, source=json.loads(members["json"]),
+        previous_pncc=array_of(members["previous.npy"]) if "previous.npy" in members else None,
+        **{name: labels[name] for name in labels.dtype.names or ()})
 
 
 def pixels_of(data: bytes) -> Int[np.ndarray, "H W *c"]:
@@ -187,11 +203,6 @@ def _header(header: bytes) -> tuple[tuple[int, ...], np.dtype]:
     if kind.hasobject:
         raise ValueError("an array of objects")
     return shape, kind
-
-
-def _labels_type(values: tuple[tuple[str, np.ndarray], ...]) -> np.dtype:
-    return np.dtype([(name, np.bool_ if np.asarray(value).dtype == bool else np.float32, np.shape(value))
-                     for name, value in values])
 
 
 def _npy(values: np.ndarray) -> bytes:

@@ -149,7 +149,9 @@ def read_index(path: Path) -> dict[str, Any]:
         if described["version"] != VERSION:
             raise ValueError(f"its version is {described['version']}, not {VERSION}")
         for entry in described["records"]:
-            entry["number"], entry["sha256"], [[int(at) for at in entry["members"][end]] for end in MEMBERS]
+            entry["number"], entry["sha256"], [[int(at) for at in place] for place in entry["members"].values()]
+            if list(entry["members"]) != list(MEMBERS[:len(entry["members"])]):
+                raise ValueError(f"picture {entry['number']} has members {list(entry['members'])}")
         return described
 
 

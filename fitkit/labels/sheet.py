@@ -10,7 +10,7 @@ from fitkit.labels.drawing import BEFORE, FACE, HEAD
 from fitkit.labels.record import Record
 
 # Chosen
-COLUMNS = ("picture", "points", "mask", "depth", "normals", "pncc", "uv", "albedo_map", "lit", "displacement")
+COLUMNS = ("picture", "points", "mask", "depth", "normals", "pncc", "uv", "albedo_map", "lit", "displacement", "previous_pncc")
 SEEN, HIDDEN, DENSE = (80, 255, 80), (255, 60, 60), (90, 160, 255)      # colours of points, sRGB bytes
 RELIEF = 0.5                # mm of displacement from grey to white
 
@@ -21,7 +21,8 @@ def contact_sheet(records: Sequence[Record]) -> UInt8[np.ndarray, "rows columns 
     Args:
         records: of one run, of one size.
     """
-    names = [name for name in COLUMNS if name in ("picture", "points", "mask") or name in records[0].maps]
+    names = [name for name in COLUMNS if name in ("picture", "points", "mask") or name in records[0].maps
+             or (name == "previous_pncc" and records[0].previous_pncc is not None)]
     return np.concatenate([np.concatenate([_panel(record, name) for name in names], axis=1) for record in records])
 
 

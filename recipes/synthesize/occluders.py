@@ -34,7 +34,7 @@ SCARF_LEVEL = (0.03, 0.5)
 STRAND_COLOURS = ((0.010, 0.008, 0.007), (0.03, 0.018, 0.011), (0.075, 0.045, 0.025), (0.2, 0.13, 0.065), (0.16, 0.15, 0.14))
 STRANDS, STRAND_RADIUS, STRAND_SIDES = (14, 32), (0.35, 0.9), 4
 STRAND_ROOT, STRAND_REACH = (52.0, 14.0), (45, 95)      # mm above the brows, and deviation to a side; length
-STRAND_SPREAD, STRAND_BEFORE = (5.0, 9.0), 5.0          # mm: of roots and of ends; before the face
+STRAND_SPREAD, STRAND_BEFORE, STRAND_ROUNDNESS = (5.0, 9.0), 6.0, 140.0     # mm: of roots and ends; before the brows; of the face
 
 
 def shapes(
@@ -128,13 +128,14 @@ def _strands(marks: np.ndarray, generator: np.random.Generator) -> list[Shape]:
     brows = marks[17:27].mean(axis=0)
     root = brows + [side * generator.uniform(0, STRAND_ROOT[1]), STRAND_ROOT[0], 0.0]
     fall = np.array([side * generator.uniform(0.15, 0.9), -1.0, 0.0])
-    length, front = generator.uniform(*STRAND_REACH), marks[[27, 28, 19, 24], 2].max() + STRAND_BEFORE
+    length, front = generator.uniform(*STRAND_REACH), marks[[19, 24], 2].max() + STRAND_BEFORE
     share = np.linspace(0, 1, 7)[:, None]
     result: list[Shape] = []
     for _ in range(generator.integers(*STRANDS)):
         start, end = (generator.normal(0, spread, 3) * [1, 0.5, 0.3] for spread in STRAND_SPREAD)
         line = root + start * (1 - share) + (fall * length + end) * share + [side * 8.0, 0.0, 0.0] * np.sin(np.pi * share)
-        line[:, 2] = front - 14.0 * (1 - share[:, 0]) ** 2 - 10.0 * share[:, 0] ** 2 + start[2]
+        # over a forehead that recedes upwards and to the sides
+        line[:, 2] = front - 14.0 * (1 - share[:, 0]) ** 2 - line[:, 0] ** 2 / STRAND_ROUNDNESS + start[2]
         result.append((*_tube(line, generator.uniform(*STRAND_RADIUS), closed=False, sides=STRAND_SIDES), colour, HAIR_COAT))
     return result
 

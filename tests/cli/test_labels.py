@@ -1,13 +1,17 @@
 """`fitkit labels make` and `show`, with records that no renderer made."""
 
 import dataclasses
+import tomllib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import fitkit.recipes.synthesize.labels
+from fitkit.cli import labels
 from fitkit.cli.main import run
+from fitkit.errors import FitkitError
+from fitkit.io.video import read_frames
 from fitkit.labels.reading import open_labels
 from tests.fixtures.toy_labels import SIZE, toy_make
 
@@ -87,3 +91,44 @@ def test_another_run_and_no_run_are_refused(capsys):
     assert run([*MAKE[:-1], "3"]) == 1 and "per_shard is 2 there and 3 here" in capsys.readouterr().err
     assert run(["labels", "show", "nothing"]) == 1 and "name a folder that fitkit labels make wrote" in capsys.readouterr().err
     assert run(["labels", "show", "run", "--first", "9"]) == 2 and "name no picture of the 5 of run" in capsys.readouterr().err
+
+
+def test_motion_of_a_film_is_a_file_that_frames_take(monkeypatch, tmp_path, capsys):
+    """With poses in place of a film: what is written is what is measured, and what `--motion` reads."""
+    rng = np.random.default_rng(0)
+    poses = iter(np.cumsum(rng.normal(size=(40, 6)) * [1.0, 0.5, 0.25, 0.01, 0.01, 0.005], axis=0))
+    monkeypatch.setattr("fitkit.io.video.read_frames", lambda film, *, most: iter(range(40)))
+    monkeypatch.setattr("fitkit.cli.labels._pose", lambda frame: next(poses))
+    assert run(["labels", "motion", "talk.mp4"]) == 0
+    written = tomllib.loads((tmp_path / "motion.toml").read_text())
+    assert written["yaw"] == pytest.approx(1.0, rel=0.4) and written["roll"] == pytest.approx(0.25, rel=0.4)
+    monkeypatch.setattr(ToyLabels, "__dataclass_fields__", {"motion": None} | ToyLabels.__dataclass_fields__)
+    assert dataclasses.asdict(labels._motion("motion.toml")) == written
+    (tmp_path / "motion.toml").write_text("yaw = 'far'")
+    assert run([*MAKE, "--motion", "motion.toml"]) == 2 and "field 'yaw' of Motion in motion.toml takes" in capsys.readouterr().err
+    monkeypatch.undo()
+
+
+def test_motion_is_for_frames(capsys):
+    assert run([*MAKE, "--motion", "motion.toml"]) == 2
+    assert "--motion is for the kind frames, not for toy" in capsys.readouterr().err
+    assert run(["labels", "motion"]) == 2 and "no film was named" in capsys.readouterr().err
+
+
+def test_a_film_is_read(tmp_path):
+    """A film that PyAV writes comes back, as many frames as are asked for; what is no film is named."""
+    av = pytest.importorskip("av", reason="PyAV is an extra: pip install 'fitkit[video]'")
+    with av.open(str(tmp_path / "film.mp4"), "w") as film:
+        stream = film.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for level in range(6):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 40 * level, np.uint8), format="rgb24")
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode())
+    frames = list(read_frames(tmp_path / "film.mp4", most=4))
+    assert [frame.shape for frame in frames] == 4 * [(32, 32, 3)]
+    assert np.abs([frame.mean() * 255 - 40 * level for level, frame in enumerate(frames)]).max() < 6
+    assert len(list(read_frames(tmp_path / "film.mp4", most=100))) == 6
+    (tmp_path / "no.mp4").write_bytes(b"not a film" * 100)
+    with pytest.raises(FitkitError, match="no.mp4 is not a film that can be read"):
+        list(read_frames(tmp_path / "no.mp4", most=1))

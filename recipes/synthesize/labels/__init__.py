@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fitkit.labels.shards import Make
-from fitkit.recipes.synthesize.labels import random
+from fitkit.recipes.synthesize.labels import frames, random
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,4 +25,6 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "random": Kind(config=random.RandomConfig, maker=random.maker, summary="random heads, poses, skins, lights and backgrounds",
                    paper="Richardson et al. 2017, Section 3.2.2"),
+    "frames": Kind(config=frames.FramesConfig, maker=frames.maker, summary="random heads, and their pose in the frame before",
+                   paper="Guo et al. 2018, Section VII"),
 }

@@ -6,7 +6,7 @@ Everything of picture `number` follows from the seed of the run and that number:
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,12 +18,13 @@ from fitkit.labels.drawing import Scene, Things, draw_scenes
 from fitkit.labels.fine_head import fine_head
 from fitkit.labels.hidden_modes import folded_model, size_and_place
 from fitkit.labels.record import Record, record_of
+from fitkit.labels.shards import Make
 from fitkit.models import heads
 from fitkit.morphable.model import shape, values_at_points, vertex_albedo
 from fitkit.recipes.synthesize import occluders
 from fitkit.recipes.synthesize.faces import draw_expression
 from fitkit.recipes.synthesize.labels import scenery, skins
-from fitkit.types import MorphableModel
+from fitkit.types import Camera, MorphableModel
 
 # Chosen, not tuned
 AT_ONCE = 20                    # pictures of one call of the compiled program
@@ -35,6 +36,14 @@ LINEAR, LINEAR_SPREAD = 0.25, 0.7       # share of skins of the linear albedo mo
 OCCLUDERS = {"none": 0.8, "spectacles": 0.08, "hand": 0.04, "strands": 0.05, "scarf": 0.03}
 ROUNDS = 2                      # subdivisions of a fingertip
 MOST_VERTICES, MOST_TRIANGLES = 3000, 5400      # of what stands before a face: padded to these
+
+
+View = Callable[..., tuple[Camera, dict[str, Array]]]
+
+
+def plain_view(key: Array, points: Float[Array, "468 3"], *, size: int) -> tuple[Camera, dict[str, Array]]:
+    """A camera, and no further labels."""
+    return scenery.draw_camera(key, points, size=size), {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,9 +69,13 @@ class RandomLabels:
 
     Attributes:
         config: of the run.
+        kind: name of the kind.
+        view: draws the camera from a key and the 468 points of the face, and with it further labels of the record.
     """
 
     config: RandomConfig
+    kind: str = "random"
+    view: View = plain_view
 
     @functools.cached_property
     def unfolded(self) -> MorphableModel:
@@ -99,7 +112,8 @@ class RandomLabels:
 
     def _draw(self, numbers: list[int]) -> list[Record]:
         pool, size = self.pool(numbers[0] // GROUP), self.config.size
-        scenes, people = _scenes(jnp.array(numbers), self.config.seed, self.unfolded, self.model, pool, size=size)
+        scenes, people = _scenes(jnp.array(numbers), self.config.seed, self.unfolded, self.model, pool, size=size,
+                                 view=self.view)
         names = [_occluder(self.config.seed, number) for number in numbers]
         marks, skin = np.asarray(people.pop("marks")), np.asarray(people.pop("skin"))
         things = [_before(name, marks[row], skin[row], (self.config.seed * 1_000_003 + numbers[row]) % 2**31)
@@ -112,9 +126,13 @@ class RandomLabels:
         made = []
         for row, (number, name) in enumerate(zip(numbers, names, strict=True)):
             one = jax.tree.map(lambda leaf, row=row: leaf[row], (picture, camera, light, labels))
-            source = {"number": number, "seed": self.config.seed, "kind": "random", "head": self.config.head, "before": name}
+            source = {"number": number, "seed": self.config.seed, "kind": self.kind, "head": self.config.head, "before": name}
             made.append(record_of(one[0], camera=one[1], light=one[2], source=source, **one[3]))
-        return made
+        return self.completed(made)
+
+    def completed(self, records: list[Record]) -> list[Record]:
+        """The records with what a kind adds to them once they are drawn."""
+        return records
 
 
 @functools.lru_cache(maxsize=3)
@@ -122,9 +140,9 @@ def _pool(labels: RandomLabels, group: int) -> skins.Pool:
     return skins.make_pool(jax.random.key(labels.config.seed), labels.unfolded, labels.config.skins, group=group)
 
 
-@functools.partial(jax.jit, static_argnames=("size",))
-def _scenes(numbers: Array, seed: Array, unfolded: MorphableModel, model: MorphableModel, pool: skins.Pool, *,
-            size: int) -> tuple[Scene, dict[str, Array]]:
+@functools.partial(jax.jit, static_argnames=("size", "view"))
+def _scenes(numbers: Array, seed: Array, unfolded: MorphableModel, model: MorphableModel, pool: skins.Pool, *, size: int,
+            view: View) -> tuple[Scene, dict[str, Array]]:
     """Scenes without what stands before the faces, and what of the people is not in a scene."""
     def scene(number: Array) -> tuple[Scene, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.key(seed), number)
@@ -137,14 +155,15 @@ def _scenes(numbers: Array, seed: Array, unfolded: MorphableModel, model: Morpha
         vertices = shape(model, identity, expression)
         points = values_at_points(model.dense, model.triangles, vertices)
         colors, texture, textured, albedo = _skin(for_skin, unfolded, pool)
+        camera, further = view(for_camera, points, size=size)
         made = Scene(
-            identity=identity, expression=expression, camera=scenery.draw_camera(for_camera, points, size=size),
+            identity=identity, expression=expression, camera=camera,
             light=scenery.draw_lights(for_light), colors=colors, texture=texture, textured=textured,
             shirt=scenery.draw_shirt(for_shirt), backdrop=scenery.draw_backdrop(for_backdrop, size=size),
             before=_nothing(), has_before=jnp.array(False))
         marks = values_at_points(model.landmarks, model.triangles, vertices)
         skin = jnp.median(values_at_points(model.dense, model.triangles, colors), axis=0)
-        return made, {"albedo": albedo, "head_size": head_size, "head_place": place, "marks": marks, "skin": skin}
+        return made, {"albedo": albedo, "head_size": head_size, "head_place": place, "marks": marks, "skin": skin, **further}
 
     return jax.lax.map(scene, numbers)
 
@@ -191,6 +210,6 @@ def _before(name: str, marks: Float[np.ndarray, "68 3"], skin: Float[np.ndarray,
     return things
 
 
-def maker(config: RandomConfig) -> Any:
+def maker(config: RandomConfig) -> Make:
     """The function that makes records of a run by their numbers."""
     return RandomLabels(config).records

@@ -32,6 +32,7 @@ GLOSS, SHARPNESS = (0.0, 0.16), (8.0, 60.0)     # of skin: strength, squared uni
 # backdrop: sides of grids of noise, and the deviation of the logarithm of each
 GRIDS = ((3, 0.5), (7, 0.35), (20, 0.2), (56, 0.1))
 COLOURED = 0.12                         # share of the noise that differs by channel
+FINE = 20                               # side of a grid from which its noise is grey
 GAMMA = 2.2                             # of the picture's coding
 LEVEL, BACKDROP_TINT = (0.02, 0.8), 0.2     # log-uniform; deviation of log colour
 EDGES, EDGE_DEVIATION, EDGE_WIDTH = 4, 0.6, (0.002, 0.08)       # straight borders of light and dark, in picture sides
@@ -90,8 +91,8 @@ def draw_backdrop(key: Array, *, size: int) -> UInt8[Array, "size size 3"]:
     level = jax.random.uniform(for_level, minval=np.log(LEVEL[0]), maxval=np.log(LEVEL[1]))
     logarithm = level + BACKDROP_TINT * jax.random.normal(for_tint, (3,)) + _edges(for_edges, size)[..., None]
     for for_grid, (side, deviation) in zip(for_grids, GRIDS, strict=True):
-        noise = jax.random.normal(for_grid, (4, side, side))
-        noise = (1 - COLOURED) * noise[:1] + COLOURED * noise[1:]
+        noise = jax.random.normal(for_grid, (4 if side < FINE else 1, side, side))
+        noise = noise[:1] + COLOURED * noise[1:] if side < FINE else noise
         across = jnp.asarray(_interpolation(side, size))
         logarithm = logarithm + deviation * jnp.einsum("yi,cij,xj->yxc", across, noise, across)
     return jnp.round(jnp.minimum(jnp.exp(logarithm / GAMMA), 1.0) * 255).astype(jnp.uint8)
