@@ -60,6 +60,24 @@ def normals_from_depth(depth: Float[Array, "H W"], camera: Camera) -> Float[Arra
     return jnp.where(known[..., None], safe_normalize(jnp.moveaxis(normals, 0, -1)), 0.0)
 
 
+def displaced_normals(normals: Float[Array, "3 H W"], displacement: Float[Array, "H W"], depth: Float[Array, "H W"], camera: Camera
+                      ) -> Float[Array, "3 H W"]:
+    """Unit normals, view frame, of a surface that was moved along the depth; where its neighbours moved alike, its own.
+
+    Slopes are central differences, so that the normals are those at the pixels' centres, as the smooth surface's are.
+
+    Args:
+        normals: of the smooth surface.
+        displacement: mm, positive away from the camera.
+        depth: of the moved surface, mm; 0 where there is none.
+        camera: of the picture.
+    """
+    lines = sight_lines(camera, height=depth.shape[0], width=depth.shape[1])
+    steps = jnp.stack([0.5 * (ahead(displacement, axis=axis) - behind(displacement, axis=axis)) for axis in (1, 0)])
+    moved = normals_from_slopes(slopes_from_normals(normals, lines) + steps * pixels_per_mm(depth, camera), lines)
+    return jnp.where(jnp.any(steps != 0.0, axis=0) & (depth > 0.0), moved, normals)
+
+
 def ahead(values: Array, *, axis: int) -> Array:
     """Each pixel's next one along an axis; zero beyond the border."""
     return _shifted(values, axis=axis, step=1)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fitkit.labels.shards import Make
-from fitkit.recipes.synthesize.labels import frames, random
+from fitkit.recipes.synthesize.labels import detail, frames, random
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,4 +27,6 @@ KINDS: dict[str, Kind] = {
                    paper="Richardson et al. 2017, Section 3.2.2"),
     "frames": Kind(config=frames.FramesConfig, maker=frames.maker, summary="random heads, and their pose in the frame before",
                    paper="Guo et al. 2018, Section VII"),
+    "detail": Kind(config=detail.DetailConfig, maker=detail.maker, summary="wrinkles on random heads, each under several lights",
+                   paper="Guo et al. 2018, Section VIII-A"),
 }

@@ -103,7 +103,7 @@ class RandomLabels:
             FitkitError: as `heads.load` and `skins.make_pool`.
         """
         made: list[Record] = []
-        for _, of_group in itertools.groupby(numbers, key=lambda number: number // GROUP):
+        for _, of_group in itertools.groupby(numbers, key=lambda number: self.person(number) // GROUP):
             whole = list(of_group)
             for some in (whole[start:start + AT_ONCE] for start in range(0, len(whole), AT_ONCE)):
                 padded = [*some, *[some[-1]] * (AT_ONCE - len(some))]      # one compiled program for any count
@@ -111,12 +111,13 @@ class RandomLabels:
         return made
 
     def _draw(self, numbers: list[int]) -> list[Record]:
-        pool, size = self.pool(numbers[0] // GROUP), self.config.size
-        scenes, people = _scenes(jnp.array(numbers), self.config.seed, self.unfolded, self.model, pool, size=size,
+        persons, seed = [self.person(number) for number in numbers], self.config.seed
+        pool, size = self.pool(persons[0] // GROUP), self.config.size
+        scenes, people = _scenes(jnp.array(persons), jnp.array(numbers), seed, self.unfolded, self.model, pool, size=size,
                                  view=self.view)
-        names = [_occluder(self.config.seed, number) for number in numbers]
+        names = [_occluder(seed, person) for person in persons]
         marks, skin = np.asarray(people.pop("marks")), np.asarray(people.pop("skin"))
-        things = [_before(name, marks[row], skin[row], (self.config.seed * 1_000_003 + numbers[row]) % 2**31)
+        things = [_before(name, marks[row], skin[row], (seed * 1_000_003 + persons[row]) % 2**31)
                   for row, name in enumerate(names)]
         scenes = dataclasses.replace(scenes, before=jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *things),
                                      has_before=jnp.array([name != "none" for name in names]))
@@ -126,9 +127,13 @@ class RandomLabels:
         made = []
         for row, (number, name) in enumerate(zip(numbers, names, strict=True)):
             one = jax.tree.map(lambda leaf, row=row: leaf[row], (picture, camera, light, labels))
-            source = {"number": number, "seed": self.config.seed, "kind": self.kind, "head": self.config.head, "before": name}
+            source = {"number": number, "seed": seed, "kind": self.kind, "head": self.config.head, "before": name}
             made.append(record_of(one[0], camera=one[1], light=one[2], source=source, **one[3]))
         return self.completed(made)
+
+    def person(self, number: int) -> int:
+        """Whom a picture shows: persons, their views and backgrounds are numbered, too. The light follows from `number` itself."""
+        return number
 
     def completed(self, records: list[Record]) -> list[Record]:
         """The records with what a kind adds to them once they are drawn."""
@@ -141,12 +146,13 @@ def _pool(labels: RandomLabels, group: int) -> skins.Pool:
 
 
 @functools.partial(jax.jit, static_argnames=("size", "view"))
-def _scenes(numbers: Array, seed: Array, unfolded: MorphableModel, model: MorphableModel, pool: skins.Pool, *, size: int,
-            view: View) -> tuple[Scene, dict[str, Array]]:
-    """Scenes without what stands before the faces, and what of the people is not in a scene."""
-    def scene(number: Array) -> tuple[Scene, dict[str, Array]]:
-        key = jax.random.fold_in(jax.random.key(seed), number)
-        for_identity, for_face, for_camera, for_light, for_skin, for_backdrop, for_shirt = jax.random.split(key, 7)
+def _scenes(persons: Array, numbers: Array, seed: Array, unfolded: MorphableModel, model: MorphableModel, pool: skins.Pool, *,
+            size: int, view: View) -> tuple[Scene, dict[str, Array]]:
+    """Scenes of persons in the lights of numbers, without what stands before the faces, and what of the people is not in them."""
+    def scene(person: Array, number: Array) -> tuple[Scene, dict[str, Array]]:
+        key, for_lights = (jax.random.fold_in(jax.random.key(seed), each) for each in (person, number))
+        for_identity, for_face, for_camera, _, for_skin, for_backdrop, for_shirt = jax.random.split(key, 7)
+        for_light = jax.random.split(for_lights, 7)[3]
         drawn = draw_identity(for_identity, unfolded)
         head_size, place = size_and_place(unfolded, drawn)
         identity = drawn / head_size
@@ -165,7 +171,7 @@ def _scenes(numbers: Array, seed: Array, unfolded: MorphableModel, model: Morpha
         skin = jnp.median(values_at_points(model.dense, model.triangles, colors), axis=0)
         return made, {"albedo": albedo, "head_size": head_size, "head_place": place, "marks": marks, "skin": skin, **further}
 
-    return jax.lax.map(scene, numbers)
+    return jax.lax.map(lambda both: scene(*both), (persons, numbers))
 
 
 def draw_identity(key: Array, model: MorphableModel) -> Float[Array, " I"]:

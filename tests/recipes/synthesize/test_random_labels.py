@@ -20,6 +20,7 @@ from fitkit.recipes.synthesize import occluders
 from fitkit.recipes.synthesize.labels import KINDS, frames, random, skins
 from fitkit.rendering.render import render_pncc
 from fitkit.types import MorphableModel
+from tests.fixtures.numpy_oracles import central_normals
 from tests.fixtures.tiny_head import tiny_head, tiny_parameters
 
 SIZE, COUNT = 80, 6
@@ -60,17 +61,6 @@ def test_a_picture_is_rendered_anew_from_its_record(labels, records):
         assert len(apart) > 500 and (apart > 1).mean() < 0.001
         dark = dataclasses.replace(light_of(each), harmonics=jnp.zeros((9, 3)), lamp=jnp.zeros(3))
         assert render_record(labels.model, each, light=dark)[each.face].mean() < 0.3 * again[each.face].mean()
-
-
-def central_normals(each):
-    """Normals of a depth map by differences across each pixel."""
-    camera, depth = each.camera, each.dense("depth").astype(np.float64)
-    at = np.arange(SIZE) + 0.5
-    x, y = (at[None] - camera.principal[0]) / camera.focal, (at[:, None] - camera.principal[1]) / camera.focal
-    places = np.stack([x * depth, -y * depth, -depth], axis=-1)
-    across, up = np.roll(places, -1, 1) - np.roll(places, 1, 1), np.roll(places, 1, 0) - np.roll(places, -1, 0)
-    normals = np.cross(across, up)
-    return normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
 
 
 def test_depth_and_normals_agree(records):
