@@ -29,6 +29,7 @@ class LabelsMake:
     Kinds:
       random   random heads, expressions, poses, skins, lights and backgrounds (Richardson et al. 2017); needs no photo
       frames   those, and their pose in the frame before, with the mean head's PNCC in it (Guo et al. 2018), to track with
+      detail   wrinkles on such heads, each under four lights (Guo et al. 2018); needs no photo; more sources of relief with --skins
 
     A run is a folder of tar files, shard-000000.tar and so on, which Python's tarfile, WebDataset and PyTorch read; an index beside
     each gives place and sha256 of every record. Everything of a picture follows from the seed and its number: a stopped run goes
@@ -42,7 +43,7 @@ class LabelsMake:
     """
 
     kind: Annotated[Positional[str], arg(metavar="KIND", help_behavior_hint="")] = ""
-    """Kind of labels: random or frames."""
+    """Kind of labels: random, frames or detail."""
     out: Annotated[str, arg(metavar="DIRECTORY", help_behavior_hint="")] = ""
     """Directory of the run."""
     count: Annotated[int, arg(metavar="NUMBER")] = 1000
