@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from fitkit.io.untrusted import parsing, read_bytes
+from fitkit.errors import FitkitError
+from fitkit.io.untrusted import FileRefused, open_bounded, parsing
 
 MAX_HEADER = 10 * 2**20       # bytes of JSON, a bound on resources; the largest of ours has 50 kB
 
@@ -31,7 +32,11 @@ def read_tensors(path: str | os.PathLike[str], *, most: int, code: str, what: st
     Raises:
         FitkitError: `code`: the file cannot be read (see `untrusted.read_bytes`) or is damaged.
     """
-    data = read_bytes(path, most=most, code=code, mend=mend)
+    try:
+        with open_bounded(path, most=most) as file:
+            data = file.read()
+    except FileRefused as error:
+        raise FitkitError(code, f"{what} {os.fspath(path)} {error.reason}; {mend}") from error
     with parsing(code, f"{what} {os.fspath(path)} cannot be read", mend=mend):
         return parse_tensors(data)
 
