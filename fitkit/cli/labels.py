@@ -58,6 +58,8 @@ class LabelsMake:
     """Folder of MakeHuman's skin maps: some faces then wear textures painted from them."""
     motion: Annotated[str | None, arg(metavar="FILE.toml", help_behavior_hint="")] = None
     """Of frames: how far heads move, as `fitkit labels motion` writes it. By default a person who talks, at 25 frames a second."""
+    fits: Annotated[str | None, arg(metavar="DIRECTORY", help_behavior_hint="")] = None
+    """Of detail: folder of results of `fitkit fit`. The wrinkles of those photos are carried to other faces, too."""
     per_shard: Annotated[int, arg(metavar="NUMBER")] = 100
     """Pictures of a tar file."""
     shard: Annotated[str | None, arg(metavar="I/N", help_behavior_hint="")] = None
@@ -144,9 +146,13 @@ def run_make(options: LabelsMake, console: Console) -> int:
             raise FitkitError("E_USAGE", f"--motion is for the kind frames, not for {options.kind}; leave it out")
         settings["motion"] = _motion(options.motion)
     config = kind.config(**settings)
-    make = kind.maker(config)
+    further: dict[str, Any] = {}
+    if options.fits is None:
+        make = kind.maker(config)
+    else:
+        make, further["fits"] = _with_wrinkles_of(options, config)
     shards.start_run(options.out, {"kind": options.kind, "count": options.count, "per_shard": options.per_shard,
-                                   **dataclasses.asdict(config), "skins": options.skins is not None})
+                                   **dataclasses.asdict(config), "skins": options.skins is not None, **further})
     missing = shards.missing_shards(options.out, count=options.count, per_shard=options.per_shard, part=part)
     started, wanted, made = time.perf_counter(), sum(len(numbers) for _, numbers in missing), 0
     try:
@@ -162,6 +168,33 @@ def run_make(options: LabelsMake, console: Console) -> int:
     if console.level:
         print(options.out)
     return 0
+
+
+def _with_wrinkles_of(options: LabelsMake, config: Any) -> tuple[Any, str]:
+    """What makes records of kind detail with the wrinkles of fitted photos, and the sha256 of those.
+
+    Raises:
+        FitkitError: E_USAGE, another kind; E_RESULT, a damaged result; E_EMPTYDIR, none that has wrinkles on the embedded head.
+    """
+    import hashlib
+
+    from fitkit import api
+    from fitkit.recipes.synthesize.labels import detail
+    from fitkit.recipes.synthesize.relief.photos import photo_reliefs
+    from fitkit.recipes.synthesize.relief.sources import SIZE
+    from fitkit.recipes.synthesize.relief.surface import texel_surface
+
+    if options.kind != "detail":
+        raise FitkitError("E_USAGE", f"--fits is for the kind detail, not for {options.kind}; leave it out")
+    reliefs: list[Any] = []
+    for path in sorted(Path(options.fits or "").glob("**/fit.json")):
+        result = api.load(path.parent)
+        if result.detail is not None and result.status == "converged" and result.model.name == detail.HEAD:
+            reliefs += photo_reliefs(result.model, result.parameters, result.detail, texel_surface(size=SIZE))
+    if not reliefs:
+        raise FitkitError("E_EMPTYDIR", f"the folder {options.fits} holds no result with wrinkles of the head {detail.HEAD}; make"
+                          " some with fitkit fit PHOTO... --out DIRECTORY")
+    return detail.maker(config, photos=reliefs), hashlib.sha256(b"".join(each.tobytes() for each in reliefs)).hexdigest()
 
 
 def _part(shard: str | None) -> tuple[int, int]:

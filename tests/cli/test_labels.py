@@ -53,6 +53,15 @@ def test_a_run_is_made_and_shown(capsys):
     assert np.asarray(Image.open("all.png")).shape[0] == 5 * SIZE
 
 
+def test_wrinkles_of_fits_are_for_detail_and_must_be_there(kinds, tmp_path, monkeypatch):
+    toy = fitkit.recipes.synthesize.labels.KINDS["toy"]
+    with pytest.raises(FitkitError, match="E_USAGE.*detail, not for toy"):
+        labels.run_make(labels.LabelsMake(kind="toy", out="run", fits="."), None)
+    monkeypatch.setitem(fitkit.recipes.synthesize.labels.KINDS, "detail", toy)
+    with pytest.raises(FitkitError, match="E_EMPTYDIR.*no result with wrinkles"):
+        labels.run_make(labels.LabelsMake(kind="detail", out="run", fits=str(tmp_path)), None)
+
+
 def test_a_stopped_run_says_how_to_go_on(capsys, kinds):
     def stop(numbers):
         if 3 in numbers:

@@ -137,6 +137,6 @@ def _carried(uv: Float[Array, "H W 2"], normals: Float[Array, "H W 3"], depth: F
     return found, jnp.moveaxis(moved, 0, -1), jnp.where(face, here[..., 1], 0.0)
 
 
-def maker(config: DetailConfig) -> Make:
-    """The function that makes records of a run by their numbers."""
-    return DetailLabels(config, "detail").records
+def maker(config: DetailConfig, *, photos: Sequence[Float[np.ndarray, "S S"]] = ()) -> Make:
+    """The function that makes records of a run by their numbers; `photos` as of `DetailLabels`."""
+    return DetailLabels(config, "detail", photos=photos).records

@@ -28,7 +28,7 @@ def labels():
     patch.setattr(random, "AT_ONCE", 3)
     patch.setattr(random, "OCCLUDERS", {"none": 0.5, "spectacles": 0.5, "hand": 0.0, "strands": 0.0, "scarf": 0.0})
     patch.setattr(skins, "GENERATED", 1)
-    patch.setattr(sources, "SIZE", 256)
+    patch.setattr(sources, "SIZE", 128)
     patch.setattr(detail, "LIGHTS", 2)
     yield detail.DetailLabels(detail.DetailConfig(size=SIZE, seed=3), "detail")
     patch.undo()

@@ -1,5 +1,8 @@
 """Sources of relief: seeded, in their ranges, where skin can fold, and running the way they must."""
 
+import dataclasses
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,9 +10,11 @@ from scipy.ndimage import gaussian_filter
 
 from fitkit.models.heads import makehuman
 from fitkit.morphable.model import shape
-from fitkit.recipes.synthesize.relief import compression, grooves, skins
+from fitkit.recipes.synthesize.relief import compression, grooves, photos, skins
 from fitkit.recipes.synthesize.relief.surface import texel_surface
 from fitkit.recipes.synthesize.textures import canvas, paint
+from fitkit.types import Detail
+from tests.fixtures.tiny_head import tiny_camera, tiny_parameters
 
 SIZE = 128
 
@@ -93,6 +98,21 @@ def test_held_out_skins_are_apart(surface, tmp_path):
     (trained,), (held_out,) = (skins.skin_reliefs(tmp_path, surface, held_out=which) for which in (False, True))
     assert np.abs(np.corrcoef(trained.ravel(), held_out.ravel())[0, 1]) < 0.5
     assert 0.08 <= skins.draw_depth(np.random.default_rng(0)) <= 0.2
+
+
+def test_the_relief_of_a_fit_stays_on_skin_that_folds(surface, head):
+    """A fit that pushes all of its pixels by half a millimetre towards the camera."""
+    side, neutral = 96, tiny_parameters(head)
+    face = dataclasses.replace(neutral, identity=head.identity_mean, expression=0 * neutral.expression)
+    camera = tiny_camera(size=side, focal=250.0, distance=800.0)
+    pushed = jnp.full((side, side), -0.5)
+    far = jnp.full((side, side), 1e4)            # nothing hides anything
+    fit = Detail(camera=camera, mask=jnp.ones((side, side)), displacement=pushed, depth=far, normals=jnp.zeros((side, side, 3)),
+                 albedo=None)
+    found, turned = photos.photo_reliefs(head, face, fit, surface)
+    rows, there = int(canvas.SKIN_ROWS * SIZE), surface.on_map(surface.allowed)
+    np.testing.assert_array_equal(turned[:rows], found[:rows, ::-1])
+    assert not found[there == 0].any() and 0.4 < np.quantile(found[there > 0.99], 0.9) < 0.52 and found.min() >= 0
 
 
 def sheet(side=41, step=1.0):
