@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -9,6 +10,8 @@ from fitkit.configuration import check_choice
 from fitkit.errors import FitkitError
 
 Device = Literal["cpu", "gpu", "tpu"]
+# JAX writes its cache in place: a process that reads an entry while another one writes it compiles for itself, and warns
+CACHE_RACE = "Error (reading|writing) persistent compilation cache entry"
 LEAST_COMPILE_TIME = 0.2       # s; programs that compile faster are not kept. JAX's own 1 s drops many small ones, which add up
 
 
@@ -49,6 +52,7 @@ def keep_compiled_programs() -> Path | None:
     import jax
     import platformdirs
 
+    warnings.filterwarnings("ignore", CACHE_RACE, UserWarning)
     config: Any = jax.config        # mypy sees its options in some versions of jax only
     chosen = config.jax_compilation_cache_dir
     if chosen:

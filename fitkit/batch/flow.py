@@ -85,23 +85,23 @@ class _Leader:
         self._feeder = Feeder(groups, plan, events, self._slots, place.name)
         self._settings: dict[str, Any] = {}
         self._fed = self._said_compiling = self._said_waiting = False
-        self._deaths = self._dropped = 0
-        self._numbers = itertools.count()                                # of tasks
-        self._stopped: int | None = None
+        self._deaths, self._dropped, self._numbers = 0, 0, itertools.count()
+        self._stopped: int | None = None      # the signal
         self._stop_at = float("inf")
         self._error: Exception | None = None
         self._entries: list[tuple[list[Row], Job | None, list[tuple[Row, str, str | None, str]]]] = []
 
     def run(self) -> Ending:
         """Lead until all is done, or stopped."""
+        interrupted = True
         try:
             while not self._over():
                 self._step()
             self._commit()
+            interrupted = self._stopped is not None or self._error is not None
         except FitkitError as error:      # the ledger cannot be written
             self._error = error
         finally:
-            interrupted = self._stopped is not None or self._error is not None
             for station in self._stations:
                 if interrupted or not station.ready:
                     station.kill()
@@ -139,7 +139,7 @@ class _Leader:
         handler = getattr(self, f"_on_{message['event']}")
         if worker is None:
             handler(message)
-        for station in [station for station in self._stations if station.worker is worker]:
+        for station in [each for each in self._stations if each.worker is worker]:
             handler(station, message)
 
     def _on_task(self, message: Message) -> None:
@@ -168,7 +168,7 @@ class _Leader:
             self._listener.note("waiting for another process that fits photos of this run", 1)
 
     def _on_fed(self, message: Message) -> None:
-        self._fed, self._error = True, message["error"]
+        self._fed, self._error = True, self._error or message["error"]
 
     def _on_signal(self, message: Message) -> None:
         if self._stopped is not None:
@@ -257,10 +257,9 @@ class _Leader:
         self._alone.extend(wreck.alone)
         self._waiting.extendleft(reversed(wreck.again))
         self._deaths = 0 if wreck.failed or wreck.alone else self._deaths + 1
-        if self._deaths >= (MOST_DEATHS if station.ready else 1):
+        if self._deaths >= (MOST_DEATHS if self._settings else 1):
             how = death(message["status"], message["printed"])
-            self._error = FitkitError("E_CRASH", f"worker processes end before they have fitted anything ({how}); fitkit doctor may"
-                                      " say why")
+            self._error = FitkitError("E_CRASH", f"worker processes end before they fitted anything ({how}); see fitkit doctor")
             return
         if message["status"] == -9 and not station.killed and station.batch_size > 1:      # by the system, short of memory
             self._smaller_batches(station.batch_size // 2)
@@ -299,14 +298,14 @@ class _Leader:
 
     def _commit(self) -> None:
         """Enter what was done, and then say it: whoever reads it may rely on it."""
-        entries, self._entries = self._entries, []
+        entries = self._entries
         if self._ledger is not None and any(rows or job for rows, job, _ in entries):
             jobs = [job for _, job, _ in entries if job is not None]
             mended = {unread_job(str(source.path), self._settings) for job in jobs for source in job.task.sources}
             self._ledger.record([row for rows, _, _ in entries for row in rows], done=[job.key for job in jobs], mended=mended)
-        for _, _, said in entries:
-            for row, status, folder, trace in said:
-                self._listener.done(row, status=status, folder=folder, traceback=trace)
+        self._entries = []
+        for row, status, folder, trace in [each for _, _, said in entries for each in said]:
+            self._listener.done(row, status=status, folder=folder, traceback=trace)
 
     def _failed_row(self, job: Job, place: int, code: str, reason: str, seconds: float) -> Row:
         jobs = job.task.jobs(self._settings, 0 if self._plan.every_face else None)
@@ -327,6 +326,7 @@ class _Leader:
             while True:
                 _, message = self._events.get_nowait()
                 given += [message["job"]] if message["event"] == "task" else []
+        given += [job for _, job, _ in self._entries if job is not None]      # done, and could not be entered
         in_flight = self._dropped + sum(station.photos() for station in self._stations)
         return None if counted is None else counted + in_flight + sum(len(job.task.sources) for job in given)
 
