@@ -16,6 +16,7 @@ from fitkit.cli.general_options import General
 from fitkit.errors import FitkitError
 
 SIZES = (32, 1024)          # pixels a side
+DEFAULT_COUNT = 1000        # pictures
 STOPPED = 130               # exit status after Ctrl-C
 LARGEST_MOTION = 2**16      # bytes of a file of motion
 FILM_FOCAL = 1.2            # focal length of films, in the longer sides of their pictures: the same in all frames of one; chosen
@@ -28,7 +29,8 @@ class LabelsMake:
 
     Kinds:
       random   random heads, expressions, poses, skins, lights and backgrounds (Richardson et al. 2017); needs no photo
-      frames   those, and their pose in the frame before, with the mean head's PNCC in it (Guo et al. 2018), to track with
+      vary     people of your photos with other expressions and in other poses (Guo et al. 2018, Section VI-A)
+      frames   random ones, and their pose in the frame before, with the mean head's PNCC in it (Guo et al. 2018), to track with
       detail   wrinkles on such heads, each under four lights (Guo et al. 2018); needs no photo; more sources of relief with --skins
 
     A run is a folder of tar files, shard-000000.tar and so on, which Python's tarfile, WebDataset and PyTorch read; an index beside
@@ -39,15 +41,20 @@ class LabelsMake:
       fitkit labels make random --out run --count 20000
       fitkit labels make random --out run --count 20000 --shard 1/2      half of the shards; another process makes 2/2
       fitkit labels make random --out run --head ict:ict-facekit.tar.xz --skins skins/
+      fitkit labels make vary photos/ --out run --variants 20
       fitkit labels show run
     """
 
     kind: Annotated[Positional[str], arg(metavar="KIND", help_behavior_hint="")] = ""
-    """Kind of labels: random, frames or detail."""
+    """Kind of labels: random, vary, frames or detail."""
+    source: Annotated[Positional[tuple[str, ...]], arg(metavar="[PHOTO...]", help_behavior_hint="")] = ()
+    """Of vary: photos, or directories of photos; the largest face of each is fitted. A photo whose fit is doubtful is left out."""
     out: Annotated[str, arg(metavar="DIRECTORY", help_behavior_hint="")] = ""
     """Directory of the run."""
-    count: Annotated[int, arg(metavar="NUMBER")] = 1000
-    """Pictures of the whole run."""
+    count: Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="")] = None
+    """Pictures of the whole run. By default 1000; of vary all variants of all photos."""
+    variants: Annotated[int, arg(metavar="NUMBER")] = 20
+    """Of vary: pictures of each photo."""
     size: Annotated[int, arg(metavar="PIXELS")] = 224
     """Side of the square pictures; 32 to 1024."""
     seed: Annotated[int, arg(metavar="NUMBER")] = 0
@@ -128,8 +135,8 @@ def run_make(options: LabelsMake, console: Console) -> int:
                           " fitkit labels make random --out run --count 1000")
     if not SIZES[0] <= options.size <= SIZES[1]:
         raise FitkitError("E_USAGE", f"--size takes {SIZES[0]} to {SIZES[1]} pixels, not {options.size}")
-    for name, value in (("--count", options.count), ("--per-shard", options.per_shard)):
-        if value < 1:
+    for name, value in (("--count", options.count), ("--per-shard", options.per_shard), ("--variants", options.variants)):
+        if value is not None and value < 1:
             raise FitkitError("E_USAGE", f"{name} takes a number from 1 on, not {value}")
     if not 0 <= options.seed < 2**31:
         raise FitkitError("E_USAGE", f"--seed takes a number from 0 to {2**31 - 1}, not {options.seed}")
@@ -140,20 +147,29 @@ def run_make(options: LabelsMake, console: Console) -> int:
     from fitkit.recipes.synthesize.labels import KINDS
 
     kind = KINDS[configuration.check_choice(options.kind, KINDS, code="E_USAGE", what="kind of labels")]
-    settings: dict[str, Any] = {"head": options.head, "size": options.size, "seed": options.seed, "skins": options.skins}
+    if bool(options.source) != kind.photos:
+        mend = "needs photos: fitkit labels make vary photos/ --out run" if kind.photos else "takes no photos; leave them out"
+        raise FitkitError("E_USAGE", f"the kind {options.kind} {mend}")
+    settings: dict[str, Any] = {"head": options.head, "size": options.size, "seed": options.seed}
+    settings |= {"variants": options.variants} if kind.photos else {"skins": options.skins}
     if options.motion is not None:
         if "motion" not in kind.config.__dataclass_fields__:
             raise FitkitError("E_USAGE", f"--motion is for the kind frames, not for {options.kind}; leave it out")
         settings["motion"] = _motion(options.motion)
     config = kind.config(**settings)
-    further: dict[str, Any] = {}
-    if options.fits is None:
+    described: dict[str, Any] = {**dataclasses.asdict(config), "skins": options.skins is not None}
+    most = options.count or DEFAULT_COUNT
+    if kind.photos:
+        faces = _fitted_faces(options, console)
+        make, most = kind.maker(config, faces), len(faces) * options.variants
+        described["photos"] = [face.sha256 for face in faces]
+    elif options.fits is None:
         make = kind.maker(config)
     else:
-        make, further["fits"] = _with_wrinkles_of(options, config)
-    shards.start_run(options.out, {"kind": options.kind, "count": options.count, "per_shard": options.per_shard,
-                                   **dataclasses.asdict(config), "skins": options.skins is not None, **further})
-    missing = shards.missing_shards(options.out, count=options.count, per_shard=options.per_shard, part=part)
+        make, described["fits"] = _with_wrinkles_of(options, config)
+    count = min(options.count or most, most)
+    shards.start_run(options.out, {"kind": options.kind, "count": count, "per_shard": options.per_shard, **described})
+    missing = shards.missing_shards(options.out, count=count, per_shard=options.per_shard, part=part)
     started, wanted, made = time.perf_counter(), sum(len(numbers) for _, numbers in missing), 0
     try:
         with progress_line(console, wanted) as (_, on_progress):
@@ -195,6 +211,37 @@ def _with_wrinkles_of(options: LabelsMake, config: Any) -> tuple[Any, str]:
         raise FitkitError("E_EMPTYDIR", f"the folder {options.fits} holds no result with wrinkles of the head {detail.HEAD}; make"
                           " some with fitkit fit PHOTO... --out DIRECTORY")
     return detail.maker(config, photos=reliefs), hashlib.sha256(b"".join(each.tobytes() for each in reliefs)).hexdigest()
+
+
+def _fitted_faces(options: LabelsMake, console: Console) -> list[Any]:
+    """The `FittedFace` of each photo whose fit is sound; what is wrong with the others is printed.
+
+    Raises:
+        FitkitError: E_NOFACE, there is none.
+    """
+    import numpy as np
+
+    import fitkit
+    from fitkit.io.images import find_photos
+    from fitkit.recipes.synthesize.labels.vary import crop_face
+
+    photos, faces = find_photos(options.source), []
+    with progress_line(console, len(photos)) as (live, on_progress):
+        for photo in photos:
+            on_progress(photo.name)
+            try:
+                fitted = fitkit.fit(photo, head=options.head)
+                if fitted.status == "doubtful":
+                    raise FitkitError("E_NOFACE", f"the fit of {photo} is doubtful ({fitted.reason}); the photo is left out")
+                texture = np.asarray(fitted.texture)
+                faces.append(crop_face(np.asarray(fitted.photo.pixels), np.asarray(fitted.landmarks_detected), fitted.camera,
+                                       fitted.parameters, texture, size=options.size, name=photo.name, sha256=fitted.photo.sha256))
+            except FitkitError as error:
+                live.error(error.code, error.message)
+            on_progress(None)
+    if not faces:
+        raise FitkitError("E_NOFACE", "no photo has a face that could be fitted; name others")
+    return faces
 
 
 def _part(shard: str | None) -> tuple[int, int]:

@@ -2,17 +2,22 @@
 
 import dataclasses
 import tomllib
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import fitkit
 import fitkit.recipes.synthesize.labels
 from fitkit.cli import labels
+from fitkit.cli.console import Console
 from fitkit.cli.main import run
 from fitkit.errors import FitkitError
 from fitkit.io.video import read_frames
 from fitkit.labels.reading import open_labels
+from tests.fixtures.tiny_head import tiny_camera
 from tests.fixtures.toy_labels import SIZE, toy_make
 
 
@@ -84,6 +89,7 @@ def test_parts_share_a_folder():
 @pytest.mark.parametrize(("arguments", "said"), [
     (["labels", "make"], "fitkit labels make random --out run --count 1000"),
     (["labels", "make", "toi", "--out", "run"], "unknown kind of labels 'toi'; did you mean 'toy'?"),
+    ([*MAKE, "me.jpg"], "the kind toy takes no photos; leave them out"),
     ([*MAKE, "--size", "16"], "--size takes 32 to 1024 pixels, not 16"),
     ([*MAKE, "--count", "0"], "--count takes a number from 1 on, not 0"),
     ([*MAKE, "--seed", "-1"], "--seed takes a number from 0 to 2147483647, not -1"),
@@ -141,3 +147,33 @@ def test_a_film_is_read(tmp_path):
     (tmp_path / "no.mp4").write_bytes(b"not a film" * 100)
     with pytest.raises(FitkitError, match="no.mp4 is not a film that can be read"):
         list(read_frames(tmp_path / "no.mp4", most=1))
+
+
+def test_photos_are_cropped_around_their_faces(kinds, monkeypatch, tmp_path, capsys):
+    """Each sound fit is handed over in a crop where the camera sees the same; a doubtful one and one without a face are named."""
+    points = np.stack([np.linspace(20, 60, 68), np.linspace(10, 50, 68)], axis=1)
+
+    def fit(photo, *, head):
+        if Path(photo).stem == "b":
+            raise FitkitError("E_NOFACE", f"no face was found in {photo}; try --landmarks")
+        face = types.SimpleNamespace(identity=np.zeros(6), expression=np.zeros(52), albedo=np.zeros(4), light=np.ones((9, 3)))
+        pixels = np.zeros((64, 64, 3), np.float32)
+        pixels[30, 40] = 1
+        status = "doubtful" if Path(photo).stem == "c" else "converged"
+        return types.SimpleNamespace(
+            status=status, reason="its points are far off", landmarks_detected=points, parameters=face,
+            photo=types.SimpleNamespace(pixels=pixels, sha256=Path(photo).stem), texture=np.zeros((8, 8, 3), np.uint8),
+            camera=tiny_camera(focal=100.0, size=64.0))
+
+    monkeypatch.setitem(vars(fitkit), "fit", fit)
+    for name in "abcd":
+        (tmp_path / f"{name}.jpg").write_bytes(b"")
+    options = labels.LabelsMake(kind="vary", source=(str(tmp_path),), size=40)
+    faces = labels._fitted_faces(options, Console())
+    said = capsys.readouterr().err
+    assert [face.name for face in faces] == ["a.jpg", "d.jpg"] and "no face was found" in said and "c.jpg is doubtful" in said
+    # 80 pixels around the middle of the points, (40, 30), become 40: the bright pixel is in the middle
+    assert faces[0].picture.shape == (40, 40, 3) and np.unravel_index(faces[0].picture[..., 0].argmax(), (40, 40)) == (20, 20)
+    np.testing.assert_allclose([faces[0].camera.focal, *faces[0].camera.principal], [50.0, 16.0, 21.0])
+    with pytest.raises(FitkitError, match="no photo has a face that could be fitted"):
+        labels._fitted_faces(dataclasses.replace(options, source=(str(tmp_path / "b.jpg"),)), Console())

@@ -4,7 +4,10 @@ import dataclasses
 import hashlib
 import io
 import json
+import subprocess
+import sys
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -178,3 +181,18 @@ def test_grain_batches(run):
     rows = [[row for row in range(COUNT) if (source[row]["identity"] == identity).all()]
             for batch in read for identity in batch["identity"]]
     assert all(len(row) == 1 for row in rows) and sorted(sum(rows, [])) != list(range(8))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_by_the_system_goes_on(tmp_path):
+    """The slow twin of the test above: a process of real labels, killed twice by SIGKILL, and one that nobody kills."""
+    make_random = ("labels", "make", "random", "--count", "60", "--per-shard", "20", "--size", "48")
+    command = [sys.executable, "-m", "fitkit.cli.main", *make_random]
+    subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True)
+    for shard in (0, 1):
+        with subprocess.Popen([*command, "--out", str(tmp_path / "killed")]) as process:
+            while not shards.is_done(tmp_path / "killed", shard) and process.poll() is None:
+                time.sleep(0.01)
+            process.kill()
+    subprocess.run([*command, "--out", str(tmp_path / "killed")], check=True)
+    assert {name: data for name, data in contents(tmp_path / "killed").items() if name[0] != "."} == contents(tmp_path / "whole")

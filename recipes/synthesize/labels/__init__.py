@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fitkit.labels.shards import Make
-from fitkit.recipes.synthesize.labels import detail, frames, random
+from fitkit.recipes.synthesize.labels import detail, frames, random, vary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,9 +17,10 @@ class Kind:
     """One kind of labels."""
 
     config: type[Any]                      # frozen dataclass of documented fields
-    maker: Callable[[Any], Make]           # the function of one run
+    maker: Callable[..., Make]             # the function of one run, from its config and, with `photos`, their fits
     summary: str
     paper: str
+    photos: bool = False                   # takes a sequence of `vary.FittedFace`
 
 
 KINDS: dict[str, Kind] = {
@@ -29,4 +30,6 @@ KINDS: dict[str, Kind] = {
                    paper="Guo et al. 2018, Section VII"),
     "detail": Kind(config=detail.DetailConfig, maker=detail.maker, summary="wrinkles on random heads, each under several lights",
                    paper="Guo et al. 2018, Section VIII-A"),
+    "vary": Kind(config=vary.VaryConfig, maker=vary.maker, summary="people of photos with other expressions, in other poses",
+                 paper="Guo et al. 2018, Section VI-A", photos=True),
 }

@@ -166,7 +166,7 @@ def _scenes(persons: Array, numbers: Array, seed: Array, unfolded: MorphableMode
             identity=identity, expression=expression, camera=camera,
             light=scenery.draw_lights(for_light), colors=colors, texture=texture, textured=textured,
             shirt=scenery.draw_shirt(for_shirt), backdrop=scenery.draw_backdrop(for_backdrop, size=size),
-            before=_nothing(), has_before=jnp.array(False))
+            before=nothing_before(), has_before=jnp.array(False))
         marks = values_at_points(model.landmarks, model.triangles, vertices)
         skin = jnp.median(values_at_points(model.dense, model.triangles, colors), axis=0)
         return made, {"albedo": albedo, "head_size": head_size, "head_place": place, "marks": marks, "skin": skin, **further}
@@ -199,7 +199,7 @@ def _occluder(seed: int, number: int) -> str:
     return str(generator.choice(list(OCCLUDERS), p=list(OCCLUDERS.values())))
 
 
-def _nothing() -> Any:
+def nothing_before() -> Any:
     """Arrays for what stands before a face, all padding."""
     vertices: Any = np.zeros((MOST_VERTICES, 3), np.float32)
     triangles: Any = np.zeros((MOST_TRIANGLES, 3), np.int32)
@@ -208,7 +208,7 @@ def _nothing() -> Any:
 
 def _before(name: str, marks: Float[np.ndarray, "68 3"], skin: Float[np.ndarray, " 3"], seed: int) -> Any:
     """What stands before one face, as `Things` of NumPy arrays."""
-    things, corner, face = _nothing(), 0, 0
+    things, corner, face = nothing_before(), 0, 0
     for places, faces, color, _ in occluders.shapes(name, marks.astype(np.float64), skin, seed, rounds=ROUNDS):
         things.vertices[corner:corner + len(places)], things.triangles[face:face + len(faces)] = places, faces + corner
         things.colors[corner:corner + len(places)] = color
