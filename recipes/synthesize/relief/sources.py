@@ -15,7 +15,7 @@ from fitkit.recipes.synthesize.relief.surface import TexelSurface, texel_surface
 # Chosen, not tuned
 SIZE = 512                  # side of a map, texels: half a millimetre
 SHARES = {"grooves": 0.5, "photo": 0.25, "skin": 0.15, "compression": 0.1}      # of those sources that there are
-AGE = (35.0, 80.0)          # years, of drawn wrinkles
+AGE = (45.0, 80.0)          # years, of drawn wrinkles
 LEAST_FOLD = 0.1            # mm: an expression that presses no deeper folds nothing, and wrinkles are drawn in its place
 
 
