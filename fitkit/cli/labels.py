@@ -152,6 +152,8 @@ def run_make(options: LabelsMake, console: Console) -> int:
         raise FitkitError("E_USAGE", f"the kind {options.kind} {mend}")
     settings: dict[str, Any] = {"head": options.head, "size": options.size, "seed": options.seed}
     settings |= {"variants": options.variants} if kind.photos else {"skins": options.skins}
+    if options.fits is not None and options.kind != "detail":
+        raise FitkitError("E_USAGE", f"--fits is for the kind detail, not for {options.kind}; leave it out")
     if options.motion is not None:
         if "motion" not in kind.config.__dataclass_fields__:
             raise FitkitError("E_USAGE", f"--motion is for the kind frames, not for {options.kind}; leave it out")
@@ -190,7 +192,7 @@ def _with_wrinkles_of(options: LabelsMake, config: Any) -> tuple[Any, str]:
     """What makes records of kind detail with the wrinkles of fitted photos, and the sha256 of those.
 
     Raises:
-        FitkitError: E_USAGE, another kind; E_RESULT, a damaged result; E_EMPTYDIR, none that has wrinkles on the embedded head.
+        FitkitError: E_RESULT, a damaged result; E_EMPTYDIR, none that has wrinkles on the embedded head.
     """
     import hashlib
 
@@ -200,8 +202,6 @@ def _with_wrinkles_of(options: LabelsMake, config: Any) -> tuple[Any, str]:
     from fitkit.recipes.synthesize.relief.sources import SIZE
     from fitkit.recipes.synthesize.relief.surface import texel_surface
 
-    if options.kind != "detail":
-        raise FitkitError("E_USAGE", f"--fits is for the kind detail, not for {options.kind}; leave it out")
     reliefs: list[Any] = []
     for path in sorted(Path(options.fits or "").glob("**/fit.json")):
         result = api.load(path.parent)
