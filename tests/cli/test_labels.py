@@ -172,8 +172,9 @@ def test_photos_are_cropped_around_their_faces(kinds, monkeypatch, tmp_path, cap
     faces = labels._fitted_faces(options, Console())
     said = capsys.readouterr().err
     assert [face.name for face in faces] == ["a.jpg", "d.jpg"] and "no face was found" in said and "c.jpg is doubtful" in said
-    # 80 pixels around the middle of the points, (40, 30), become 40: the bright pixel is in the middle
-    assert faces[0].picture.shape == (40, 40, 3) and np.unravel_index(faces[0].picture[..., 0].argmax(), (40, 40)) == (20, 20)
-    np.testing.assert_allclose([faces[0].camera.focal, *faces[0].camera.principal], [50.0, 16.0, 21.0])
+    # three boxes of the points, 120 pixels around their middle, (40, 30), become 80: the bright pixel is in the middle
+    assert faces[0].picture.shape == (80, 80, 3) and np.unravel_index(faces[0].picture[..., 0].argmax(), (80, 80)) == (40, 40)
+    np.testing.assert_allclose([faces[0].camera.focal, *faces[0].camera.principal], [100 / 1.5, 52 / 1.5, 62 / 1.5], rtol=1e-5)
+    np.testing.assert_array_equal(faces[0].inside, [14, 20, 56, 62])
     with pytest.raises(FitkitError, match="no photo has a face that could be fitted"):
         labels._fitted_faces(dataclasses.replace(options, source=(str(tmp_path / "b.jpg"),)), Console())

@@ -1,7 +1,9 @@
 """Labels of kind `vary` (Guo et al. 2018, Section VI-A): people of photos with other expressions and in other poses.
 
-A photo goes through `inverse_rendering`; what the fit found comes here as arrays, a `FittedFace`. Its identity, texture and light
-stay; expression and pose are drawn anew, the face is rendered, and the rest of the photo follows it by image meshing.
+A photo goes through `inverse_rendering`; what the fit found comes here as arrays, a `FittedFace`. Its identity, texture, light,
+size and place stay; expression and pose are drawn anew, the face is rendered, and the rest of the photo follows it
+(`image_meshing`): hair, ears, neck and what is behind are the photo's own. The rim of the face blends into it over pixels that are
+not marked as face, so that every pixel of the face is what its labels make.
 """
 
 import dataclasses
@@ -12,14 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.ndimage
 from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
 from fitkit.color import LUMINANCE, linear_to_srgb, quantize, srgb_to_linear
 from fitkit.geometry.camera import head_angles, head_rotation, project, rescale_camera
-from fitkit.geometry.vectors import vertex_normals
-from fitkit.labels.drawing import FACE, HEAD, Scene, draw_scenes
+from fitkit.labels.drawing import FACE, HEAD, WHITE16, Drawn, Scene, draw_scenes
 from fitkit.labels.fine_head import fine_head
 from fitkit.labels.hidden_modes import fold_camera, folded_model, size_and_place
 from fitkit.labels.record import Record, record_of
@@ -27,33 +27,39 @@ from fitkit.labels.shading import Light
 from fitkit.labels.shards import Make
 from fitkit.models import heads
 from fitkit.morphable.model import shape, values_at_points, vertex_albedo
-from fitkit.morphable.regions import face_region, region_mask
+from fitkit.morphable.regions import union_of_regions
 from fitkit.recipes.synthesize.faces import draw_expression
-from fitkit.recipes.synthesize.labels import background, scenery
+from fitkit.recipes.synthesize.labels import random, scenery, skins
+from fitkit.recipes.synthesize.labels.image_meshing import blurred, warped_surroundings
 from fitkit.recipes.synthesize.labels.random import nothing_before
-from fitkit.rendering.rasterizer import rasterize
 from fitkit.rendering.shading import bounded_irradiance, sh_basis
-from fitkit.rendering.texture import visible_weight
 from fitkit.types import Camera, FaceParameters, MorphableModel
 
-# Chosen, not tuned; degrees
-YAW = 40.0                  # added to the photo's: uniform, either way
-PITCH, ROLL = 10.0, 8.0     # added, standard deviations
-MOST = (70.0, 30.0, 30.0)   # of yaw, pitch and roll
-CROP_SHARE = 0.5            # of the side of a crop, that the longer side of the box of the 68 points takes
-KEPT = 0.15                 # share of faces that keep the photo's expression
-FEATHER = 4.0               # pixels at 224 over which the drawn face passes into the photo, inside its border
-IN_FACE, NECK = 0.5, 0.3    # of `face_region`, from which a vertex is of the face; of the neck's, from which it stays with the body
-GREY = 3                    # difference of channels, of 255, under which a photo is grey
-DIRECTIONS = 500            # on the sphere, for the light
+# Chosen, not tuned
+TURN = (40.0, 15.0, 15.0)       # degrees that yaw, pitch and roll change by, at most; uniform (Guo gives no distributions)
+MOST = (70.0, 40.0, 45.0)       # degrees of yaw, pitch and roll, at most
+FACE_SHARE = (0.42, 0.72)       # of the picture's side, that the longer side of the box of the 468 points takes
+SHIFT = (0.035, 0.09)           # deviation of the box's middle from the picture's, in sides, and most
+SURROUNDINGS = 3.0              # side of the square of the photo that is kept, in longer sides of the box
+DETAIL = 2                      # pixels of that square along a pixel of the picture's side
+STILL = ("neck",)               # regions of the head that the shoulders hold
+HAIRY = ("scalp",)
+RIM = 0.03                      # of the picture's side: over which the face blends into the head around it
+EDGE = 0.5                      # pixels: deviation of the blur across the face's outline before the background
+NECK = (-70.0, -30.0)           # mm above the head's origin, on the mean head: below no side of the head is drawn, above all of it
+KEPT = 0.15                     # share of faces that keep the photo's expression
+GREY = 3                        # difference of channels, of 255, under which a photo is grey
+DIRECTIONS = 400                # on which a bounded light is fitted
+BEHIND = -0.3                   # z of the directions, view frame, from which light is left out: no face shows them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FittedFace:
-    """What a fit found in a photo, in a square crop of it around the face."""
+    """What a fit found in a photo, in a square of it around the face."""
 
     picture: UInt8[np.ndarray, "S S 3"]     # sRGB
-    camera: Camera                          # of the crop, pixels; of the head as it is
+    inside: Float[np.ndarray, " 4"]         # left, top, right, bottom of the photo in it, pixels; beyond, its border is repeated
+    camera: Camera                          # of the square, pixels; of the head as it is
     identity: Float[np.ndarray, " I"]
     expression: Float[np.ndarray, " E"]
     albedo: Float[np.ndarray, " A"]
@@ -65,7 +71,7 @@ class FittedFace:
 
 def crop_face(pixels: Float[np.ndarray, "H W 3"], points: Float[np.ndarray, "68 2"], camera: Camera, face: FaceParameters,
               texture: UInt8[np.ndarray, "T T 3"], *, size: int, name: str, sha256: str) -> FittedFace:
-    """A fit in a square crop of its photo around the face; beyond the photo its border is repeated.
+    """A fit in a square of its photo around the face.
 
     Args:
         pixels: the photo, sRGB in [0, 1].
@@ -73,21 +79,26 @@ def crop_face(pixels: Float[np.ndarray, "H W 3"], points: Float[np.ndarray, "68 
         camera: of the photo.
         face: what was fitted.
         texture: UV albedo.
-        size: side of the crop, pixels.
+        size: side of the labelled pictures, pixels.
         name: of the photo's file.
         sha256: of its bytes.
     """
     low, high = points.min(axis=0), points.max(axis=0)
-    side = float((high - low).max() / CROP_SHARE)
-    corner = (low + high) / 2 - side / 2
-    border = int(np.ceil(max(0.0, *-corner, *(corner + side - pixels.shape[1::-1])))) + 1
-    wider = np.pad(pixels, ((border, border), (border, border), (0, 0)), mode="edge")
-    box = (*(corner + border), *(corner + border + side))
-    picture = Image.fromarray(quantize(wider, np.uint8)).resize((size, size), Image.Resampling.LANCZOS, box=box)
-    scale = size / side
+    side = DETAIL * size
+    scale = SURROUNDINGS * float((high - low).max()) / side
+    corner = (low + high) / 2 - scale * side / 2
+    extent = np.array(pixels.shape[1::-1])
+    first = np.maximum(np.ceil(-corner / scale - 1e-6), 0).astype(int)
+    last = np.minimum(np.floor((extent - corner) / scale + 1e-6), side).astype(int)
+    box = np.concatenate([corner + first * scale, corner + last * scale]).clip(0, np.tile(extent, 2))
+    part = Image.fromarray(quantize(pixels, np.uint8)).resize(tuple((last - first).tolist()), Image.Resampling.BICUBIC,
+                                                              box=tuple(box.tolist()))
+    beyond = [(first[1], side - last[1]), (first[0], side - last[0]), (0, 0)]
+    texels = np.asarray(Image.fromarray(texture).resize((skins.SIZE, skins.SIZE), Image.Resampling.BOX))
     arrays = {field: np.asarray(getattr(face, field)) for field in ("identity", "expression", "albedo", "light")}
-    return FittedFace(picture=np.asarray(picture), camera=rescale_camera(camera, scale, -scale * corner), texture=texture,
-                      name=name, sha256=sha256, **arrays)
+    return FittedFace(
+        picture=np.pad(np.asarray(part), beyond, mode="edge"), inside=np.array([*first, *last], np.float32), texture=texels,
+        camera=rescale_camera(camera, 1.0 / scale, jnp.asarray(-corner / scale, jnp.float32)), name=name, sha256=sha256, **arrays)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,82 +137,120 @@ class VariedLabels:
 
     def records(self, numbers: Sequence[int]) -> list[Record]:
         """The records of these pictures, in order."""
-        return [self.record(number) for number in numbers]
+        made: dict[int, Record] = {}
+        for photo in {number // self.config.variants for number in numbers}:
+            of_photo = [number for number in numbers if number // self.config.variants == photo]
+            at_once = random.AT_ONCE            # and arrays of the shapes of `random`, whose compiled program draws these, too
+            for some in (of_photo[start:start + at_once] for start in range(0, len(of_photo), at_once)):
+                padded = [*some, *[some[-1]] * (at_once - len(some))]
+                made |= zip(some, self._draw(toned(self.faces[photo]), padded), strict=False)
+        return [made[number] for number in numbers]
 
-    def record(self, number: int) -> Record:
-        """One picture."""
-        face, size = toned(self.faces[number // self.config.variants]), self.config.size
-        key = jax.random.fold_in(jax.random.key(self.config.seed), number)
-        varied = _vary(key, self.unfolded, self.model, jnp.asarray(face.identity), jnp.asarray(face.expression),
-                       jax.tree.map(jnp.asarray, face.camera), side=size)
-        places = np.asarray(varied["places"], np.float64)[np.asarray(varied["seen"])]
-        of_face = np.asarray(face_region(self.model) > IN_FACE)[np.asarray(varied["seen"])]
-        backdrop, below = background.warp(face.picture, background.place_anchors(places[:, :2], places[:, 2:], of_face, size=size))
-        harmonics = bounded_harmonics(jnp.asarray(face.light))
-        light = Light(harmonics=harmonics, direction=jnp.array([0.0, 0.0, 1.0]), lamp=jnp.zeros(3), gloss=jnp.array([0.0, 20.0]))
-        scene = Scene(
-            identity=varied["identity"], expression=varied["expression"], camera=varied["camera"], light=light,
-            colors=jnp.clip(vertex_albedo(self.unfolded, jnp.asarray(face.albedo)), 0.0, 1.0), texture=jnp.asarray(face.texture),
-            textured=jnp.array(True), shirt=jnp.full(3, 0.5), backdrop=jnp.asarray(backdrop),
-            before=jax.tree.map(jnp.asarray, nothing_before()), has_before=jnp.array(False))
-        stacked = jax.tree.map(lambda leaf: leaf[None], scene)
-        shirt = scenery.no_shirt()
-        batch = draw_scenes(self.model, fine_head(self.model), shirt, stacked, size=size)
-        drawn = jax.tree.map(lambda leaf: np.asarray(leaf[0]), batch)
-        source = {"number": number, "seed": self.config.seed, "kind": "vary", "head": self.config.head, "photo": face.name,
-                  "sha256": face.sha256}
-        camera, lit = jax.tree.map(np.asarray, (varied["camera"], light))
-        picture, mask, missing = composed(drawn.picture, drawn.mask, backdrop, below)
-        source["unseen"] = missing
-        labels = {"identity": varied["identity"], "expression": varied["expression"], "albedo": face.albedo,
-                  "head_size": varied["size"], "head_place": varied["place"]}
-        return record_of(dataclasses.replace(drawn, picture=picture, mask=mask), camera=camera, light=lit, source=source,
-                         **{name: np.asarray(value) for name, value in labels.items()})
+    def _draw(self, face: FittedFace, numbers: list[int]) -> list[Record]:
+        arrays = {field.name: jax.tree.map(jnp.asarray, getattr(face, field.name)) for field in dataclasses.fields(face)
+                  if field.name not in ("name", "sha256")}
+        scenes, labels = _scenes(jnp.array(numbers), self.config.seed, self.unfolded, self.model, arrays, size=self.config.size)
+        shirt = jax.tree.map(jnp.zeros_like, scenery.shirt_mesh(self.unfolded))
+        drawn = draw_scenes(self.model, fine_head(self.model), shirt, scenes, size=self.config.size)
+        drawn = _blended(drawn, scenes.backdrop, labels.pop("of_head"), self._neck())
+        parts = jax.tree.map(np.asarray, (drawn, scenes.camera, scenes.light, {"identity": scenes.identity,
+                                                                               "expression": scenes.expression, **labels}))
+        made = []
+        for row, number in enumerate(numbers):
+            one = jax.tree.map(lambda leaf, row=row: leaf[row], parts)
+            source = {"number": number, "seed": self.config.seed, "kind": "vary", "head": self.config.head, "photo": face.name,
+                      "sha256": face.sha256, "unseen": float(one[3].pop("unseen"))}
+            made.append(record_of(one[0], camera=one[1], light=one[2], source=source, **one[3]))
+        return made
 
-
-def composed(drawn: np.ndarray, mask: np.ndarray, backdrop: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """The drawn face over the warped photo, its border soft; the mask, whose FACE is what is drawn alone; and the share of pixels
-    that neither the photo nor the face has."""
-    face = scipy.ndimage.binary_fill_holes((mask & FACE) > 0)
-    inside = scipy.ndimage.distance_transform_edt(np.pad(face, 1, mode="edge"))[1:-1, 1:-1]
-    share = np.clip(inside / (FEATHER * len(mask) / 224), 0, 1)
-    share = np.where(below & face, 1.0, share * share * (3 - 2 * share))[..., None]
-    picture = np.round(share * drawn + (1 - share) * backdrop).astype(np.uint8)
-    alone = (share[..., 0] == 1) & ((mask & HEAD) > 0)
-    return picture, ((mask & (255 - FACE)) | np.where(alone, FACE, 0)).astype(np.uint8), float((below & ~face).mean())
+    def _neck(self) -> Float[Array, " 2"]:
+        """`NECK` as PNCC."""
+        height = self.model.mean[:, 1]
+        return (jnp.array(NECK) - jnp.min(height)) / (jnp.max(height) - jnp.min(height))
 
 
-@functools.partial(jax.jit, static_argnames=("side",))
-def _vary(key: Array, unfolded: MorphableModel, model: MorphableModel, identity: Float[Array, " I"], expression: Float[Array, " E"],
-          camera: Camera, *, side: int) -> dict[str, Any]:
-    """A new expression and pose of a fitted face; where its vertices are in the photo, which it shows, and where they go."""
-    for_kept, for_expression, for_turn, for_yaw = jax.random.split(key, 4)
-    size, place = size_and_place(unfolded, identity)
-    before, identity, expression = fold_camera(camera, size, place), identity / size, expression / size
-    drawn = jnp.where(jax.random.uniform(for_kept) < KEPT, expression, draw_expression(for_expression, model))
-    turn = jax.random.normal(for_turn, (3,)).at[0].set(jax.random.uniform(for_yaw, minval=-1, maxval=1))
-    angles = head_angles(before) + jnp.array([YAW, PITCH, ROLL]) * turn
-    angles = jnp.clip(angles, -jnp.array(MOST), jnp.array(MOST))
-    rotation = head_rotation(*jnp.radians(angles))
-    old, new = (shape(model, identity, each) for each in (expression, drawn))
-    middle = jnp.mean(values_at_points(model.dense, model.triangles, old), axis=0)
-    at = before.translation + jnp.dot(before.rotation, middle, precision="highest")
-    after = dataclasses.replace(before, rotation=rotation, translation=at - jnp.dot(rotation, middle, precision="highest"))
-    (at_before, depth), (at_after, depth_after) = project(before, old), project(after, new)
-    surface = rasterize(at_before, depth, model.triangles, height=side, width=side).depth
-    # the neck stays with the body
-    seen = (visible_weight(old, vertex_normals(old, model.triangles), surface, before) > 0) & (region_mask(model, "neck") < NECK)
-    return {"identity": identity, "expression": drawn, "camera": after, "size": size, "place": place, "seen": seen,
-            "places": jnp.concatenate([at_before, at_after, depth_after[:, None]], axis=1)}
+@functools.partial(jax.jit, static_argnames=("size",))
+def _scenes(numbers: Array, seed: Array, unfolded: MorphableModel, model: MorphableModel, given: dict[str, Any], *, size: int
+            ) -> tuple[Scene, dict[str, Array]]:
+    """Scenes of one photo, the warped photo as their backdrop; and what of the person is not in a scene."""
+    head_size, place = size_and_place(unfolded, given["identity"])
+    identity, before = given["identity"] / head_size, given["expression"] / head_size
+    fitted = fold_camera(given["camera"], head_size, place)
+    vertices = shape(model, identity, before)
+    old, depth = project(fitted, vertices)
+    carried, scalp = union_of_regions(model, STILL) < 0.5, union_of_regions(model, HAIRY) > 0.5
+    colors = vertex_albedo(unfolded, given["albedo"])
+    nothing = jax.tree.map(jnp.asarray, nothing_before())
+    harmonics = bounded_harmonics(given["light"])
+    light = Light(harmonics=harmonics, direction=jnp.array([0.0, 0.0, 1.0]), lamp=jnp.zeros(3), gloss=jnp.array([0.0, 8.0]))
+
+    def scene(number: Array) -> tuple[Scene, dict[str, Array]]:
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        for_kept, for_face, for_turn, for_crop = jax.random.split(key, 4)
+        expression = jnp.where(jax.random.uniform(for_kept) < KEPT, before, draw_expression(for_face, model))
+        view = dataclasses.replace(fitted, rotation=turned(for_turn, fitted))
+        moved = shape(model, identity, expression)
+        new = project(view, moved)[0]
+        crop = draw_crop(for_crop, values_at_points(model.dense, model.triangles, new), given["inside"], size=size)
+        backdrop, source, of_head = warped_surroundings(given["picture"], given["inside"], old, new, depth, model.triangles,
+                                                          carried, scalp, crop, size=size)
+        camera = rescale_camera(view, 1.0 / crop[2], -crop[:2] / crop[2])
+        made = Scene(identity=identity, expression=expression, camera=camera, light=light, colors=colors, texture=given["texture"],
+                     textured=jnp.array(True), shirt=jnp.zeros(3), backdrop=backdrop, before=nothing, has_before=jnp.array(False))
+        return made, {"albedo": given["albedo"], "head_size": head_size, "head_place": place, "of_head": of_head,
+                      "unseen": jnp.mean(jnp.isnan(source[..., 0]))}
+
+    return jax.lax.map(scene, numbers)
+
+
+def turned(key: Array, camera: Camera) -> Float[Array, "3 3"]:
+    """Another rotation; one that is beyond the bounds already stays between them and where it is."""
+    angles, most = head_angles(camera), jnp.array(MOST)
+    bound = jnp.maximum(most, jnp.abs(angles))
+    turn = jax.random.uniform(key, (3,), minval=-1.0) * jnp.array(TURN)
+    return head_rotation(*jnp.radians(jnp.clip(angles + turn, -bound, bound)))
+
+
+def draw_crop(key: Array, points: Float[Array, "468 2"], inside: Float[Array, " 4"], *, size: int) -> Float[Array, " 3"]:
+    """A square about the face, within the photo: its corner in the photo's square, and pixels of that in one of the picture."""
+    for_share, for_shift = jax.random.split(key)
+    low, high = jnp.min(points, axis=0), jnp.max(points, axis=0)
+    side = jnp.max(high - low) / jax.random.uniform(for_share, minval=FACE_SHARE[0], maxval=FACE_SHARE[1])
+    side = jnp.minimum(side, jnp.min(inside[2:] - inside[:2]))
+    shift = jnp.clip(SHIFT[0] * jax.random.normal(for_shift, (2,)), -SHIFT[1], SHIFT[1])
+    corner = (low + high) / 2 - side * (0.5 + shift)
+    return jnp.append(jnp.clip(corner, inside[:2], inside[2:] - side), side / size)
+
+
+@jax.jit
+def _blended(drawn: Drawn, backdrop: UInt8[Array, "N H W 3"], of_head: Float[Array, "N H W"], neck: Float[Array, " 2"]) -> Drawn:
+    """The pictures with the photo around the face, into which the face's rim blends over what is not face.
+
+    Where the turned head has a side that the photo does not show, and the photo something else, the side is drawn.
+    """
+    def one(picture: UInt8[Array, "H W 3"], mask: UInt8[Array, "H W"], pncc: Array, behind: UInt8[Array, "H W 3"],
+            of_head: Float[Array, "H W"]) -> UInt8[Array, "H W 3"]:
+        face, head = (mask & FACE > 0).astype(jnp.float32), mask & HEAD > 0
+        row = jnp.maximum(jnp.cumsum(head.ravel()) - 1, 0)
+        height = pncc[:, 1][row].reshape(head.shape) / WHITE16
+        side = (1.0 - of_head) * jnp.clip((height - neck[0]) / (neck[1] - neck[0]), 0.0, 1.0)
+        wide = jnp.clip(2 * blurred(face, RIM * picture.shape[0]), 0.0, 1.0)
+        near = blurred(jnp.concatenate([picture * face[..., None], face[..., None]], axis=-1), EDGE)
+        color = jnp.where(head[..., None], picture, near[..., :3] / jnp.maximum(near[..., 3:], 1e-3))
+        opacity = jnp.where(face > 0, 1.0, jnp.where(head, jnp.maximum(wide, side), near[..., 3]))[..., None]
+        return jnp.round(behind + opacity * (color - behind)).astype(jnp.uint8)
+
+    rows = drawn.picture, drawn.mask, drawn.maps["pncc"], backdrop, of_head
+    return dataclasses.replace(drawn, picture=jax.lax.map(lambda row: one(*row), rows))
 
 
 @jax.jit
 def bounded_harmonics(light: Float[Array, "9 3"]) -> Float[Array, "9 3"]:
     """Spherical harmonics nearest to `bounded_irradiance`, which a texture from a photo was divided by: dark from no side."""
     index = jnp.arange(DIRECTIONS) + 0.5
-    height, angle = 1 - 2 * index / DIRECTIONS, jnp.pi * (1 + 5**0.5) * index
-    flat = jnp.sqrt(1 - height**2)
-    normals = jnp.stack([flat * jnp.cos(angle), height, flat * jnp.sin(angle)], axis=-1)
+    z, angle = 1 - (1 - BEHIND) * index / DIRECTIONS, jnp.pi * (1 + 5**0.5) * index
+    flat = jnp.sqrt(1 - z**2)
+    normals = jnp.stack([flat * jnp.cos(angle), flat * jnp.sin(angle), z], axis=-1)
     return jnp.linalg.lstsq(sh_basis(normals), bounded_irradiance(normals, light))[0]
 
 

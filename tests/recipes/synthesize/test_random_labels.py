@@ -17,9 +17,8 @@ from fitkit.labels.rerendering import light_of, render_record
 from fitkit.morphable.model import shape, values_at_points
 from fitkit.morphable.subdivision import subdivide
 from fitkit.recipes.synthesize import occluders
-from fitkit.recipes.synthesize.labels import KINDS, background, frames, random, skins, vary
+from fitkit.recipes.synthesize.labels import KINDS, frames, random, skins
 from fitkit.rendering.render import render_pncc
-from fitkit.rendering.shading import sh_basis
 from fitkit.types import MorphableModel
 from tests.fixtures.numpy_oracles import central_normals
 from tests.fixtures.tiny_head import tiny_head, tiny_parameters
@@ -166,64 +165,3 @@ def test_motion_is_measured_from_poses(rng):
     assert found.fast_share == pytest.approx(0.1, abs=0.02) and found.fast == pytest.approx(6.0, rel=0.1)
     with pytest.raises(FitkitError, match="a face in 4 pairs of adjacent frames"):
         frames.fit_motion(poses[:5])
-
-
-@pytest.fixture(scope="module")
-def fitted(labels, records):
-    """Pictures of random people as if they were photos, and what a perfect fit would find in them."""
-    rng = np.random.default_rng(5)
-    texture = rng.uniform(90, 160, (8, 8, 3)).repeat(16, axis=0).repeat(16, axis=1).astype(np.uint8)
-    faces = []
-    for each in records[:2]:
-        size, place = jnp.asarray(each.head_size), jnp.asarray(each.head_place)
-        faces.append(vary.FittedFace(
-            picture=each.picture, camera=unfold_camera(each.camera, size, place), identity=each.identity * each.head_size,
-            expression=each.expression * each.head_size, albedo=each.albedo, light=each.light, texture=texture, name="photo.jpg",
-            sha256="0" * 64))
-    return faces
-
-
-@pytest.mark.slow
-def test_a_photo_is_varied(fitted):
-    """Pose and expression change, the person stays; face and labels agree; every pixel has a source; the same bytes again."""
-    kind = vary.VariedLabels(vary.VaryConfig(size=SIZE, variants=3), fitted)
-    made = kind.records([0, 1, 2, 3])
-    assert [record.encode(each) for each in kind.records([2, 3])] == [record.encode(each) for each in made[2:]]
-    assert all((each.identity == made[0].identity).all() for each in made[:3]) and (made[3].identity != made[0].identity).any()
-    assert len({tuple(each.pose) for each in made}) == 4 and len({tuple(each.expression) for each in made[:3]}) > 1
-    for each in made:
-        apart = np.abs(render_record(kind.model, each).astype(int) - each.picture).max(axis=-1)[each.face]
-        assert len(apart) > 300 and (apart > 1).mean() < 0.001
-        assert each.source["photo"] == "photo.jpg"
-        assert each.source["unseen"] < 0.005      # 1e-4 at 224 pixels: it is a line along the border
-
-
-def test_a_background_that_goes_nowhere_stays(rng):
-    """Anchors that stay give the picture; any that move leave no pixel without a source."""
-    picture = np.kron(rng.integers(0, 255, (10, 10, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-    angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    source = np.concatenate([[40, 40] + reach * np.stack([np.cos(angle), np.sin(angle)], 1) for reach in (8, 14, 20)])
-    face = np.arange(120) < 80
-    still = background.place_anchors(source, np.column_stack([source, np.full(120, 600.0)]), face, size=SIZE)
-    drawn, below = background.warp(picture, still)
-    assert np.abs(drawn.astype(int) - picture).mean() < 0.5 and 500 < below.sum() < 900
-    for _ in range(10):
-        moved = source + rng.normal(0, 6, 2) + (source - 40) * rng.uniform(-0.3, 0.1)
-        depth = 600 + rng.normal(0, 20, (120, 1))
-        anchors = background.place_anchors(source, np.concatenate([moved, depth], 1), np.zeros(120, bool), size=SIZE)
-        assert not background.warp(picture, anchors)[1].any()
-
-
-def test_a_grey_photo_gets_a_grey_face(fitted):
-    grey = dataclasses.replace(fitted[0], picture=fitted[0].picture[..., :1].repeat(3, axis=-1))
-    toned = vary.toned(grey)
-    assert (np.ptp(toned.texture.astype(int), axis=-1) == 0).all() and (np.ptp(toned.light, axis=1) == 0).all()
-    assert vary.toned(fitted[0]) is fitted[0]
-
-
-def test_bounded_light_is_the_light_where_that_is_bright(rng):
-    light = jnp.zeros((9, 3)).at[0].set(3.0)
-    np.testing.assert_allclose(vary.bounded_harmonics(light), light, atol=1e-3)
-    dark = light.at[3].set(4.0)
-    least = jnp.min(sh_basis(jnp.array([[-1.0, 0, 0], [0, 0, 1.0]])) @ vary.bounded_harmonics(dark))
-    assert float(least) > 0.4 * 3.0 * 0.282
