@@ -183,7 +183,7 @@ def main() -> None:
                 print(trial(folder), flush=True)
             return
         if options.kills:
-            photos = stand_in_photos(folder / "stand-in", 40)
+            photos = stand_in_photos(folder / "stand-in", 200)
             print("stand-in:", kill_often(SCRIPT, photos, folder / "out", options.kills, ["-q"]), flush=True)
         if options.whole:
             (folder / "photos").mkdir()
