@@ -221,7 +221,7 @@ def _fitted_faces(options: LabelsMake, console: Console) -> list[Any]:
     """
     import numpy as np
 
-    import fitkit
+    from fitkit.batch import kept_fits
     from fitkit.io.images import find_photos
     from fitkit.recipes.synthesize.labels.vary import crop_face
 
@@ -230,12 +230,12 @@ def _fitted_faces(options: LabelsMake, console: Console) -> list[Any]:
         for photo in photos:
             on_progress(photo.name)
             try:
-                fitted = fitkit.fit(photo, head=options.head)
+                fitted, read = kept_fits.kept_fit(photo, options.out, head=options.head)
                 if fitted.status == "doubtful":
                     raise FitkitError("E_NOFACE", f"the fit of {photo} is doubtful ({fitted.reason}); the photo is left out")
                 texture = np.asarray(fitted.texture)
-                faces.append(crop_face(np.asarray(fitted.photo.pixels), np.asarray(fitted.landmarks_detected), fitted.camera,
-                                       fitted.parameters, texture, size=options.size, name=photo.name, sha256=fitted.photo.sha256))
+                faces.append(crop_face(read.pixels, np.asarray(fitted.landmarks_detected), fitted.camera,
+                                       fitted.parameters, texture, size=options.size, name=photo.name, sha256=read.sha256))
             except FitkitError as error:
                 live.error(error.code, error.message)
             on_progress(None)

@@ -11,6 +11,7 @@ from PIL import Image
 
 import fitkit
 import fitkit.recipes.synthesize.labels
+from fitkit.batch import kept_fits
 from fitkit.cli import labels
 from fitkit.cli.console import Console
 from fitkit.cli.main import run
@@ -153,7 +154,7 @@ def test_photos_are_cropped_around_their_faces(kinds, monkeypatch, tmp_path, cap
     """Each sound fit is handed over in a crop where the camera sees the same; a doubtful one and one without a face are named."""
     points = np.stack([np.linspace(20, 60, 68), np.linspace(10, 50, 68)], axis=1)
 
-    def fit(photo, *, head):
+    def fit(photo, run, *, head):
         if Path(photo).stem == "b":
             raise FitkitError("E_NOFACE", f"no face was found in {photo}; try --landmarks")
         face = types.SimpleNamespace(identity=np.zeros(6), expression=np.zeros(52), albedo=np.zeros(4), light=np.ones((9, 3)))
@@ -162,10 +163,10 @@ def test_photos_are_cropped_around_their_faces(kinds, monkeypatch, tmp_path, cap
         status = "doubtful" if Path(photo).stem == "c" else "converged"
         return types.SimpleNamespace(
             status=status, reason="its points are far off", landmarks_detected=points, parameters=face,
-            photo=types.SimpleNamespace(pixels=pixels, sha256=Path(photo).stem), texture=np.zeros((8, 8, 3), np.uint8),
-            camera=tiny_camera(focal=100.0, size=64.0))
+            texture=np.zeros((8, 8, 3), np.uint8), camera=tiny_camera(focal=100.0, size=64.0)), types.SimpleNamespace(
+                pixels=pixels, sha256=Path(photo).stem)
 
-    monkeypatch.setitem(vars(fitkit), "fit", fit)
+    monkeypatch.setattr(kept_fits, "kept_fit", fit)
     for name in "abcd":
         (tmp_path / f"{name}.jpg").write_bytes(b"")
     options = labels.LabelsMake(kind="vary", source=(str(tmp_path),), size=40)
@@ -178,3 +179,23 @@ def test_photos_are_cropped_around_their_faces(kinds, monkeypatch, tmp_path, cap
     np.testing.assert_array_equal(faces[0].inside, [14, 20, 56, 62])
     with pytest.raises(FitkitError, match="no photo has a face that could be fitted"):
         labels._fitted_faces(dataclasses.replace(options, source=(str(tmp_path / "b.jpg"),)), Console())
+
+
+def test_a_fit_is_made_once_and_then_loaded(kinds, monkeypatch, tmp_path):
+    """With a fit that writes an empty folder; what another process wrote meanwhile is taken, too."""
+    made = []
+
+    def save(folder, *, outputs):
+        made.append(folder.name)
+        if folder.exists():
+            raise FitkitError("E_EXISTS", "it is there")
+        folder.mkdir(parents=True)
+
+    monkeypatch.setattr(kept_fits, "api", types.SimpleNamespace(
+        fit=lambda path, *, head: types.SimpleNamespace(save=save), load=lambda folder, *, head: folder))
+    Image.new("RGB", (8, 8)).save("a.png")
+    folder, photo = kept_fits.kept_fit(Path("a.png"), "run", head="toy")
+    assert folder.parent == Path("run/fits") and folder.name.startswith("a-") and photo.pixels.shape == (8, 8, 3)
+    assert kept_fits.kept_fit(Path("a.png"), "run", head="toy")[0] == folder and len(made) == 1
+    monkeypatch.setattr(Path, "is_dir", lambda path: False)
+    assert kept_fits.kept_fit(Path("a.png"), "run", head="toy")[0] == folder and len(made) == 2

@@ -8,6 +8,7 @@ of the photo is measured in the same band of the pose and expression that the ph
 
 import argparse
 import pathlib
+import tempfile
 from unittest import mock
 
 import numpy as np
@@ -52,7 +53,8 @@ def main() -> None:
     keep_compiled_programs()
     folder = pathlib.Path(options.folder) if pathlib.Path(options.folder).is_dir() else ASSETS / options.folder
     photos = sorted(str(path) for path in folder.iterdir() if path.suffix in (".jpg", ".png"))[:options.photos]
-    faces = _fitted_faces(LabelsMake(kind="vary", source=tuple(photos)), Console())
+    with tempfile.TemporaryDirectory() as run:
+        faces = _fitted_faces(LabelsMake(kind="vary", source=tuple(photos), out=run), Console())
     labels = vary.VariedLabels(vary.VaryConfig(variants=options.variants), faces)
     records = labels.records(range(len(faces) * options.variants))
     with mock.patch.multiple(vary, TURN=(0.0, 0.0, 0.0), KEPT=1.0):
