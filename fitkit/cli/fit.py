@@ -9,7 +9,6 @@ import itertools
 import re
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from fitkit.cli.options import Fit
 from fitkit.cli.report import make_report
 from fitkit.detection import DETECTORS
 from fitkit.errors import FitkitError
+from fitkit.io.atomic_files import workplace
 from fitkit.results import OUTPUTS
 
 LOOKED_AHEAD = 10_000      # photos that are listed before the first is fitted, so that the progress bar knows how many there are
@@ -51,7 +51,8 @@ def run_fit(options: Fit, fields: dict[str, Any], console: Console) -> int:
     if not options.photo:
         raise FitkitError("E_USAGE", "no photo was named; write for example fitkit fit me.jpg, or name a directory of photos")
     if not options.dry_run:
-        _check_writable(plan.out)
+        with workplace(plan.out):      # can it be written into? What a kill leaves of it the next run clears away
+            pass
     console.note(f"recipe {options.recipe}, results in {plan.out}; starting")
     sources = _each_once(find_sources(options.photo), options.photo)
     groups, total = _groups(sources, options, plan)
@@ -223,14 +224,3 @@ def _by(number: int | None) -> str:
 
 def _left(count: int | None) -> str:
     return "many photos are" if count is None else f"{count} photo{' is' if count == 1 else 's are'}"
-
-
-def _check_writable(out: Path) -> None:
-    """Make the folder `out`; raise E_OUTPUT if it cannot be made or written into."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out):
-            pass
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise FitkitError("E_OUTPUT", f"cannot write into {out}: {reason}; choose another directory with --out") from error
