@@ -50,10 +50,14 @@ class Console:
 
     def error(self, code: str, message: str) -> None:
         """Print an error as one line on standard error, after the traceback of the exception being handled if the level is 3."""
-        if self.level >= 3 and sys.exc_info()[0] is not None:
-            for line in traceback.format_exc().rstrip().split("\n"):
-                self._print(visible(line), error=True)
+        if sys.exc_info()[0] is not None:
+            self.trace(traceback.format_exc())
         self._print(f"fitkit: error {code}: {visible(' '.join(message.split()))}", error=True)
+
+    def trace(self, text: str) -> None:
+        """Print a traceback on standard error if the level is 3."""
+        for line in text.rstrip().split("\n") if self.level >= 3 else ():
+            self._print(visible(line), error=True)
 
     def note(self, text: str, *, level: Level = 1) -> None:
         """Print a line on standard error if the level is at least `level`."""

@@ -8,7 +8,6 @@ import contextlib
 import itertools
 import re
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -91,8 +90,8 @@ class _Voice:
 
     def done(self, row: Row, *, status: str, folder: str | None, traceback: str) -> None:
         """A face is done."""
-        if traceback and self._console.level >= 3:
-            print(traceback.rstrip(), file=sys.stderr)
+        if traceback:
+            self._console.trace(traceback)
         self._on_done(Outcome(
             photo=row.path, face=row.face, folder=folder, status=status, reason=row.reason if row.code is None else "",
             seconds=0.0 if status == "kept" else row.seconds, code=row.code, message=row.reason if row.code is not None else ""))

@@ -76,6 +76,13 @@ def test_bad_photos_do_not_stop_the_others(calls, capsys):
     assert "Traceback" not in err
 
 
+def test_a_traceback_of_a_worker_does_not_act_on_the_terminal(capsys):
+    console.Console(level=3).trace("first\x1b[2J\n  second\u202e\n")
+    assert capsys.readouterr().err == "first\\x1b[2J\n  second\\u202e\n"
+    console.Console(level=2).trace("hidden")
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("flag", ["-vv", "--debug"])
 def test_a_traceback_is_shown_where_asked(calls, capsys, flag):
     assert main.run(["fit", *photos("defect"), flag]) == 1

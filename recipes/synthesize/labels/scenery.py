@@ -131,11 +131,6 @@ def shirt_mesh(model: MorphableModel) -> Things:
                   colors=jnp.full(vertices.shape, 0.5))
 
 
-def no_shirt() -> Things:
-    """A mesh that is nowhere."""
-    return Things(vertices=jnp.zeros((1, 3)), triangles=jnp.zeros((1, 3), jnp.int32), colors=jnp.zeros((1, 3)))
-
-
 def draw_shirt(key: Array) -> Float[Array, " 3"]:
     """Albedo of a shirt, linear RGB."""
     for_level, for_tint = jax.random.split(key)
