@@ -1,5 +1,7 @@
 """Shared fixtures. Randomness is seeded, warnings are errors (pyproject), and the core refuses implicit rank promotion."""
 
+import functools
+import gc
 import os
 import pathlib
 
@@ -87,13 +89,23 @@ def float64():
         yield
 
 
+def forget_tables():
+    """Empty fitkit's caches: a table that an unoptimised program computed is rounded otherwise, and a fit from it ends elsewhere."""
+    for each in gc.get_objects():
+        if type(each) is functools._lru_cache_wrapper and each.__module__.partition(".")[0] in ("fitkit", "models", "recipes"):
+            each.cache_clear()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def programs(request):
     """How a file's programs are compiled. They go when it is done: thousands exhaust a process's memory maps and crash XLA."""
     place = request.path.relative_to(TESTS).as_posix()
-    if place.startswith(UNOPTIMISED) and OPTION.upper() not in os.environ and jax.default_backend() == "cpu":
+    unoptimised = place.startswith(UNOPTIMISED) and OPTION.upper() not in os.environ and jax.default_backend() == "cpu"
+    if unoptimised:
         jax.clear_caches()
         jax.config.update(OPTION, True)
     yield
     jax.config.update(OPTION, os.environ.get(OPTION.upper(), "0") not in ("0", "False", "false", ""))
     jax.clear_caches()
+    if unoptimised:
+        forget_tables()
