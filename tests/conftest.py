@@ -90,7 +90,7 @@ def float64():
 
 
 def forget_tables():
-    """Empty fitkit's caches: a table that an unoptimised program computed is rounded otherwise, and a fit from it ends elsewhere."""
+    """Empty fitkit's caches: a table that an unoptimised program computed is rounded otherwise, a fit from it ends elsewhere."""
     for each in gc.get_objects():
         if type(each) is functools._lru_cache_wrapper and each.__module__.partition(".")[0] in ("fitkit", "models", "recipes"):
             each.cache_clear()
