@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import fitkit
-from fitkit.cli.doctor import field_notes
+from fitkit.cli.commands.doctor import field_notes
 from fitkit.errors import EXIT_STATUS
 from fitkit.recipes import RECIPES
 from tests.fixtures.source_tree import Definition, classes, definitions, dotted, modules, tree

@@ -7,6 +7,7 @@ Exit status: 0 fine, 1 some photos failed, 2 usage, 3 missing data, 4 device, 5 
 
 import contextlib
 import dataclasses
+import importlib
 import inspect
 import io
 import os
@@ -15,7 +16,6 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import tyro
@@ -24,25 +24,8 @@ import fitkit
 from fitkit import configuration
 from fitkit.cli.console import Console, Level, failed_outcome
 from fitkit.cli.general_options import General
-from fitkit.cli.labels import LabelsMake, LabelsMotion, LabelsShow
-from fitkit.cli.options import (
-    COMMANDS,
-    AssetsImport,
-    AssetsList,
-    AssetsVerify,
-    Bench,
-    Command,
-    Doctor,
-    EvalAblation,
-    EvalFolder,
-    EvalSynthetic,
-    Fit,
-    Recipes,
-    Render,
-    Report,
-    Unwrap,
-)
-from fitkit.errors import FitkitError, visible
+from fitkit.cli.options import COMMANDS, RUN_BY, Command, Fit
+from fitkit.errors import FitkitError
 
 DESCRIPTION = """From a photograph of a face to a 3D face.
 
@@ -54,8 +37,6 @@ Examples:
 fitkit COMMAND --help explains a command.
 Exit status: 0 fine, 1 some photos failed, 2 usage, 3 missing data, 4 device, 5 output not writable."""
 
-# --light: azimuth (to the viewer's right) and elevation of a lamp, degrees; chosen by eye
-LIGHTS = {"front": (0.0, 0.0), "left": (-60.0, 15.0), "right": (60.0, 15.0), "above": (0.0, 65.0), "below": (0.0, -65.0)}
 _NO_PAIRS = (tyro.conf.FlagCreatePairsOff,)      # no --no-FLAG beside --FLAG
 
 
@@ -209,88 +190,10 @@ def _print_warnings(console: Console) -> Iterator[None]:
 
 
 def _dispatch(options: Command, fields: dict[str, Any], console: Console) -> int:
-    if isinstance(options, Fit):
-        from fitkit.cli.fit import run_fit
-
-        return run_fit(options, fields, console)
-    if isinstance(options, Report):
-        from fitkit.cli.report import run_report
-
-        return run_report(options, console)
-    if isinstance(options, Render):
-        return _render(options, console)
-    if isinstance(options, Unwrap):
-        from fitkit.cli.unwrap import run_unwrap
-
-        return run_unwrap(options, console)
-    if isinstance(options, EvalSynthetic):
-        from fitkit.cli.evaluate import run_synthetic
-
-        return run_synthetic(options, console)
-    if isinstance(options, EvalFolder):
-        from fitkit.cli.evaluate import run_folder
-
-        return run_folder(options, console)
-    if isinstance(options, EvalAblation):
-        from fitkit.cli.evaluate import run_ablation
-
-        return run_ablation(options, console)
-    if isinstance(options, Bench):
-        from fitkit.cli.bench import run_bench
-
-        return run_bench(options, console)
-    if isinstance(options, AssetsImport | AssetsList | AssetsVerify):
-        from fitkit.cli import assets
-
-        return assets.run_import(options, console) if isinstance(options, AssetsImport) else assets.run_list(options, console)
-    if isinstance(options, LabelsMake | LabelsShow | LabelsMotion):
-        from fitkit.cli import labels
-
-        return labels.run_labels(options, console)
-    from fitkit.cli import doctor
-
-    if isinstance(options, Doctor):
-        return doctor.run_doctor(options, console)
-    text = doctor.describe_recipes(options.recipe) if isinstance(options, Recipes) else doctor.describe_heads()
-    print(text)
-    return 0
-
-
-def _render(options: Render, console: Console) -> int:
-    if not options.result:
-        raise FitkitError("E_USAGE", "no result folder was named; write for example fitkit render out/me-1a2b3c4d --yaw 30")
-    weights = configuration.parse_assignments(options.expression, option="--expression")
-    for name, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float):
-            raise FitkitError("E_USAGE", f"--expression {name} takes a weight from 0 to 1, not {weight!r}; write {name}=0.6, say")
-    light = _light(options.light)
-    from fitkit import device
-
-    device.select_device(options.general.device)
-    device.keep_compiled_programs()
-    from fitkit.io.images import write_image
-
-    picture = fitkit.load(options.result, head=options.head).render(
-        yaw=options.yaw, pitch=options.pitch, roll=options.roll, light=light,
-        expression={name: float(weight) for name, weight in weights.items()},
-    )
-    path = write_image(options.out or Path(options.result) / "render.png", picture)
-    if console.level:
-        print(visible(str(path)))
-    return 0
-
-
-def _light(text: str | None) -> tuple[float, float] | None:
-    """Direction of a lamp, degrees to the viewer's right and up, from its name or from `AZIMUTH,ELEVATION`."""
-    if text is None or text in LIGHTS:
-        return LIGHTS.get(text or "")
-    try:
-        azimuth, elevation = map(float, text.split(","))
-        return azimuth, elevation
-    except ValueError:
-        hint = configuration.did_you_mean(text, LIGHTS)
-        sentence = f"--light {text!r} is neither a name nor AZIMUTH,ELEVATION in degrees (like --light=30,10); {hint}"
-        raise FitkitError("E_USAGE", sentence) from None
+    module, function = RUN_BY[type(options)].split(":")
+    run = getattr(importlib.import_module(f"fitkit.cli.commands.{module}"), function)
+    status: int = run(options, fields, console) if isinstance(options, Fit) else run(options, console)
+    return status
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from fitkit.cli.assets import AssetsImport, AssetsList, AssetsVerify
+from fitkit.cli.commands.assets import AssetsImport, AssetsList, AssetsVerify
+from fitkit.cli.commands.labels import LabelsMake, LabelsMotion, LabelsShow
+from fitkit.cli.commands.report import Report
 from fitkit.cli.general_options import Degrees, Flag, General, Words
-from fitkit.cli.labels import LabelsMake, LabelsMotion, LabelsShow
-from fitkit.cli.report import Report
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -329,3 +329,12 @@ COMMANDS: dict[str, type[Command]] = {
     "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval ablation": EvalAblation, "bench": Bench,
     "assets list": AssetsList, "assets verify": AssetsVerify, "assets import": AssetsImport,
     "labels make": LabelsMake, "labels show": LabelsShow, "labels motion": LabelsMotion}
+# the module in `commands` and its function, which takes the options and the console and returns the exit status; `fit` takes the
+# recipe fields of a configuration file between them
+RUN_BY: dict[type[Command], str] = {
+    Fit: "fit:run_fit", Report: "report:run_report", Unwrap: "unwrap:run_unwrap", Render: "render:run_render",
+    Doctor: "doctor:run_doctor", Heads: "doctor:run_heads", Recipes: "doctor:run_recipes",
+    EvalSynthetic: "evaluate:run_synthetic", EvalFolder: "evaluate:run_folder", EvalAblation: "evaluate:run_ablation",
+    Bench: "bench:run_bench",
+    AssetsList: "assets:run_list", AssetsVerify: "assets:run_list", AssetsImport: "assets:run_import",
+    LabelsMake: "labels:run_make", LabelsShow: "labels:run_show", LabelsMotion: "labels:run_motion"}

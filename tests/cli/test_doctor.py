@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fitkit import device
-from fitkit.cli import doctor, main
+from fitkit.cli import main
+from fitkit.cli.commands import doctor
 from fitkit.errors import FitkitError
 from tests.fixtures.source_tree import ROOT
 from tests.fixtures.toy_fit import photos

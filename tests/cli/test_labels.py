@@ -12,7 +12,7 @@ from PIL import Image
 import fitkit
 import fitkit.recipes.synthesize.labels
 from fitkit.batch import kept_fits
-from fitkit.cli import labels
+from fitkit.cli.commands import labels
 from fitkit.cli.console import Console
 from fitkit.cli.main import run
 from fitkit.errors import FitkitError
@@ -114,7 +114,7 @@ def test_motion_of_a_film_is_a_file_that_frames_take(monkeypatch, tmp_path, caps
     rng = np.random.default_rng(0)
     poses = iter(np.cumsum(rng.normal(size=(40, 6)) * [1.0, 0.5, 0.25, 0.01, 0.01, 0.005], axis=0))
     monkeypatch.setattr("fitkit.io.video.read_frames", lambda film, *, most: iter(range(40)))
-    monkeypatch.setattr("fitkit.cli.labels._pose", lambda frame: next(poses))
+    monkeypatch.setattr("fitkit.cli.commands.labels._pose", lambda frame: next(poses))
     assert run(["labels", "motion", "talk.mp4"]) == 0
     written = tomllib.loads((tmp_path / "motion.toml").read_text())
     assert written["yaw"] == pytest.approx(1.0, rel=0.4) and written["roll"] == pytest.approx(0.25, rel=0.4)

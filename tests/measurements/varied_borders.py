@@ -15,8 +15,8 @@ import numpy as np
 import scipy.ndimage
 from PIL import Image
 
+from fitkit.cli.commands.labels import LabelsMake, _fitted_faces
 from fitkit.cli.console import Console
-from fitkit.cli.labels import LabelsMake, _fitted_faces
 from fitkit.device import keep_compiled_programs
 from fitkit.io.images import write_image
 from fitkit.labels.record import Record

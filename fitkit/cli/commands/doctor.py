@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 import fitkit
 from fitkit import configuration, device
 from fitkit.cli.console import Console
-from fitkit.cli.options import Doctor
+from fitkit.cli.options import Doctor, Heads, Recipes
 from fitkit.errors import EXIT_STATUS, FitkitError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pillow", "safetensors")     # whose versions are printed
@@ -153,6 +153,22 @@ def tiny_fit() -> str:
 def weights_folder() -> Path:
     """The folder of the embedded weight files."""
     return _models() / "weights"
+
+
+def run_heads(options: Heads, console: Console) -> int:
+    """Print the heads and return the exit status."""
+    print(describe_heads())
+    return 0
+
+
+def run_recipes(options: Recipes, console: Console) -> int:
+    """Print the recipes, or the fields of one, and return the exit status.
+
+    Raises:
+        FitkitError: E_RECIPE for an unknown name.
+    """
+    print(describe_recipes(options.recipe))
+    return 0
 
 
 def describe_heads() -> str:

@@ -20,9 +20,9 @@ from fitkit.batch.manifest import Failure, Source
 from fitkit.batch.plan import Group, Plan
 from fitkit.batch.row import Row
 from fitkit.batch.sources import by_person, find_sources
+from fitkit.cli.commands.report import make_report
 from fitkit.cli.console import Console, Outcome, exit_status, progress_line, summary
 from fitkit.cli.options import Fit
-from fitkit.cli.report import make_report
 from fitkit.detection import DETECTORS
 from fitkit.errors import FitkitError
 from fitkit.io.atomic_files import workplace

@@ -117,13 +117,6 @@ class LabelsShow:
     general: OmitArgPrefixes[General] = General()
 
 
-def run_labels(options: LabelsMake | LabelsShow | LabelsMotion, console: Console) -> int:
-    """Run one of the commands of this group and return the exit status; errors as of each."""
-    if isinstance(options, LabelsMake):
-        return run_make(options, console)
-    return run_show(options, console) if isinstance(options, LabelsShow) else run_motion(options, console)
-
-
 def run_make(options: LabelsMake, console: Console) -> int:
     """Make the shards of a run that are missing and return the exit status.
 

@@ -1,0 +1,54 @@
+"""`fitkit render`: a picture of a result from any side, in any light, with any expression."""
+
+from pathlib import Path
+
+import fitkit
+from fitkit import configuration
+from fitkit.cli.console import Console
+from fitkit.cli.options import Render
+from fitkit.errors import FitkitError, visible
+
+# --light: azimuth (to the viewer's right) and elevation of a lamp, degrees; chosen by eye
+LIGHTS = {"front": (0.0, 0.0), "left": (-60.0, 15.0), "right": (60.0, 15.0), "above": (0.0, 65.0), "below": (0.0, -65.0)}
+
+
+def run_render(options: Render, console: Console) -> int:
+    """Write the picture and return the exit status.
+
+    Raises:
+        FitkitError: E_USAGE, E_RESULT, E_HEAD, E_DEVICE, E_OUTPUT.
+    """
+    if not options.result:
+        raise FitkitError("E_USAGE", "no result folder was named; write for example fitkit render out/me-1a2b3c4d --yaw 30")
+    weights = configuration.parse_assignments(options.expression, option="--expression")
+    for name, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise FitkitError("E_USAGE", f"--expression {name} takes a weight from 0 to 1, not {weight!r}; write {name}=0.6, say")
+    light = _light(options.light)
+    from fitkit import device
+
+    device.select_device(options.general.device)
+    device.keep_compiled_programs()
+    from fitkit.io.images import write_image
+
+    picture = fitkit.load(options.result, head=options.head).render(
+        yaw=options.yaw, pitch=options.pitch, roll=options.roll, light=light,
+        expression={name: float(weight) for name, weight in weights.items()},
+    )
+    path = write_image(options.out or Path(options.result) / "render.png", picture)
+    if console.level:
+        print(visible(str(path)))
+    return 0
+
+
+def _light(text: str | None) -> tuple[float, float] | None:
+    """Direction of a lamp, degrees to the viewer's right and up, from its name or from `AZIMUTH,ELEVATION`."""
+    if text is None or text in LIGHTS:
+        return LIGHTS.get(text or "")
+    try:
+        azimuth, elevation = map(float, text.split(","))
+        return azimuth, elevation
+    except ValueError:
+        hint = configuration.did_you_mean(text, LIGHTS)
+        sentence = f"--light {text!r} is neither a name nor AZIMUTH,ELEVATION in degrees (like --light=30,10); {hint}"
+        raise FitkitError("E_USAGE", sentence) from None
