@@ -1,0 +1,15 @@
+"""The networks that `fitkit train NAME` can train, by name. A task is made by its network's own package."""
+
+from fitkit.configuration import check_choice
+from fitkit.recipes.train.task import Task
+
+TASKS: dict[str, Task] = {}
+
+
+def find_task(name: str) -> Task:
+    """The task of a name.
+
+    Raises:
+        FitkitError: E_USAGE, there is none; the nearest is named.
+    """
+    return TASKS[check_choice(name, TASKS, code="E_USAGE", what="network to train")]
