@@ -1,7 +1,7 @@
 """One step of training: loss, gradient, Adam; on all devices, the batch split between them.
 
     weights, gradients, moments   float32, on every device
-    the network's layers          bfloat16 on a GPU, float32 elsewhere
+    convolutions, batch norms     bfloat16 on a GPU, float32 elsewhere; dense layers, which are few and last, float32
     batch                         split along its first axis over a mesh of all devices of all hosts
 
 XLA adds what the devices must tell each other (`jax.sharding`, axis types Auto): gradients and a batch norm's statistics are those
@@ -48,7 +48,7 @@ def schedule(config: TrainingConfig) -> optax.Schedule:
 
 def initial_state(task: Task, config: Any) -> tuple[nnx.GraphDef, TrainingState]:
     """A new network, taken apart, and the state of its training."""
-    apart: tuple[Any, ...] = nnx.split(task.build(config, nnx.Rngs(config.seed)), nnx.Param, ...)
+    apart: tuple[Any, ...] = nnx.split(nnx.jit(lambda: task.build(config, nnx.Rngs(config.seed)))(), nnx.Param, ...)
     graph, parameters, statistics = apart
     return graph, TrainingState(parameters, statistics, optimizer(config).init(parameters))
 
@@ -141,5 +141,5 @@ def _norm(tree: Any) -> Float[Array, ""]:
 
 def _compute_in(network: nnx.Module, dtype: Any) -> None:
     for _, layer in nnx.iter_modules(network):
-        if hasattr(layer, "dtype"):
+        if hasattr(layer, "dtype") and not isinstance(layer, nnx.Linear):
             layer.dtype = dtype

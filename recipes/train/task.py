@@ -50,8 +50,9 @@ class Task:
         summary: what it learns, in half a sentence.
         paper: its source: authors, year, section.
         configs: name -> configuration; "paper" and "small" at least.
-        build: (config, rngs) -> the network, weights float32. The loop sets `dtype` of its layers (Flax's own: `nnx.Conv`,
-            `nnx.Linear`, `nnx.BatchNorm`, ...) to bfloat16 on a GPU, so that what the network gives may be bfloat16, too.
+        build: (config, rngs) -> the network, weights float32. It keeps no `Rngs` (a loss that draws gets its seed in the batch).
+            The loop sets `dtype` of its layers (`nnx.Conv`, `nnx.BatchNorm`, ... but not `nnx.Linear`) to bfloat16 on a GPU, so
+            that what the network gives may be bfloat16.
         load: (runs, held, config) -> data: what `batch`, `score` and `pictures` read, of any type. `runs` are folders of labels;
             `held` those of pictures that are never trained on. Where there are none, the last part of each run is held out.
         batch: (data, config, places) -> arrays of a part of a batch. Examples stand in an endless row, `config.batch` of them a
