@@ -39,6 +39,27 @@ def select_device(name: str | None) -> None:
         raise FitkitError("E_DEVICE", f"no device for {asked} ({reason}); {_remedy(name)}") from error
 
 
+def join_hosts(coordinator: str, host: int, hosts: int) -> None:
+    """Make this process one of several whose devices JAX joins; call it before `select_device`. Waits for the others.
+
+    Args:
+        coordinator: address and port where the first of them listens.
+        host: which one this is, from 0.
+        hosts: how many there are.
+
+    Raises:
+        FitkitError: E_DEVICE, they do not meet.
+    """
+    import jax
+
+    try:
+        jax.distributed.initialize(coordinator, num_processes=hosts, process_id=host)
+    except Exception as error:  # of several kinds; to the user all of them mean the same
+        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        raise FitkitError("E_DEVICE", f"host {host + 1} of {hosts} met no others at {coordinator} ({reason}); start all of"
+                          " them with the same --coordinator, an address that all can reach") from error
+
+
 def keep_compiled_programs() -> Path | None:
     """Turn on JAX's persistent compilation cache, in the user's cache directory: a second run then starts in seconds.
 

@@ -11,6 +11,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from fitkit.cli.commands.assets import AssetsImport, AssetsList, AssetsVerify
 from fitkit.cli.commands.labels import LabelsMake, LabelsMotion, LabelsShow
 from fitkit.cli.commands.report import Report
+from fitkit.cli.commands.train import Train
 from fitkit.cli.general_options import Degrees, Flag, General, Words
 
 
@@ -322,13 +323,13 @@ class Bench:
 
 
 Command = (Fit | Report | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation | Bench
-           | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow | LabelsMotion)
+           | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow | LabelsMotion | Train)
 # a name of two words is a command in a group
 COMMANDS: dict[str, type[Command]] = {
     "fit": Fit, "report": Report, "unwrap": Unwrap, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes,
     "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval ablation": EvalAblation, "bench": Bench,
     "assets list": AssetsList, "assets verify": AssetsVerify, "assets import": AssetsImport,
-    "labels make": LabelsMake, "labels show": LabelsShow, "labels motion": LabelsMotion}
+    "labels make": LabelsMake, "labels show": LabelsShow, "labels motion": LabelsMotion, "train": Train}
 # the module in `commands` and its function, which takes the options and the console and returns the exit status; `fit` takes the
 # recipe fields of a configuration file between them
 RUN_BY: dict[type[Command], str] = {
@@ -337,4 +338,4 @@ RUN_BY: dict[type[Command], str] = {
     EvalSynthetic: "evaluate:run_synthetic", EvalFolder: "evaluate:run_folder", EvalAblation: "evaluate:run_ablation",
     Bench: "bench:run_bench",
     AssetsList: "assets:run_list", AssetsVerify: "assets:run_list", AssetsImport: "assets:run_import",
-    LabelsMake: "labels:run_make", LabelsShow: "labels:run_show", LabelsMotion: "labels:run_motion"}
+    LabelsMake: "labels:run_make", LabelsShow: "labels:run_show", LabelsMotion: "labels:run_motion", Train: "train:run_train"}

@@ -5,7 +5,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -18,6 +17,8 @@ from jax.experimental import multihost_utils
 
 from fitkit.errors import FitkitError
 from fitkit.recipes.train import metrics, run_folder
+from fitkit.recipes.train.export import machine
+from fitkit.recipes.train.plan import facts_of
 from fitkit.recipes.train.prefetch import prepared
 from fitkit.recipes.train.step import (
     TrainingState,
@@ -83,7 +84,7 @@ def train(
     graph, fresh = initial_state(task, config)
     with contextlib.closing(run_folder.open_checkpoints(work)) as manager:
         begun, notes = _begin(manager, task, config, resume)
-        notes["data"] = _data_of(notes["data"], runs, held, begun)
+        notes |= {"data": _data_of(notes["data"], runs, held, begun), "machine": machine()}
         state = run_folder.restore(manager, begun, fresh, whole(mesh)) if begun else on_all_devices(fresh, mesh)
         run = _Run(task=task, config=config, data=data, mesh=mesh, graph=graph, manager=manager, notes=notes, every=every,
                    work=work, stop=stop, on_progress=on_progress)
@@ -128,18 +129,10 @@ def _begin(manager: Any, task: Task, config: Any, resume: bool) -> tuple[int, di
 
 def _data_of(earlier: list[dict[str, Any]], runs: Sequence[Path], held: Sequence[Path], step: int) -> list[dict[str, Any]]:
     """What was trained on, with the step from which: a new entry where the runs are others than before."""
-    digests = {"runs": {run.name: run_digest(run) for run in runs}, "held": {run.name: run_digest(run) for run in held}}
-    if earlier and {name: earlier[-1][name] for name in digests} == digests:
+    found = {"runs": facts_of(runs), "held": facts_of(held)}
+    if earlier and {name: earlier[-1][name] for name in found} == found:
         return earlier
-    return [*earlier, {"from_step": step, **digests}]
-
-
-def run_digest(run: Path) -> str:
-    """Sha256 of the indices of a run's shards, which hold that of each picture; hexadecimal."""
-    digest = hashlib.sha256()
-    for path in sorted(run.glob("shard-*.json")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return [*earlier, {"from_step": step, **found}]
 
 
 def _steps(run: _Run, begun: int, state: TrainingState) -> tuple[int, TrainingState]:
