@@ -1,9 +1,10 @@
 """The networks that `fitkit train NAME` can train, by name. A task is made by its network's own package."""
 
 from fitkit.configuration import check_choice
+from fitkit.recipes.train.finenet.task import FINENET
 from fitkit.recipes.train.task import Task
 
-TASKS: dict[str, Task] = {}
+TASKS: dict[str, Task] = {task.name: task for task in (FINENET,)}
 
 
 def find_task(name: str) -> Task:
