@@ -18,7 +18,7 @@ from fitkit.version import __version__
 
 if TYPE_CHECKING:
     from fitkit import export, fitting, geometry, morphable, rendering
-    from fitkit.api import FitResult, fit, fit_batch, fit_faces, load, load_head
+    from fitkit.api import FitResult, Track, fit, fit_batch, fit_faces, load, load_head, track
     from fitkit.types import Camera, FaceParameters, Mesh, MorphableModel
 
 
@@ -29,6 +29,7 @@ __all__ = [
     "FitkitError",
     "Mesh",
     "MorphableModel",
+    "Track",
     "__version__",
     "export",
     "fit",
@@ -40,6 +41,7 @@ __all__ = [
     "load_head",
     "morphable",
     "rendering",
+    "track",
 ]
 
 _HOME = {       # public name -> module that holds it; a package of building blocks stands in `fitkit` itself
@@ -53,7 +55,9 @@ _HOME = {       # public name -> module that holds it; a package of building blo
     "fit_faces": "fitkit.api",
     "load": "fitkit.api",
     "load_head": "fitkit.api",
+    "track": "fitkit.api",
     "FitResult": "fitkit.api",
+    "Track": "fitkit.api",
     "MorphableModel": "fitkit.types",
     "FaceParameters": "fitkit.types",
     "Camera": "fitkit.types",

@@ -1,4 +1,4 @@
-"""The public functions: `fit`, `fit_batch`, `fit_faces`, `load`, `load_head`. The steps of a fit are in `pipeline.py`."""
+"""The public functions: `fit`, `fit_batch`, `fit_faces`, `track`, `load`, `load_head`. The steps of a fit are in `pipeline.py`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,9 +12,12 @@ from fitkit.models import heads
 from fitkit.pipeline import PhotoLike
 from fitkit.results.load import load_result
 from fitkit.results.result import FitResult
+from fitkit.tracking.run import prepare_track, track_film
+from fitkit.tracking.source import find_source
+from fitkit.tracking.track import Track
 from fitkit.types import MorphableModel
 
-__all__ = ["FitResult", "fit", "fit_batch", "fit_faces", "load", "load_head"]
+__all__ = ["FitResult", "Track", "fit", "fit_batch", "fit_faces", "load", "load_head", "track"]
 
 
 def load_head(name: str) -> MorphableModel:
@@ -169,3 +172,34 @@ def fit_faces(
     job = pipeline.prepare(recipe=recipe, head=head, size=size, seed=seed, detector=detector, progress=progress, fields=fields)
     reading = pipeline.read(photo, job, landmarks=landmarks, focal=focal, intrinsics=intrinsics)
     return pipeline.fit_photo(reading, job, largest=largest)
+
+
+def track(
+    film: str | Path, *, out: str | Path | None = None, fps: float | None = None, focal: float | None = None,
+    head: str = "makehuman", size: int = 224, frames: int | None = None, overwrite: bool = False,
+    progress: Callable[[int, int | None], None] | None = None, **fields: Any,
+) -> Track:
+    """Track the largest face of a film: one identity for the film, and pose, expression and light in each frame.
+
+    Args:
+        film: a film's file (through PyAV: `pip install 'fitkit[video]'`); a folder of pictures or a glob, with `fps`; or the number
+            of a camera, such as "0", which is tracked until `frames` or a keyboard interrupt ends it.
+        out: folder to write, with the overlay film; `Track.save` writes all but that. It appears complete or not at all.
+        fps: frames a second, of pictures alone.
+        focal: focal length of the film, frame pixels; without it it is estimated from the key frames.
+        head: name of the morphable head, as in `load_head`.
+        size: side of the square crop that frames are fitted on, pixels; even, at least 64.
+        frames: most frames.
+        overwrite: replace a track that `out` holds.
+        progress: called with the frames that are done, and how many there are (None where that is not known).
+        **fields: other values for fields of `fitkit.recipes.tracking.TrackingConfig`.
+
+    Returns:
+        the track. In frames that lost the face, its numbers are NaN.
+
+    Raises:
+        FitkitError: E_NOFACE, no frame shows a face; E_NOFILE, E_NOTIMAGE, E_EMPTYDIR of the film; E_DATA without PyAV; E_USAGE,
+            E_FIELD, E_HEAD; E_EXISTS, E_OUTPUT of `out`.
+    """
+    job = prepare_track(head=head, size=size, focal=focal, frames=frames, progress=progress, fields=fields)
+    return track_film(find_source(film, fps=fps), job, folder=None if out is None else Path(out), overwrite=overwrite)

@@ -16,8 +16,8 @@ from tests.fixtures.source_tree import ROOT, classes, definitions, dotted, impor
 
 RANKS = (
     ("errors", "version", "types", "compilation", "color"), ("geometry", "configuration", "io"), ("morphable", "device"),
-    ("rendering",), ("uv", "detection", "labels"), ("fitting", "export", "models"), ("recipes", "results"), ("pipeline",), ("api",),
-    ("evaluation", "batch"), ("cli",),
+    ("rendering",), ("uv", "detection", "labels"), ("fitting", "export", "models"), ("recipes", "results"),
+    ("pipeline", "tracking"), ("api",), ("evaluation", "batch"), ("cli",),
 )
 RANK = {f"fitkit.{room}": rank for rank, rooms in enumerate(RANKS) for room in rooms}
 BUILDERS = "fitkit.models.build"          # maintainers' scripts: they may use everything, and nothing uses them

@@ -151,7 +151,7 @@ def _read(name: str, arguments: Sequence[str], default: Command | None) -> Comma
         raise FitkitError("E_USAGE", f"{_sentence(printed.getvalue())}; fitkit {name} --help explains the options") from None
     if unknown:
         fields = dataclasses.fields(kind) + dataclasses.fields(General)
-        others = ("photo", "result", "results", "run", "video", "general")
+        others = ("photo", "result", "results", "run", "video", "film", "general")
         flags = ["--" + field.name.replace("_", "-") for field in fields if field.name not in others]
         word = unknown[0].partition("=")[0]
         if not word.startswith("-"):

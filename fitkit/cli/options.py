@@ -11,6 +11,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from fitkit.cli.commands.assets import AssetsImport, AssetsList, AssetsVerify
 from fitkit.cli.commands.labels import LabelsMake, LabelsMotion, LabelsShow
 from fitkit.cli.commands.report import Report
+from fitkit.cli.commands.track import Track
 from fitkit.cli.commands.train import Train
 from fitkit.cli.general_options import Degrees, Flag, General, Words
 
@@ -322,18 +323,20 @@ class Bench:
     general: OmitArgPrefixes[General] = General()
 
 
-Command = (Fit | Report | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation | Bench
+Command = (Fit | Report | Track | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation | Bench
            | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow | LabelsMotion | Train)
 # a name of two words is a command in a group
 COMMANDS: dict[str, type[Command]] = {
-    "fit": Fit, "report": Report, "unwrap": Unwrap, "render": Render, "doctor": Doctor, "heads": Heads, "recipes": Recipes,
+    "fit": Fit, "report": Report, "track": Track, "unwrap": Unwrap, "render": Render,
+    "doctor": Doctor, "heads": Heads, "recipes": Recipes,
     "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval ablation": EvalAblation, "bench": Bench,
     "assets list": AssetsList, "assets verify": AssetsVerify, "assets import": AssetsImport,
     "labels make": LabelsMake, "labels show": LabelsShow, "labels motion": LabelsMotion, "train": Train}
 # the module in `commands` and its function, which takes the options and the console and returns the exit status; `fit` takes the
 # recipe fields of a configuration file between them
 RUN_BY: dict[type[Command], str] = {
-    Fit: "fit:run_fit", Report: "report:run_report", Unwrap: "unwrap:run_unwrap", Render: "render:run_render",
+    Fit: "fit:run_fit", Report: "report:run_report", Track: "track:run_track", Unwrap: "unwrap:run_unwrap",
+    Render: "render:run_render",
     Doctor: "doctor:run_doctor", Heads: "doctor:run_heads", Recipes: "doctor:run_recipes",
     EvalSynthetic: "evaluate:run_synthetic", EvalFolder: "evaluate:run_folder", EvalAblation: "evaluate:run_ablation",
     Bench: "bench:run_bench",

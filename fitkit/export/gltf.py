@@ -2,11 +2,10 @@
 
 In metres, as glTF demands. `write_glb`: the base mesh is the identity without expression, the head's expressions are morph targets
 under their own names, the fitted expression is their default weights, and fine geometry is a normal map. `write_detailed_glb`: a
-displaced mesh with the expression applied. Takes a `MorphableModel`, its `FaceParameters` and an optional UV albedo; writes through
-`io.atomic_files`.
+displaced mesh with the expression applied. Takes a `MorphableModel`, its `FaceParameters` and an optional UV albedo. `animation.py`
+writes a head that moves.
 """
 
-import io
 from pathlib import Path
 
 import jax
@@ -14,12 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 import pygltflib as gltf
 from jaxtyping import Array, Float, UInt8
-from PIL import Image
 
 from fitkit.compilation import quick_jit
+from fitkit.export.glb_document import (
+    INDICES,
+    INT,
+    VERTICES,
+    add_accessor,
+    add_normal_map,
+    add_sparse,
+    add_texture,
+    add_view,
+    split_at_seams,
+    write_document,
+)
 from fitkit.export.vertex_tables import roughness, unit_normals
 from fitkit.geometry.vectors import vertex_normals
-from fitkit.io import atomic_files, images
 from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.types import FaceParameters, MorphableModel
 from fitkit.uv.displacement import FineMesh
@@ -28,12 +37,6 @@ from fitkit.version import __version__
 METRES = 1e-3           # per millimetre
 STILL = 1e-3            # mm; vertices that move less are left out of a morph target: invisible at any size
 STILL_NORMAL = 1e-3     # the same for the change of a unit normal
-JPEG_QUALITY = 95       # of the embedded texture, its colour at full resolution; chosen, not tuned
-
-# glTF 2.0, component types and buffer targets (the numbers are OpenGL's)
-_FLOAT, _SHORT, _INT = 5126, 5123, 5125
-_VERTICES, _INDICES = 34962, 34963
-_LINEAR, _MIPMAPS, _CLAMP = 9729, 9987, 33071      # of samplers: magnification, minification, wrapping
 _LEAST_GROWTH = 1e-9    # mm times texture coordinate; a summed tangent shorter than this has no direction
 
 
@@ -53,34 +56,54 @@ def write_glb(
     Raises:
         FitkitError: E_OUTPUT where the place cannot be written.
     """
-    vertex, uv, triangles = _split_at_seams(model.triangles, model.uv_triangles, model.uv)
     document, blob = gltf.GLTF2(), bytearray()
+    if texture is not None:
+        add_texture(document, blob, texture)
+    mesh = add_head(document, blob, model, parameters, normal_map=normal_map)
+    return write_document(path, with_scene(document, [gltf.Node(name=model.name, mesh=mesh)], [0]), blob)
+
+
+def add_head(
+    document: gltf.GLTF2, blob: bytearray, model: MorphableModel, parameters: FaceParameters, *,
+    normal_map: Float[np.ndarray, "N N 3"] | None = None, without: tuple[str, ...] = (),
+) -> int:
+    """Add the neutral head as a mesh with its expressions as morph targets, and return the mesh's index.
+
+    Args:
+        document: that it is added to; its texture, if it has one, is the head's albedo.
+        blob: its bytes.
+        model: the head.
+        parameters: identity, expression and albedo are used.
+        normal_map: as in `write_glb`.
+        without: parts that are left out.
+    """
+    vertex, uv, triangles = split_at_seams(model.triangles, model.uv_triangles, model.uv)
     neutral, moves, normals, normal_moves = map(np.asarray, _neutral_and_targets(model, parameters))
     attributes = {
-        "POSITION": _add(document, blob, neutral[vertex] * METRES, target=_VERTICES, bounds=True),
-        "NORMAL": _add(document, blob, unit_normals(normals[vertex]), target=_VERTICES),
-        "TEXCOORD_0": _add(document, blob, uv * [1, -1] + [0, 1], target=_VERTICES),  # glTF: v down
+        "POSITION": add_accessor(document, blob, neutral[vertex] * METRES, target=VERTICES, bounds=True),
+        "NORMAL": add_accessor(document, blob, unit_normals(normals[vertex]), target=VERTICES),
+        "TEXCOORD_0": add_accessor(document, blob, uv * [1, -1] + [0, 1], target=VERTICES),  # glTF: v down
     }
-    if texture is None:
+    if not document.images:
         colours = np.clip(vertex_albedo(model, parameters.albedo), 0, 1)
-        attributes["COLOR_0"] = _add(document, blob, colours[vertex], target=_VERTICES)
-    else:
-        _add_texture(document, blob, texture)
+        attributes["COLOR_0"] = add_accessor(document, blob, colours[vertex], target=VERTICES)
     targets = [
         {
-            "POSITION": _add_sparse(document, blob, move[vertex] * METRES, STILL * METRES, bounds=True),
-            "NORMAL": _add_sparse(document, blob, normal_move[vertex], STILL_NORMAL),
+            "POSITION": add_sparse(document, blob, move[vertex] * METRES, STILL * METRES, bounds=True),
+            "NORMAL": add_sparse(document, blob, normal_move[vertex], STILL_NORMAL),
         }
         for move, normal_move in zip(moves, normal_moves, strict=True)
     ]
     bumps = None
     if normal_map is not None:
         tangents = _tangents(neutral[vertex], unit_normals(normals[vertex]), uv, triangles)
-        bumps = _add_normal_map(document, blob, normal_map), _add(document, blob, tangents, target=_VERTICES)
-    _add_parts(document, blob, model, triangles, np.asarray(model.part), attributes, targets=targets, bumps=bumps)
-    document.meshes[0].weights = [float(w) for w in np.asarray(parameters.expression)]
-    document.meshes[0].extras = {"targetNames": list(model.expression_names)}
-    return _write(path, document, blob)
+        bumps = add_normal_map(document, blob, normal_map), add_accessor(document, blob, tangents, target=VERTICES)
+    names = tuple("" if name in without else name for name in model.part_names)
+    index = add_parts(document, blob, names, triangles, np.asarray(model.part), attributes, name=model.name, targets=targets,
+                      bumps=bumps)
+    document.meshes[index].weights = [float(w) for w in np.asarray(parameters.expression)]
+    document.meshes[index].extras = {"targetNames": list(model.expression_names)}
+    return index
 
 
 def write_detailed_glb(
@@ -97,17 +120,17 @@ def write_detailed_glb(
     Raises:
         FitkitError: E_OUTPUT where the place cannot be written.
     """
-    vertex, uv, triangles = _split_at_seams(mesh.triangles, mesh.uv_triangles, mesh.uv)
+    vertex, uv, triangles = split_at_seams(mesh.triangles, mesh.uv_triangles, mesh.uv)
     document, blob = gltf.GLTF2(), bytearray()
     attributes = {
-        "POSITION": _add(document, blob, mesh.vertices[vertex] * METRES, target=_VERTICES, bounds=True),
-        "NORMAL": _add(document, blob, unit_normals(mesh.normals[vertex]), target=_VERTICES),
+        "POSITION": add_accessor(document, blob, mesh.vertices[vertex] * METRES, target=VERTICES, bounds=True),
+        "NORMAL": add_accessor(document, blob, unit_normals(mesh.normals[vertex]), target=VERTICES),
     }
     if texture is not None:
-        attributes["TEXCOORD_0"] = _add(document, blob, uv * [1, -1] + [0, 1], target=_VERTICES)
-        _add_texture(document, blob, texture)
-    _add_parts(document, blob, model, triangles, mesh.part, attributes)
-    return _write(path, document, blob)
+        attributes["TEXCOORD_0"] = add_accessor(document, blob, uv * [1, -1] + [0, 1], target=VERTICES)
+        add_texture(document, blob, texture)
+    index = add_parts(document, blob, model.part_names, triangles, mesh.part, attributes, name=model.name)
+    return write_document(path, with_scene(document, [gltf.Node(name=model.name, mesh=index)], [0]), blob)
 
 
 @quick_jit()
@@ -119,21 +142,6 @@ def _neutral_and_targets(
     normals = vertex_normals(neutral, model.triangles)
     moved = jax.lax.map(lambda move: vertex_normals(neutral + move, model.triangles), model.expression)
     return neutral, model.expression, normals, moved - normals
-
-
-def _write(path: str | Path, document: gltf.GLTF2, blob: bytearray) -> Path:
-    document.buffers = [gltf.Buffer(byteLength=len(blob))]
-    document.set_binary_blob(bytes(blob))
-    return atomic_files.write_bytes(path, b"".join(document.save_to_bytes()))
-
-
-def _split_at_seams(
-    triangles: np.ndarray | Array, uv_triangles: np.ndarray | Array, uv: np.ndarray | Array
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    # glTF has one index per corner: a vertex with several texture coordinates becomes several.
-    pairs = np.stack([np.asarray(triangles), np.asarray(uv_triangles)], axis=-1).reshape(-1, 2).astype(np.int64)
-    unique, inverse = np.unique((pairs[:, 0] << 32) | pairs[:, 1], return_inverse=True)
-    return unique >> 32, np.asarray(uv)[unique & 0xFFFFFFFF], inverse.reshape(-1, 3)
 
 
 def _tangents(vertices: np.ndarray, normals: np.ndarray, uv: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -153,103 +161,41 @@ def _tangents(vertices: np.ndarray, normals: np.ndarray, uv: np.ndarray, triangl
     return np.concatenate([total, np.where(mirrored < 0, -1.0, 1.0)[:, None]], axis=1)
 
 
-def _add_view(document: gltf.GLTF2, blob: bytearray, data: bytes, target: int | None = None) -> int:
-    blob.extend(bytes(-len(blob) % 4))
-    document.bufferViews.append(gltf.BufferView(buffer=0, byteOffset=len(blob), byteLength=len(data), target=target))
-    blob.extend(data)
-    return len(document.bufferViews) - 1
-
-
-def _add(
-    document: gltf.GLTF2, blob: bytearray, values: np.ndarray, *, target: int | None = None, bounds: bool = False
+def add_parts(
+    document: gltf.GLTF2, blob: bytearray, part_names: tuple[str, ...], triangles: np.ndarray, part: np.ndarray,
+    attributes: dict[str, int], *, name: str, targets: list[dict[str, int]] | None = None, bumps: tuple[int, int] | None = None,
 ) -> int:
-    # A dense accessor of float vectors `[N, C]`.
-    values = np.ascontiguousarray(values, "<f4")
-    accessor = _accessor(values, bounds)
-    accessor.bufferView = _add_view(document, blob, values.tobytes(), target)
-    document.accessors.append(accessor)
-    return len(document.accessors) - 1
+    """Add a mesh with a primitive and a material for each part that has a name, and return its index.
 
-
-def _add_sparse(
-    document: gltf.GLTF2, blob: bytearray, values: np.ndarray, threshold: float, *, bounds: bool = False
-) -> int:
-    # Stores only the rows that move; dense where that is smaller.
-    values = np.ascontiguousarray(values, "<f4")
-    moving = np.flatnonzero(np.abs(values).max(axis=1) > threshold)
-    if len(moving) == 0:
-        moving = np.zeros(1, np.int64)  # glTF wants at least one entry
-    kind, size = (_SHORT, 2) if len(values) <= 65535 else (_INT, 4)
-    if len(moving) * (12 + size) >= len(values) * 12:
-        return _add(document, blob, values, target=_VERTICES, bounds=bounds)
-    still = np.zeros_like(values)
-    still[moving] = values[moving]
-    indices = _add_view(document, blob, moving.astype(f"<u{size}").tobytes())
-    kept = _add_view(document, blob, values[moving].tobytes())
-    accessor = _accessor(still, bounds)
-    accessor.byteOffset = None  # there is no bufferView for it to stand in
-    accessor.sparse = gltf.Sparse(
-        count=len(moving),
-        indices=gltf.AccessorSparseIndices(bufferView=indices, componentType=kind),
-        values=gltf.AccessorSparseValues(bufferView=kept),
-    )
-    document.accessors.append(accessor)
-    return len(document.accessors) - 1
-
-
-def _accessor(values: np.ndarray, bounds: bool) -> gltf.Accessor:
-    accessor = gltf.Accessor(componentType=_FLOAT, count=len(values), type=f"VEC{values.shape[1]}")
-    if bounds:
-        accessor.min, accessor.max = values.min(0).tolist(), values.max(0).tolist()
-    return accessor
-
-
-def _add_texture(document: gltf.GLTF2, blob: bytearray, texture: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(texture).save(buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
-    view = _add_view(document, blob, buffer.getvalue())
-    _add_image(document, view, "image/jpeg", "albedo")
-
-
-def _add_normal_map(document: gltf.GLTF2, blob: bytearray, normals: np.ndarray) -> int:
-    # Index of the texture; lossless, for JPEG's blocks would show as dents.
-    view = _add_view(document, blob, images.encode_png(np.asarray(normals) * 0.5 + 0.5))
-    return _add_image(document, view, "image/png", "normals")
-
-
-def _add_image(document: gltf.GLTF2, view: int, kind: str, name: str) -> int:
-    document.images.append(gltf.Image(bufferView=view, mimeType=kind, name=name))
-    document.samplers = [gltf.Sampler(magFilter=_LINEAR, minFilter=_MIPMAPS, wrapS=_CLAMP, wrapT=_CLAMP)]
-    document.textures.append(gltf.Texture(source=len(document.images) - 1, sampler=0))
-    return len(document.textures) - 1
-
-
-def _add_parts(
-    document: gltf.GLTF2, blob: bytearray, model: MorphableModel, triangles: np.ndarray, part: np.ndarray,
-    attributes: dict[str, int], *, targets: list[dict[str, int]] | None = None, bumps: tuple[int, int] | None = None,
-) -> None:
-    # One primitive and material per part; all share the vertices, so weights move them as one. The skin takes `bumps`: the
-    # texture of a normal map and the tangents it stands on.
+    All primitives share the vertices, so weights move them as one. The skin takes `bumps`: the texture of a normal map and the
+    tangents it stands on.
+    """
     coloured = "TEXCOORD_0" in attributes and any(image.name == "albedo" for image in document.images)
     primitives = []
-    for index, name in enumerate(model.part_names):
+    for index, part_name in enumerate(part_names):
         chosen = triangles[part == index]
-        if not len(chosen):
+        if not len(chosen) or not part_name:
             continue
         colour = gltf.TextureInfo(index=0) if coloured else None
-        rough = bumps if name == "skin" else None
-        surface = gltf.PbrMetallicRoughness(baseColorTexture=colour, metallicFactor=0.0, roughnessFactor=roughness(name))
+        rough = bumps if part_name == "skin" else None
+        surface = gltf.PbrMetallicRoughness(baseColorTexture=colour, metallicFactor=0.0, roughnessFactor=roughness(part_name))
         document.materials.append(gltf.Material(
-            name=name, pbrMetallicRoughness=surface, alphaMode=None, alphaCutoff=None,
+            name=part_name, pbrMetallicRoughness=surface, alphaMode=None, alphaCutoff=None,
             normalTexture=gltf.NormalMaterialTexture(index=rough[0]) if rough else None))
-        view = _add_view(document, blob, chosen.astype("<u4").tobytes(), _INDICES)
-        document.accessors.append(gltf.Accessor(bufferView=view, componentType=_INT, count=chosen.size, type="SCALAR"))
+        view = add_view(document, blob, chosen.astype("<u4").tobytes(), target=INDICES)
+        document.accessors.append(gltf.Accessor(bufferView=view, componentType=INT, count=chosen.size, type="SCALAR"))
         primitives.append(gltf.Primitive(
             attributes=gltf.Attributes(**attributes | ({"TANGENT": rough[1]} if rough else {})),
             indices=len(document.accessors) - 1,
             material=len(document.materials) - 1, targets=targets or [],
         ))
-    document.meshes = [gltf.Mesh(name=model.name, primitives=primitives)]
-    document.nodes = [gltf.Node(name=model.name, mesh=0)]
-    document.scenes, document.scene = [gltf.Scene(nodes=[0])], 0
+    document.meshes.append(gltf.Mesh(name=name, primitives=primitives))
+    return len(document.meshes) - 1
+
+
+def with_scene(document: gltf.GLTF2, nodes: list[gltf.Node], roots: list[int]) -> gltf.GLTF2:
+    """The document with its nodes, of which `roots` stand in its one scene."""
+    document.nodes = nodes
+    document.scenes, document.scene = [gltf.Scene(nodes=roots)], 0
     document.asset = gltf.Asset(version="2.0", generator=f"fitkit {__version__}")
+    return document

@@ -109,21 +109,34 @@ def observe(
     model: MorphableModel, image: Photo, face: Landmarks, lens: Lens, size: int
 ) -> tuple[Observation, tuple[float, np.ndarray]]:
     """A face's observation on a crop of `size` pixels, and (scale, offset): `photo = crop * scale + offset`, pixels (x, y)."""
-    ibug = ibug_points(face.points)
+    return observe_square(model, image.pixels, face.points, lens, crop_square(face.points), size)
+
+
+def crop_square(points: Float[np.ndarray, "n 2"]) -> tuple[np.ndarray, float]:
+    """The square that is cut around a face of these points: its centre (x, y) and its side, photo pixels."""
+    ibug = ibug_points(points)
     low, high = ibug.min(0), ibug.max(0)
-    crop, scale, offset = working_crop(image.pixels, (low + high) / 2, float((high - low).max()) * CROP_MARGIN, size)
-    height, width = image.pixels.shape[:2]
+    return (low + high) / 2, float((high - low).max()) * CROP_MARGIN
+
+
+def observe_square(
+    model: MorphableModel, pixels: Float[np.ndarray, "H W 3"], points: Float[np.ndarray, "n 2"], lens: Lens,
+    square: tuple[np.ndarray, float], size: int,
+) -> tuple[Observation, tuple[float, np.ndarray]]:
+    """`observe` in a given square of the photo, of its centre and side in photo pixels."""
+    crop, scale, offset = working_crop(pixels, *square, size)
+    height, width = pixels.shape[:2]
     places = np.arange(size) + 0.5
     columns, rows = places * scale + offset[0], places * scale + offset[1]
     inside = ((rows > 0) & (rows < height))[:, None] & ((columns > 0) & (columns < width))
-    small = ((ibug - offset) / scale).astype(np.float32)
-    points, principal = (jnp.asarray((places - offset) / scale, jnp.float32) for places in (face.points, lens.principal))
+    small = ((ibug_points(points) - offset) / scale).astype(np.float32)
+    moved, principal = (jnp.asarray((places - offset) / scale, jnp.float32) for places in (points, lens.principal))
     focal = FocalPrior(mean=jnp.float32(np.log(lens.focal / scale)), deviation=jnp.float32(lens.deviation),
                        bound=jnp.float32(lens.bound))
     observation = Observation(
         crop=jnp.asarray(np.where(inside[..., None], np.asarray(crop), np.float32(np.nan))),
-        seen=correspond(model, points, jnp.asarray(small)), ibug=jnp.asarray(small), focal=focal, principal=principal,
-        message=point_message(model, points, focal, principal))
+        seen=correspond(model, moved, jnp.asarray(small)), ibug=jnp.asarray(small), focal=focal, principal=principal,
+        message=point_message(model, moved, focal, principal))
     return observation, (scale, offset)
 
 

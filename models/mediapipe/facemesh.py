@@ -214,6 +214,20 @@ def find_faces(image: Float[np.ndarray, "h w 3"], *, minimum_size: float = 32.0)
     return sorted(faces, key=lambda face: -float(np.prod(face.box[2:] - face.box[:2])))
 
 
+def follow_face(image: Float[np.ndarray, "h w 3"], before: Landmarks) -> Landmarks | None:
+    """The points of a face near where they were in the frame before; None where the mesh sees none there.
+
+    Args:
+        image: the frame, RGB in [0, 1].
+        before: the points in the frame before.
+    """
+    points = before.points
+    eyes = points[RIGHT_EYE].mean(0), points[LEFT_EYE].mean(0)
+    # in place of the detector: of its keypoints eyes and mouth are compared, and its box spans brow to chin
+    keypoints = np.stack([*eyes, (eyes[0] + eyes[1]) / 2, points[MOUTH].mean(0), *eyes])
+    return mesh_face(Image.fromarray(quantize(image, np.uint8)), Detection(box=before.box, keypoints=keypoints, score=1.0))
+
+
 def _keep(faces: list[Landmarks], detection: Detection, look: Callable[[Detection], Landmarks | None]) -> None:
     """Add the face that a look at a detection finds, unless it is there already."""
     face = None if _is_duplicate(detection.box, faces) else look(detection)

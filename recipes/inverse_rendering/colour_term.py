@@ -135,7 +135,7 @@ def photo_gradient(
     by_vertices, by_step, by_colours, by_light = back(by_difference)
 
     def through(basis: Float[Array, "K V 3"], gradient: Float[Array, "V 3"]) -> Float[Array, " K"]:
-        return jnp.dot(basis.reshape(basis.shape[0], -1), gradient.ravel(), precision="highest")
+        return jnp.dot(basis.reshape(basis.shape[0], gradient.size), gradient.ravel(), precision="highest")
 
     return held, value, 0.5 * jnp.concatenate([
         through(model.identity, by_vertices), through(model.expression, by_vertices), by_step, through(model.albedo, by_colours),
