@@ -5,6 +5,7 @@ In: a photo's window, the head's depth in it, and the fitted face. Out: albedo `
     unwrap.py               reads the photo at every texel, and calls the others: `complete_albedo`, `full_generated_albedo`
     layout.py               the texel grid, its 8x coarser copy, the head's regions on them; blur, upsampling, log ratios
     observed_albedo.py      photo over light and model as a log ratio, without highlights; validity: skin, or hair and shadow
+    openings.py             texels about mouth and eyes that show teeth, the dark of the mouth or an eyeball in place of skin
     albedo_completion.py    broad and fine parts of that over the model's albedo; hidden texels from the mirrored half
     scalp.py                hair or bare skin above the hairline
     generated_albedo.py     a generator's map without adversarial artefacts, for recipe `ganfit`

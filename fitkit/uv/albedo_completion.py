@@ -33,6 +33,7 @@ from fitkit.uv.layout import (
     upsampled,
 )
 from fitkit.uv.observed_albedo import ObservedAlbedoConfig, TexelPlanes, photo_over_rendering, planes_of
+from fitkit.uv.openings import OpeningsConfig
 from fitkit.uv.scalp import ScalpConfig, scalp_colours
 
 MIN_RATIO = 0.01                     # least observed albedo over the model's
@@ -62,6 +63,7 @@ class AlbedoCompletionConfig:
     fine_hue: float = 1.0                                 # bound of its hue, either way
     observed: ObservedAlbedoConfig = ObservedAlbedoConfig()
     scalp: ScalpConfig = ScalpConfig()
+    openings: OpeningsConfig = OpeningsConfig()
     generated: GeneratedAlbedoConfig = GeneratedAlbedoConfig()
 
 

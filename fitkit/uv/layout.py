@@ -33,6 +33,8 @@ LATERAL = (22.0, 40.0)            # the same, at which its sides begin, about th
 MIRROR_TOLERANCE = 3.0            # mm, per axis: how exactly mirrored texels must mirror each other on the mean head
 BROW_BLUR = 2.0                   # coarse texels: brows seldom lie just where the model has them,
 BROW_GAIN = 2.2                   # so their blurred surroundings, times this and at most 1, count as features
+LIP_BLUR = 2.0                    # coarse texels: the surroundings of the lips, likewise,
+LIP_GAIN = 2.2                    # are their blurred mask times this
 BROW_GAP = (4.0, 6.0)             # mm from the midline at which that begins, and over which it grows: hair of the head hangs there
 
 
@@ -56,6 +58,9 @@ class Layout:
     inside: Float[Array, "C C"]            # parts that are no skin: eyeballs, teeth, tongue, the mouth's inside
     brows: Float[Array, "C C"]
     features: Float[Array, "C C"]          # eyes, lids, lips, nostrils, and the surroundings of the brows
+    lids: Float[Array, "C C"]
+    lips: Float[Array, "C C"]
+    about_lips: Float[Array, "C C"]        # lips and the skin next to them
     beard: Float[Array, "C C"]             # where one grows
     albedo_blend: Float[Array, "C C"]      # region `albedo_blend`: skin whose fine albedo is mostly the photo's
     scalp: Float[Array, "C C"]             # region `scalp`
@@ -87,17 +92,18 @@ def _make_layout(model: MorphableModel, fragments: Fragments) -> Layout:
     parts = jnp.where(triangles_of_part(model, "skin"), 0.0, 1.0)
     inside = jnp.zeros(len(model.mean)).at[model.triangles.ravel()].max(jnp.repeat(parts, 3))
     columns = [inside, named("eyes"), named("brows"), named("lips", "eyelids", "nostrils"), named("beard"), named("lips"),
-               named("albedo_blend"), named("scalp"), named("fit_skin") * (1.0 - named("forehead")) * front,
+               named("eyelids"), named("albedo_blend"), named("scalp"), named("fit_skin") * (1.0 - named("forehead")) * front,
                smoothstep(azimuth, *LATERAL), *model.mean.T]
     coarse, covered = values_at_texels(model, jnp.stack(columns, -1), size=COARSE)
-    inside, eyes, brows, features, beard, lips, blend, scalp, frontal, lateral, x, *_ = jnp.moveaxis(coarse, -1, 0)
+    inside, eyes, brows, features, beard, lips, lids, blend, scalp, frontal, lateral, x, *_ = jnp.moveaxis(coarse, -1, 0)
     near = jnp.clip(BROW_GAIN * blurred(brows, BROW_BLUR), 0.0, 1.0) * jnp.clip((jnp.abs(x) - BROW_GAP[0]) / BROW_GAP[1], 0.0, 1.0)
     features = jnp.maximum(jnp.maximum(features, eyes), near)
     position = coarse[..., -3:]
     difference = jnp.abs(position - position[:, ::-1] * jnp.array([[[-1.0, 1.0, 1.0]]]))
     mirrored = covered & covered[:, ::-1] & jnp.all(difference < MIRROR_TOLERANCE, -1)
-    return Layout(fragments=fragments, eyes=eyes, inside=inside, brows=brows, features=features, beard=beard * (1.0 - lips),
-                  albedo_blend=blend, scalp=scalp, frontal=frontal, lateral=lateral, mirrored=mirrored.astype(x.dtype))
+    return Layout(fragments=fragments, eyes=eyes, inside=inside, brows=brows, features=features, lids=lids, lips=lips,
+                  about_lips=jnp.clip(LIP_GAIN * blurred(lips, LIP_BLUR), 0.0, 1.0), beard=beard * (1.0 - lips), albedo_blend=blend,
+                  scalp=scalp, frontal=frontal, lateral=lateral, mirrored=mirrored.astype(x.dtype))
 
 
 def channel_sum(planes: Float[Array, "3 *n"]) -> Float[Array, "*n"]:

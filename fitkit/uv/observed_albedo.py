@@ -114,7 +114,7 @@ def _without_highlights(
     ratio = ratio / ratio_of(tone)[:, None, None]
     inverse = 1.0 / albedo
     inverse = 3.0 * inverse / channel_sum(inverse)
-    highlight = _box_mean(_highlight(ratio, inverse), width=BOX)
+    highlight = box_mean(_highlight(ratio, inverse), width=BOX)
     white_beard = jnp.where(grey, 0.0, _white_beard(highlight, weight, layout, config))
     share = jnp.where(grey, 0.0, 1.0 - upsampled(jnp.maximum(layout.eyes, white_beard)))
     excess = jnp.maximum(channel_sum(ratio) / 3.0 - 1.0, 0.0)
@@ -187,7 +187,7 @@ def _white_beard(
     return layout.beard * smoothstep(both, *config.white_beard)
 
 
-def _box_mean(values: Float[Array, "T T"], *, width: int) -> Float[Array, "T T"]:
+def box_mean(values: Float[Array, "T T"], *, width: int) -> Float[Array, "T T"]:
     """Mean over `width` texels a side; 0 beyond the border."""
     rows = jax.lax.reduce_window(values, 0.0, jax.lax.add, (width, 1), (1, 1), "SAME")
     return jax.lax.reduce_window(rows, 0.0, jax.lax.add, (1, width), (1, 1), "SAME") / width**2

@@ -22,6 +22,8 @@ from fitkit.uv.albedo_completion import DEFAULT, AlbedoCompletionConfig, albedo_
 from fitkit.uv.displacement import relief_normals
 from fitkit.uv.generated_albedo import limited_by_photo, regularised_to_model
 from fitkit.uv.layout import Layout, Texels, layout_of, upsampled
+from fitkit.uv.observed_albedo import planes_of
+from fitkit.uv.openings import lips_apart, shows_skin
 
 TOLERANCE = (1.0, 3.0)    # mm that skin, and eyeballs and teeth, may lie behind what a pixel shows: these are seen through a slit
 SMOOTHED_SIDE = 0.25      # weight of each neighbour where the window doubles the photo's pixels: filter (1, 2, 1) / 4
@@ -53,6 +55,10 @@ def complete_albedo(
     layout = layout_of(model)
     texels = _texels(model, face, camera, region, layout, gradient)
     seen, visibility = _photo_at_texels(photo, depth, border, texels, camera, doubled, layout)
+    apart = lips_apart(model, shape(model, face.identity, face.expression), config=config.openings)
+    planes = planes_of(texels, layout, seen, visibility, config=config.observed)
+    skin = shows_skin(planes, layout, apart, grey, config=config.openings)
+    texels = texels._replace(photo_weight=texels.photo_weight * skin)
     if generated is not None:
         texels = texels._replace(albedo=limited_by_photo(
             generated, texels, layout, seen, visibility, grey, config=config.generated, observed_config=config.observed))

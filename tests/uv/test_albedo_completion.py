@@ -28,7 +28,7 @@ def layout():
     fragments = Fragments(triangle=jnp.where(margin, -1, 0), barycentric=jnp.zeros((TEXTURE, TEXTURE, 3)),
                           depth=jnp.ones((TEXTURE, TEXTURE)), overflow=jnp.zeros((), jnp.int32))
     return Layout(fragments=fragments, eyes=jnp.asarray(none), brows=jnp.asarray(brows), features=jnp.asarray(brows),
-                  inside=jnp.asarray(none),
+                  inside=jnp.asarray(none), lids=jnp.asarray(none), lips=jnp.asarray(none), about_lips=jnp.asarray(none),
                   beard=jnp.asarray(none), albedo_blend=jnp.asarray(none), scalp=jnp.asarray(none), frontal=jnp.asarray(none),
                   lateral=jnp.asarray(none), mirrored=jnp.asarray(none + 1.0))
 

@@ -25,7 +25,7 @@ def layout():
     scalp[:HAIRLINE], brows[60:70, 30:60], frontal[75:], lateral[:, :16] = 1.0, 1.0, 1.0, 1.0
     fragments = Fragments(triangle=jnp.zeros((TEXTURE, TEXTURE), jnp.int32), barycentric=jnp.zeros((TEXTURE, TEXTURE, 3)),
                           depth=jnp.ones((TEXTURE, TEXTURE)), overflow=jnp.zeros((), jnp.int32))
-    parts = {name: jnp.asarray(none) for name in ("eyes", "inside", "beard", "albedo_blend")}
+    parts = {name: jnp.asarray(none) for name in ("eyes", "inside", "lids", "lips", "about_lips", "beard", "albedo_blend")}
     return Layout(fragments=fragments, brows=jnp.asarray(brows), features=jnp.asarray(brows), scalp=jnp.asarray(scalp),
                   frontal=jnp.asarray(frontal), lateral=jnp.asarray(lateral), mirrored=jnp.asarray(none + 1.0), **parts)
 
