@@ -36,14 +36,15 @@ def render_record(model: MorphableModel, record: Record, *, light: Light | None 
     displacement = record.dense("displacement") if "displacement" in record.maps else None
     arrays = jax.tree.map(jnp.asarray, (record.identity, record.expression, record.camera, record.dense("albedo_map"),
                                         record.dense("lit"), displacement))
-    picture = _render(model, fine_head(model), *arrays, light_of(record) if light is None else light, size=size)
+    picture = render_labels(model, fine_head(model), *arrays, light_of(record) if light is None else light, size=size)
     return np.where(record.head[..., None], np.asarray(picture), 0).astype(np.uint8)
 
 
 @functools.partial(jax.jit, static_argnames=("size",))
-def _render(model: MorphableModel, fine: FineHead, identity: Float[Array, " I"], expression: Float[Array, " E"], camera: Camera,
-            albedo: Float[Array, "H W 3"], lit: Float[Array, "H W"], displacement: Float[Array, "H W"] | None, light: Light, *,
-            size: int) -> UInt8[Array, "H W 3"]:
+def render_labels(model: MorphableModel, fine: FineHead, identity: Float[Array, " I"], expression: Float[Array, " E"],
+                  camera: Camera, albedo: Float[Array, "H W 3"], lit: Float[Array, "H W"],
+                  displacement: Float[Array, "H W"] | None, light: Light, *, size: int) -> UInt8[Array, "H W 3"]:
+    """The picture that labels make, sRGB; beside the head it has no meaning. Arguments are those of a `Record`, and its light."""
     vertices, triangles = fine_vertices(model, fine, identity, expression), fine.head.triangles
     pixels, depth = project(camera, vertices)
     fragments = rasterize(pixels, depth, triangles, height=size, width=size)

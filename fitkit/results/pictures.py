@@ -203,12 +203,15 @@ def is_grey(photo: np.ndarray) -> bool:
 
 def make_albedo(
     model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, *, relief: Relief | None = None,
-    skin: np.ndarray | None = None, model_share: tuple[float, float] = (0.0, 0.0),
+    skin: np.ndarray | None = None, model_share: tuple[float, float] = (0.0, 0.0), animated: bool = False,
 ) -> np.ndarray:
-    """The albedo map alone: sRGB in [0, 1], `[1024, 1024, 3]`; arguments as in `make`, and a fraction of its time."""
+    """The albedo map alone: sRGB in [0, 1], `[1024, 1024, 3]`; arguments as in `make`, and a fraction of its time.
+
+    `animated`: it is for other expressions than the photo's, as in `unwrap.complete_albedo`.
+    """
     window, layers = _photo_layers(model, face, camera)
     depth = join_tiles([np.asarray(tile.depth) for tile in layers])
-    return _albedo(model, face, camera, photo, window, depth, relief, skin, model_share)
+    return _albedo(model, face, camera, photo, window, depth, relief, skin, model_share, animated=animated)
 
 
 def make(
@@ -274,7 +277,7 @@ def _posed_head(
 
 def _albedo(
     model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, window: Window, depth: np.ndarray,
-    relief: Relief | None, skin: np.ndarray | None, model_share: tuple[float, float],
+    relief: Relief | None, skin: np.ndarray | None, model_share: tuple[float, float], *, animated: bool = False,
 ) -> np.ndarray:
     # read from a window of one size: a smaller one is continued to the right and below, a larger one is reduced
     square = Window(corner=window.corner, side=ALBEDO_WINDOW, scale=window.scale * max(1.0, window.side / ALBEDO_WINDOW))
@@ -288,4 +291,5 @@ def _albedo(
         jnp.asarray(crop_window(photo, square)), jnp.asarray(seen), jnp.asarray(border), model, face, window_camera(camera, square),
         face_region(model), jnp.asarray(is_grey(photo)), jnp.asarray(square.scale < 1),
         gradient=None if relief is None else relief.gradient,
-        generated=None if skin is None else srgb_to_linear(jnp.asarray(skin)), model_share=model_share))
+        generated=None if skin is None else srgb_to_linear(jnp.asarray(skin)), model_share=model_share,
+        animated=animated))

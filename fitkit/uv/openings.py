@@ -3,7 +3,8 @@
 A fit's lips and lids are off by a pixel or two, and skin texels beside the openings then show teeth, the dark of the mouth, the
 white of an eye. And where light is dim, under the upper lip and above the eyes, most of it comes from the skin nearby, of which
 spherical harmonics know nothing: the photo over it is too bright. The photo's own pose shows neither, but when the mouth closes or
-a lid comes down, both are pale blotches. Nothing is read from such texels; `albedo_completion.py` carries on what is around them.
+a lid comes down, both are pale blotches. A map for other expressions reads nothing from such texels; `albedo_completion.py` carries
+on what is around them. A map for the photo's own expression reads all: likeness of its fit is 0.03 higher (8 of photos_train).
 
 In: `TexelPlanes` and the head's `Layout`. Out: how far each texel is believed. Used by `unwrap.py`.
 """

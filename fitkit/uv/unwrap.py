@@ -33,7 +33,7 @@ def complete_albedo(
     photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], border: Float[Array, "2 2"], model: MorphableModel,
     face: FaceParameters, camera: Camera, region: Float[Array, " V"], grey: Bool[Array, ""], doubled: Bool[Array, ""], *,
     gradient: Float[Array, "1024 1024 3"] | None = None, generated: Float[Array, "1024 1024 3"] | None = None,
-    model_share: tuple[float, float] = (0.0, 0.0), config: AlbedoCompletionConfig = DEFAULT,
+    model_share: tuple[float, float] = (0.0, 0.0), animated: bool = False, config: AlbedoCompletionConfig = DEFAULT,
 ) -> Float[Array, "1024 1024 3"]:
     """Albedo map, sRGB in [0, 1].
 
@@ -50,15 +50,17 @@ def complete_albedo(
         gradient: of the fine geometry along the surface, head frame (`displacement.Relief`), whose shading is no albedo.
         generated: a generated map to lay the photo's detail over, linear RGB; without it the head's linear model.
         model_share: as in `albedo_completion.albedo_map`.
+        animated: the map is for other expressions than the photo's: beside mouth and eyes only skin is read (`openings.py`).
         config: how much of the photo is taken for skin, and how far a generated map may leave the linear model.
     """
     layout = layout_of(model)
     texels = _texels(model, face, camera, region, layout, gradient)
     seen, visibility = _photo_at_texels(photo, depth, border, texels, camera, doubled, layout)
-    apart = lips_apart(model, shape(model, face.identity, face.expression), config=config.openings)
-    planes = planes_of(texels, layout, seen, visibility, config=config.observed)
-    skin = shows_skin(planes, layout, apart, grey, config=config.openings)
-    texels = texels._replace(photo_weight=texels.photo_weight * skin)
+    if animated:
+        apart = lips_apart(model, shape(model, face.identity, face.expression), config=config.openings)
+        planes = planes_of(texels, layout, seen, visibility, config=config.observed)
+        skin = shows_skin(planes, layout, apart, grey, config=config.openings)
+        texels = texels._replace(photo_weight=texels.photo_weight * skin)
     if generated is not None:
         texels = texels._replace(albedo=limited_by_photo(
             generated, texels, layout, seen, visibility, grey, config=config.generated, observed_config=config.observed))

@@ -163,8 +163,8 @@ def test_photos_are_cropped_around_their_faces(kinds, monkeypatch, tmp_path, cap
         status = "doubtful" if Path(photo).stem == "c" else "converged"
         return types.SimpleNamespace(
             status=status, reason="its points are far off", landmarks_detected=points, parameters=face,
-            texture=np.zeros((8, 8, 3), np.uint8), camera=tiny_camera(focal=100.0, size=64.0)), types.SimpleNamespace(
-                pixels=pixels, sha256=Path(photo).stem)
+            animated_texture=lambda: np.zeros((8, 8, 3), np.uint8), model=None, detail=None,
+            camera=tiny_camera(focal=100.0, size=64.0)), types.SimpleNamespace(pixels=pixels, sha256=Path(photo).stem)
 
     monkeypatch.setattr(kept_fits, "kept_fit", fit)
     for name in "abcd":

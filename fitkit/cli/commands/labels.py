@@ -216,6 +216,7 @@ def _fitted_faces(options: LabelsMake, console: Console) -> list[Any]:
 
     from fitkit.batch import kept_fits
     from fitkit.io.images import find_photos
+    from fitkit.recipes.synthesize.labels.own_relief import skin_relief
     from fitkit.recipes.synthesize.labels.vary import crop_face
 
     photos, faces = find_photos(options.source), []
@@ -226,9 +227,10 @@ def _fitted_faces(options: LabelsMake, console: Console) -> list[Any]:
                 fitted, read = kept_fits.kept_fit(photo, options.out, head=options.head)
                 if fitted.status == "doubtful":
                     raise FitkitError("E_NOFACE", f"the fit of {photo} is doubtful ({fitted.reason}); the photo is left out")
-                texture = np.asarray(fitted.texture)
+                texture = fitted.animated_texture()
+                relief = skin_relief(fitted.model, fitted.parameters, fitted.detail)
                 faces.append(crop_face(read.pixels, np.asarray(fitted.landmarks_detected), fitted.camera,
-                                       fitted.parameters, texture, size=options.size, name=photo.name, sha256=read.sha256))
+                                       fitted.parameters, texture, relief, size=options.size, name=photo.name, sha256=read.sha256))
             except FitkitError as error:
                 live.error(error.code, error.message)
             on_progress(None)

@@ -1,7 +1,7 @@
 """Labels of kind `vary` (Guo et al. 2018, Section VI-A): people of photos with other expressions and in other poses.
 
-A photo goes through `inverse_rendering`; what the fit found comes here as arrays, a `FittedFace`. Its identity, texture, light,
-size and place stay; expression and pose are drawn anew, the face is rendered, and the rest of the photo follows it
+A photo goes through `inverse_rendering`; what the fit found comes here as arrays, a `FittedFace`. Its identity, texture, wrinkles,
+light, size and place stay; expression and pose are drawn anew, the face is rendered, and the rest of the photo follows it
 (`image_meshing`): hair, ears, neck and what is behind are the photo's own. The rim of the face blends into it over pixels that are
 not marked as face, so that every pixel of the face is what its labels make.
 """
@@ -31,6 +31,7 @@ from fitkit.morphable.regions import union_of_regions
 from fitkit.recipes.synthesize.faces import draw_expression
 from fitkit.recipes.synthesize.labels import random, scenery, skins
 from fitkit.recipes.synthesize.labels.image_meshing import blurred, warped_surroundings
+from fitkit.recipes.synthesize.labels.own_relief import with_relief
 from fitkit.recipes.synthesize.labels.random import nothing_before
 from fitkit.rendering.shading import bounded_irradiance, sh_basis
 from fitkit.types import Camera, FaceParameters, MorphableModel
@@ -65,12 +66,14 @@ class FittedFace:
     albedo: Float[np.ndarray, " A"]
     light: Float[np.ndarray, "9 3"]
     texture: UInt8[np.ndarray, "T T 3"]     # UV albedo, sRGB
+    relief: Float[np.ndarray, "R R"]        # in UV, mm outwards
     name: str                               # of the photo's file
     sha256: str                             # of its bytes
 
 
 def crop_face(pixels: Float[np.ndarray, "H W 3"], points: Float[np.ndarray, "68 2"], camera: Camera, face: FaceParameters,
-              texture: UInt8[np.ndarray, "T T 3"], *, size: int, name: str, sha256: str) -> FittedFace:
+              texture: UInt8[np.ndarray, "T T 3"], relief: Float[np.ndarray, "R R"], *, size: int, name: str, sha256: str
+              ) -> FittedFace:
     """A fit in a square of its photo around the face.
 
     Args:
@@ -79,6 +82,7 @@ def crop_face(pixels: Float[np.ndarray, "H W 3"], points: Float[np.ndarray, "68 
         camera: of the photo.
         face: what was fitted.
         texture: UV albedo.
+        relief: from `own_relief.skin_relief`.
         size: side of the labelled pictures, pixels.
         name: of the photo's file.
         sha256: of its bytes.
@@ -98,7 +102,8 @@ def crop_face(pixels: Float[np.ndarray, "H W 3"], points: Float[np.ndarray, "68 
     arrays = {field: np.asarray(getattr(face, field)) for field in ("identity", "expression", "albedo", "light")}
     return FittedFace(
         picture=np.pad(np.asarray(part), beyond, mode="edge"), inside=np.array([*first, *last], np.float32), texture=texels,
-        camera=rescale_camera(camera, 1.0 / scale, jnp.asarray(-corner / scale, jnp.float32)), name=name, sha256=sha256, **arrays)
+        relief=relief, camera=rescale_camera(camera, 1.0 / scale, jnp.asarray(-corner / scale, jnp.float32)), name=name,
+        sha256=sha256, **arrays)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,7 +156,9 @@ class VariedLabels:
                   if field.name not in ("name", "sha256")}
         scenes, labels = _scenes(jnp.array(numbers), self.config.seed, self.unfolded, self.model, arrays, size=self.config.size)
         shirt = jax.tree.map(jnp.zeros_like, scenery.shirt_mesh(self.unfolded))
-        drawn = draw_scenes(self.model, fine_head(self.model), shirt, scenes, size=self.config.size)
+        fine = fine_head(self.model)
+        drawn = draw_scenes(self.model, fine, shirt, scenes, size=self.config.size)
+        drawn = with_relief(self.model, fine, drawn, scenes, arrays["relief"])
         drawn = _blended(drawn, scenes.backdrop, labels.pop("of_head"), self._neck())
         parts = jax.tree.map(np.asarray, (drawn, scenes.camera, scenes.light, {"identity": scenes.identity,
                                                                                "expression": scenes.expression, **labels}))

@@ -13,7 +13,7 @@ from fitkit.io.images import read_image
 from fitkit.labels.record import encode
 from fitkit.labels.rerendering import render_record
 from fitkit.models import heads
-from fitkit.recipes.synthesize.labels import image_meshing, random, vary
+from fitkit.recipes.synthesize.labels import image_meshing, own_relief, random, vary
 from fitkit.rendering.shading import bounded_irradiance, light_from_direction, sh_irradiance
 from fitkit.types import Camera, FaceParameters
 from tests.fixtures.source_tree import ROOT
@@ -44,7 +44,9 @@ def fit():
     photo = read_image(ROOT / "notebooks/data/astronaut.png").pixels.copy()
     y, x = np.mgrid[:512, :512]
     photo[np.square((x - 225) / 42) + np.square((y - 118) / 52) < 1] = RED
-    return photo, np.array([[180.0, 80.0], [270.0, 180.0]]), camera, face, np.full((512, 512, 3), 128, np.uint8)
+    relief = own_relief.on_skin(model, jnp.asarray(0.3 * np.sin(np.arange(512) * 0.4)[:, None] * np.ones(512)))      # folds across
+    return (photo, np.array([[180.0, 80.0], [270.0, 180.0]]), camera, face, np.full((512, 512, 3), 128, np.uint8),
+            np.asarray(relief, np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,22 @@ def test_every_pixel_of_the_face_is_what_its_labels_make(labels, records):
         again = render_record(labels.model, record).astype(int)
         apart = np.abs(again - record.picture).max(axis=-1)[record.face]
         assert len(apart) > 400 and (apart > 1).mean() < 0.001
+
+
+def test_wrinkles_of_the_fit_are_on_the_picture(labels, given, records):
+    """Where the skin folds outwards it is nearer, and depth, normals and picture follow; on eyes and lips there is nothing."""
+    flat = vary.VariedLabels(labels.config, [dataclasses.replace(given, relief=np.zeros_like(given.relief))]).records([1])[0]
+    folded = records[1]
+    moved = folded.dense("depth") - flat.dense("depth")
+    np.testing.assert_allclose(moved, folded.dense("displacement"), atol=1e-3)
+    assert np.abs(moved).max() < 1.1 and not flat.maps["displacement"].any()
+    u, v = np.moveaxis(folded.dense("uv"), -1, 0)
+    column, row = (np.clip((values * 512).astype(int), 0, 511) for values in (u, 1 - v))
+    facing = folded.face & (flat.dense("normals")[..., 2] > 0.7)
+    assert np.corrcoef(given.relief[row, column][facing], -moved[facing])[0, 1] > 0.9
+    turned = np.sum(folded.dense("normals") * flat.dense("normals"), axis=-1)
+    assert turned[facing].min() < 0.995
+    assert (folded.picture != flat.picture)[facing].mean() > 0.2 and (folded.picture == flat.picture)[~folded.head].mean() > 0.9
 
 
 def test_no_ghost_of_the_old_face(records):
