@@ -1,38 +1,33 @@
-"""A run over many photos: the leading process, which computes nothing itself. It survives whatever a photo does to a worker.
+"""A run over many photos or shards: the leading process, which computes nothing itself. It survives whatever they do to a worker.
 
-    sources -> `Feeder` (hash, look up, claim) -> workers (decode and detect | solve | write) -> ledger -> what is said
+    `Work` -> `Feeder` (look up, claim) -> workers (decode and detect | solve | write) -> ledger -> what is said
 
-All news come through one queue of events: from the feeder, from the workers, from signals. Here tasks are handed out, rows are
-committed, times and memory are watched. A worker that dies loses nothing but its photos in flight: those it was at work on are then
+All news come through one queue of events: from the feeder, from the workers, from signals. Here jobs are handed out, rows are
+committed, times and memory are watched. A worker that dies loses nothing but its jobs in flight: those it was at work on are then
 done one at a time, so that the one which kills its worker is found, and becomes a row that says so.
 """
 
 import collections
 import contextlib
-import dataclasses
 import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fitkit.batch.feed import Feeder
-from fitkit.batch.job import unread_job
 from fitkit.batch.ledger import Ledger
-from fitkit.batch.manifest import Failure
-from fitkit.batch.plan import Ending, Events, Group, Job, Listener, Message, Plan
-from fitkit.batch.row import Row, bare_row, row_of
+from fitkit.batch.plan import Ending, Events, Job, Listener, Message, Plan, Told
 from fitkit.batch.signals import caught_signals
 from fitkit.batch.workers.process import LocalWorker, memory_limit
-from fitkit.batch.workers.station import AHEAD, Station, Worker, death
+from fitkit.batch.workers.station import Station, Worker, death
 from fitkit.errors import EXIT_STATUS, FitkitError
 from fitkit.io.atomic_files import clear_abandoned, workplace
-from fitkit.results.integrity import read_content
 
 TICK = 0.25                  # s between two looks at times and memory
-GRACE = 10.0                 # s in which the faces in flight are finished after a signal
+GRACE = 10.0                 # s in which the jobs in flight are finished after a signal
 COMPILING_SHOWN = 1.0        # s of compiling after which it is said
 MOST_IN_COMMIT = 64          # tasks
 MOST_DEATHS = 3              # of workers, one after another, that were at work on nothing
@@ -40,13 +35,12 @@ MOST_DEATHS = 3              # of workers, one after another, that were at work 
 Start = Callable[[dict[str, Any], Events], Worker]
 
 
-def run(groups: Iterable[Group | Failure], plan: Plan, listener: Listener, *, start: Start | None = None) -> Ending:
+def run(plan: Plan, listener: Listener, *, start: Start | None = None) -> Ending:
     """Do a run.
 
     Args:
-        groups: photos that are fitted together, and what cannot be fitted: `sources.by_person`.
-        plan: what to do with them.
-        listener: is told what becomes of each.
+        plan: what to make.
+        listener: is told what becomes of each photo or shard.
         start: makes a worker of a request and the queue that its messages go to; by default a process of this machine.
 
     Raises:
@@ -64,32 +58,29 @@ def run(groups: Iterable[Group | Failure], plan: Plan, listener: Listener, *, st
             ledger.release("")
         events: Events = queue.SimpleQueue()
         with caught_signals(events):
-            return _Leader(groups, plan, listener, ledger, place, start, events).run()
+            return _Leader(plan, listener, ledger, place, start, events).run()
 
 
 class _Leader:
     """The state of a run."""
 
-    def __init__(
-        self, groups: Iterable[Group | Failure], plan: Plan, listener: Listener, ledger: Ledger | None, place: Path, start: Start,
-        events: Events,
-    ):
+    def __init__(self, plan: Plan, listener: Listener, ledger: Ledger | None, place: Path, start: Start, events: Events):
         self._plan, self._listener, self._ledger, self._place = plan, listener, ledger, place
-        self._start, self._events = start, events
-        self._batch = plan.request["batch_size"]                         # 0: as the worker thinks fit
+        self._start, self._events, self._words = start, events, plan.work.words
+        self._batch = plan.work.request["batch_size"]                    # 0: as the worker thinks fit
         self._memory = plan.memory or memory_limit(plan.workers)
         self._waiting: collections.deque[Job] = collections.deque()      # to be handed out
         self._alone: collections.deque[Job] = collections.deque()        # to be done with nothing beside them
         self._stations: list[Station] = [self._station()]
-        self._slots = threading.Semaphore(plan.workers * (2 * max(self._batch, 1) + AHEAD) + AHEAD)
-        self._feeder = Feeder(groups, plan, events, self._slots, place.name)
-        self._settings: dict[str, Any] = {}
-        self._fed = self._said_compiling = self._said_waiting = False
+        ahead = plan.work.ahead
+        self._slots = threading.Semaphore(plan.workers * (2 * max(self._batch, 1) + ahead) + ahead)
+        self._feeder = Feeder(plan, events, self._slots, place.name)
+        self._begun = self._fed = self._said_compiling = self._said_waiting = False
         self._deaths, self._dropped, self._numbers = 0, 0, itertools.count()
         self._stopped: int | None = None      # the signal
         self._stop_at = float("inf")
         self._error: Exception | None = None
-        self._entries: list[tuple[list[Row], Job | None, list[tuple[Row, str, str | None, str]]]] = []
+        self._entries: list[tuple[list[Told], Job | None]] = []
 
     def run(self) -> Ending:
         """Lead until all is done, or stopped."""
@@ -111,7 +102,7 @@ class _Leader:
                 with contextlib.suppress(FitkitError):
                     self._commit()
                     self._ledger.release(self._place.name)
-        if self._error is not None and not (self._settings and isinstance(self._error, FitkitError)):
+        if self._error is not None and not (self._begun and isinstance(self._error, FitkitError)):
             raise self._error
         return Ending(signal=self._stopped, error=self._error, left=self._left() if interrupted else 0)
 
@@ -147,25 +138,14 @@ class _Leader:
             self._listener.note(message["job"].again, 1)
         self._waiting.append(message["job"])
 
-    def _on_kept(self, message: Message) -> None:
+    def _on_told(self, message: Message) -> None:
         self._slots.release()
-        rows: list[Row] = message["rows"]
-        new = [] if self._ledger is None else [row for row in rows if not self._ledger.known(row.job, row.stem, row.id)]
-        self._entries.append((new, None, [(row, "kept", str(self._plan.out / str(row.folder)), "") for row in rows]))
-
-    def _on_failed(self, message: Message) -> None:
-        self._slots.release()
-        row: Row = message["row"]
-        self._entries.append(([] if message["entered"] else [row], None, [(row, "failed", None, "")]))
-
-    def _on_planned(self, message: Message) -> None:
-        self._slots.release()
-        self._listener.done(bare_row(message["source"]), status="planned", folder=str(message["folder"]), traceback="")
+        self._entries.append((message["told"], None))
 
     def _on_waiting(self, message: Message) -> None:
         if not self._said_waiting:
             self._said_waiting = True
-            self._listener.note("waiting for another process that fits photos of this run", 1)
+            self._listener.note(self._words.waiting, 1)
 
     def _on_fed(self, message: Message) -> None:
         self._fed, self._error = True, self._error or message["error"]
@@ -176,18 +156,24 @@ class _Leader:
             return
         self._stopped, self._stop_at = message["signal"], time.monotonic() + GRACE
         with contextlib.suppress(OSError):      # the terminal may be gone
-            self._listener.note(f"stopping: photos in flight are finished within {GRACE:.0f} s; a second signal stops at once", 0)
+            self._listener.note(f"stopping: {self._words.many} in flight are finished within {GRACE:.0f} s; a second signal stops"
+                                " at once", 0)
         self._feeder.stop()
         for station in self._stations:
             station.worker.send({"stop": True})
 
     def _on_ready(self, station: Station, message: Message) -> None:
         station.ready, station.batch_size = True, message["batch_size"]
-        if not self._settings:
-            self._settings = message["settings"]
+        if not self._begun and self._error is None:
+            try:
+                self._plan.work.begin(message["settings"])
+            except FitkitError as error:
+                self._error = error
+                return
+            self._begun = True
             for _ in range(2 * self._plan.workers * max(0, station.batch_size - max(self._batch, 1))):
                 self._slots.release()
-            self._feeder.begin(self._settings)
+            self._feeder.begin()
 
     def _on_refused(self, station: Station, message: Message) -> None:
         self._stop_for(message)
@@ -204,72 +190,66 @@ class _Leader:
 
     def _on_progress(self, station: Station, message: Message) -> None:
         for flight in [flight for flight in station.flights.values() if flight.stage == "solve"][:1]:
-            self._listener.begun(flight.job.name, message["fraction"])
+            self._listener.begun(flight.job.names[0], message["fraction"])
 
     def _on_stage(self, station: Station, message: Message) -> None:
         station.on_stage(message["stage"], message["tasks"])
         if message["stage"] == "solve" and message["tasks"][0] in station.flights:
-            self._listener.begun(station.flights[message["tasks"][0]].job.name, 0.0)
+            self._listener.begun(station.flights[message["tasks"][0]].job.names[0], 0.0)
 
     def _on_done(self, station: Station, message: Message) -> None:
         flight = station.flights.pop(message["task"])
         self._slots.release()
         self._deaths = 0
-        job, rows = flight.job, []
-        said: list[tuple[Row, str, str | None, str]] = []
-        for face in message["faces"]:
-            source, folder = job.task.sources[face["place"]], self._plan.out / face["folder"]
-            content = read_content(folder)
-            if content is None:
-                message["failures"].append({
-                    "place": face["place"], "code": "E_RESULT", "traceback": "",
-                    "message": f"{folder} was written, and is damaged or gone; look after the disk, and fit the photo again"})
+        job, told = flight.job, []
+        for part in message["made"]:
+            name = job.names[part["place"]]
+            try:
+                told.append(job.made({"taken": flight.taken(station.clock()), **part}))
+            except FitkitError as error:
+                message["failures"].append({"place": part["place"], "code": error.code, "message": error.message, "traceback": ""})
                 continue
-            rows.append(row_of(source, job.key, folder, content, seconds=face["seconds"]))
-            said.append((rows[-1], face["status"], str(folder), ""))
-            for warning in face["warnings"]:
-                self._listener.note(f"{source.path}: {warning}", 1)
-            times = ", ".join(f"{name} {spent:.2f} s" for name, spent in face["timings"].items())
-            self._listener.note(f"{source.path}: {times}", 2)
+            for warning in part["warnings"]:
+                self._listener.note(f"{name}: {warning}", 1)
+            times = ", ".join(f"{stage} {spent:.2f} s" for stage, spent in part["timings"].items())
+            self._listener.note(f"{name}: {times}", 2)
         for failure in message["failures"]:
             if EXIT_STATUS.get(failure["code"], 1) > 1:
                 self._stop_for(failure)
-                self._dropped += len(job.task.sources)
+                self._dropped += len(job.names)
                 return
-            rows.append(self._failed_row(job, failure["place"], failure["code"], failure["message"], flight.taken(station.clock())))
-            said.append((rows[-1], "failed", None, failure["traceback"]))
-        self._entries.append((rows, job, said))
+            told.append(job.failed(failure["place"], failure["code"], failure["message"], seconds=flight.taken(station.clock()),
+                                   traceback=failure["traceback"]))
+        self._entries.append((told, job))
 
     def _on_dropped(self, station: Station, message: Message) -> None:
-        self._dropped += len(station.flights.pop(message["task"]).job.task.sources)
+        self._dropped += len(station.flights.pop(message["task"]).job.names)
 
     def _on_died(self, station: Station, message: Message) -> None:
         self._stations.remove(station)
         if self._stopped is not None:
-            self._dropped += station.photos()
+            self._dropped += station.count()
             return
         wreck = station.wreck(message["status"], message["printed"])
         for flight, code, reason in wreck.failed:
             self._slots.release()
-            rows = [self._failed_row(flight.job, place, code, reason, flight.taken(station.clock()))
-                    for place in range(len(flight.job.task.sources))]
-            self._entries.append((rows, flight.job, [(row, "failed", None, "") for row in rows]))
+            self._entries.append(([flight.job.failed(place, code, reason, seconds=flight.taken(station.clock()))
+                                   for place in range(len(flight.job.names))], flight.job))
         self._alone.extend(wreck.alone)
         self._waiting.extendleft(reversed(wreck.again))
         self._deaths = 0 if wreck.failed or wreck.alone else self._deaths + 1
-        if self._deaths >= (MOST_DEATHS if self._settings else 1):
+        if self._deaths >= (MOST_DEATHS if self._begun else 1):
             how = death(message["status"], message["printed"])
-            self._error = FitkitError("E_CRASH", f"worker processes end before they fitted anything ({how}); see fitkit doctor")
+            self._error = FitkitError("E_CRASH", f"worker processes end before they {self._words.made} anything ({how}); see fitkit"
+                                      " doctor")
             return
         if message["status"] == -9 and not station.killed and station.batch_size > 1:      # by the system, short of memory
             self._smaller_batches(station.batch_size // 2)
         self._stations.append(self._station())
 
     def _station(self) -> Station:
-        request = self._plan.request | {
-            "batch_size": self._batch, "out": str(self._plan.out), "inside": str(self._place), "outputs": list(self._plan.outputs),
-            "every_face": self._plan.every_face, "overwrite": self._plan.overwrite}
-        return Station(self._start(request, self._events))
+        request = {"batch_size": self._batch, "out": str(self._plan.out), "inside": str(self._place)}
+        return Station(self._start(self._plan.work.request | request, self._events), self._words, self._plan.work.ahead)
 
     def _hand_out(self) -> None:
         for station in self._stations:
@@ -299,26 +279,20 @@ class _Leader:
     def _commit(self) -> None:
         """Enter what was done, and then say it: whoever reads it may rely on it."""
         entries = self._entries
-        if self._ledger is not None and any(rows or job for rows, job, _ in entries):
-            jobs = [job for _, job, _ in entries if job is not None]
-            mended = {unread_job(str(source.path), self._settings) for job in jobs for source in job.task.sources}
-            self._ledger.record([row for rows, _, _ in entries for row in rows], done=[job.key for job in jobs], mended=mended)
+        rows = [each.row for told, _ in entries for each in told if each.enter]
+        jobs = [job for _, job in entries if job is not None]
+        if self._ledger is not None and (rows or jobs):
+            self._ledger.record(rows, done=[job.key for job in jobs], mended={key for job in jobs for key in job.mends})
         self._entries = []
-        for row, status, folder, trace in [each for _, _, said in entries for each in said]:
-            self._listener.done(row, status=status, folder=folder, traceback=trace)
-
-    def _failed_row(self, job: Job, place: int, code: str, reason: str, seconds: float) -> Row:
-        jobs = job.task.jobs(self._settings, 0 if self._plan.every_face else None)
-        return dataclasses.replace(
-            bare_row(job.task.sources[place]), job=jobs[place], task=job.key, recipe=self._settings["recipe"], status="failed",
-            code=code, reason=reason, seconds=round(seconds, 3))
+        for each in [each for told, _ in entries for each in told]:
+            self._listener.done(each.row, status=each.status, folder=each.folder, traceback=each.traceback)
 
     def _stop_for(self, failure: Message) -> None:
         if self._error is None:
             self._error = FitkitError(failure["code"] if failure["code"] in EXIT_STATUS else "E_CRASH", failure["message"])
 
     def _left(self) -> int | None:
-        """Photos that were not done."""
+        """Photos or shards that were not done."""
         self._feeder.stop()
         given = [*self._waiting, *self._alone]
         counted = self._feeder.count_left()
@@ -326,9 +300,9 @@ class _Leader:
             while True:
                 _, message = self._events.get_nowait()
                 given += [message["job"]] if message["event"] == "task" else []
-        given += [job for _, job, _ in self._entries if job is not None]      # done, and could not be entered
-        in_flight = self._dropped + sum(station.photos() for station in self._stations)
-        return None if counted is None else counted + in_flight + sum(len(job.task.sources) for job in given)
+        given += [job for _, job in self._entries if job is not None]      # done, and could not be entered
+        in_flight = self._dropped + sum(station.count() for station in self._stations)
+        return None if counted is None else counted + in_flight + sum(len(job.names) for job in given)
 
     def _await_ends(self) -> None:
         """Wait until every worker is gone, so that nothing is written after the run."""

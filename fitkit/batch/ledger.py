@@ -1,4 +1,5 @@
-"""The ledger of a run: SQLite in its folder, one row a face, also where a photo came to none. Folders remain the truth.
+"""The ledger of a run: SQLite in its folder, one row a face, also where a photo came to none; of labels one row a shard. Results
+remain the truth.
 
 A face is done when its folder is in place and its row is committed, in this order: WAL with full sync, so that a row survives what
 its folder survived. A lost ledger loses failures alone: whole folders are found and entered again. Processes that share a run
@@ -31,20 +32,20 @@ LASTING = ("E_NOTIMAGE", "E_TOOLARGE", "E_NOFACE", "E_SMALLFACE", "E_LANDMARKS")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS faces (
     job TEXT NOT NULL,           -- sha256: what was asked for, see job.py
-    stem TEXT NOT NULL,          -- of the photo's name; a copy of a photo under another name has a row and a folder of its own
+    stem TEXT NOT NULL,          -- of the name; a copy of a photo under another name has a row and a folder of its own
     id TEXT NOT NULL,            -- of the manifest, or empty
     task TEXT NOT NULL,          -- job of the photos fitted together, every face of them
     person TEXT,
     path TEXT NOT NULL,
     face INTEGER,                -- 1, 2, ... where every face was asked for
     folder TEXT,                 -- name in the run's folder
-    recipe TEXT NOT NULL,
-    status TEXT NOT NULL,        -- converged, doubtful or failed
+    recipe TEXT NOT NULL,        -- or kind of labels
+    status TEXT NOT NULL,        -- converged, doubtful or failed; made or failed of a shard
     code TEXT,                   -- of the error
     reason TEXT NOT NULL,        -- why doubtful or failed, a sentence
     seconds REAL NOT NULL,
     confidence REAL,
-    record TEXT NOT NULL,        -- JSON of `row.record_of`
+    record TEXT NOT NULL,        -- JSON of `row.record_of`; of a shard {"pictures": how many}
     fitkit TEXT NOT NULL,        -- version
     PRIMARY KEY (job, stem, id)
 ) WITHOUT ROWID;
@@ -109,7 +110,7 @@ class Ledger:
             self._base.executemany("DELETE FROM claims WHERE owner = ?", gone)
 
     def known(self, job: str, stem: str, identifier: str) -> bool:
-        """Whether a face has its row, and not as a failure."""
+        """Whether a face or shard has its row, and not as a failure."""
         with self._errors():
             return self._base.execute("SELECT 1 FROM faces WHERE job = ? AND stem = ? AND id = ? AND status <> 'failed'",
                                       (job, _storable(stem), _storable(identifier))).fetchone() is not None
@@ -173,7 +174,7 @@ def rows(run: Path) -> Iterator[dict[str, Any]]:
                         seen.add(key)
                     yield row | {"record": json.loads(row["record"])}
         except (sqlite3.Error, ValueError) as error:
-            raise FitkitError("E_RESULT", f"the ledger {path} cannot be read ({error}); run fitkit fit again") from error
+            raise FitkitError("E_RESULT", f"the ledger {path} cannot be read ({error}); run its command again") from error
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -1,4 +1,4 @@
-"""What became of one face, as the ledger keeps it: made from a result's fit.json, or for a photo that came to none."""
+"""What became of one face or shard, as the ledger keeps it: made from a result's fit.json, or for a photo that came to none."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from fitkit.batch.manifest import Source
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """What became of one face, or of one photo where it came to none. The columns of the ledger, without `fitkit`."""
+    """What became of one face, of one photo where it came to none, or of one shard. The ledger's columns, without `fitkit`."""
 
     job: str
     stem: str

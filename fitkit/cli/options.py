@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fitkit.cli.commands.assets import AssetsImport, AssetsList, AssetsVerify
-from fitkit.cli.commands.labels import LabelsMake, LabelsMotion, LabelsShow
+from fitkit.cli.commands.labels.make import LabelsMake
+from fitkit.cli.commands.labels.motion import LabelsMotion
+from fitkit.cli.commands.labels.show import LabelsShow
 from fitkit.cli.commands.report import Report
 from fitkit.cli.commands.track import Track
 from fitkit.cli.commands.train import Train
@@ -341,4 +343,5 @@ RUN_BY: dict[type[Command], str] = {
     EvalSynthetic: "evaluate:run_synthetic", EvalFolder: "evaluate:run_folder", EvalAblation: "evaluate:run_ablation",
     Bench: "bench:run_bench",
     AssetsList: "assets:run_list", AssetsVerify: "assets:run_list", AssetsImport: "assets:run_import",
-    LabelsMake: "labels:run_make", LabelsShow: "labels:run_show", LabelsMotion: "labels:run_motion", Train: "train:run_train"}
+    LabelsMake: "labels.make:run_make", LabelsShow: "labels.show:run_show", LabelsMotion: "labels.motion:run_motion",
+    Train: "train:run_train"}

@@ -22,7 +22,7 @@ from fitkit.configuration import check_choice
 from fitkit.errors import FitkitError
 from fitkit.io.untrusted import open_file
 from fitkit.labels import record, shards
-from fitkit.labels.record import LABELS, MAPS, MEMBERS, PREVIOUS_LABELS, Record
+from fitkit.labels.record import LABELS, MAPS, PREVIOUS_LABELS, Record
 
 PICTURES = {"picture": "png", "mask": "mask.png"}
 FIELDS = (*PICTURES, *LABELS, *PREVIOUS_LABELS, *MAPS, "previous_pncc")
@@ -39,7 +39,7 @@ class LabelSource:
     numbers: Int[np.ndarray, " n"]                       # of the pictures
     shard: Int[np.ndarray, " n"]                         # index into `paths`
     digests: tuple[str, ...]                             # sha256, hexadecimal
-    places: Int[np.ndarray, "n m 2"]                     # offset and length of each of the first m of `MEMBERS`, bytes
+    places: Int[np.ndarray, "n m 2"]                     # offset and length of each of the first m of `shards.MEMBERS`, bytes
     verify: bool
 
     def __len__(self) -> int:
@@ -77,7 +77,8 @@ class LabelSource:
         with open_file(path, most=LARGEST_SHARD, code="E_RESULT", mend=shards.anew(path)) as file:
             file.seek(start)
             data = file.read(end - start)
-        members = {name: data[at - start:at - start + length] for name, (at, length) in zip(MEMBERS, places.tolist(), strict=False)}
+        members = {name: data[at - start:at - start + length]
+                   for name, (at, length) in zip(shards.MEMBERS, places.tolist(), strict=False)}
         if len(data) < end - start:
             raise self._damaged(index, "the file ends before it")
         if self.verify:

@@ -1,6 +1,6 @@
 """A labelled picture, and its bytes: the members of a tar shard that one record is.
 
-Five members, named by the picture's number, each readable without fitkit:
+Five members (`shards.MEMBERS`), named by the picture's number, each readable without fitkit:
     .png          the picture, sRGB, 8 bits
     .mask.png     8 bits grey; the bits: 1 the head, 2 its face, 4 something stands before what is there
     .labels.npy   one structured NumPy value: a field for each label that is a few numbers (`LABELS`)
@@ -29,7 +29,6 @@ from fitkit.io.images import encode_png
 from fitkit.labels.drawing import BEFORE, FACE, HEAD, PREVIOUS, WHITE16
 from fitkit.types import Camera
 
-MEMBERS = ("png", "labels.npy", "json", "mask.png", "maps.npy", "previous.npy")     # in this order: what is read most comes first
 MASK_EFFORT = 1             # of zlib; the picture is stored, not compressed: it is read a thousand times a second
 MODES = "size and place of the head are in the pose: mean and modes are those of fitkit.labels.folded_model"
 # what is stored for each pixel of the head, and what a unit of it stands for

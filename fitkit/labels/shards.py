@@ -11,21 +11,24 @@ the same numbers, so that it ends with the shards of a run that nobody killed.
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fitkit.errors import FitkitError
 from fitkit.io import atomic_files
 from fitkit.io.untrusted import parsing, read_bytes
-from fitkit.labels.record import MEMBERS, Record, encode
+
+if TYPE_CHECKING:           # records wake JAX, and a run's leading process knows shards alone
+    from fitkit.labels.record import Record
 
 VERSION = 1                 # of the layout
+MEMBERS = ("png", "labels.npy", "json", "mask.png", "maps.npy", "previous.npy")     # in this order: what is read most comes first
 RUN = "run.json"
 BLOCK = tarfile.BLOCKSIZE   # bytes, to which tar pads each member
 LARGEST_INDEX = 2**28       # bytes that are read of run.json and of an index
 
-Make = Callable[[Sequence[int]], list[Record]]      # the records of pictures, by their numbers
+Make = Callable[[Sequence[int]], "list[Record]"]    # the records of pictures, by their numbers
 
 
 def start_run(folder: str | Path, settings: Mapping[str, Any]) -> None:
@@ -38,13 +41,23 @@ def start_run(folder: str | Path, settings: Mapping[str, Any]) -> None:
     Raises:
         FitkitError: E_EXISTS, the folder holds a run of other settings; E_RESULT, its `run.json` is damaged; E_OUTPUT.
     """
-    path, given = Path(folder) / RUN, {"version": VERSION, **settings}
-    if not path.exists():
-        atomic_files.write_bytes(path, json.dumps(given, indent=1).encode() + b"\n")
-        return
-    there = read_run(folder)
-    different = [f"{name} is {there.get(name)!r} there and {given.get(name)!r} here"
-                 for name in sorted({*there, *given}) if there.get(name) != given.get(name)]
+    path = Path(folder) / RUN
+    if path.exists():
+        there = read_run(folder)
+        check_run(folder, dict.fromkeys(there.keys() - {"version"}) | dict(settings))
+    else:
+        atomic_files.write_bytes(path, json.dumps({"version": VERSION, **settings}, indent=1).encode() + b"\n")
+
+
+def check_run(folder: str | Path, settings: Mapping[str, Any]) -> None:
+    """Compare some settings with those of the run that a folder holds, if it holds one.
+
+    Raises:
+        FitkitError: E_EXISTS, they are others; E_RESULT, its `run.json` is damaged.
+    """
+    there = read_run(folder) if (Path(folder) / RUN).exists() else settings
+    different = [f"{name} is {there.get(name)!r} there and {value!r} here" for name, value in sorted(settings.items())
+                 if there.get(name) != value]
     if different:
         raise FitkitError("E_EXISTS", f"{folder} holds a run of other labels ({'; '.join(different)}); choose another --out")
 
@@ -78,37 +91,9 @@ def is_done(folder: str | Path, shard: int) -> bool:
         return False
 
 
-def missing_shards(folder: str | Path, *, count: int, per_shard: int, part: tuple[int, int] = (0, 1)) -> list[tuple[int, range]]:
-    """Shards that are still to be made, and the numbers of their pictures.
-
-    Args:
-        folder: of the run.
-        count: pictures of the whole run.
-        per_shard: pictures of a shard.
-        part: (i, n): every n-th shard, from the i-th.
-    """
-    shards = [shard for shard in range(part[0], -(-count // per_shard), part[1]) if not is_done(folder, shard)]
-    return [(shard, range(shard * per_shard, min(count, (shard + 1) * per_shard))) for shard in shards]
-
-
-def make_shards(folder: str | Path, make: Make, missing: Sequence[tuple[int, range]], *, at_once: int = 20) -> Iterator[int]:
-    """Make shards one by one; yields after every few pictures how many there are now.
-
-    Args:
-        folder: of the run.
-        make: gives the records of some numbers; each depends on its number alone.
-        missing: as `missing_shards` gives them.
-        at_once: pictures between two yields.
-    """
-    for shard, numbers in missing:
-        members: list[tuple[int, dict[str, bytes]]] = []
-        for start in range(0, len(numbers), at_once):
-            some = numbers[start:start + at_once]
-            members += [(number, encode(record)) for number, record in zip(some, make(some), strict=True)]
-            if start + at_once < len(numbers):
-                yield len(some)
-        write_shard(shard_path(folder, shard), members)
-        yield len(some)
+def shard_numbers(settings: Mapping[str, Any], shard: int) -> range:
+    """The numbers of the pictures of a shard, from `count` and `per_shard` of the run's settings."""
+    return range(shard * settings["per_shard"], min(settings["count"], (shard + 1) * settings["per_shard"]))
 
 
 def write_shard(path: Path, records: Sequence[tuple[int, Mapping[str, bytes]]]) -> None:
@@ -133,7 +118,8 @@ def write_shard(path: Path, records: Sequence[tuple[int, Mapping[str, bytes]]]) 
     parts.append(bytes(2 * BLOCK))
     described = {"version": VERSION, "bytes": length + 2 * BLOCK, "records": index}
     path.with_suffix(".json").unlink(missing_ok=True)
-    atomic_files.write_bytes(path, b"".join(parts))
+    with atomic_files.writing(path) as file:
+        file.writelines(parts)
     atomic_files.write_bytes(path.with_suffix(".json"), json.dumps(described).encode() + b"\n")
 
 

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from fitkit.batch.job import folder_name, keep_or_write, task_of
+from fitkit.batch.plan import PHOTOS
 from fitkit.batch.workers.serve import Face, Reading, main
 from fitkit.configuration import check_choice, check_fields
 from fitkit.device import select_device
@@ -58,6 +59,8 @@ class ToyConfig:
 class StandIn:
     """What a worker does with a task, in a millisecond."""
 
+    words = PHOTOS
+
     def __init__(self, request, report):
         self.request, self.report = request, report
         if request["device"] is not None:
@@ -71,7 +74,7 @@ class StandIn:
     def read(self, task):
         faces, failures, together = [], [], len(task["photos"]) > 1
         for place, photo in enumerate(task["photos"]):
-            self._note({"photo": Path(photo["path"]).name, "points": photo["points"], "focal": photo["focal"],
+            note({"photo": Path(photo["path"]).name, "points": photo["points"], "focal": photo["focal"],
                         "batch": self.batch_size, "together": together, "pid": os.getpid()} | self.settings)
             words = dict(part.partition("=")[::2] for part in Path(photo["path"]).read_text().split())
             if "stuck" in words:
@@ -113,27 +116,35 @@ class StandIn:
 
         def write(outputs, overwrite):
             asked = {"sha256": job, "faces": faces, "outputs": list(outputs)}
-            save(folder, request, asked, status, reason, face, solution, overwrite)
+            save(folder, request, asked, status, reason, face, solution, overwrite, photo["sha256"])
 
         made = keep_or_write(folder, job, request["outputs"], write, overwrite=request["overwrite"])
         return {"place": face.place, "face": face.number, "folder": folder.name, "status": status if made else "kept",
                 "reason": reason, "seconds": 1.75, "timings": {"detect": 0.25, "fit": 1.5},
                 "warnings": ["an animation"] if "animation" in face.content else []}
 
-    def _note(self, value):
-        if "STAND_IN_CALLS" in os.environ:
-            with open(os.environ["STAND_IN_CALLS"], "a") as file:
-                file.write(json.dumps(value) + "\n")
+
+def note(value):
+    """Enter a value in the file of calls; whether it is the first of its kind there."""
+    if "STAND_IN_CALLS" not in os.environ:
+        return True
+    line = json.dumps({name: each for name, each in value.items() if name != "pid"})[:-1]
+    with open(os.environ["STAND_IN_CALLS"], "a+") as file:
+        file.seek(0)
+        first = not any(each.startswith(line) for each in file)
+        file.write(json.dumps(value) + "\n")
+    return first
 
 
-def save(folder, request, job, status, reason, face, solution, overwrite):
+def save(folder, request, job, status, reason, face, solution, overwrite, sha256):
     """A result folder as `results.save` writes it, with one file."""
     with whole_folder(folder, overwrite=overwrite and is_ours(folder), inside=Path(request["inside"])) as new:
         write_bytes(new / "params.safetensors", repr(solution).encode() * 50)
         points = [[float(i), float(i % 7)] for i in range(68)]
         content = {
             "format": FORMAT, "status": status, "reason": reason, "confidence": 0.5, "warnings": [], "losses": {"total": 0.25},
-            "photo": {"face": face.number, "width": 8, "height": 8}, "recipe": {"name": request["recipe"]}, "timings": {"fit": 1.5},
+            "photo": {"face": face.number, "width": 8, "height": 8, "sha256": sha256},
+            "recipe": {"name": request["recipe"]}, "timings": {"fit": 1.5},
             "camera": {"euler_degrees": {"yaw": 1.0, "pitch": 2.0, "roll": 3.0}, "K": [], "R": [], "t": [], "perspective": True,
                        "focal_source": "estimated"},
             "landmarks": {"detected": points, "photo": points}, "files": describe_files(new, ["params.safetensors"]), "job": job}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fitkit.batch import flow, ledger
+from fitkit.batch.photo_jobs import PhotoWork
 from fitkit.batch.plan import Plan
 from fitkit.batch.sources import by_person, find_sources
 from fitkit.batch.workers import ray_engine
@@ -55,8 +56,8 @@ def test_two_actors_one_of_them_killed(calls):
         Path("out").mkdir()
         threading.Thread(target=kill_one, daemon=True).start()
         listener = Listener()
-        plan = Plan(out=Path("out"), request=request, outputs=("params",), workers=2)
-        assert flow.run(by_person(find_sources(names)), plan, listener, start=start) == flow.Ending()
+        work = PhotoWork(groups=by_person(find_sources(names)), out=Path("out"), options=request, outputs=("params",))
+        assert flow.run(Plan(out=work.out, work=work, workers=2), listener, start=start) == flow.Ending()
     finally:
         ray.shutdown()
     # what the killed actor had written and not told is found to be there

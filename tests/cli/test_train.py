@@ -11,17 +11,15 @@ import safetensors.numpy
 
 from fitkit.cli.commands.train import Train
 from fitkit.cli.main import run
-from fitkit.labels import shards
 from fitkit.recipes.train.tasks import TASKS
 from tests.fixtures.tiny_task import TINY
-from tests.fixtures.toy_labels import toy_make
+from tests.fixtures.toy_labels import toy_run
 
 
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory):
     folder = tmp_path_factory.mktemp("labels") / "run"
-    shards.start_run(folder, {"kind": "toy", "count": 3, "per_shard": 3})
-    list(shards.make_shards(folder, toy_make, [(0, range(3))]))
+    toy_run(folder, count=3, per_shard=3)
     return str(folder)
 
 

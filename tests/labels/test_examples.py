@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import fitkit.labels
-from fitkit.labels import shards
-from tests.fixtures.toy_labels import SIZE, toy_make, toy_record
+from tests.fixtures.toy_labels import SIZE, toy_record, toy_run
 
 EXTRAS = {"webdataset": "webdataset", "torch": "torch", "grain": "batches("}
 
@@ -17,8 +16,7 @@ EXTRAS = {"webdataset": "webdataset", "torch": "torch", "grain": "batches("}
 @pytest.fixture(autouse=True)
 def run(tmp_path, monkeypatch):
     """A run of four pictures, in the folder `run` that the examples name."""
-    shards.start_run(tmp_path / "run", {"kind": "toy", "count": 4, "per_shard": 4})
-    list(shards.make_shards(tmp_path / "run", toy_make, [(0, range(4))]))
+    toy_run(tmp_path / "run", count=4, per_shard=4)
     monkeypatch.chdir(tmp_path)
 
 

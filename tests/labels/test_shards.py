@@ -4,10 +4,7 @@ import dataclasses
 import hashlib
 import io
 import json
-import subprocess
-import sys
 import tarfile
-import time
 
 import numpy as np
 import pytest
@@ -17,15 +14,9 @@ from fitkit.io import atomic_files
 from fitkit.labels import record, shards
 from fitkit.labels.reading import FIELDS, batches, open_labels, read_record, source_of
 from fitkit.labels.sheet import contact_sheet
-from tests.fixtures.toy_labels import SIZE, toy_make, toy_record
+from tests.fixtures.toy_labels import SIZE, toy_record, toy_run
 
 COUNT, PER_SHARD = 11, 4
-
-
-def make(folder, maker=toy_make, *, part=(0, 1)):
-    shards.start_run(folder, {"kind": "toy", "count": COUNT, "per_shard": PER_SHARD})
-    missing = shards.missing_shards(folder, count=COUNT, per_shard=PER_SHARD, part=part)
-    return sum(shards.make_shards(folder, maker, missing, at_once=3))
 
 
 def contents(folder):
@@ -34,7 +25,7 @@ def contents(folder):
 
 @pytest.fixture
 def run(tmp_path):
-    assert make(tmp_path / "run") == COUNT
+    toy_run(tmp_path / "run", count=COUNT, per_shard=PER_SHARD)
     return tmp_path / "run"
 
 
@@ -72,51 +63,35 @@ def test_tarfile_alone_reads_a_shard(run):
     np.testing.assert_array_equal(rows["depth"], made.maps["depth"])
     assert json.loads(members["000000005.json"])["number"] == 5
     index = json.loads((run / "shard-000001.json").read_text())["records"][1]
-    whole = b"".join(members[f"000000005.{end}"] for end in record.MEMBERS[:5])
+    whole = b"".join(members[f"000000005.{end}"] for end in shards.MEMBERS[:5])
     assert index["number"] == 5 and index["sha256"] == hashlib.sha256(whole).hexdigest()
 
 
-def test_killed_twice_a_run_ends_with_the_shards_of_an_unkilled_one(run, tmp_path, monkeypatch):
-    made, killed = tmp_path / "killed", []
-
-    def dying(numbers):
-        if 5 in numbers and not killed:
-            killed.append("while a shard is drawn")
-            raise KeyboardInterrupt
-        return toy_make(numbers)
-
-    with pytest.raises(KeyboardInterrupt):
-        make(made, dying)
-    assert [path.name for path in sorted(made.glob("*.tar"))] == ["shard-000000.tar"]
+def test_a_shard_without_its_index_is_not_there(run, tmp_path, monkeypatch):
+    """Killed after the tar and before the index, a run has one shard fewer; written again, it has the same bytes."""
     write = atomic_files.write_bytes
 
     def failing(path, data):
         if path.name == "shard-000001.json":
-            raise KeyboardInterrupt      # the tar is there, its index is not
+            raise KeyboardInterrupt
         return write(path, data)
 
     monkeypatch.setattr(atomic_files, "write_bytes", failing)
     with pytest.raises(KeyboardInterrupt):
-        make(made)
+        toy_run(tmp_path / "killed", count=COUNT, per_shard=PER_SHARD)
     monkeypatch.undo()
-    assert (made / "shard-000001.tar").exists() and len(open_labels(made)) == PER_SHARD
-    assert make(made) == COUNT - PER_SHARD
-    assert contents(made) == contents(run)
-    assert make(made) == 0
+    assert (tmp_path / "killed" / "shard-000001.tar").exists() and len(open_labels(tmp_path / "killed")) == PER_SHARD
+    assert shards.is_done(tmp_path / "killed", 0) and not shards.is_done(tmp_path / "killed", 1)
+    toy_run(tmp_path / "killed", count=COUNT, per_shard=PER_SHARD)
+    assert contents(tmp_path / "killed") == contents(run)
 
 
-def test_parts_make_the_shards_of_the_whole(run, tmp_path):
-    for part in ((1, 2), (0, 2)):
-        make(tmp_path / "parts", part=part)
-    assert contents(tmp_path / "parts") == contents(run)
-
-
-def test_a_shorter_shard_is_made_anew(run):
+def test_a_shorter_shard_is_not_done(run):
     whole = contents(run)
     (run / "shard-000002.tar").write_bytes(whole["shard-000002.tar"][:5000])
     with pytest.raises(FitkitError, match=r"shard .*shard-000002\.tar is damaged.*delete shard-000002\.json"):
         open_labels(run)
-    assert make(run) == COUNT - 2 * PER_SHARD and contents(run) == whole
+    assert [shards.is_done(run, shard) for shard in range(3)] == [True, True, False]
 
 
 def test_a_damaged_picture_is_named_with_its_shard(run):
@@ -181,18 +156,3 @@ def test_grain_batches(run):
     rows = [[row for row in range(COUNT) if (source[row]["identity"] == identity).all()]
             for batch in read for identity in batch["identity"]]
     assert all(len(row) == 1 for row in rows) and sorted(sum(rows, [])) != list(range(8))
-
-
-@pytest.mark.slow
-def test_a_run_that_is_killed_by_the_system_goes_on(tmp_path):
-    """The slow twin of the test above: a process of real labels, killed twice by SIGKILL, and one that nobody kills."""
-    make_random = ("labels", "make", "random", "--count", "60", "--per-shard", "20", "--size", "48")
-    command = [sys.executable, "-m", "fitkit.cli.main", *make_random]
-    subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True)
-    for shard in (0, 1):
-        with subprocess.Popen([*command, "--out", str(tmp_path / "killed")]) as process:
-            while not shards.is_done(tmp_path / "killed", shard) and process.poll() is None:
-                time.sleep(0.01)
-            process.kill()
-    subprocess.run([*command, "--out", str(tmp_path / "killed")], check=True)
-    assert {name: data for name, data in contents(tmp_path / "killed").items() if name[0] != "."} == contents(tmp_path / "whole")

@@ -1,15 +1,17 @@
 """How fast labels are made and read, and how well pictures, depth and normals of a run agree.
 
-    python -m tests.measurements.label_rates RUN [--size 224] [--count 400] [--processes 2]
+    python -m tests.measurements.label_rates RUN [--size 224] [--count 400] [--processes 2] [--takes 1]
 
-Makes a run of kind `random` in RUN, each process a part of its shards, and reads it back. Wall time and processor time of each
-process count from its second shard on: the first one compiles.
+Makes runs of kind `random` in RUN-..., by one process and by several, each a part of the shards, free and with a core each; and
+reads the last one back. Wall time and processor time of each process count from its second shard on: the first one compiles.
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -22,31 +24,34 @@ FIELDS = ("picture", "identity", "expression", "pose")
 
 
 def make(folder: str, size: int, count: int, part: int, parts: int) -> None:
-    """Make a part of a run; print the seconds of each shard but the first."""
-    from fitkit.device import keep_compiled_programs
+    """Make a part of a run as a worker does; print the seconds of a picture, those of the first shard left out."""
+    from fitkit.batch.workers.label_program import LabelProgram
     from fitkit.labels import shards
-    from fitkit.recipes.synthesize.labels.random import RandomConfig, maker
 
-    keep_compiled_programs()
-    records = maker(RandomConfig(size=size))
-    missing = shards.missing_shards(folder, count=count, per_shard=PER_SHARD, part=(part, parts))
-    times = [(time.perf_counter(), time.process_time())]
-    for shard in missing:
-        list(shards.make_shards(folder, records, [shard]))
+    request = {"out": folder, "labels": "random", "fields": {"size": size}, "count": count, "per_shard": PER_SHARD, "device": None,
+               "motion": None, "fits": None, "faces": None}
+    program = LabelProgram(request, lambda message: None)
+    shards.start_run(folder, program.settings)
+    numbers = range(part, count // PER_SHARD, parts)
+    times = []
+    for shard in numbers:
+        task = {"shard": shard, "pictures": [shard * PER_SHARD, (shard + 1) * PER_SHARD]}
+        face, = program.read(task).faces
+        program.write(task, face, program.solve([face], False)[0], 1)
         times.append((time.perf_counter(), time.process_time()))
-    wall, processor = (np.array(times[-1]) - times[1]) / (PER_SHARD * (len(missing) - 1))
+    wall, processor = (np.array(times[-1]) - times[0]) / (PER_SHARD * (len(numbers) - 1))
     print(json.dumps({"wall": wall, "processor": processor}))
 
 
-def made(folder: str, size: int, count: int, parts: int) -> list[dict[str, float]]:
-    """What each of `parts` processes says of its part of a new run."""
-    from fitkit.labels import shards
-
-    shards.start_run(folder, {"kind": "random", "count": count, "per_shard": PER_SHARD, "size": size, "seed": 0,
-                              "head": "makehuman", "skins": False})
+def made(folder: str, size: int, count: int, parts: int, *, bound: bool) -> list[dict[str, float]]:
+    """What each of `parts` processes says of its part of a new run; `bound`, each has a core of its own."""
     command = [sys.executable, "-m", "tests.measurements.label_rates", folder, "--size", str(size), "--count", str(count)]
-    running = [subprocess.Popen([*command, "--part", f"{part}/{parts}"], stdout=subprocess.PIPE, text=True)
-               for part in range(parts)]
+    cores = sorted(os.sched_getaffinity(0))
+    running = []
+    for part in range(parts):
+        os.sched_setaffinity(0, {cores[part % len(cores)]} if bound else cores)      # the process takes it over
+        running.append(subprocess.Popen([*command, "--part", f"{part}/{parts}"], stdout=subprocess.PIPE, text=True))
+    os.sched_setaffinity(0, cores)
     return [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
 
 
@@ -111,19 +116,23 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--count", type=int, default=400, help="pictures, at least two shards a process")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--takes", type=int, default=1)
     parser.add_argument("--part", help="of a process that this script starts")
     options = parser.parse_args()
     if options.part:
         part, parts = map(int, options.part.split("/"))
         make(str(options.run), options.size, options.count, part, parts)
         return
-    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors, {options.size} px")
-    for parts in sorted({1, options.processes}):
-        each = made(f"{options.run}-{parts}", options.size, options.count, parts)
-        print(f"{parts} process(es): {sum(1 / one['wall'] for one in each):.1f} pictures a second, "
-              f"{np.mean([one['processor'] for one in each]) * 1e3:.1f} ms of a processor each")
-    read(f"{options.run}-1")
-    agreement(f"{options.run}-1", 100)
+    for _ in range(options.takes):      # in turn, so that all see the same load
+        for parts, bound in itertools.product(sorted({1, options.processes}), (False, True)):
+            load, folder = os.getloadavg()[0], f"{options.run}-{parts}-{'bound' if bound else 'free'}"
+            shutil.rmtree(folder, ignore_errors=True)
+            each = made(folder, options.size, options.count, parts, bound=bound)
+            print(f"{options.size} px, load {load:.1f} on {os.cpu_count()} processors, {parts} process(es)"
+                  f"{', a core each' if bound else ''}: {sum(1 / one['wall'] for one in each):.1f} pictures a second, "
+                  f"{np.mean([one['processor'] for one in each]) * 1e3:.1f} ms of a processor each", flush=True)
+    read(folder)
+    agreement(folder, 100)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import numpy as np
 import scipy.ndimage
 from PIL import Image
 
-from fitkit.cli.commands.labels import LabelsMake, _fitted_faces
+from fitkit.batch.workers.label_makers import FittedPhotos
+from fitkit.cli.commands.labels.make import LabelsMake, fit_photos
 from fitkit.cli.console import Console
 from fitkit.device import keep_compiled_programs
 from fitkit.io.images import write_image
@@ -54,7 +55,9 @@ def main() -> None:
     folder = pathlib.Path(options.folder) if pathlib.Path(options.folder).is_dir() else ASSETS / options.folder
     photos = sorted(str(path) for path in folder.iterdir() if path.suffix in (".jpg", ".png"))[:options.photos]
     with tempfile.TemporaryDirectory() as run:
-        faces = _fitted_faces(LabelsMake(kind="vary", source=tuple(photos), out=run), Console())
+        asked = LabelsMake(kind="vary", source=tuple(photos), out=run)
+        _, fitted = fit_photos(asked, (1, 1), Console())
+        faces = list(FittedPhotos(fitted or [], head=asked.head, size=asked.size))
     labels = vary.VariedLabels(vary.VaryConfig(variants=options.variants), faces)
     records = labels.records(range(len(faces) * options.variants))
     with mock.patch.multiple(vary, TURN=(0.0, 0.0, 0.0), KEPT=1.0):

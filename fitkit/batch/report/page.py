@@ -33,13 +33,13 @@ PER_CODE = 3                   # failures of a code with pictures
 LONGEST = 100                  # characters of a name or sentence in the table
 # what was decoded before it failed, and can be decoded again without danger
 DECODED = ("E_NOFACE", "E_SMALLFACE", "E_LANDMARKS")
-COLOURS = {"converged": "good", "doubtful": "doubt", "failed": "bad"}
+COLOURS = {"converged": "good", "made": "good", "doubtful": "doubt", "failed": "bad"}
 # measure -> title, unit, edges of the bins; what lies outside is counted in the first or the last
 MEASURES: dict[str, tuple[str, str, tuple[float, ...]]] = {
     "confidence": ("Confidence", "", tuple(step / 20 for step in range(21))),
     "landmark_error": ("Landmark error", "% of the outer-eye distance", tuple(step / 2 for step in range(25))),
     "yaw": ("Yaw to the viewer", "degrees, > 0: to the right", tuple(range(-90, 91, 10))),
-    "seconds": ("Time of a face", "seconds", (*(step * 10.0**power for power in range(-2, 3) for step in (1, 2, 5)), 1000.0)),
+    "seconds": ("Time of each", "seconds", (*(step * 10.0**power for power in range(-2, 3) for step in (1, 2, 5)), 1000.0)),
 }
 COLUMNS = ("photo", "id", "person", "face", "recipe", "status", "confidence", "error %", "yaw", "seconds", "reason")
 WIDE = ("id", "person", "face", "recipe", "yaw")      # left out on a telephone
@@ -56,7 +56,8 @@ class Summary:
     rows: list[Row]                                   # the worst, sorted by their photos
     worst: list[Row]                                  # fits of the least confidence, least first
     best: list[Row]
-    seconds: float                                    # of all faces
+    seconds: float                                    # of all rows
+    pictures: int                                     # of labels, in shards that were made; then rows are shards
 
 
 def summarize(rows: Iterable[Row]) -> Summary:
@@ -69,12 +70,13 @@ def summarize(rows: Iterable[Row]) -> Summary:
     kept: list[tuple[float, int, Row]] = []           # heaps: the first is the first to go
     worst: list[tuple[float, int, Row]] = []
     best: list[tuple[float, int, Row]] = []
-    seconds = 0.0
+    seconds, pictures = 0.0, 0
     for place, row in enumerate(rows, start=1):
         status, measures = str(row.get("status")), row_measures(row)
         confidence = measures["confidence"]
         states[status] += 1
         seconds += measures["seconds"] or 0.0
+        pictures += int(number(mapping(row.get("record")).get("pictures")) or 0) if status == "made" else 0
         _keep(kept, ROWS, -1.0 if status == "failed" or confidence is None else confidence, place, row)
         if status == "failed":
             code = str(row.get("code"))
@@ -86,13 +88,14 @@ def summarize(rows: Iterable[Row]) -> Summary:
             _keep(worst, WORST, confidence, place, row)
             _keep(best, BEST, -confidence, place, row)
         for name, counts in bins.items():
-            value = measures[name]
-            if value is not None and status in counts:
+            value, of = measures[name], "converged" if status == "made" else status
+            if value is not None and of in counts:
                 edges = MEASURES[name][2]
-                counts[status][min(max(bisect.bisect_right(edges, value) - 1, 0), len(edges) - 2)] += 1
+                counts[of][min(max(bisect.bisect_right(edges, value) - 1, 0), len(edges) - 2)] += 1
     ordered = [[row for _, _, row in sorted(heap, key=lambda entry: (-entry[0], -entry[1]))] for heap in (worst, best)]
+    listed = sorted((row for _, _, row in kept), key=lambda row: (str(row.get("path")), number(row.get("face")) or 0))
     return Summary(states=states, bins=bins, codes=codes, examples=examples, worst=ordered[0], best=ordered[1], seconds=seconds,
-                   rows=sorted((row for _, _, row in kept), key=lambda row: (str(row.get("path")), number(row.get("face")) or 0)))
+                   pictures=pictures, rows=listed)
 
 
 def row_measures(row: Row) -> dict[str, float | None]:
@@ -110,13 +113,15 @@ def document(run: Path, summary: Summary) -> bytes:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     total, listed = sum(summary.states.values()), len(summary.rows)
     states = sorted(summary.states, key=[*COLOURS, *summary.states].index)
+    what = f"{total:,} shards, {summary.pictures:,} labelled pictures" if summary.pictures else f"{total:,} faces"
     about = "" if listed == total else f"The {listed:,} failed or least believed of {total:,}; {TABLE} and {LOG} hold all. "
     fields = {
         "script": f"'sha256-{digest}'",
         "title": shown(f"Run {run.resolve().name}"),
-        "subtitle": shown(f"fitkit {__version__}; {total:,} faces, {summary.seconds:,.0f} seconds of work"),
+        "subtitle": shown(f"fitkit {__version__}; {what}, {summary.seconds:,.0f} seconds of work"),
         "cards": "".join(_card(summary.states[status], status, total) for status in states),
-        "plots": "".join(histogram(*MEASURES[name], counts) for name, counts in summary.bins.items()),
+        "plots": "".join(histogram(*MEASURES[name], counts) for name, counts in summary.bins.items()
+                         if name == "seconds" or not summary.pictures),
         "pictures": _section("Least believed", [_figure(run, row) for row in summary.worst])
         + _section("Most believed", [_figure(run, row) for row in summary.best]),
         "errors": _errors(run, summary),

@@ -1,10 +1,9 @@
-"""What a worker does with the photos of a run: reads them, finds their faces, solves, writes. Alone in `batch` it wakes JAX.
+"""What a worker does with the photos of a run: reads them, finds their faces, solves, writes. It wakes JAX; its leader does not.
 
 In: the request of a run and its tasks, as JSON values (`flow.py` makes them). Out: result folders, and what became of each face.
 """
 
 import dataclasses
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +13,11 @@ import numpy as np
 
 from fitkit import pipeline
 from fitkit.batch.job import folder_name, keep_or_write, task_of
+from fitkit.batch.plan import PHOTOS
 from fitkit.batch.workers.serve import Face, Message, Reading, Report, failure
-from fitkit.device import keep_compiled_programs, select_device
+from fitkit.batch.workers.waking import wake
 from fitkit.errors import FitkitError
 from fitkit.results.save import head_digest, save_result
-
-COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"      # of jax.monitoring
 
 
 class FaceProgram:
@@ -29,14 +27,11 @@ class FaceProgram:
         FitkitError: what would stop every photo: E_RECIPE, E_FIELD, E_HEAD, E_DATA, E_DEVICE, E_USAGE.
     """
 
+    words = PHOTOS
+
     def __init__(self, request: Mapping[str, Any], report: Report):
         self._request = request
-        select_device(request["device"])
-        _announce_compiling(report)
-        if keep_compiled_programs() is None:
-            report({"event": "note", "level": 2,
-                    "text": "compiled programs are not kept: the cache is switched off or"
-                    " its directory cannot be written"})
+        wake(request["device"], report)
         self._job = pipeline.prepare(
             recipe=request["recipe"], head=request["head"], size=request["size"], seed=request["seed"],
             detector=request["detector"], fields=request["fields"],
@@ -102,23 +97,3 @@ class FaceProgram:
         image = observed.reading.image
         bare = dataclasses.replace(image, pixels=np.empty((*image.pixels.shape[:2], 0), np.float32))
         return dataclasses.replace(observed, reading=dataclasses.replace(observed.reading, image=bare))
-
-
-def _announce_compiling(report: Report) -> None:
-    """Report when XLA begins to compile and when it has done: it takes longer than a fit, and counts to no photo's time."""
-    import jax.monitoring
-
-    under_way, lock = 0, threading.Lock()
-
-    def on_change(event: str, step: int) -> None:
-        nonlocal under_way
-        if event == COMPILE_EVENT:
-            with lock:
-                before, under_way = under_way, max(0, under_way + step)
-                if not (before and under_way):
-                    report({"event": "compiling", "on": under_way > 0})
-
-    # JAX gives the time at which it begins, and the seconds when it has done; a version that does not compiles like it fits
-    if hasattr(jax.monitoring, "register_scalar_listener"):
-        jax.monitoring.register_scalar_listener(lambda event, value, **_: on_change(event, 1))
-        jax.monitoring.register_event_duration_secs_listener(lambda event, duration_secs, **_: on_change(event, -1))

@@ -12,6 +12,7 @@ from typing import Any
 
 from fitkit.batch.plan import Events, Message
 from fitkit.batch.workers.process import environment
+from fitkit.batch.workers.programs import asked_program
 from fitkit.batch.workers.serve import Program, Report, serve
 from fitkit.errors import FitkitError
 
@@ -22,7 +23,7 @@ CALLS = 4                    # of one actor at once: news, and messages to it
 class Host:
     """An actor that serves a program, like the process of `serve.main`."""
 
-    def __init__(self, make: Callable[[Mapping[str, Any], Report], Program] | None, request: Message, folder: str):
+    def __init__(self, make: Callable[[Mapping[str, Any], Report], Program], request: Message, folder: str):
         os.chdir(folder)
         self._inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._outbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
@@ -43,11 +44,7 @@ class Host:
         except queue.Empty:
             return messages
 
-    def _serve(self, make: Callable[[Mapping[str, Any], Report], Program] | None) -> None:
-        if make is None:
-            from fitkit.batch.workers.program import FaceProgram  # late: only actors wake JAX
-
-            make = FaceProgram
+    def _serve(self, make: Callable[[Mapping[str, Any], Report], Program]) -> None:
         serve(make, self._inbox.get, self._outbox.put)
         self._outbox.put({"event": "died", "status": 0, "printed": []})
 
@@ -87,12 +84,12 @@ class RayWorker:
 
 
 def start_workers(
-    *, make: Callable[[Mapping[str, Any], Report], Program] | None = None
+    *, make: Callable[[Mapping[str, Any], Report], Program] = asked_program
 ) -> Callable[[dict[str, Any], Events], RayWorker]:
     """What starts the workers of a run on a Ray cluster, for `flow.run`.
 
     Args:
-        make: the program of the actors; by default the fit.
+        make: the program of the actors; by default the one that a request asks for.
 
     Raises:
         FitkitError: E_DATA without Ray.

@@ -1,10 +1,11 @@
-"""The process that fits, apart from the one that leads a run: it may be killed, and nothing but its photos in flight is lost.
+"""The process that fits or draws, apart from the one that leads a run: it may be killed, and only its jobs in flight are lost.
 
 `python -m fitkit.batch.workers` speaks JSON, a line a message, on standard input and output (`flow.py` is at the other end):
 
-    in      {"request": ...} first: settings of the run; then {"task": number, ...} each; {"stop": true}; end of file: leave at once
+    in      {"request": ...} first: settings of the run; then {"task": number, "names": of its photos or its shard, ...} each;
+            {"stop": true}; end of file: leave at once
     out     ready (settings with the head's digest) or refused; stage (which tasks are read, solved, written: this takes time);
-            compiling; progress; note; done (the faces of a task, and what of it failed); dropped (not begun when the stop came)
+            compiling; progress; note; done (what was made of a task, and what of it failed); dropped (not begun when the stop came)
 
 Three threads, so that no one waits for another: one decodes and detects, the main one solves, one writes. Queues between them are
 short. What is fitted, and how, is a `Program`; tests put a stand-in in its place.
@@ -22,6 +23,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from fitkit.batch.plan import PHOTOS, Words
 from fitkit.errors import FitkitError
 
 AHEAD_BYTES = 1 << 30        # of photos that wait to be solved, or one photo
@@ -57,7 +59,8 @@ class Reading:
 class Program(Protocol):
     """What a worker does with a task."""
 
-    settings: dict[str, Any]         # the same for every photo, as `job.py` takes them
+    words: Words                     # how it speaks of what it makes
+    settings: dict[str, Any]         # the same for every task, as `Work.begin` takes them
     batch_size: int                  # faces that are solved at once
 
     def read(self, task: Message) -> Reading:
@@ -67,7 +70,7 @@ class Program(Protocol):
         """Solutions of faces of one bucket."""
 
     def write(self, task: Message, face: Face, solution: Any, faces: int) -> Message:
-        """Write a face's result; its place, folder, number and status (as `done` says them). `faces` are those of its photo."""
+        """Write a face's result; its place, warnings, timings, and what its job reads of it. `faces` are those of its photo."""
 
 
 def serve(make: Callable[[Mapping[str, Any], Report], Program], receive: Callable[[], Message | None], report: Report) -> None:
@@ -90,12 +93,12 @@ def serve(make: Callable[[Mapping[str, Any], Report], Program], receive: Callabl
     _Pipeline(program, report, request["request"]["traceback"]).run(receive)
 
 
-def failure(error: BaseException, what: str, with_traceback: bool) -> Message:
+def failure(error: BaseException, what: str, with_traceback: bool, *, smaller: str = PHOTOS.smaller) -> Message:
     """Code and sentence of an error; an error that is not a `FitkitError` is a defect of ours: E_INTERNAL."""
     if isinstance(error, FitkitError):
         code, sentence = error.code, error.message
     elif isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY):
-        code, sentence = "E_MEMORY", f"{what} needs more memory than there is; make the photo smaller, or choose a smaller --size"
+        code, sentence = "E_MEMORY", f"{what} needs more memory than there is; {smaller}"
     else:
         code = "E_INTERNAL"
         sentence = f"{what} met a defect of fitkit, {type(error).__name__}: {error}; --debug shows where, please report it"
@@ -235,11 +238,11 @@ class _Pipeline:
     def _drop(self, task: Message) -> None:
         self._report({"event": "dropped", "task": task["task"]})
 
-    def _done(self, task: Message, faces: list[Message], failures: list[Message]) -> None:
-        self._report({"event": "done", "task": task["task"], "faces": faces, "failures": failures})
+    def _done(self, task: Message, made: list[Message], failures: list[Message]) -> None:
+        self._report({"event": "done", "task": task["task"], "made": made, "failures": failures})
 
     def _failure(self, error: Exception, task: Message, place: int) -> Message:
-        return {"place": place, **failure(error, task["photos"][place]["path"], self._with_traceback)}
+        return {"place": place, **failure(error, task["names"][place], self._with_traceback, smaller=self._program.words.smaller)}
 
 
 def main(make: Callable[[Mapping[str, Any], Report], Program]) -> None:

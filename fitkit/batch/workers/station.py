@@ -4,10 +4,8 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from fitkit.batch.job import photo_messages
-from fitkit.batch.plan import Job, Message
+from fitkit.batch.plan import Job, Message, Words
 
-AHEAD = 2                    # tasks of a worker besides twice its batch
 START_LIMIT = 600.0          # s in which a worker is ready: heads may have to be unpacked
 
 
@@ -52,8 +50,8 @@ class Wreck(NamedTuple):
 class Station:
     """A worker and its tasks."""
 
-    def __init__(self, worker: Worker):
-        self.worker = worker
+    def __init__(self, worker: Worker, words: Words, ahead: int):
+        self.worker, self._words, self._ahead = worker, words, ahead
         self.ready = self.alone = False                       # alone: with one task, and nothing beside it
         self.batch_size = 1
         self.flights: dict[int, Flight] = {}
@@ -65,11 +63,11 @@ class Station:
 
     def room(self) -> int:
         """How many tasks more it takes."""
-        return 2 * self.batch_size + AHEAD - len(self.flights) if self.ready and not self.alone and not self.killed else 0
+        return 2 * self.batch_size + self._ahead - len(self.flights) if self.ready and not self.alone and not self.killed else 0
 
-    def photos(self) -> int:
-        """How many photos it has."""
-        return sum(len(flight.job.task.sources) for flight in self.flights.values())
+    def count(self) -> int:
+        """How many photos or shards it has."""
+        return sum(len(flight.job.names) for flight in self.flights.values())
 
     def clock(self) -> float:
         """A clock in seconds that stands still while the worker compiles."""
@@ -92,7 +90,7 @@ class Station:
     def add(self, number: int, job: Job) -> None:
         """Send it a task."""
         self.flights[number] = Flight(job)
-        self.worker.send({"task": number, "photos": photo_messages(job.task)})
+        self.worker.send({"task": number, "names": list(job.names), **job.message()})
 
     def kill(self) -> None:
         """End the worker at once; `died` comes of it."""
@@ -110,14 +108,14 @@ class Station:
         late = {number: flight for number, flight in self.flights.items() if flight.stage and flight.taken(self.clock()) > timeout}
         for number, flight in late.items():
             if flight.sharing == 1:      # of faces in one program none is known to be the slow one
-                self.condemned[number] = ("E_TIMEOUT", f"{flight.job.name} took longer than {timeout:g} s; allow more with"
-                                          " --timeout, or leave it out")
+                self.condemned[number] = ("E_TIMEOUT", f"{flight.job.names[0]} took longer than {timeout:g} s; allow more with"
+                                          f" --timeout, or {self._words.otherwise}")
         held = self.worker.memory() if memory and self.flights else None
         if memory and held is not None and held > memory:
             if self.alone:
                 number, flight = next(iter(self.flights.items()))
-                self.condemned[number] = ("E_MEMORY", f"{flight.job.name} needs more than {memory / 2**30:.1f} GB of memory; make"
-                                          " the photo smaller, or choose a smaller --size")
+                self.condemned[number] = ("E_MEMORY", f"{flight.job.names[0]} needs more than {memory / 2**30:.1f} GB of memory;"
+                                          f" {self._words.smaller}")
             self.kill()
             return "memory"
         if late:
@@ -135,8 +133,8 @@ class Station:
             if number in self.condemned:
                 wreck.failed.append((flight, *self.condemned[number]))
             elif self.alone:
-                wreck.failed.append((flight, "E_CRASH", f"{flight.job.name} ended its worker process ({death(status, printed)});"
-                                     " leave it out, or report it"))
+                wreck.failed.append((flight, "E_CRASH", f"{flight.job.names[0]} ended its worker process"
+                                     f" ({death(status, printed)}); {self._words.otherwise}, or report it"))
             elif flight.stage and not self.condemned:
                 wreck.alone.append(flight.job)
             else:

@@ -13,11 +13,12 @@ from fitkit.geometry.camera import project
 from fitkit.labels import record
 from fitkit.labels.fine_head import fine_head, fine_vertices
 from fitkit.labels.hidden_modes import unfold_camera
+from fitkit.labels.kinds import KINDS
 from fitkit.labels.rerendering import light_of, render_record
 from fitkit.morphable.model import shape, values_at_points
 from fitkit.morphable.subdivision import subdivide
 from fitkit.recipes.synthesize import occluders
-from fitkit.recipes.synthesize.labels import KINDS, frames, random, skins
+from fitkit.recipes.synthesize.labels import MAKERS, frames, random, skins
 from fitkit.rendering.render import render_pncc
 from fitkit.types import MorphableModel
 from tests.fixtures.numpy_oracles import central_normals
@@ -126,9 +127,12 @@ def test_what_stands_before_a_face_fits_its_arrays(name):
 
 
 def test_every_kind_has_settings_and_a_maker():
-    for kind in KINDS.values():
-        made = kind.maker(kind.config(), []) if kind.photos else kind.maker(kind.config())
-        assert kind.config.__dataclass_params__.frozen and callable(made) and kind.summary and kind.paper
+    assert list(MAKERS) == list(KINDS)
+    for (name, kind), about in zip(MAKERS.items(), KINDS.values(), strict=True):
+        made = kind.maker(kind.config(), []) if "photos" in about.takes else kind.maker(kind.config())
+        assert kind.config.__dataclass_params__.frozen and callable(made) and about.summary and about.paper
+        assert {option for option in ("skins", "motion") if option in kind.config.__dataclass_fields__} == set(about.takes) & {
+            "skins", "motion"}, name
 
 
 def test_frames_know_the_pose_before(labels):

@@ -10,10 +10,9 @@ import pytest
 from flax import nnx
 
 from fitkit.errors import FitkitError
-from fitkit.labels import shards
 from fitkit.models.finenet.inputs import HALF, NOWHERE
 from fitkit.recipes.train.finenet import data, losses, task
-from tests.fixtures.toy_labels import SIZE, toy_record
+from tests.fixtures.toy_labels import SIZE, toy_make, toy_record, toy_run
 
 SMALL = dataclasses.replace(task.CONFIGS["small"], widths=(4, 8, 16), crop=SIZE, batch=4, seed=3)
 
@@ -32,10 +31,9 @@ def with_relief(numbers):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folders = []
-    for kind, make, total in (("detail", with_relief, 12), ("toy", lambda numbers: [toy_record(n) for n in numbers], 8)):
+    for kind, make, total in (("detail", with_relief, 12), ("toy", toy_make, 8)):
         folder = tmp_path_factory.mktemp(kind)
-        shards.start_run(folder, {"kind": kind, "count": total, "per_shard": total})
-        assert sum(shards.make_shards(folder, make, [(0, range(total))])) == total
+        toy_run(folder, count=total, per_shard=total, kind=kind, make=make)
         folders.append(folder)
     return folders
 
