@@ -7,7 +7,8 @@ Conventions, stated once:
     View frame (normals for shading, lights): the camera frame with y and z turned round: x right, y up, z to the viewer.
         The head turns under a light that stays.
     Images: float32 RGB `[height, width, 3]` in [0, 1]; files are sRGB, albedo and shading are linear.
-    Identity and albedo coefficients are in standard deviations; expression weights are ARKit's, in [0, 1].
+    Identity and albedo coefficients are in standard deviations; expression weights are ARKit's, in [0, 1],
+        of other heads' own PCA standard deviations, and of their joints radians.
 """
 
 import dataclasses
@@ -52,6 +53,20 @@ class PointRegression:
 
 
 @_pytree
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Joints:
+    """How a head bends: joints turned by expression coefficients, linear blend skinning, corrections of the bent shape."""
+
+    place: Float[Array, "J 3"]             # of the mean head, mm; parents stand before their children
+    basis: Float[Array, "K J 3"]           # mm per unit of identity, then expression coefficients: joints move with the shape
+    skinning: Float[Array, "V J"]          # how much a vertex follows each joint; sums to 1
+    rotation: Float[Array, "E J 3"]        # rotation vector of each joint about its parent, radians per unit of an expression
+    correctives: Float[Array, "J 9 V 3"]   # mm per entry of (rotation - 1), row by row, before skinning
+    parent: tuple[int, ...] = _static()    # of each joint; -1 for the root
+    names: tuple[str, ...] = _static()
+
+
+@_pytree
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)      # a head equals itself alone, so that tables may be cached for it
 class MorphableModel:
     """A morphable head: shape = mean + identity + expression; albedo = mean + modes. Bases are arguments of jitted code."""
@@ -78,10 +93,14 @@ class MorphableModel:
     point_regression: PointRegression | None = None      # from the 468 points of our detector; None where nothing was learned
     # linear RGB and opacity to lay over the albedo in pictures, finer than vertices: the lowest R rows of a texture of side S
     paint: Float[Array, "R S 4"] | None = None
+    joints: Joints | None = None           # what turns beside the linear shapes; None: nothing
+    # of a head whose expressions are not ARKit's: the coefficients of each of `named_expressions` at weight 1
+    named: Float[Array, "N E"] | None = None
     name: str = _static()
     expression_names: tuple[str, ...] = _static()
     region_names: tuple[str, ...] = _static()
     part_names: tuple[str, ...] = _static()
+    named_expressions: tuple[str, ...] = dataclasses.field(default=(), metadata={"static": True})
 
 
 @_pytree

@@ -62,6 +62,11 @@ def imported_folder() -> Path:
     return Path(platformdirs.user_data_dir("fitkit", appauthor=False)) / "identity"
 
 
+def heads_folder() -> Path:
+    """Where imported heads live: in the user's data folder."""
+    return Path(platformdirs.user_data_dir("fitkit", appauthor=False)) / "heads"
+
+
 def write_note(path: Path, data: bytes, *, source: str, source_sha256: str) -> None:
     """Note beside an imported file, whose bytes are `data`, where it comes from."""
     note = {"source": source, "source_sha256": source_sha256, "sha256": hashlib.sha256(data).hexdigest()}

@@ -39,10 +39,11 @@ from fitkit.morphable.correspondence import (
     landmark_places,
     outermost,
     point_modes,
+    point_modes_at,
 )
 from fitkit.morphable.model import shape, values_at_points
 from fitkit.recipes.priors import LightPriorConfig, prior_system
-from fitkit.types import MorphableModel
+from fitkit.types import MorphableModel, SurfacePoints
 
 NOSE = slice(27, 36)       # of the 68 iBUG points: what the jaw's points are seen outward from
 HELD_LIGHT = LightPriorConfig(light_chroma=1.0)      # of a light that no step moves
@@ -110,8 +111,17 @@ def landmark_tables(model: MorphableModel, count: int) -> LandmarkTables:
     inner = point_modes(model, landmark_places(model, count))
     if count != 68:
         return LandmarkTables(inner=inner, contour=None)
-    contour = jax.tree.map(lambda table: table.reshape(-1, *table.shape[2:]), model.contour)
-    return LandmarkTables(inner=inner, contour=point_modes(model, contour))
+    return LandmarkTables(inner=inner, contour=point_modes(model, _one_row(model.contour)))
+
+
+def _one_row(lines: SurfacePoints) -> SurfacePoints:
+    """Points [17, M] as [17 M]."""
+    return jax.tree.map(lambda table: table.reshape(-1, *table.shape[2:]), lines)
+
+
+def _modes_at(state: FaceState, model: MorphableModel, surface: SurfacePoints, modes: PointModes) -> PointModes:
+    """How points move with the coefficients: always alike, or, on a head with joints, as they do about the state."""
+    return modes if model.joints is None else point_modes_at(model, surface, state.face.identity, state.face.expression)
 
 
 def head_vertices(state: FaceState, model: MorphableModel) -> Float[Array, "V 3"]:
@@ -145,10 +155,11 @@ def freeze_points(
     normals = values_at_points(seen.surface, model.triangles, vertex_normals(view, model.triangles))
     away, towards = config.landmark_facing
     facing = jnp.clip((normals[:, 2] + away) / (away + towards), config.landmark_facing_least, 1.0)
-    chosen, target, weight = modes.inner, seen.points, seen.weight * facing
+    chosen, target, weight = _modes_at(state, model, seen.surface, modes.inner), seen.points, seen.weight * facing
     if modes.contour is not None:
-        jaw = visible_contour(state, model, view, modes.contour)
-        chosen = jax.tree.map(lambda first, second: jnp.concatenate([first, second[jaw]]), chosen, modes.contour)
+        contour = _modes_at(state, model, _one_row(model.contour), modes.contour)
+        jaw = visible_contour(state, model, view, contour)
+        chosen = jax.tree.map(lambda first, second: jnp.concatenate([first, second[jaw]]), chosen, contour)
         target = jnp.concatenate([target, seen.contour_points])
         weight = jnp.concatenate([weight, seen.contour_weight])
     error = jnp.sum(jnp.square(project_points(state, chosen) - target), -1) / jnp.square(side)

@@ -37,6 +37,7 @@ from fitkit.version import __version__
 METRES = 1e-3           # per millimetre
 STILL = 1e-3            # mm; vertices that move less are left out of a morph target: invisible at any size
 STILL_NORMAL = 1e-3     # the same for the change of a unit normal
+FITTED = "fitted"       # name of the morph target that is the fitted expression, of heads whose own are not ARKit's
 _LEAST_GROWTH = 1e-9    # mm times texture coordinate; a summed tangent shorter than this has no direction
 
 
@@ -78,7 +79,8 @@ def add_head(
         without: parts that are left out.
     """
     vertex, uv, triangles = split_at_seams(model.triangles, model.uv_triangles, model.uv)
-    neutral, moves, normals, normal_moves = map(np.asarray, _neutral_and_targets(model, parameters))
+    names_of_targets, coefficients, weights = _targets(model, parameters)
+    neutral, moves, normals, normal_moves = map(np.asarray, _neutral_and_targets(model, parameters, coefficients))
     attributes = {
         "POSITION": add_accessor(document, blob, neutral[vertex] * METRES, target=VERTICES, bounds=True),
         "NORMAL": add_accessor(document, blob, unit_normals(normals[vertex]), target=VERTICES),
@@ -101,8 +103,8 @@ def add_head(
     names = tuple("" if name in without else name for name in model.part_names)
     index = add_parts(document, blob, names, triangles, np.asarray(model.part), attributes, name=model.name, targets=targets,
                       bumps=bumps)
-    document.meshes[index].weights = [float(w) for w in np.asarray(parameters.expression)]
-    document.meshes[index].extras = {"targetNames": list(model.expression_names)}
+    document.meshes[index].weights = [float(w) for w in np.asarray(weights)]
+    document.meshes[index].extras = {"targetNames": list(names_of_targets)}
     return index
 
 
@@ -133,15 +135,29 @@ def write_detailed_glb(
     return write_document(path, with_scene(document, [gltf.Node(name=model.name, mesh=index)], [0]), blob)
 
 
+def _targets(
+    model: MorphableModel, parameters: FaceParameters
+) -> tuple[tuple[str, ...], Float[Array, "N E"] | None, Float[Array, " N"]]:
+    # Names of the morph targets, the coefficients of each (None: the head's own expressions), and their default weights. A head
+    # whose expressions are not ARKit's has ARKit's as targets, and the fitted expression as one more, which is exact.
+    if model.named is None:
+        return model.expression_names, None, parameters.expression
+    weights = jnp.zeros(len(model.named) + 1).at[-1].set(1.0)
+    return (*model.named_expressions, FITTED), jnp.concatenate([model.named, parameters.expression[None]]), weights
+
+
 @quick_jit()
 def _neutral_and_targets(
-    model: MorphableModel, parameters: FaceParameters
-) -> tuple[Float[Array, "V 3"], Float[Array, "E V 3"], Float[Array, "V 3"], Float[Array, "E V 3"]]:
+    model: MorphableModel, parameters: FaceParameters, coefficients: Float[Array, "N E"] | None
+) -> tuple[Float[Array, "V 3"], Float[Array, "N V 3"], Float[Array, "V 3"], Float[Array, "N V 3"]]:
     # Vertices without expression, their move per unit weight, normals, and the change of the normals by each full weight.
     neutral = shape(model, parameters.identity, jnp.zeros_like(parameters.expression))
     normals = vertex_normals(neutral, model.triangles)
-    moved = jax.lax.map(lambda move: vertex_normals(neutral + move, model.triangles), model.expression)
-    return neutral, model.expression, normals, moved - normals
+    moves = model.expression
+    if coefficients is not None:
+        moves = jax.lax.map(lambda each: shape(model, parameters.identity, each) - neutral, coefficients)
+    moved = jax.lax.map(lambda move: vertex_normals(neutral + move, model.triangles), moves)
+    return neutral, moves, normals, moved - normals
 
 
 def _tangents(vertices: np.ndarray, normals: np.ndarray, uv: np.ndarray, triangles: np.ndarray) -> np.ndarray:

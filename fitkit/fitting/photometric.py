@@ -21,6 +21,7 @@ from fitkit.color import linear_to_srgb
 from fitkit.fitting.smooth_field import FieldPrior, normal_matrix, smooth_functions
 from fitkit.geometry.pose import Pose, head_to_view, project_view, projection_jacobian
 from fitkit.geometry.vectors import planes, vertex_normals
+from fitkit.morphable.model import shape_derivatives
 from fitkit.rendering.shading import sh_basis, shade_planes
 from fitkit.rendering.visibility import running_sum
 from fitkit.types import MorphableModel
@@ -61,7 +62,8 @@ def skin_tables(model: MorphableModel, mask: Float[Array, " F"], *, functions: i
 
     `functions`: number of smooth functions that residuals are freed from.
     """
-    shape = jnp.concatenate([model.identity, model.expression])
+    # of a head with joints at rest: the matrix shapes the step, the gradient is that of the bent head
+    shape = shape_derivatives(model, model.identity_mean, jnp.zeros(model.expression.shape[0]))
     triangle = jnp.asarray(np.flatnonzero(np.asarray(mask) > 0), jnp.int32)
     return SkinTables(triangle=triangle, smooth=smooth_functions(model, mask, functions), shape=shape.transpose(1, 2, 0),
                       albedo=model.albedo.transpose(1, 2, 0))

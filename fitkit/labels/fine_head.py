@@ -34,7 +34,8 @@ class FineHead:
 @functools.lru_cache(maxsize=4)
 def fine_head(model: MorphableModel) -> FineHead:
     """The fine head of a coarse one; a head of many vertices is its own."""
-    few = dataclasses.replace(model, identity=model.identity[:1], expression=model.expression[:1], albedo=model.albedo[:1])
+    few = dataclasses.replace(model, identity=model.identity[:1], expression=model.expression[:1], albedo=model.albedo[:1],
+                              joints=None)
     count = len(model.mean)
     if count >= FINE_ENOUGH:
         alone = jnp.ones((count, 1))

@@ -21,13 +21,14 @@ from fitkit.morphable.correspondence import (
     point_modes,
     visible_contour,
 )
-from fitkit.morphable.model import shape, values_at_points, vertex_albedo
+from fitkit.morphable.model import shape, shape_derivatives, values_at_points, vertex_albedo
 from fitkit.morphable.regions import face_region, region_mask, triangles_of_part, union_of_regions
 from fitkit.morphable.subdivision import subdivide
-from fitkit.types import MorphableModel, SurfacePoints
+from fitkit.types import Joints, MorphableModel, SurfacePoints
 
 __all__ = [
     "Correspondence",
+    "Joints",
     "MorphableModel",
     "PointModes",
     "SurfacePoints",
@@ -38,6 +39,7 @@ __all__ = [
     "point_modes",
     "region_mask",
     "shape",
+    "shape_derivatives",
     "subdivide",
     "triangles_of_part",
     "union_of_regions",

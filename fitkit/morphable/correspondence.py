@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from fitkit.morphable.model import values_at_points
+from fitkit.morphable.model import restricted, shape, shape_derivatives, values_at_points
 from fitkit.types import MorphableModel, SurfacePoints
 
 CONTOUR = 17                       # jaw points of the iBUG scheme, its first
@@ -49,6 +49,23 @@ def point_modes(model: MorphableModel, surface: SurfacePoints) -> PointModes:
     flat = values_at_points(surface, model.triangles, basis.reshape(basis.shape[0], -1))
     mean = values_at_points(surface, model.triangles, model.mean)
     return PointModes(mean=mean, basis=flat.reshape(*flat.shape[:-1], *basis.shape[1:]))
+
+
+def point_modes_at(
+    model: MorphableModel, surface: SurfacePoints, identity: Float[Array, " I"], expression: Float[Array, " E"]
+) -> PointModes:
+    """As `point_modes`, of a head with joints: exact at these coefficients, to first order about them."""
+    corners = model.triangles[surface.triangle]
+    few = restricted(model, corners.ravel())
+    share = surface.barycentric.reshape(-1, 3)
+
+    def blended(values: Float[Array, "*k n 3"]) -> Float[Array, "*k m 3"]:
+        return jnp.sum(values.reshape(*values.shape[:-2], -1, 3, 3) * share[..., None], axis=-2)
+
+    basis = jnp.moveaxis(blended(shape_derivatives(few, identity, expression)), 0, -1)
+    places = blended(shape(few, identity, expression))
+    mean = places - basis @ jnp.concatenate([identity, expression])
+    return PointModes(mean=mean.reshape(*corners.shape[:-1], 3), basis=basis.reshape(*corners.shape[:-1], 3, -1))
 
 
 @cache

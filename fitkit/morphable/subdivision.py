@@ -40,6 +40,8 @@ def subdivide(model: MorphableModel) -> MorphableModel:
         landmarks=_child_points(model.landmarks),
         contour=_child_points(model.contour),
         dense=_child_points(model.dense),
+        joints=None if model.joints is None else dataclasses.replace(
+            model.joints, skinning=_apply(middle, model.joints.skinning), correctives=_apply(smooth, model.joints.correctives)),
     )
 
 

@@ -17,6 +17,7 @@ from fitkit.color import linear_to_srgb, srgb_to_linear
 from fitkit.configuration import did_you_mean
 from fitkit.errors import FitkitError
 from fitkit.geometry.camera import head_angles, head_rotation
+from fitkit.morphable.expressions import expression_choices, weight_range, with_weights
 from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.rendering.render import render_color, render_textured
 from fitkit.rendering.shading import light_from_direction
@@ -94,17 +95,15 @@ def expression_weights(
         if given.shape != weights.shape:
             raise FitkitError("E_USAGE", f"expression has shape {given.shape} where the head takes {weights.shape} weights")
         change = dict(zip(model.expression_names, given.tolist(), strict=True))
-    lower, upper = np.asarray(model.expression_lower), np.asarray(model.expression_upper)
+    choices = expression_choices(model)
     for name, weight in change.items():
-        if name not in model.expression_names:
-            hint = did_you_mean(name, model.expression_names)
+        if name not in choices:
+            hint = did_you_mean(name, choices)
             raise FitkitError("E_USAGE", f"the head {model.name} has no expression {name!r}; {hint}")
-        index = model.expression_names.index(name)
-        if not lower[index] <= np.float32(weight) <= upper[index]:
-            limits = f"{lower[index]:g} to {upper[index]:g}"
-            raise FitkitError("E_USAGE", f"the weight of {name} is {weight:g}; give one from {limits}")
-        weights[index] = weight
-    return weights
+        lower, upper = weight_range(model, name)
+        if not lower <= np.float32(weight) <= upper:
+            raise FitkitError("E_USAGE", f"the weight of {name} is {weight:g}; give one from {lower:g} to {upper:g}")
+    return with_weights(model, weights, change)
 
 
 def _harmonics(light: Light | None, fitted: Float[Array, "K 3"]) -> Float[Array, "K 3"]:

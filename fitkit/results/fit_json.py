@@ -20,6 +20,7 @@ from fitkit.errors import FitkitError
 from fitkit.geometry.camera import calibration_matrix, head_angles
 from fitkit.io.images import Photo
 from fitkit.io.untrusted import parsing, read_bytes
+from fitkit.morphable.expressions import named_weights
 from fitkit.results.integrity import DIGEST, FORMAT, MAX_BYTES, NAME, content_digest
 from fitkit.uv.displacement import ZERO, Relief, encode_displacement
 from fitkit.version import __version__
@@ -89,6 +90,8 @@ def compose(
         "params_sha256": arrays_sha256,
         "files": files,
     }
+    if result.model.named_expressions:
+        content["arkit"] = dict(zip(result.model.named_expressions, named_weights(result.model, weights).tolist(), strict=True))
     if "detail.safetensors" in files:
         content["detail_sha256"] = files["detail.safetensors"]["sha256"]
     if "displacement.png" in files and result.relief is not None:

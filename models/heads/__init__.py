@@ -1,6 +1,8 @@
 """Morphable heads, one file a family, and the registry that finds one by its name: `load("makehuman")`, `load("ict:PATH")`.
 
-A new head is a file here with a `load` that gives a `fitkit.types.MorphableModel`, and a line in one of the tables of `load`.
+A new head is a file here with a `read` that gives a `source.HeadSource`, and a line in `importing.importer.READERS`: the import
+does the rest. A head that needs no import has a `load` that gives a `fitkit.types.MorphableModel`, and a line in one of the tables
+of `load`.
 """
 
 from collections.abc import Callable
@@ -26,9 +28,12 @@ def load(name: str) -> MorphableModel:
         FitkitError: E_HEAD (unknown name, or one without the path it needs), E_DATA (its file is missing or damaged).
     """
     from fitkit.models.heads import ict, makehuman
+    from fitkit.models.heads.importing import importer
 
     own: dict[str, Callable[[], MorphableModel]] = {"makehuman": makehuman.load}
-    from_path: dict[str, Callable[[str], MorphableModel]] = {"ict": ict.load, "ict-face": partial(ict.load, face_only=True)}
+    from_path: dict[str, Callable[[str], MorphableModel]] = {
+        "ict": ict.load, "ict-face": partial(ict.load, face_only=True),
+        **{family: partial(importer.load, family=family) for family in importer.READERS}}
     family, _, path = name.partition(":")
     check_choice(family, [*own, *from_path], code="E_HEAD", what="head")
     if bool(path) != (family in from_path):

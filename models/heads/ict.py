@@ -129,8 +129,11 @@ def load(path: str | pathlib.Path, *, face_only: bool = False) -> MorphableModel
         name="ict-face" if face_only else "ict", expression_names=names, region_names=own.region_names, part_names=PART_NAMES,
         landmarks=_at_vertices(ict.landmarks, triangles), contour=table.contour, dense=table.dense,
         point_regression=None,      # was learned about the origin and the axes of the embedded head
-        **{name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()},
-        **{name: jnp.asarray(array, jnp.int32) for name, array in whole.items()})
+        **_tables(arrays, jnp.float32), **_tables(whole, jnp.int32))
+
+
+def _tables(arrays: dict[str, Any], kind: Any) -> dict[str, Any]:
+    return {name: jnp.asarray(array, kind) for name, array in arrays.items()}
 
 
 def arkit_name(name: str) -> str:

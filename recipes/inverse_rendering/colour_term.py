@@ -20,7 +20,7 @@ from fitkit.fitting.smooth_field import FieldPrior, fitted_field
 from fitkit.fitting.state import FaceState, rasterize_state
 from fitkit.geometry.filters import gaussian_blur
 from fitkit.geometry.pose import POSE_TANGENT, retract_pose
-from fitkit.morphable.model import vertex_albedo
+from fitkit.morphable.model import shape_gradient, vertex_albedo
 from fitkit.morphable.regions import region_mask, triangles_of_part
 from fitkit.recipes.landmarks import head_vertices
 from fitkit.types import MorphableModel
@@ -134,12 +134,9 @@ def photo_gradient(
     value, by_difference = jax.value_and_grad(colour_energy)(seen, held, skin, config)
     by_vertices, by_step, by_colours, by_light = back(by_difference)
 
-    def through(basis: Float[Array, "K V 3"], gradient: Float[Array, "V 3"]) -> Float[Array, " K"]:
-        return jnp.dot(basis.reshape(basis.shape[0], gradient.size), gradient.ravel(), precision="highest")
-
-    return held, value, 0.5 * jnp.concatenate([
-        through(model.identity, by_vertices), through(model.expression, by_vertices), by_step, through(model.albedo, by_colours),
-        by_light.ravel()])
+    by_albedo = jnp.dot(model.albedo.reshape(model.albedo.shape[0], by_colours.size), by_colours.ravel(), precision="highest")
+    by_shape = shape_gradient(model, state.face.identity, state.face.expression, by_vertices)
+    return held, value, 0.5 * jnp.concatenate([*by_shape, by_step, by_albedo, by_light.ravel()])
 
 
 def blur_photo(photo: Float[Array, "S S 3"]) -> Float[Array, "S S 3"]:

@@ -17,7 +17,7 @@ from fitkit.cli.console import Console
 from fitkit.cli.general_options import Flag, General
 from fitkit.errors import FitkitError, visible
 
-KINDS = ("identity",)       # what `fitkit assets import` takes
+KINDS = ("identity", "head")       # what `fitkit assets import` takes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,22 +46,26 @@ class AssetsImport:
     """Convert your own weight file of another project for use in fitkit, check the conversion, and keep it in your data folder.
 
     Kinds: identity, a face recognition network: an ArcFace .onnx file, which needs pip install 'fitkit[tables]', or MobileFace's
-    .params file with its -symbol.json beside it. The file's own licence still applies.
+    .params file with its -symbol.json beside it; head, a morphable head: GNM's gnm_head.npz, FLAME's .pkl, the Basel models' .mat
+    or .h5 (pip install 'fitkit[heads]'), eos' .bin of the Surrey model. A head is registered to fitkit's own, once, so that every
+    recipe runs on it: afterwards write --head flame:FILE and the like. The file's own licence still applies.
 
     Examples:
+      fitkit assets import head flame2023.pkl
+      fitkit assets import head model2019_face12.h5
       fitkit assets import identity w600k_r50.onnx
       fitkit assets import identity w600k_r50.onnx --sha256 4c06341c33c2...
       fitkit assets import identity MobileFace_Identification_V2-0000.params --name judge
     """
 
     kind: Annotated[Positional[str], arg(metavar="KIND", help_behavior_hint="")] = ""
-    """Kind of the file: identity."""
+    """Kind of the file: identity or head."""
     file: Annotated[Positional[str], arg(metavar="FILE", help_behavior_hint="")] = ""
     """File to convert; it is not changed."""
     sha256: Annotated[str | None, arg(metavar="HEX", help_behavior_hint="")] = None
     """Refuse the file unless it has this sha256, as its publisher states it."""
     name: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """Name to use it by (--set network=NAME). By default arcface or mobileface, as the file is."""
+    """Name to use an identity network by (--set network=NAME). By default arcface or mobileface, as the file is."""
     general: OmitArgPrefixes[General] = General()
 
 
@@ -105,7 +109,8 @@ def run_import(options: AssetsImport, console: Console) -> int:
     """Convert one file; print where it is kept, how far its outputs are from the original's, and whose licence applies.
 
     Raises:
-        FitkitError: E_USAGE, E_DATA or E_OUTPUT, as `fitkit.models.identity.importer.import_identity`.
+        FitkitError: E_USAGE, E_DATA or E_OUTPUT, as `fitkit.models.identity.importer.import_identity` and
+            `fitkit.models.heads.importing.importer.import_head`.
     """
     if not options.kind or not options.file:
         raise FitkitError("E_USAGE", "a kind and a file are needed; write for example fitkit assets import identity arcface.onnx")
@@ -113,12 +118,33 @@ def run_import(options: AssetsImport, console: Console) -> int:
     from fitkit import device
 
     device.select_device(options.general.device)
+    if options.kind == "head":
+        return _import_head(options, console)
     from fitkit.models.identity.importer import import_identity
 
     path, difference = import_identity(Path(options.file), name=options.name, sha256=options.sha256)
     if console.level:
         print(f"{path}: unit vectors differ by at most {difference:.1g} from the original's; use it as {path.stem!r}; its licence"
               f" is that of {visible(Path(options.file).name)}, which fitkit does not know")
+    return 0
+
+
+def _import_head(options: AssetsImport, console: Console) -> int:
+    if options.name is not None or options.sha256 is not None:
+        raise FitkitError("E_USAGE", "--name and --sha256 are of identity networks; a head is used by its file, --head FAMILY:FILE")
+    from fitkit.models.heads.importing.importer import import_head
+
+    report = import_head(Path(options.file), progress=lambda step: console.note(f"{step} ..."))
+    if console.level:
+        print(
+            visible(
+                f"{report.path}: heads differ by at most {report.difference:.1g} mm from what the file says; fitkit's own head"
+                f" meets its face to {report.residual:.2f} mm, points that the detector sees to"
+                f" {report.points_residual:.1f} mm; use it as --head {report.name}"
+            )
+        )
+        for name, (residual, motion) in report.expressions.items():
+            print(f"{name:20}{residual:6.2f} mm of {motion:5.2f} mm")
     return 0
 
 
@@ -129,6 +155,10 @@ def _assets() -> Iterator[tuple[Path, Asset]]:
         path = shipped.WEIGHTS / file.name
         licence = f"{file.licence} ({file.text})" if file.text else file.licence
         yield path, Asset(name=file.name, origin="fitkit", what=file.what, licence=licence, bytes=_size(path), sha256=file.sha256)
+    for path in sorted(shipped.heads_folder().glob("*.safetensors")):
+        note = shipped.note_of(path)
+        yield path, Asset(name=f"heads/{path.name}", origin=note["source"], what=f"head from {note['source']}",
+                          licence="its source's own", bytes=_size(path), sha256=note["sha256"])
     for path in sorted(shipped.imported_folder().glob("*.safetensors")):
         note = shipped.note_of(path)
         yield path, Asset(name=f"identity/{path.name}", origin=note["source"], what=f"identity network from {note['source']}",

@@ -172,11 +172,13 @@ def run_recipes(options: Recipes, console: Console) -> int:
 
 
 def describe_heads() -> str:
-    """One line per head, a module with a function `load`: its name, and the first line of its docstring, which says its source."""
+    """One line per head, a module with `load` or, of heads to be imported, `read`: its name, and its docstring's first line."""
     lines = []
     for path in sorted((_models() / "heads").glob("[a-z]*.py")):
+        if path.stem == "ict_source":
+            continue
         module = ast.parse(path.read_text(encoding="utf-8"))
-        if any(isinstance(node, ast.FunctionDef) and node.name == "load" for node in module.body):
+        if any(isinstance(node, ast.FunctionDef) and node.name in ("load", "read") for node in module.body):
             note = (ast.get_docstring(module) or "").partition("\n")[0]
             lines.append((path.stem, note + ("  (default)" if path.stem == "makehuman" else "")))
     return _columns(lines)

@@ -4,14 +4,13 @@ On ours they run through MediaPipe's points, on ICT's along edges of its mesh fr
 heads; gives matching points, which guide `registration.py`.
 """
 
-import dataclasses
-
 import numpy as np
 import scipy.sparse
 import scipy.sparse.csgraph
 
 from fitkit.models.heads.ict import FACE_TRIANGLES
 from fitkit.models.heads.ict_source import IctArrays
+from fitkit.morphable.registration import AnchorPoints
 from fitkit.types import MorphableModel, SurfacePoints
 
 # ICT's landmarks in order, and MediaPipe's points between the same two ends
@@ -32,20 +31,7 @@ CURVES = (
 SINGLE_POINTS = (28, 29, 30, 33)    # iBUG points that both heads mark alike: bridge, tip and base of the nose
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LinePoints:
-    """Points of the lines on our head: three vertices each and barycentric coordinates."""
-
-    corners: np.ndarray         # [n, 3] vertices
-    barycentric: np.ndarray     # [n, 3]
-
-    def matrix(self, count: int) -> scipy.sparse.csr_matrix:
-        """[n, V]: takes the head's `count` vertices to the points."""
-        rows = np.repeat(np.arange(len(self.corners)), 3)
-        return scipy.sparse.csr_matrix((self.barycentric.ravel(), (rows, self.corners.ravel())), (len(self.corners), count))
-
-
-def lines(model: MorphableModel, ict: IctArrays) -> tuple[LinePoints, np.ndarray]:
+def lines(model: MorphableModel, ict: IctArrays) -> tuple[AnchorPoints, np.ndarray]:
     """Points of the lines on our head, and the points [n, 3] of ICT's neutral head that correspond, mm."""
     triangles = np.asarray(model.triangles)
 
@@ -64,7 +50,7 @@ def lines(model: MorphableModel, ict: IctArrays) -> tuple[LinePoints, np.ndarray
         target.append(_along(theirs, _lengths(ours)))
     at, weight = places(model.landmarks, SINGLE_POINTS)
     target.append(ict.neutral[ict.landmarks[list(SINGLE_POINTS)]].astype(float))
-    points = LinePoints(corners=np.concatenate([*corners, at]), barycentric=np.concatenate([*barycentric, weight]))
+    points = AnchorPoints(corners=np.concatenate([*corners, at]), barycentric=np.concatenate([*barycentric, weight]))
     return points, np.concatenate(target)
 
 

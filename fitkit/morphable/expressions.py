@@ -1,0 +1,54 @@
+"""Expressions by name: a head's own, and ARKit's on heads whose own are others. Pure functions of a `MorphableModel`.
+
+ARKit's weights of a face that was fitted with other coefficients are those whose expressions come nearest to its own, by least
+squares.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from fitkit.types import MorphableModel
+
+RIDGE = 1e-3        # of squared weights, beside coefficients in units of their prior scale; chosen
+
+
+def expression_choices(model: MorphableModel) -> tuple[str, ...]:
+    """The names that an expression may be given by."""
+    return (*model.expression_names, *model.named_expressions)
+
+
+def named_weights(model: MorphableModel, expression: Float[np.ndarray, " E"] | Float[Array, " E"]) -> Float[np.ndarray, " N"]:
+    """Weights of the head's `named_expressions` that come nearest to coefficients; none on a head without them."""
+    if model.named is None:
+        return np.zeros(0, np.float32)
+    scale = np.asarray(model.expression_scale, np.float64)
+    basis = np.asarray(model.named, np.float64) / scale
+    right = basis @ (np.asarray(expression, np.float64) / scale)
+    return np.linalg.solve(basis @ basis.T + RIDGE * np.eye(len(basis)), right).astype(np.float32)
+
+
+def weight_range(model: MorphableModel, name: str) -> tuple[float, float]:
+    """The least and the greatest weight of an expression; ARKit's are in [0, 1]."""
+    if name in model.expression_names:
+        index = model.expression_names.index(name)
+        return float(model.expression_lower[index]), float(model.expression_upper[index])
+    return 0.0, 1.0
+
+
+def with_weights(
+    model: MorphableModel, expression: Float[np.ndarray, " E"] | Float[Array, " E"], change: Mapping[str, float]
+) -> Float[np.ndarray, " E"]:
+    """Coefficients of an expression after some weights are set by name; every name is one of `expression_choices`."""
+    changed = np.array(expression, np.float32)
+    present = dict(zip(model.named_expressions, named_weights(model, changed).tolist(), strict=True))
+    for name, weight in change.items():
+        if name in model.expression_names:
+            changed[model.expression_names.index(name)] = weight
+        else:
+            row = np.asarray(model.named)[model.named_expressions.index(name)] if model.named is not None else 0.0
+            changed = changed + np.float32(weight - present[name]) * row
+    if model.named is None:
+        return changed
+    return np.clip(changed, np.asarray(model.expression_lower), np.asarray(model.expression_upper))
