@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,8 @@ def readers():
     from fitkit.detection.landmarks import read_points
     from fitkit.io import images, scans
     from fitkit.models import heads
+    from fitkit.models.heads import bfm, flame, gnm, surrey
+    from fitkit.models.heads.importing import stored
     from fitkit.models.identity.importer import import_identity
     from fitkit.models.identity.network import load_identity
     from fitkit.models.texture_gan.generator import load_generator
@@ -145,6 +148,8 @@ def readers():
         "photo": (".jpg", images.read_image), "sha256 of a photo": (".png", images.file_sha256), "points": (".pts", read_points),
         "array of points": (".npy", read_points), "scan": (".ply", scans.read_mesh),
         "points of a scan": (".json", scans.read_landmarks), "head": (".tar.xz", lambda path: heads.load(f"ict:{path}")),
+        "gnm": (".npz", gnm.read), "flame": (".pkl", flame.read), "basel 2009": (".mat", bfm.read), "surrey": (".bin", surrey.read),
+        "imported head": (".safetensors", stored.read_head), **({"basel 2019": (".h5", bfm.read)} if find_spec("h5py") else {}),
         "mxnet": (".params", import_identity), "onnx": (".onnx", import_identity),
         "generator": (".safetensors", lambda path: load_generator(path=path)),
         "identity": (".safetensors", lambda path: load_identity(name=str(path))), "config": (".toml", read_config),

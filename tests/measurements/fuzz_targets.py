@@ -21,11 +21,14 @@ from fitkit.detection.landmarks import read_points
 from fitkit.io import images, scans, tar_members
 from fitkit.io.tensor_files import read_tensors
 from fitkit.io.untrusted import open_file, parsing
+from fitkit.models.heads import bfm, flame, gnm, surrey
+from fitkit.models.heads.importing import stored
 from fitkit.models.identity import mxnet_file
 from fitkit.models.identity.network import encode_identity, read_identity
 from fitkit.results import fit_json, integrity
 from fitkit.results.load import load_result
-from tests.fixtures import hostile_files
+from tests.fixtures import head_files, hostile_files
+from tests.fixtures.jointed_head import jointed_head
 from tests.fixtures.tiny_head import tiny_head
 from tests.fixtures.tiny_networks import small_identity
 from tests.io.test_images import linear_profile, png16
@@ -48,6 +51,7 @@ def all_targets():
     yield from _texts()
     yield from _networks()
     yield from _results()
+    yield from _heads()
 
 
 def _pictures():
@@ -212,3 +216,21 @@ def _load(text, model, path):
     result = load_result(path.parent, load_head=lambda name: model)
     numbers = (*vars(result.parameters).values(), result.camera.focal, result.camera.rotation, result.camera.translation)
     assert all(np.isfinite(np.asarray(value)).all() for value in numbers), "it loads as converged, and is not finite"
+
+
+def _heads():
+    """Foreign heads; not HDF5, each of which starts a process."""
+    mesh = head_files.ball(rings=4, sectors=6)
+    few = {"identity": head_files.smooth_modes(mesh[0], 300, seed=1, size=1e-3), "expression": np.zeros((2, len(mesh[0]), 3))}
+    layout, basel = head_files.flame_layout(*mesh, **few), head_files.basel_layout(*mesh)
+    yield Target("head flame", ".pkl", flame.read, (
+        head_files.flame_bytes(layout), head_files.flame_bytes(layout, chumpy=True), head_files.python2_bytes(layout),
+        head_files.flame_bytes(layout, protocol=5)))
+    yield Target("head gnm", ".npz", gnm.read, tuple(
+        head_files.gnm_bytes(head_files.gnm_layout(*mesh), compressed=packed) for packed in (False, True)))
+    yield Target("head basel", ".mat", bfm.read, tuple(
+        head_files.mat_bytes(head_files.basel_2009(basel), compressed=packed) for packed in (False, True)))
+    smile = {"smile": np.ones(len(basel["shape_mean"]), np.float32)}
+    yield Target("head surrey", ".bin", surrey.read, tuple(
+        head_files.eos_bytes(basel, version=version, expression=kind) for version, kind in ((1, None), (4, "pca"), (4, smile))))
+    yield Target("head imported", ".safetensors", stored.read_head, (stored.encode_head(jointed_head(), {}),))
