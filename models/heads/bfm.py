@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fitkit.io.array_archives import read_mat
-from fitkit.io.hdf5_arrays import read_hdf5
+from fitkit.io.array_files.archives import read_mat
+from fitkit.io.array_files.hdf5 import read_hdf5
 from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.models.heads.source import MICROMETRE, HeadSource, as_modes, checked, expression_tables, linear_colours
 

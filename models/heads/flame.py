@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.csgraph
 
-from fitkit.io.inert_pickle import array_of, read_pickle
+from fitkit.io.array_files.inert_pickle import array_of, read_pickle
 from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.models.heads.source import METRE, PARTS, HeadSource, as_modes, checked, expression_tables, parents, with_joints
 

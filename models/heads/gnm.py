@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fitkit.io.array_archives import read_npz
+from fitkit.io.array_files.archives import read_npz
 from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.models.heads.source import METRE, MODE_BOUND, PARTS, HeadSource, checked, parents, with_joints
 

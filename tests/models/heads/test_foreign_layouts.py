@@ -8,8 +8,8 @@ import pytest
 import scipy.io
 
 from fitkit.errors import FitkitError
-from fitkit.io.array_archives import read_mat
-from fitkit.io.inert_pickle import array_of, read_pickle
+from fitkit.io.array_files.archives import read_mat
+from fitkit.io.array_files.inert_pickle import array_of, read_pickle
 from fitkit.models.heads import bfm, flame, gnm, surrey
 from fitkit.models.heads.importing.importer import bent_source
 from fitkit.models.heads.source import PARTS
