@@ -1,10 +1,11 @@
 """The networks that `fitkit train NAME` can train, by name. A task is made by its network's own package."""
 
 from fitkit.configuration import check_choice
+from fitkit.recipes.train.coarsenet.task import COARSENET
 from fitkit.recipes.train.finenet.task import FINENET
 from fitkit.recipes.train.task import Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (FINENET,)}
+TASKS: dict[str, Task] = {task.name: task for task in (COARSENET, FINENET)}
 
 
 def find_task(name: str) -> Task:

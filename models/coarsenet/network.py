@@ -1,0 +1,134 @@
+"""CoarseNet's network, its configurations and its weights (Guo et al. 2018, Sections VI-B and VII): a ResNet-18.
+
+    parameters, config = load_coarsenet()                       # weights/coarsenet.safetensors
+    numbers = predict(parameters, pictures, config=config)      # sRGB [b, s, s, 3] in [0, 1] -> [b, config.outputs]
+    estimate = split_outputs(numbers[0], config)                # identity, expression, pose: fitkit.models.coarsenet.estimate
+
+`fitkit.models.coarsenet.crop` cuts the picture out of a photo. What the numbers mean: `fitkit.models.coarsenet.estimate`.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+
+import jax
+import numpy as np
+import safetensors.numpy
+from flax import nnx
+from jaxtyping import Array, Float
+
+from fitkit.errors import FitkitError
+from fitkit.io import atomic_files
+from fitkit.io.tensor_files import read_tensors
+from fitkit.io.untrusted import parsing
+from fitkit.models.blocks.residual import ResNet18
+from fitkit.models.parameters import with_parameters
+from fitkit.models.shipped import MAX_BYTES, WEIGHTS
+
+Parameters = dict[str, Array]
+POSE = 6                        # yaw, pitch, roll, x, y, logarithm of the size
+LIGHT = 27                      # nine spherical harmonics of three channels
+GREY, CONTRAST = 0.45, 0.25     # mean and deviation of a picture's values; of photos, roughly
+MOST = 1024                     # of any number of a stored configuration, a bound on resources
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CoarseNetConfig:
+    """Size and outputs of a CoarseNet.
+
+    Attributes:
+        side: of the picture, pixels.
+        width: channels of ResNet-18's first stage.
+        identity: coefficients of the head's identity.
+        expression: of its expression.
+        albedo: of its albedo; 0 for the network of single pictures.
+        tracking: whether it follows a face: the picture has six channels, frame and PNCC of the frame before, the pose is a
+            difference, and albedo and light are told as well.
+        perspective: whether a pinhole sees the face, else weak perspective, as in the paper.
+    """
+
+    side: int = 128
+    width: int = 16
+    identity: int = 200
+    expression: int = 52
+    albedo: int = 0
+    tracking: bool = False
+    perspective: bool = True
+
+    @property
+    def channels(self) -> int:
+        """Of the picture."""
+        return 6 if self.tracking else 3
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the network gives."""
+        return self.identity + self.expression + POSE + (self.albedo + LIGHT if self.tracking else 0)
+
+
+# The paper's networks, for the Basel Face Model and FaceWarehouse's expressions: 11,271,417 and 11,345,976 parameters
+PAPER = CoarseNetConfig(side=224, width=64, identity=100, expression=79, perspective=False)
+PAPER_TRACKING = dataclasses.replace(PAPER, side=256, albedo=100, tracking=True)
+
+
+class OutputStatistics(nnx.Variable):
+    """Mean or deviation of what a network gives; not trained."""
+
+
+class CoarseNet(nnx.Module):
+    """ResNet-18, whose outputs are deviations from a mean: an untrained one answers the mean face whatever it sees."""
+
+    def __init__(self, config: CoarseNetConfig, *, rngs: nnx.Rngs, mean: Float[np.ndarray, " o"] | None = None,
+                 deviation: Float[np.ndarray, " o"] | None = None):
+        """`mean` and `deviation`: of the outputs over the training labels; 0 and 1 where they are put in later."""
+        self.resnet = ResNet18(config.channels, config.outputs, width=config.width, rngs=rngs)
+        self.mean = OutputStatistics(np.zeros(config.outputs, np.float32) if mean is None else mean)
+        self.deviation = OutputStatistics(np.ones(config.outputs, np.float32) if deviation is None else deviation)
+
+    def __call__(self, pictures: Float[Array, "b s s c"]) -> Float[Array, "b o"]:
+        """The numbers of each picture: sRGB in [0, 1], and of a tracking network the PNCC in [0, 1] behind it."""
+        return self.mean[...][None] + self.deviation[...][None] * self.resnet((pictures - GREY) / CONTRAST)
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def predict(parameters: Parameters, pictures: Float[Array, "b s s c"], *, config: CoarseNetConfig) -> Float[Array, "b o"]:
+    """The numbers of each picture, by a trained network."""
+    network = nnx.eval_shape(lambda: CoarseNet(config, rngs=nnx.Rngs(0)))
+    network.eval()
+    result: Float[Array, "b o"] = with_parameters(network, parameters)(pictures)
+    return result
+
+
+def named_state(network: nnx.Module) -> dict[str, np.ndarray]:
+    """All that a network holds, running statistics included, by dotted name."""
+    return {".".join(map(str, path)): np.asarray(leaf.get_value()) for path, leaf in nnx.to_flat_state(nnx.state(network))}
+
+
+def save_coarsenet(path: pathlib.Path, network: CoarseNet, config: CoarseNetConfig) -> None:
+    """Write weights in half precision, statistics in single; the configuration goes with them.
+
+    Raises:
+        FitkitError: E_OUTPUT, the place cannot be written.
+    """
+    stored = {name: value.astype(np.float16 if value.ndim > 1 else np.float32) for name, value in named_state(network).items()}
+    atomic_files.write_bytes(path, safetensors.numpy.save(stored, metadata={"config": json.dumps(dataclasses.asdict(config))}))
+
+
+def load_coarsenet(*, path: pathlib.Path = WEIGHTS / "coarsenet.safetensors") -> tuple[Parameters, CoarseNetConfig]:
+    """The shipped network, or one trained by the user: `fitkit train coarsenet`.
+
+    Raises:
+        FitkitError: E_DATA, the file is missing, damaged or of another network.
+    """
+    mend = "install fitkit again to restore it, or train one: fitkit train coarsenet --help"
+    stored, facts = read_tensors(path, most=MAX_BYTES, code="E_DATA", what="the weights of CoarseNet", mend=mend)
+    with parsing("E_DATA", f"the weights of CoarseNet {path} cannot be read", mend=mend):
+        config = CoarseNetConfig(**json.loads(facts["config"]))
+        if not all(type(value) in (int, bool) and 0 <= value <= MOST for value in dataclasses.astuple(config)):
+            raise ValueError("the configuration it names is none of this network")
+        network = nnx.eval_shape(lambda: CoarseNet(config, rngs=nnx.Rngs(0)))
+        shapes = {".".join(map(str, path)): leaf.get_value().shape for path, leaf in nnx.to_flat_state(nnx.state(network))}
+    if {name: value.shape for name, value in stored.items()} != shapes:
+        raise FitkitError("E_DATA", f"the weights in {path} do not fit the network of this version; install fitkit again")
+    return jax.device_put({name: value.astype(np.float32) for name, value in stored.items()}), config

@@ -1,0 +1,133 @@
+"""What a training of CoarseNet is told, and where its network starts."""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from fitkit.configuration import check_choice
+from fitkit.labels.hidden_modes import folded_model, hidden_modes
+from fitkit.models import heads
+from fitkit.models.coarsenet.network import POSE, CoarseNet, CoarseNetConfig
+from fitkit.recipes.train.task import TrainingConfig
+from fitkit.types import MorphableModel
+
+LOSSES = ("pixels", "vertices")
+# Mean and deviation of the labels, of kind `random`: measured on 8,000, in crops as `augmentation` moves them
+SMOOTH_MODES, IDENTITY_DEVIATION = 60, (0.7, 0.36)      # of the first identity modes, of the others; their mean is the prior's
+EXPRESSION = (0.02, 0.1)
+POSE_MEAN = (0.0, 0.0, 0.0, 0.0, -0.037, -5.43)
+POSE_DEVIATION = (31.0, 10.6, 8.2, 0.10, 0.035, 0.09)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CoarseNetTraining(TrainingConfig):
+    """A training of the CoarseNet of single pictures.
+
+    Attributes:
+        batch: pictures of a step.
+        steps: of the whole training.
+        rate: learning rate of Adam.
+        warmup: steps over which the rate rises.
+        final: rate at the last step, as a share of `rate`.
+        clip: longest gradient.
+        seed: of everything drawn.
+        head: whose coefficients are learned; the labels have to be of it.
+        side: of the picture, pixels; a multiple of 32.
+        width: channels of the first stage.
+        perspective: whether a pinhole of the label's focal length sees the face (Eq. 3 has weak perspective).
+        loss: "pixels", Eq. 15, or "vertices": Richardson's mean squared distance of vertices and of normalised pose numbers.
+        points: pixels of the face that the loss looks at, of each picture.
+        weight_depth: of distances along the line of sight in Eq. 13 and 14, beside those across it; the paper has none.
+        weight_joint: of Eq. 12, the distance under predicted pose and geometry together; the paper has none.
+        weight_geometry: of Eq. 14 once more, so that shape is not left behind while poses are still learned; the paper has none.
+        weight_coefficients: of the mean squared error of normalised coefficients; the paper has none.
+        augmented: whether pictures are changed in other ways than by the crop that a detector would give.
+        most: pictures that are read of each run; None for all.
+    """
+
+    head: str = "makehuman"
+    side: int = 128
+    width: int = 16
+    perspective: bool = True
+    loss: str = "pixels"
+    points: int = 256
+    weight_depth: float = 0.0
+    weight_joint: float = 0.0
+    weight_geometry: float = 0.0
+    weight_coefficients: float = 0.0
+    augmented: bool = True
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice(self.loss, LOSSES, code="E_FIELD", what="loss")
+
+    @property
+    def network(self) -> CoarseNetConfig:
+        """Of what is trained."""
+        model = tables_of(self.head).model
+        return CoarseNetConfig(side=self.side, width=self.width, identity=len(model.identity), expression=len(model.expression),
+                               perspective=self.perspective)
+
+
+# The paper's network and training (Sections VI-B and IX), for the coefficients of the head at hand
+PAPER_TRAINING = CoarseNetTraining(batch=100, steps=30_000, rate=5e-5, side=224, width=64, perspective=False, points=1024)
+# What two CPU cores train in half an hour; weights by trial on held-out pictures of kind `random`
+SMALL_TRAINING = CoarseNetTraining(batch=64, steps=6_000, rate=2e-3, warmup=200, final=0.01, clip=10.0, weight_depth=1.0,
+                                   weight_joint=0.1,
+                                   weight_geometry=1.0, weight_coefficients=0.5, points=128)
+
+
+class HeadTables(NamedTuple):
+    """What a loss needs of a head."""
+
+    model: MorphableModel                   # folded
+    middle: Float[Array, " 3"]              # of the face, mm
+    signs: Float[Array, " I"]               # of identity modes in a mirror
+    partner: Int[Array, " E"]               # the expression that mirrors each
+
+
+@functools.lru_cache(maxsize=2)
+def tables_of(head: str) -> HeadTables:
+    """The tables of a head, by its name."""
+    with jax.ensure_compile_time_eval():        # also where a step is being compiled
+        return _tables(heads.load(head))
+
+
+def _tables(unfolded: MorphableModel) -> HeadTables:
+    model = folded_model(unfolded)
+    mirror, flip = np.asarray(model.mirror), np.array([-1, 1, 1], np.float32)
+    identity, expression = (np.asarray(basis, np.float64) for basis in (model.identity, model.expression))
+    signs = np.sign(np.einsum("kvc,kvc->k", identity, identity[:, mirror] * flip))
+    flipped = (expression[:, mirror] * flip).reshape(len(expression), -1)
+    distance = ((expression.reshape(len(expression), -1)[:, None] - flipped[None]) ** 2).sum(-1)
+    return HeadTables(model=model, middle=hidden_modes(unfolded).middle, signs=jnp.asarray(signs, jnp.float32),
+                      partner=jnp.asarray(distance.argmin(0)))
+
+
+def build(config: CoarseNetTraining, rngs: nnx.Rngs) -> CoarseNet:
+    """An untrained network, which answers the mean face of the labels."""
+    mean, deviation = output_statistics(tables_of(config.head).model)
+    return CoarseNet(config.network, rngs=rngs, mean=mean, deviation=deviation)
+
+
+def output_statistics(model: MorphableModel) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of identity, expression and pose."""
+    modes = np.arange(len(model.identity))
+    identity = np.where(modes < SMOOTH_MODES, *IDENTITY_DEVIATION)
+    expression = np.full(len(model.expression), 1.0)
+    mean = np.concatenate([np.asarray(model.identity_mean), EXPRESSION[0] * expression, POSE_MEAN])
+    deviation = np.concatenate([identity, EXPRESSION[1] * expression, POSE_DEVIATION])
+    assert len(POSE_MEAN) == POSE
+    return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def head_is(name: str, config: CoarseNetTraining) -> bool:
+    """Whether labels of this head fit a training."""
+    return heads.absolute_name(name) == heads.absolute_name(config.head)
+
