@@ -15,15 +15,17 @@ from fitkit.recipes.train.task import Task
 from fitkit.version import __version__
 
 
-def export(path: Path, task: Task, network: nnx.Module, *, step: int, notes: dict[str, Any]) -> Path:
+def export(path: Path, task: Task, config: Any, network: nnx.Module, *, step: int, notes: dict[str, Any]) -> Path:
     """Write the weights of a network, and its card beside them (.md).
 
-    Every number of the network has its dotted name: parameters, and the statistics of batch norms. float16; where an array holds
-    numbers that float16 does not reach, float32. The header's texts are `task` and `config`, JSON.
+    Every array of the network has its dotted name. Kernels and matrices are float16; vectors, such as the statistics of batch
+    norms, float32: they are few, and a variance may be larger than float16 reaches. The header's texts are `task`, and `config`,
+    the JSON of `Task.described`.
 
     Args:
         path: of the weights, .safetensors.
         task: what was trained.
+        config: its configuration.
         network: of `loop.train`.
         step: steps that it was trained for.
         notes: of `loop.train`.
@@ -31,8 +33,9 @@ def export(path: Path, task: Task, network: nnx.Module, *, step: int, notes: dic
     Raises:
         FitkitError: E_OUTPUT, a file cannot be written.
     """
+    header = {"task": task.name, "config": json.dumps(task.described(config))}
     arrays = {".".join(map(str, name)): _half(np.asarray(leaf.get_value())) for name, leaf in nnx.to_flat_state(nnx.state(network))}
-    write_bytes(path, safetensors.numpy.save(arrays, metadata={"task": task.name, "config": json.dumps(notes["config"])}))
+    write_bytes(path, safetensors.numpy.save(arrays, metadata=header))
     count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
     write_bytes(path.with_suffix(".md"), _card(path.name, task, count, step, notes).encode())
     return path
@@ -45,9 +48,7 @@ def machine() -> str:
 
 
 def _half(value: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        half = value.astype(np.float16)
-    return half if np.isfinite(half).all() else value
+    return value.astype(np.float16 if value.ndim > 1 else np.float32)
 
 
 def _card(name: str, task: Task, count: int, step: int, notes: dict[str, Any]) -> str:

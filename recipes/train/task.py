@@ -62,6 +62,8 @@ class Task:
         loss: (network, batch, config) -> (loss, scalars to be logged); compiled by the loop. Means over the batch, in float32.
         score: (network, data, config) -> figures of the held-out pictures, by name.
         pictures: (network, data, config) -> pictures to be looked at, [H, W, 3] uint8 sRGB, by name.
+        described: config -> what the header of a weight file says, as JSON can hold it, for whoever builds the network to use it;
+            by default all of the configuration.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Task:
     loss: Callable[[Any, Any, Any], tuple[Float[Array, ""], dict[str, Float[Array, ""]]]]
     score: Callable[[Any, Any, Any], dict[str, float]]
     pictures: Callable[[Any, Any, Any], dict[str, UInt8[np.ndarray, "H W 3"]]]
+    described: Callable[[Any], dict[str, Any]] = dataclasses.asdict
 
 
 def picture_at(places: range, *, count: int, seed: int) -> Int[np.ndarray, " n"]:

@@ -183,7 +183,7 @@ def _train(task: Any, config: Any, options: Train, work: Path, console: Console)
     ended = outcome.step >= config.steps
     files = [Path(options.export)] if options.export else [work / f"{task.name}.safetensors"] if ended else []
     for path in files if first else []:
-        export(path, task, outcome.network, step=outcome.step, notes=outcome.notes)
+        export(path, task, config, outcome.network, step=outcome.step, notes=outcome.notes)
         if console.level:
             print(path)
     if not ended:

@@ -161,3 +161,20 @@ def test_devices_must_share_a_batch(monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: [None] * 3)
     with pytest.raises(FitkitError, match="--set batch=6"):
         step.device_mesh(4)
+
+
+def test_a_gpu_computes_convolutions_in_half_and_keeps_weights_and_statistics_whole(monkeypatch):
+    graph, state = step.initial_state(TINY, SMALL)
+    batch = TINY.batch(TINY.load([], [], SMALL), SMALL, range(4))
+
+    def found():
+        loss = step.differentiable_loss(TINY, SMALL, graph)
+        trace = str(jax.make_jaxpr(loss)(state.parameters, state.statistics, batch))
+        return trace, jax.jit(jax.value_and_grad(loss, has_aux=True))(state.parameters, state.statistics, batch)
+
+    trace, ((whole_loss, _), _) = found()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    half_trace, ((half_loss, (_, statistics)), slope) = found()
+    assert "bf16" not in trace and "bf16[4,4,4,4] = conv_general_dilated" in half_trace
+    assert {leaf.dtype for leaf in jax.tree.leaves((slope, statistics))} == {np.dtype(np.float32)}
+    assert float(half_loss) == pytest.approx(float(whole_loss), rel=0.02) and float(half_loss) != float(whole_loss)
