@@ -153,4 +153,4 @@ def _build(config: CoarseNetTraining, rngs: nnx.Rngs) -> nnx.Module:
 COARSENET = Task(
     name="coarsenet", summary="sees identity, expression and pose of a face in one picture", paper="Guo et al. 2018, Section VI-B",
     configs={"paper": PAPER_TRAINING, "small": SMALL_TRAINING}, build=_build, load=load, batch=batch, loss=loss, score=score,
-    pictures=pictures)
+    pictures=pictures, described=lambda config: dataclasses.asdict(config.network))
