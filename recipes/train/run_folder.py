@@ -18,7 +18,8 @@ from jax.sharding import Sharding
 from fitkit.errors import FitkitError
 
 T = TypeVar("T")
-KEPT = 2      # checkpoints: the last one, and the one before should that be damaged
+KEPT = 2                  # checkpoints: the last one, and the one before should that be damaged
+LONGEST_REASON = 300      # characters of a library's message
 
 
 def open_checkpoints(work: Path) -> ocp.CheckpointManager:
@@ -46,9 +47,9 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any, notes: dict[str,
         parts = ocp.args.Composite(state=ocp.args.StandardSave(_named(state)), notes=ocp.args.JsonSave(notes))
         manager.save(step, args=parts, force=True)
         manager.wait_until_finished()
-    except OSError as error:
-        raise FitkitError("E_OUTPUT", f"the checkpoint of step {step} cannot be written to {manager.directory} ({error}); make room"
-                          " and go on with --resume") from error
+    except Exception as error:      # Orbax and TensorStore raise many kinds; to the user all of them mean the same
+        raise FitkitError("E_OUTPUT", f"the checkpoint of step {step} cannot be written to {manager.directory} ({_reason(error)});"
+                          " make room and go on with --resume") from error
 
 
 def read_notes(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def read_notes(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
     try:
         restored = manager.restore(step, args=ocp.args.Composite(notes=ocp.args.JsonRestore()))
         return dict(restored["notes"])
-    except Exception as error:      # Orbax and TensorStore raise many kinds; to the user all of them mean the same
+    except Exception as error:      # as above
         raise _damaged(manager, step, error) from error
 
 
@@ -86,10 +87,14 @@ def same_values(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
 
 
 def _damaged(manager: ocp.CheckpointManager, step: int, error: Exception) -> FitkitError:
-    why = " ".join(str(error).split())[:300] or type(error).__name__
     others = [other for other in manager.all_steps() if other != step]
     mend = f"--resume then goes on from step {max(others)}" if others else "then train anew"
-    return FitkitError("E_DATA", f"the checkpoint {manager.directory / str(step)} cannot be read ({why}); delete it, and {mend}")
+    return FitkitError("E_DATA", f"the checkpoint {manager.directory / str(step)} cannot be read ({_reason(error)}); delete it, and"
+                       f" {mend}")
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
 
 
 def _named(tree: Any) -> dict[str, Any]:

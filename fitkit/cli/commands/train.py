@@ -177,6 +177,7 @@ def _train(task: Any, config: Any, options: Train, work: Path, console: Console)
                 scores = ", ".join(f"{name} {value:.4g}" for name, value in progress.scores.items())
                 live.note(f"step {progress.step} of {config.steps}: {line}, {left:.0f} min left; {scores}")
 
+        on_progress("compiling")
         outcome = train(task, config, list(map(Path, options.data)), work=work, held=list(map(Path, options.held)),
                         resume=options.resume, every=options.every, on_progress=told,
                         stop=lambda: interrupted.is_set() or time.monotonic() > end)

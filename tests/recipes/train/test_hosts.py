@@ -73,12 +73,15 @@ def test_two_hosts_train_as_one_does(alone, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-    processes = [start(tmp_path, host=host, hosts=2, coordinator=coordinator) for host in (0, 1)]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0], said(tmp_path, 0).read_text()
-    for host in (0, 1):
-        found, devices = numbers(tmp_path / f"host{host}.npz")
-        assert devices == 2 and all(np.allclose(a, b, atol=1e-5) for a, b in zip(alone, found, strict=True))
-    assert sorted(path.name for path in (tmp_path / "work" / "checkpoints").iterdir()) == ["2", "4"]
+    folder = tmp_path / "work" / "checkpoints"
+    for _ in ("from the first step", "from the checkpoint of step 2"):
+        processes = [start(tmp_path, host=host, hosts=2, coordinator=coordinator) for host in (0, 1)]
+        assert [process.wait(timeout=300) for process in processes] == [0, 0], said(tmp_path, 0).read_text()
+        for host in (0, 1):
+            found, devices = numbers(tmp_path / f"host{host}.npz")
+            assert devices == 2 and all(np.allclose(a, b, atol=1e-5) for a, b in zip(alone, found, strict=True))
+        assert sorted(path.name for path in folder.iterdir()) == ["2", "4"]
+        shutil.rmtree(folder / "4")
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import shutil
 import struct
+import sys
 
 import jax
 import numpy as np
@@ -80,6 +81,15 @@ def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):
     task = dataclasses.replace(TINY, batch=lambda data, config, places: {"pictures": np.full((len(places), 4, 4, 1), np.nan)})
     with pytest.raises(FitkitError, match="no longer finite at step 1"):
         train(task, SMALL, [], work=tmp_path)
+
+
+def test_what_cannot_be_written_is_a_sentence(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(FitkitError, match="E_OUTPUT: the training's folder .*file/work cannot be written"):
+        train(TINY, SMALL, [], work=tmp_path / "file" / "work")
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(FitkitError, match=r"pip install 'fitkit\[train\]'"):
+        train(TINY, SMALL, [], work=tmp_path / "work")
 
 
 def events(folder):
