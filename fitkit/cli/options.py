@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fitkit.cli.commands.assets import AssetsImport, AssetsList, AssetsVerify
+from fitkit.cli.commands.convert import Convert
 from fitkit.cli.commands.labels.make import LabelsMake
 from fitkit.cli.commands.labels.motion import LabelsMotion
 from fitkit.cli.commands.labels.show import LabelsShow
@@ -326,10 +327,10 @@ class Bench:
 
 
 Command = (Fit | Report | Track | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation | Bench
-           | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow | LabelsMotion | Train)
+           | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow | LabelsMotion | Train | Convert)
 # a name of two words is a command in a group
 COMMANDS: dict[str, type[Command]] = {
-    "fit": Fit, "report": Report, "track": Track, "unwrap": Unwrap, "render": Render,
+    "fit": Fit, "report": Report, "track": Track, "unwrap": Unwrap, "render": Render, "convert": Convert,
     "doctor": Doctor, "heads": Heads, "recipes": Recipes,
     "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval ablation": EvalAblation, "bench": Bench,
     "assets list": AssetsList, "assets verify": AssetsVerify, "assets import": AssetsImport,
@@ -338,7 +339,7 @@ COMMANDS: dict[str, type[Command]] = {
 # recipe fields of a configuration file between them
 RUN_BY: dict[type[Command], str] = {
     Fit: "fit:run_fit", Report: "report:run_report", Track: "track:run_track", Unwrap: "unwrap:run_unwrap",
-    Render: "render:run_render",
+    Render: "render:run_render", Convert: "convert:run_convert",
     Doctor: "doctor:run_doctor", Heads: "doctor:run_heads", Recipes: "doctor:run_recipes",
     EvalSynthetic: "evaluate:run_synthetic", EvalFolder: "evaluate:run_folder", EvalAblation: "evaluate:run_ablation",
     Bench: "bench:run_bench",

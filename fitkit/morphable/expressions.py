@@ -7,6 +7,7 @@ squares.
 from collections.abc import Mapping
 
 import numpy as np
+import scipy.optimize
 from jaxtyping import Array, Float
 
 from fitkit.types import MorphableModel
@@ -20,13 +21,14 @@ def expression_choices(model: MorphableModel) -> tuple[str, ...]:
 
 
 def named_weights(model: MorphableModel, expression: Float[np.ndarray, " E"] | Float[Array, " E"]) -> Float[np.ndarray, " N"]:
-    """Weights of the head's `named_expressions` that come nearest to coefficients; none on a head without them."""
+    """Weights of the head's `named_expressions`, in [0, 1], that come nearest to coefficients; none on a head without them."""
     if model.named is None:
         return np.zeros(0, np.float32)
     scale = np.asarray(model.expression_scale, np.float64)
-    basis = np.asarray(model.named, np.float64) / scale
-    right = basis @ (np.asarray(expression, np.float64) / scale)
-    return np.linalg.solve(basis @ basis.T + RIDGE * np.eye(len(basis)), right).astype(np.float32)
+    basis = (np.asarray(model.named, np.float64) / scale).T
+    rows = np.concatenate([basis, np.sqrt(RIDGE) * np.eye(basis.shape[1])])
+    right = np.concatenate([np.asarray(expression, np.float64) / scale, np.zeros(basis.shape[1])])
+    return scipy.optimize.lsq_linear(rows, right, bounds=(0.0, 1.0)).x.astype(np.float32)
 
 
 def weight_range(model: MorphableModel, name: str) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from fitkit.models.heads import bfm, flame, gnm, makehuman, surrey
 from fitkit.models.heads.importing import registration
 from fitkit.models.heads.importing.arkit import NamedExpressions
 from fitkit.models.heads.importing.dressing import dress
-from fitkit.models.heads.importing.stored import encode_head, read_head
+from fitkit.models.heads.importing.stored import Places, encode_head, read_head
 from fitkit.models.heads.source import HeadSource
 from fitkit.morphable.model import shape
 from fitkit.types import MorphableModel
@@ -104,7 +104,8 @@ def import_head(path: Path, *, progress: Callable[[str], None] = lambda step: No
     model, named = dress(own, source, found)
     facts = {"source": path.name, "residual": f"{found.residual:.4f}", "points_residual": f"{found.points_residual:.4f}",
              "expressions": json.dumps(_by_name(model, named))}
-    data = encode_head(model, facts)
+    places = Places(triangle=found.triangle, share=found.share, weight=found.weight)
+    data = encode_head(model, facts, places=places)
     written = write_bytes(kept, data)
     shipped.write_note(written, data, source=path.name, source_sha256=kept.stem.partition("-")[2])
     difference = greatest_difference(source, read_head(written)[0])

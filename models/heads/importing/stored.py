@@ -1,5 +1,6 @@
 """A whole `MorphableModel` as a safetensors file: what the import of heads keeps, read without anything of the original."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
+from jaxtyping import Float, Int
 
 from fitkit.io.tensor_files import read_tensors
 from fitkit.io.untrusted import parsing
@@ -38,9 +40,21 @@ ARRAYS = (
 JOINT_ARRAYS = ("place", "basis", "skinning", "rotation", "correctives")
 
 
-def encode_head(model: MorphableModel, facts: dict[str, str]) -> bytes:
-    """The bytes of a head's file; `facts` go into its header."""
-    tensors = {name: getattr(model, name) for name in ARRAYS}
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Places:
+    """Where each vertex of a kept head lies on the embedded one."""
+
+    triangle: Int[np.ndarray, " W"]
+    share: Float[np.ndarray, "W 3"]     # barycentric
+    weight: Float[np.ndarray, " W"]     # in [0, 1]: how reliable
+
+
+def encode_head(model: MorphableModel, facts: dict[str, str], *, places: Places | None = None) -> bytes:
+    """The bytes of a head's file; `facts` go into its header; `places` serve to convert fits."""
+    tensors: dict[str, Any] = {name: getattr(model, name) for name in ARRAYS}
+    if places is not None:
+        tensors |= {"places_triangle": places.triangle.astype(np.int32), "places_share": places.share.astype(np.float32),
+                    "places_weight": places.weight.astype(np.float32)}
     tensors |= {name: getattr(model, name) for name in OPTIONAL if getattr(model, name) is not None}
     for name in POINTS:
         tensors |= {f"{name}_triangle": getattr(model, name).triangle, f"{name}_barycentric": getattr(model, name).barycentric}
@@ -78,6 +92,23 @@ def read_head(path: Path) -> tuple[MorphableModel, dict[str, str]]:
         model = MorphableModel(name=str(texts["name"]), **arrays, **names)
         _check_names(model)
         return model, facts
+
+
+def read_places(path: Path, *, triangles: int) -> Places:
+    """Where the vertices of a kept head lie on the embedded one, which has so many triangles.
+
+    Raises:
+        FitkitError: E_DATA where the file is missing, damaged, or has no such table.
+    """
+    tensors, _ = read_tensors(path, most=LARGEST, code="E_DATA", what="the imported head", mend=MEND)
+    with parsing("E_DATA", f"the imported head {path} cannot be used", mend=MEND):
+        places = Places(triangle=tensors["places_triangle"].astype(np.int64), share=tensors["places_share"].astype(np.float64),
+                        weight=tensors["places_weight"].astype(np.float64))
+        vertices = len(tensors["mean"])
+        fits = places.triangle.shape == places.weight.shape == (vertices,) and places.share.shape == (vertices, 3)
+        if not fits or places.triangle.min() < 0 or places.triangle.max() >= triangles or not np.isfinite(places.share).all():
+            raise ValueError("its places do not lie on the embedded head")
+        return places
 
 
 def _check(tensors: dict[str, np.ndarray]) -> None:

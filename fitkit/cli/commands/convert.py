@@ -1,0 +1,99 @@
+"""`fitkit convert`: the parameters of a result in the layout of another head's tools."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from fitkit.cli.console import Console
+from fitkit.cli.general_options import General
+from fitkit.errors import FitkitError, visible
+
+if TYPE_CHECKING:
+    from fitkit.results.result import FitResult
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Write a result's parameters as the tools of another head read them: flame.npz, gnm.npz, bfm.mat, surrey.npz.
+
+    A face that was fitted with fitkit's own head is converted: the other head is fitted to its vertices, joints included, and how
+    far they stay apart is said. The other head must have been imported once (fitkit assets import head FILE).
+
+    Examples:
+      fitkit convert out/me-1a2b3c4d --to flame:flame2023.pkl
+      fitkit convert out/me-1a2b3c4d --to gnm:gnm_head.npz --out me.npz
+    """
+
+    result: Annotated[Positional[str], arg(metavar="RESULT", help_behavior_hint="")] = ""
+    """Result folder of a fit."""
+    to: Annotated[str, arg(metavar="FAMILY:FILE", help_behavior_hint="")] = ""
+    """Head to convert to: flame:FILE, gnm:FILE, bfm:FILE or surrey:FILE, with the file that was imported."""
+    out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """File to write; by default in the result folder, named by the head."""
+    head: Annotated[str | None, arg(metavar="FAMILY:FILE", help_behavior_hint="")] = None
+    """Where the head lies that the result was fitted on, if it is not fitkit's own."""
+    general: OmitArgPrefixes[General] = General()
+
+
+def run_convert(options: Convert, console: Console) -> int:
+    """Convert and write; print the file and, where a head was fitted to the face, the distance that is left.
+
+    Raises:
+        FitkitError: E_USAGE, E_RESULT, E_HEAD, E_DATA, E_OUTPUT.
+    """
+    if not options.result or not options.to:
+        raise FitkitError("E_USAGE", "a result folder and a head are needed; write for example fitkit convert out/me-1a2b3c4d --to"
+                          " flame:flame2023.pkl")
+    import fitkit
+    from fitkit import device
+
+    device.select_device(options.general.device)
+    from fitkit.export.tracker_files import FILES, write_parameters
+    from fitkit.models import heads
+
+    result = fitkit.load(options.result, head=options.head)
+    model = fitkit.load_head(options.to)
+    if model.name not in FILES:
+        raise FitkitError("E_HEAD", f"--to {options.to} has no layout of parameters; choose flame:, gnm:, bfm: or surrey:")
+    face, camera, note = result.parameters, result.camera, ""
+    if result.head != heads.absolute_name(options.to):
+        face, camera, residual = _converted(result, model, options.to)
+        note = f": its face stays {residual:.2f} mm (root mean square) from the fitted one"
+    path = write_parameters(options.out or Path(options.result) / FILES[model.name], model, face, camera)
+    if console.level:
+        print(visible(f"{path}{note}"))
+    return 0
+
+
+def _converted(result: "FitResult", model: Any, to: str) -> tuple[Any, Any, float]:
+    """Parameters and camera on another head, and the distance left, mm.
+
+    Raises:
+        FitkitError: E_HEAD where the result is of a head that is not fitkit's own; E_DATA where the other's table is missing.
+    """
+    if result.model.name != "makehuman":
+        raise FitkitError(
+            "E_HEAD",
+            f"the result was fitted on {result.head}, and only fits on fitkit's own head are converted; fit the"
+            f" photo again with --head {to}",
+        )
+    import jax.numpy as jnp
+    import numpy as np
+
+    from fitkit.models.heads.importing import conversion, importer, stored
+    from fitkit.types import FaceParameters
+
+    family, _, place = to.partition(":")
+    triangles = np.asarray(result.model.triangles)
+    places = stored.read_places(importer.kept_path(Path(place).expanduser(), family), triangles=len(triangles))
+    targets = conversion.carried_vertices(np.asarray(result.mesh().vertices), triangles, places)
+    found = conversion.converted(model, targets, places.weight)
+    face = FaceParameters(identity=jnp.asarray(found.identity), expression=jnp.asarray(found.expression),
+                          albedo=jnp.zeros(len(model.albedo)), light=result.parameters.light)
+    rotation = np.asarray(result.camera.rotation, np.float64) @ found.rotation.T
+    translation = np.asarray(result.camera.translation, np.float64) - rotation @ found.translation
+    camera = dataclasses.replace(result.camera, rotation=jnp.asarray(rotation, jnp.float32),
+                                 translation=jnp.asarray(translation, jnp.float32))
+    return face, camera, found.residual

@@ -1,0 +1,126 @@
+"""Parameters out: the layouts of trackers, and faces of one head in the coefficients of another."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.io
+
+from fitkit.cli import main
+from fitkit.errors import FitkitError
+from fitkit.export.tracker_files import write_parameters
+from fitkit.geometry.vectors import rotation_from_vector
+from fitkit.models.heads import flame
+from fitkit.models.heads.importing import conversion, stored
+from fitkit.models.heads.importing.stored import Places
+from fitkit.morphable.model import shape
+from tests.fixtures import head_files
+from tests.fixtures.jointed_head import TURNING, bent_by_loops, jointed_head
+from tests.fixtures.tiny_head import tiny_camera, tiny_head, tiny_parameters
+
+
+@pytest.fixture(scope="module")
+def head():
+    """A head with joints, named as FLAME's."""
+    return dataclasses.replace(jointed_head(), name="flame")
+
+
+def test_a_face_is_found_again_in_the_coefficients_of_another_head(head):
+    random = np.random.default_rng(3)
+    identity = jnp.asarray(random.normal(size=len(head.identity)) * 0.7, jnp.float32)
+    expression = jnp.zeros(len(head.expression)).at[jnp.array([4, 11])].set(0.3).at[-TURNING + 3].set(0.25)
+    vertices = np.asarray(jax.jit(shape)(head, identity, expression))
+    turn = np.asarray(rotation_from_vector(jnp.array([0.1, 0.4, -0.2])), np.float64)
+    found = conversion.converted(head, vertices @ turn.T + [5.0, -3, 400], np.ones(len(vertices)))
+    assert found.residual < 0.6      # the prior holds back
+    again = np.asarray(jax.jit(shape)(head, jnp.asarray(found.identity), jnp.asarray(found.expression)), np.float64)
+    aim = (vertices @ turn.T + [5.0, -3, 400]) @ found.rotation.T + found.translation
+    np.testing.assert_allclose(np.sqrt(np.square(again - aim).sum(1).mean()), found.residual, rtol=1e-3)
+    np.testing.assert_allclose(found.rotation @ found.rotation.T, np.eye(3), atol=1e-6)
+    assert np.abs(bent_by_loops(head, found.identity, found.expression) - again).max() < 1e-2
+
+
+def test_places_are_kept_with_the_head(tmp_path, head):
+    own, random = tiny_head(), np.random.default_rng(0)
+    places = Places(
+        triangle=random.integers(0, len(own.triangles), len(head.mean)),
+        share=random.dirichlet(np.ones(3), len(head.mean)),
+        weight=random.random(len(head.mean)),
+    )
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(stored.encode_head(head, {}, places=places))
+    again = stored.read_places(path, triangles=len(own.triangles))
+    np.testing.assert_array_equal(again.triangle, places.triangle)
+    carried = conversion.carried_vertices(np.asarray(own.mean), own.triangles, again)
+    expected = [
+        sum(places.share[i, k] * np.asarray(own.mean)[own.triangles[places.triangle[i], k]] for k in range(3)) for i in range(5)
+    ]
+    np.testing.assert_allclose(carried[:5], expected, atol=1e-4)
+    with pytest.raises(FitkitError, match="do not lie on the embedded head"):
+        stored.read_places(path, triangles=3)
+    path.write_bytes(stored.encode_head(head, {}))
+    with pytest.raises(FitkitError, match="import the head again"):
+        stored.read_places(path, triangles=3)
+
+
+def test_flames_parameters_have_the_names_of_trackers(tmp_path, head):
+    face = tiny_parameters(head)
+    turns = jnp.asarray(np.arange(1, TURNING + 1) / 100, jnp.float32)
+    face = dataclasses.replace(face, expression=face.expression.at[-TURNING:].set(turns).at[3].set(0))
+    with np.load(write_parameters(tmp_path / "flame.npz", head, face, tiny_camera())) as arrays:
+        np.testing.assert_array_equal(arrays["shape"], face.identity)
+        np.testing.assert_allclose(arrays["neck_pose"], [[0.01, 0.02, 0.03]], atol=1e-6)
+        np.testing.assert_allclose(arrays["jaw_pose"], [[0.04, 0.05, 0.06]], atol=1e-6)
+        np.testing.assert_allclose(arrays["eyes_pose"], [[0.07, 0.08, 0.09] * 2], atol=1e-6)
+        np.testing.assert_allclose(arrays["t"], [0, 0, 0.5])
+        assert arrays["expr"].shape == (1, len(head.expression) - TURNING - 1) and not arrays["rotation"].any()  # [3] turns the jaw
+
+
+@pytest.mark.parametrize(("name", "names"), [
+    ("gnm", {"identity", "expression", "rotations", "translation"}), ("surrey", {"shape_coefficients", "expression_coefficients"})])
+def test_other_layouts_have_their_own_names(tmp_path, head, name, names):
+    model = dataclasses.replace(head, name=name)
+    with np.load(write_parameters(tmp_path / "a.npz", model, tiny_parameters(model), tiny_camera())) as arrays:
+        assert set(arrays) == names | {"K", "R", "t"}
+
+
+def test_basels_are_a_mat_file(tmp_path):
+    model = dataclasses.replace(tiny_head(), name="bfm")
+    face = tiny_parameters(model)
+    arrays = scipy.io.loadmat(write_parameters(tmp_path / "bfm.mat", model, face, tiny_camera()))
+    np.testing.assert_array_equal(arrays["id"][0], face.identity)
+    np.testing.assert_array_equal(arrays["tex"][0], face.albedo)
+    np.testing.assert_allclose(arrays["trans"], [[0, 0, 500]])
+    with pytest.raises(FitkitError, match="'tiny' has no layout of parameters"):
+        write_parameters(tmp_path / "a.npz", tiny_head(), face, tiny_camera())
+
+
+def test_the_command_says_what_it_needs(capsys):
+    assert main.run(["convert"]) == 2
+    assert "fitkit convert out/me-1a2b3c4d --to flame:flame2023.pkl" in capsys.readouterr().err
+
+
+def test_flames_own_joints_come_out_as_they_went_in(tmp_path):
+    """A FLAME file, one jaw and one eye turned: the pose in the file is the pose that was set."""
+    mesh = head_files.ball(rings=4, sectors=6)
+    path = tmp_path / "a.pkl"
+    path.write_bytes(head_files.flame_bytes(head_files.flame_layout(*mesh)))
+    source = flame.read(path)
+    assert source.expression_names[-10:] == (
+        "neck_pitch",
+        "neck_yaw",
+        "neck_roll",
+        "jaw_pitch",
+        "jaw_yaw",
+        "jaw_roll",
+        "eye_left_pitch",
+        "eye_left_yaw",
+        "eye_right_pitch",
+        "eye_right_yaw",
+    )
+    expression = np.zeros(110)
+    expression[103], expression[107] = 0.3, -0.2
+    np.testing.assert_allclose(np.tensordot(expression, source.joints.rotation, 1)[2], [0.3, 0, 0])
+    np.testing.assert_allclose(np.tensordot(expression, source.joints.rotation, 1)[3], [0, -0.2, 0])
