@@ -18,7 +18,7 @@ from fitkit.version import __version__
 
 if TYPE_CHECKING:
     from fitkit import export, fitting, geometry, morphable, rendering
-    from fitkit.api import FitResult, Track, fit, fit_batch, fit_faces, load, load_head, track
+    from fitkit.api import FitResult, Track, fit, fit_batch, fit_faces, load, load_head, predict, track
     from fitkit.types import Camera, FaceParameters, Mesh, MorphableModel
 
 
@@ -40,6 +40,7 @@ __all__ = [
     "load",
     "load_head",
     "morphable",
+    "predict",
     "rendering",
     "track",
 ]
@@ -56,6 +57,7 @@ _HOME = {       # public name -> module that holds it; a package of building blo
     "load": "fitkit.api",
     "load_head": "fitkit.api",
     "track": "fitkit.api",
+    "predict": "fitkit.api",
     "FitResult": "fitkit.api",
     "Track": "fitkit.api",
     "MorphableModel": "fitkit.types",

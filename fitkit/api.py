@@ -1,4 +1,4 @@
-"""The public functions: `fit`, `fit_batch`, `fit_faces`, `track`, `load`, `load_head`. The steps of a fit are in `pipeline.py`."""
+"""The public functions: `fit`, `fit_batch`, `fit_faces`, `predict`, `track`, `load`, `load_head`; `pipeline.py` has the steps."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,9 +7,12 @@ from typing import Any, overload
 import numpy as np
 
 from fitkit import pipeline
+from fitkit.configuration import check_choice
+from fitkit.detection import DETECTORS
 from fitkit.errors import FitkitError
 from fitkit.models import heads
 from fitkit.pipeline import PhotoLike
+from fitkit.recipes import RECIPES
 from fitkit.results.load import load_result
 from fitkit.results.result import FitResult
 from fitkit.tracking.run import prepare_track, track_film
@@ -17,7 +20,7 @@ from fitkit.tracking.source import find_source
 from fitkit.tracking.track import Track
 from fitkit.types import MorphableModel
 
-__all__ = ["FitResult", "Track", "fit", "fit_batch", "fit_faces", "load", "load_head", "track"]
+__all__ = ["FitResult", "Track", "fit", "fit_batch", "fit_faces", "load", "load_head", "predict", "track"]
 
 
 def load_head(name: str) -> MorphableModel:
@@ -172,6 +175,56 @@ def fit_faces(
     job = pipeline.prepare(recipe=recipe, head=head, size=size, seed=seed, detector=detector, progress=progress, fields=fields)
     reading = pipeline.read(photo, job, landmarks=landmarks, focal=focal, intrinsics=intrinsics)
     return pipeline.fit_photo(reading, job, largest=largest)
+
+
+@overload
+def predict(
+    photo: PhotoLike, *, recipe: str = "coarsenet", refine: int = 0, size: int = 224, focal: float | None = None,
+    intrinsics: np.ndarray | None = None, **fields: Any,
+) -> FitResult: ...
+
+
+@overload
+def predict(
+    photo: Sequence[PhotoLike], *, recipe: str = "coarsenet", refine: int = 0, size: int = 224, focal: float | None = None,
+    **fields: Any,
+) -> list[FitResult | FitkitError]: ...
+
+
+def predict(
+    photo: PhotoLike | Sequence[PhotoLike], *, recipe: str = "coarsenet", refine: int = 0, size: int = 224,
+    focal: float | None = None, intrinsics: np.ndarray | None = None, **fields: Any,
+) -> FitResult | list[FitResult | FitkitError]:
+    """See the largest face of a photo by a network, without landmarks; of many photos at once.
+
+    Args:
+        photo: an image file, or an array `[height, width, 3]`: uint8, or floats in [0, 1] (sRGB); or a list of them, each of a
+            person of its own.
+        recipe: one of the recipes that see faces by networks: "coarsenet".
+        refine: Levenberg-Marquardt steps of the first stage of recipe `inverse_rendering` from what the network sees.
+        size: side of the square crop that light, skin and refinement work on, pixels; even, at least 64.
+        focal: focal length, photo pixels; without it EXIF's, or else that of a portrait.
+        intrinsics: known calibration matrix K [3, 3] of one photo, pixels.
+        **fields: other values for fields of the recipe.
+
+    Returns:
+        the result; its `landmarks_detected` are the network's own (`landmarks_source` is "network"). Of several photos a list in
+        their order, with the `FitkitError` itself in the place of a photo without a face.
+
+    Raises:
+        FitkitError: E_NOFACE, E_SMALLFACE, E_DATA, or another of `fitkit.errors.EXIT_STATUS`, in one sentence.
+    """
+    if not RECIPES[check_choice(recipe, RECIPES, code="E_RECIPE", what="recipe")].sees:
+        raise FitkitError("E_USAGE", f"recipe {recipe} needs landmarks, and predict takes none; call fitkit.fit, or take recipe"
+                          " coarsenet")
+    job = pipeline.prepare(recipe=recipe, head="makehuman", size=size, seed=0, detector=DETECTORS[0], progress=None,
+                           fields={"refine": refine, **fields})
+    if isinstance(photo, str | Path | np.ndarray):
+        reading = pipeline.read(photo, job, landmarks=None, focal=focal, intrinsics=intrinsics)
+        return pipeline.fit_photo(reading, job, largest=True)[0]
+    if intrinsics is not None:
+        raise FitkitError("E_USAGE", "intrinsics are of one photo; of several photos give focal, or predict them one by one")
+    return pipeline.fit_several(photo, job, together=False, landmarks=None, focal=focal, at_once=None)
 
 
 def track(

@@ -1,10 +1,12 @@
 """From a photo to a result: detected points -> square crop -> recipe -> camera and coefficients in photo pixels -> `FitResult`.
 
 Finds the head, the detector and the recipe by name and joins them. `api.py` gives these steps public signatures. A `Job` is what is
-the same for every photo of a call.
+the same for every photo of a call. Where a recipe asks a network, it looks at the face between detection and crop; a recipe that
+needs no points is given only the face's box, and the crop is cut around the points that the network sees.
 """
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -19,14 +21,18 @@ from fitkit.configuration import check_choice, check_fields
 from fitkit.detection import DETECTORS
 from fitkit.detection.face_alignment import face_alignment_detector
 from fitkit.detection.given_points import check_points
-from fitkit.detection.landmarks import Detector, Landmarks, detect_landmarks, read_points
+from fitkit.detection.landmarks import Detector, Landmarks, box_of, detect_landmarks, read_points
 from fitkit.device import keep_compiled_programs
 from fitkit.errors import FitkitError
 from fitkit.fitting.observation import Lens, as_photo, known_lens, observe
-from fitkit.fitting.state import Observation, Solution
+from fitkit.fitting.state import FaceState, Observation, Solution
+from fitkit.geometry.pose import rescale_pose
 from fitkit.io.images import Photo
 from fitkit.models import heads
+from fitkit.models.coarsenet.crop import FaceCrop, crop_of_box, crop_of_points
 from fitkit.recipes import RECIPES, Recipe
+from fitkit.recipes.coarsenet import prediction
+from fitkit.recipes.coarsenet.prediction import FaceReader, Glimpse
 from fitkit.results.from_solution import result_from_solution
 from fitkit.results.result import FitResult
 from fitkit.types import MorphableModel
@@ -35,6 +41,8 @@ from fitkit.types import MorphableModel
 # photo, detection included, with 1, 0.12 with 8 and 0.11 with 32 in one, and compiled in 6, 10 and 12 s.
 AT_ONCE = {"cpu": 1}
 AT_ONCE_ELSEWHERE = 32       # chosen
+
+BOXES = "boxes"              # the detector of recipes that need no points: no option names it
 
 PhotoLike = str | Path | np.ndarray
 
@@ -52,6 +60,7 @@ class Job:
     seed: int
     detector: str
     progress: Callable[[float], None] | None
+    reader: FaceReader | None = None      # the network of a recipe that asks one
 
     def extra_arguments(self) -> dict[str, Any]:
         """What the recipe takes besides the head, the observation and its configuration."""
@@ -81,11 +90,12 @@ class Observed:
     reading: Reading
     observation: Observation
     back: tuple[float, np.ndarray]
+    source: str                     # of its points, see `Landmarks`
 
     @property
-    def bucket(self) -> int:
-        """Faces of one bucket go through one program: they have as many points."""
-        return len(self.observation.seen.points)
+    def bucket(self) -> tuple[int, bool]:
+        """Faces of one bucket go through one program: they have as many points, and all or none a message."""
+        return len(self.observation.seen.points), self.observation.message is None
 
 
 def prepare(
@@ -102,7 +112,11 @@ def prepare(
     if size < 64 or size % 2:
         raise FitkitError("E_USAGE", f"size must be an even number of at least 64 pixels, not {size}")
     head = heads.absolute_name(head)
-    return Job(recipe, chosen, config, head, heads.load(head), size, seed, detector, progress)
+    model = heads.load(head)
+    if chosen.sees:
+        prediction.check_head(model)
+    reader = prediction.load_reader() if chosen.sees else None
+    return Job(recipe, chosen, config, head, model, size, seed, detector, progress, reader)
 
 
 def read(
@@ -123,13 +137,53 @@ def read(
         name = "the given array" if isinstance(landmarks, np.ndarray) else str(landmarks)
         check_points(faces[0], job.model, width=width, height=height, name=name)
     else:
-        faces = detect_landmarks(image.pixels, detector=_detector(job.detector), name=image.path)
+        detector = _detector(BOXES if job.recipe.sees else job.detector)
+        faces = detect_landmarks(image.pixels, detector=detector, name=image.path, points=not job.recipe.sees)
     return Reading(image, lens, faces, {"read": done - started, "detect": time.perf_counter() - done})
 
 
 def observe_face(reading: Reading, number: int, job: Job, *, place: int = 0) -> Observed:
     """Face 0, 1, ... of a photo on its working crop."""
-    return Observed(place, reading, *observe(job.model, reading.image, reading.faces[number], reading.lens, job.size))
+    return observe_faces([(reading, number, place)], job)[0]
+
+
+def observe_faces(faces: Sequence[tuple[Reading, int, int]], job: Job) -> list[Observed]:
+    """Faces on their working crops, each given as a photo, the face's number 0, 1, ... in it, and the photo's place among several.
+
+    Where the recipe asks a network, it looks at all of them at once.
+    """
+    if job.reader is None:
+        return [_observed(reading, reading.faces[number], job, place, None) for reading, number, place in faces]
+    looks = [Glimpse(reading.image.pixels, _network_crop(reading.faces[number]), reading.lens) for reading, number, _ in faces]
+    states = prediction.predict_states(job.model, job.reader, looks)
+    return [_observed(reading, _with_points(reading.faces[number], state, job), job, place, state)
+            for (reading, number, place), state in zip(faces, states, strict=True)]
+
+
+def _network_crop(face: Landmarks) -> FaceCrop:
+    return crop_of_box(face.box) if face.scheme == "box" else crop_of_points(face.points)
+
+
+def _with_points(face: Landmarks, state: FaceState, job: Job) -> Landmarks:
+    """A face with the points that the network sees, where it has none."""
+    if face.scheme != "box":
+        return face
+    points = np.asarray(prediction.predicted_points(job.model, state))
+    return Landmarks(points=points, scheme="mediapipe468", score=face.score, box=box_of(points), source="network")
+
+
+def _observed(reading: Reading, face: Landmarks, job: Job, place: int, state: FaceState | None) -> Observed:
+    observation, back = observe(job.model, reading.image, face, reading.lens, job.size)
+    if state is not None:
+        observation = dataclasses.replace(observation, prediction=_in_crop(state, back))
+    return Observed(place, reading, observation, back, face.source)
+
+
+def _in_crop(state: FaceState, back: tuple[float, np.ndarray]) -> FaceState:
+    """A state in pixels of the photo, in those of a crop."""
+    scale, offset = back
+    pose = rescale_pose(state.pose, jnp.float32(1 / scale), jnp.asarray(-offset / scale, jnp.float32))
+    return dataclasses.replace(state, pose=pose)
 
 
 def solve(group: Sequence[Observed], job: Job, *, size: int, together: bool) -> list[Solution]:
@@ -155,7 +209,7 @@ def result_of(face: Observed, solution: Solution, job: Job, *, seconds: float, n
     reading = face.reading
     return result_from_solution(
         job.model, reading.image, reading.lens, face.observation, face.back, solution, face=number,
-        timings=reading.timings | {"fit": seconds}, **job.settings())
+        timings=reading.timings | {"fit": seconds}, landmarks_source=face.source, **job.settings())
 
 
 def batch_size() -> int:
@@ -190,15 +244,20 @@ def fit_several(
         raise FitkitError("E_USAGE", f"at_once must be 1 or more faces, not {at_once}")
     results: list[Any] = [None] * len(photos)
 
-    def faces() -> Iterator[Observed]:
+    def readings() -> Iterator[tuple[Reading, int, int]]:
         for place, photo in enumerate(photos):
             try:
-                reading = read(photo, job, landmarks=None if landmarks is None else landmarks[place], focal=focal, intrinsics=None)
-                yield observe_face(reading, 0, job, place=place)
+                points = None if landmarks is None else landmarks[place]
+                yield read(photo, job, landmarks=points, focal=focal, intrinsics=None), 0, place
             except FitkitError as error:
                 if error.exit_status != 1:
                     raise
                 results[place] = error
+
+    def faces() -> Iterator[Observed]:
+        waiting = readings()
+        while some := list(itertools.islice(waiting, 1 if job.reader is None else prediction.AT_ONCE)):
+            yield from observe_faces(some, job)
 
     chunk = len(photos) if together else at_once or batch_size()
     for group in _groups(faces(), chunk):
@@ -212,7 +271,7 @@ def fit_several(
 
 def _groups(faces: Iterator[Observed], most: int) -> Iterator[list[Observed]]:
     """Faces in groups that one program can take: at most `most`, and of one bucket."""
-    waiting: dict[int, list[Observed]] = {}
+    waiting: dict[tuple[int, bool], list[Observed]] = {}
     for face in faces:
         group = waiting.setdefault(face.bucket, [])
         group.append(face)
@@ -223,10 +282,13 @@ def _groups(faces: Iterator[Observed], most: int) -> Iterator[list[Observed]]:
 
 @cache
 def _detector(name: str) -> Detector:
+    from fitkit.models.mediapipe.face_boxes import find_boxes
     from fitkit.models.mediapipe.facemesh import load_detector
 
     def second() -> Detector:
         return face_alignment_detector(load_detector())
 
     loaders = dict(zip(DETECTORS, (load_detector, second), strict=True))
+    if name == BOXES:
+        return find_boxes
     return loaders[check_choice(name, DETECTORS, code="E_USAGE", what="detector")]()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fitkit.fitting.state import Solution
-from fitkit.recipes import ganfit, inverse_rendering, landmarks
+from fitkit.recipes import coarsenet, ganfit, inverse_rendering, landmarks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,7 @@ class Recipe:
     person: Callable[..., Solution]        # (model, observations, config) of stacked photos of one person
     summary: str
     paper: str
+    sees: bool = False                     # takes what CoarseNet sees in the photo (`Observation.prediction`), and needs no points
     takes: tuple[str, ...] = ()            # further arguments of the three: `seed` of what is drawn, `progress` to be called
 
 
@@ -40,4 +41,8 @@ RECIPES: dict[str, Recipe] = {
         config=landmarks.LandmarkConfig, function=landmarks.solve, batch=landmarks.solve_batch, person=landmarks.solve_person,
         summary="pose, shape and expression from the detected points alone; fastest, no colours",
         paper="Guo et al. 2018, Eqs. 7 and 8; Zhu et al. 2015 for the sliding contour"),
+    "coarsenet": Recipe(
+        config=coarsenet.CoarseNetConfig, function=coarsenet.solve, batch=coarsenet.solve_batch, person=coarsenet.solve_person,
+        summary="what a network sees: pose, shape and expression without landmarks, then light and skin; steps to refine if wanted",
+        paper="Guo et al. 2018, Section VI", sees=True),
 }

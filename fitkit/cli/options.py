@@ -13,6 +13,7 @@ from fitkit.cli.commands.convert import Convert
 from fitkit.cli.commands.labels.make import LabelsMake
 from fitkit.cli.commands.labels.motion import LabelsMotion
 from fitkit.cli.commands.labels.show import LabelsShow
+from fitkit.cli.commands.predict import Predict
 from fitkit.cli.commands.report import Report
 from fitkit.cli.commands.track import Track
 from fitkit.cli.commands.train import Train
@@ -326,11 +327,11 @@ class Bench:
     general: OmitArgPrefixes[General] = General()
 
 
-Command = (Fit | Report | Track | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation | Bench
-           | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow | LabelsMotion | Train | Convert)
+Command = (Fit | Predict | Report | Track | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation
+           | Bench | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow | LabelsMotion | Train | Convert)
 # a name of two words is a command in a group
 COMMANDS: dict[str, type[Command]] = {
-    "fit": Fit, "report": Report, "track": Track, "unwrap": Unwrap, "render": Render, "convert": Convert,
+    "fit": Fit, "predict": Predict, "report": Report, "track": Track, "unwrap": Unwrap, "render": Render, "convert": Convert,
     "doctor": Doctor, "heads": Heads, "recipes": Recipes,
     "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval ablation": EvalAblation, "bench": Bench,
     "assets list": AssetsList, "assets verify": AssetsVerify, "assets import": AssetsImport,
@@ -338,8 +339,8 @@ COMMANDS: dict[str, type[Command]] = {
 # the module in `commands` and its function, which takes the options and the console and returns the exit status; `fit` takes the
 # recipe fields of a configuration file between them
 RUN_BY: dict[type[Command], str] = {
-    Fit: "fit:run_fit", Report: "report:run_report", Track: "track:run_track", Unwrap: "unwrap:run_unwrap",
-    Render: "render:run_render", Convert: "convert:run_convert",
+    Fit: "fit:run_fit", Predict: "fit:run_predict", Report: "report:run_report", Track: "track:run_track",
+    Unwrap: "unwrap:run_unwrap", Render: "render:run_render", Convert: "convert:run_convert",
     Doctor: "doctor:run_doctor", Heads: "doctor:run_heads", Recipes: "doctor:run_recipes",
     EvalSynthetic: "evaluate:run_synthetic", EvalFolder: "evaluate:run_folder", EvalAblation: "evaluate:run_ablation",
     Bench: "bench:run_bench",

@@ -29,9 +29,10 @@ class Landmarks:
     """The points of one face in a photo."""
 
     points: Float[np.ndarray, "n 2"]       # photo pixels
-    scheme: str                            # what point i is: "mediapipe468" or "ibug68"
+    scheme: str                            # what point i is: "mediapipe468", "ibug68", or "box": see `face_boxes.py`
     score: float                           # in [0, 1]; 1 for points that were given
     box: Float[np.ndarray, " 4"]           # x0, y0, x1, y1 around the points, photo pixels
+    source: str = "detector"               # "detector", "given", or "network", which tells the face and its points from the pixels
 
     @property
     def size(self) -> float:
@@ -49,7 +50,7 @@ def box_of(points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " 4"]:
 
 
 def detect_landmarks(image: Float[np.ndarray, "h w 3"], *, detector: Detector, minimum_size: float = MINIMUM_SIZE,
-                     name: str = "the photo") -> list[Landmarks]:
+                     name: str = "the photo", points: bool = True) -> list[Landmarks]:
     """All faces of a photo of at least `minimum_size` pixels, largest first.
 
     Args:
@@ -57,6 +58,7 @@ def detect_landmarks(image: Float[np.ndarray, "h w 3"], *, detector: Detector, m
         detector: finds the faces.
         minimum_size: least longer side of a face's box, pixels.
         name: what to call the photo in an error.
+        points: whether points may be given in place of the detector's.
 
     Raises:
         FitkitError: `E_NOFACE`, or `E_SMALLFACE` where only smaller faces were found.
@@ -69,9 +71,10 @@ def detect_landmarks(image: Float[np.ndarray, "h w 3"], *, detector: Detector, m
     if faces:
         raise FitkitError("E_SMALLFACE", f"the largest face in {name} is {faces[0].size:.0f} px, under the "
                           f"{minimum_size:.0f} px a fit needs; use a larger original of the photo.")
+    profile = "and where it is in profile, turned away by more than about 75 degrees, "
+    profile += "give its points yourself with --landmarks FILE (.pts or .npy)" if points else "use fitkit fit and its --landmarks"
     raise FitkitError("E_NOFACE", f"no face found in {name} ({width}x{height}); if it shows one, crop it nearer where it is small, "
-                      "lighten it where it is dark, rotate the photo where it lies on its side, and where it is in profile, turned "
-                      "away by more than about 75 degrees, give its points yourself with --landmarks FILE (.pts or .npy).")
+                      f"lighten it where it is dark, rotate the photo where it lies on its side, {profile}.")
 
 
 def read_points(source: str | os.PathLike[str] | np.ndarray) -> Landmarks:
@@ -109,7 +112,7 @@ def _checked(points: np.ndarray, name: str, *, first_pixel: float = 0.5) -> Land
                           f"points, the first is point {missing[0]}); all are needed, estimated where hair or the head's turn "
                           "hides them.")
     _check_spread(np.array(points, np.float64), f"points of {name}")
-    return Landmarks(points=shifted, scheme=SCHEMES[len(points)], score=1.0, box=box_of(shifted))
+    return Landmarks(points=shifted, scheme=SCHEMES[len(points)], score=1.0, box=box_of(shifted), source="given")
 
 
 def _check_spread(points: Float[np.ndarray, "n 2"], which: str) -> None:

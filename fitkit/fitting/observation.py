@@ -109,7 +109,8 @@ def observe(
     model: MorphableModel, image: Photo, face: Landmarks, lens: Lens, size: int
 ) -> tuple[Observation, tuple[float, np.ndarray]]:
     """A face's observation on a crop of `size` pixels, and (scale, offset): `photo = crop * scale + offset`, pixels (x, y)."""
-    return observe_square(model, image.pixels, face.points, lens, crop_square(face.points), size)
+    square = crop_square(face.points)
+    return observe_square(model, image.pixels, face.points, lens, square, size, learned=face.source != "network")
 
 
 def crop_square(points: Float[np.ndarray, "n 2"]) -> tuple[np.ndarray, float]:
@@ -121,9 +122,12 @@ def crop_square(points: Float[np.ndarray, "n 2"]) -> tuple[np.ndarray, float]:
 
 def observe_square(
     model: MorphableModel, pixels: Float[np.ndarray, "H W 3"], points: Float[np.ndarray, "n 2"], lens: Lens,
-    square: tuple[np.ndarray, float], size: int,
+    square: tuple[np.ndarray, float], size: int, *, learned: bool = True,
 ) -> tuple[Observation, tuple[float, np.ndarray]]:
-    """`observe` in a given square of the photo, of its centre and side in photo pixels."""
+    """`observe` in a given square of the photo, of its centre and side in photo pixels.
+
+    `learned`: the points are our detector's, or as good as those: what was learned of them holds.
+    """
     crop, scale, offset = working_crop(pixels, *square, size)
     height, width = pixels.shape[:2]
     places = np.arange(size) + 0.5
@@ -136,7 +140,7 @@ def observe_square(
     observation = Observation(
         crop=jnp.asarray(np.where(inside[..., None], np.asarray(crop), np.float32(np.nan))),
         seen=correspond(model, moved, jnp.asarray(small)), ibug=jnp.asarray(small), focal=focal, principal=principal,
-        message=point_message(model, moved, focal, principal))
+        message=point_message(model, moved, focal, principal) if learned else None)
     return observation, (scale, offset)
 
 

@@ -68,6 +68,7 @@ class Observation:
     principal: Float[Array, " 2"]
     exposure: Float[Array, ""] | None = None      # level of the light, white light is 1; None where it is not estimated
     message: PointMessage | None = None    # what the points tell of the face, where that was learned of their detector
+    prediction: FaceState | None = None    # what a network sees in the picture, for recipes that ask one; its light is white
 
 
 @jax.tree_util.register_dataclass

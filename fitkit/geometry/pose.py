@@ -102,6 +102,14 @@ def rescale_pose(pose: Pose, factor: Float[Array, ""], offset: Float[Array, " 2"
         log_focal=pose.log_focal + jnp.log(factor), principal=pose.principal * factor + offset)
 
 
+def pose_from_camera(camera: Camera) -> Pose:
+    """The pose of a camera, the inverse of `camera_from_pose`."""
+    scale = camera.focal / camera.translation[2]
+    return Pose(rotation=jnp.asarray(VIEW_TO_CAMERA) @ camera.rotation, centre=camera.translation[:2] * scale,
+                log_scale=jnp.log(scale), log_focal=jnp.log(camera.focal), principal=camera.principal,
+                perspective=camera.perspective)
+
+
 def camera_from_pose(pose: Pose) -> Camera:
     """The pose as a camera: OpenCV frame, mm and pixels."""
     distance = jnp.exp(pose.log_focal - pose.log_scale) if pose.perspective else jnp.asarray(WEAK_PERSPECTIVE_DISTANCE)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 STATES = ("converged", "doubtful")         # of a fit, by `fit_quality.py`
 SOURCES = ("given", "exif", "estimated", "intrinsics")     # of the focal length
+POINT_SOURCES = ("detector", "given", "network")           # of the detected points
 SHARES = ("model_share", "model_share_wrinkled")           # recipe fields that a result reads itself
 
 
@@ -82,6 +83,7 @@ def compose(
         "landmarks": {
             "about": "68 iBUG points: photo in pixels (x right, y down, pixel centres at +0.5), mesh in the frame of mesh.obj"
             " (+Y up, the face looks to +Z), millimetres",
+            "source": result.landmarks_source,
             "detected": result.landmarks_detected.tolist(),
             "photo": result.landmarks_fitted.tolist(),
             "mesh": result.landmarks_mesh.tolist(),
@@ -183,7 +185,8 @@ def _contents(content: dict[str, Any]) -> Contents:
         "confidence": _number(content["confidence"], most=1.0),
         "losses": {name: _number(value, finite=finite) for name, value in content["losses"].items()},
         "timings": {name: _number(value) for name, value in content["timings"].items()},
-        "focal_source": camera["focal_source"], "warnings": tuple(map(_string, content["warnings"])),
+        "focal_source": camera["focal_source"], "landmarks_source": _point_source(content["landmarks"]),
+        "warnings": tuple(map(_string, content["warnings"])),
     }
     return Contents(
         fitkit_version=_string(content["versions"]["fitkit"]), head=fields["head"], head_sha256=_sha256(content["head"]["sha256"]),
@@ -191,6 +194,14 @@ def _contents(content: dict[str, Any]) -> Contents:
         detail_sha256=_sha256(content["detail_sha256"]) if "detail_sha256" in content else "",
         perspective=camera["perspective"], files=tuple(map(_file_name, content["files"])), fields=fields,
     )
+
+
+def _point_source(landmarks: Mapping[str, Any]) -> str:
+    """Whence the points are; results of before there was a choice do not say it."""
+    source = landmarks.get("source", POINT_SOURCES[0])
+    if source not in POINT_SOURCES:
+        raise ValueError(f"{source!r} where a source of points was expected")
+    return str(source)
 
 
 def _int(value: object) -> int:

@@ -28,7 +28,7 @@ from fitkit.uv.unwrap import full_generated_albedo
 
 def result_from_solution(
     model: MorphableModel, image: Photo, lens: Lens, observation: Observation, back: tuple[float, np.ndarray], solution: Solution,
-    **settings: Any,
+    *, landmarks_source: str = "detector", **settings: Any,
 ) -> FitResult:
     """A recipe's solution in the photo's own pixels, with its status.
 
@@ -39,6 +39,7 @@ def result_from_solution(
         observation: the recipe's input, in pixels of the crop.
         back: scale and offset from crop to photo pixels, from `observe`.
         solution: of the recipe.
+        landmarks_source: whence the observation's points are; those of a network that sees the face are no witness of the fit.
         **settings: the other fields of `FitResult`: recipe, fields, head, seed, size, timings, face.
     """
     scale, offset = back
@@ -49,13 +50,13 @@ def result_from_solution(
     fitted = np.asarray(pixels) * scale + offset
     detected = np.asarray(observation.ibug) * scale + offset
     status, reason, confidence = assess_fit(
-        state.face, fitted, detected, losses, width, height, identity_mean=np.asarray(model.identity_mean),
-        evidence=fit_evidence(model, observation, solution))
+        state.face, fitted, fitted if landmarks_source == "network" else detected, losses, width, height,
+        identity_mean=np.asarray(model.identity_mean), evidence=fit_evidence(model, observation, solution))
     return FitResult(
         model=model, parameters=state.face, camera=camera, photo=image, status=status, reason=reason,
         confidence=confidence, losses=losses, focal_source=lens.source,
         landmarks_detected=detected.astype(np.float32), landmarks_fitted=fitted.astype(np.float32),
-        landmarks_mesh=np.asarray(mesh_points), warnings=image.warnings, detail=solution.detail,
+        landmarks_mesh=np.asarray(mesh_points), landmarks_source=landmarks_source, warnings=image.warnings, detail=solution.detail,
         skin=None if solution.texture is None else _encoded_texture(model, state, solution.texture), **settings)
 
 

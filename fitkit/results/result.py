@@ -63,6 +63,7 @@ class FitResult:
     landmarks_detected: np.ndarray             # [68, 2] pixels
     landmarks_fitted: np.ndarray               # [68, 2] pixels
     landmarks_mesh: np.ndarray                 # [68, 3] mm, head frame, the frame of mesh.obj
+    landmarks_source: str = "detector"         # whence `landmarks_detected` are: "detector", "given" or "network"
     warnings: tuple[str, ...] = ()
     detail: Detail | None = None               # per pixel of the working crop; of a recipe that refines the geometry
     skin: np.ndarray | None = None             # UV albedo [S, S, 3], uint8 sRGB, of a recipe with a texture of its own

@@ -152,12 +152,13 @@ def initial_state(
 ) -> tuple[FaceState, Observation]:
     """The landmark fit of one face under the light of its photo, and the observation with its exposure."""
     found = landmarks.descend(model, modes.points, observation, config, active=active)
-    return _with_initial_light(model, config, found.state, observation)
+    return with_initial_light(model, config, found.state, observation)
 
 
-def _with_initial_light(
+def with_initial_light(
     model: MorphableModel, config: ModelFittingConfig, state: FaceState, observation: Observation
 ) -> tuple[FaceState, Observation]:
+    """A posed face under the light of its photo, and the observation with its exposure."""
     lit, exposure = fit_initial_light(state, model, blur_photo(observation.crop), observation.ibug, config, skin=SKIN)
     return lit, dataclasses.replace(observation, exposure=exposure)
 
@@ -178,11 +179,11 @@ def descend(
     return solvers.levenberg_marquardt(chosen, observation, state, iterations=iterations)
 
 
-def _coarse_to_fine(
+def coarse_to_fine(
     model: MorphableModel, modes: FittingTables, observation: Observation, state: FaceState, config: ModelFittingConfig, *,
-    active: bool | Bool[Array, ""] = True, together: bool = False,
+    steps: Int[Array, " 2"], together: bool = False,
 ) -> Descent:
-    """The descent against the picture, after one against the blurred picture; no step unless `active`."""
+    """The descent against the picture, after one against the blurred picture, of at most so many `steps` each."""
     soft = jax.vmap(blur_photo)(observation.crop) if together else blur_photo(observation.crop)
 
     def level(state: FaceState, of: tuple[Array, Array]) -> tuple[FaceState, Descent]:
@@ -192,12 +193,15 @@ def _coarse_to_fine(
         return found.state, found
 
     # one loop for both, so that its body compiles once
-    steps = jnp.where(active, jnp.array([config.blurred_iterations, max(config.sharp_iterations, 1)]), 0)
     levels = jax.lax.scan(level, state, (jnp.stack([soft, observation.crop]), steps))[1]
     return jax.tree.map(lambda leaf: leaf[-1], levels)
 
 
-def _finish(
+def _steps(config: ModelFittingConfig) -> Int[Array, " 2"]:
+    return jnp.array([config.blurred_iterations, max(config.sharp_iterations, 1)])
+
+
+def finish(
     model: MorphableModel, modes: FittingTables, config: ModelFittingConfig, observation: Observation, view: FrozenView,
     state: FaceState,
 ) -> Solution:
@@ -214,8 +218,8 @@ def _fit_one(
     model: MorphableModel, modes: FittingTables, config: ModelFittingConfig, observation: Observation, active: bool | Array = True
 ) -> Solution:
     state, observation = initial_state(model, modes, observation, config=config, active=active)
-    found = _coarse_to_fine(model, modes, observation, state, config, active=active)
-    return _finish(model, modes, config, observation, found.frozen, found.state)
+    found = coarse_to_fine(model, modes, observation, state, config, steps=jnp.where(active, _steps(config), 0))
+    return finish(model, modes, config, observation, found.frozen, found.state)
 
 
 @quick_jit(static_argnames=("config",), where=lambda model, modes, observation, **_: observation.crop.shape[0] <= SMALL_CROP)
@@ -235,10 +239,10 @@ def _fit_person(
     model: MorphableModel, modes: FittingTables, observations: Observation, *, config: ModelFittingConfig
 ) -> Solution:
     state = landmarks.descend(model, modes.points, observations, config, together=True).state
-    state, observations = jax.vmap(partial(_with_initial_light, model, config))(state, observations)
+    state, observations = jax.vmap(partial(with_initial_light, model, config))(state, observations)
     state = with_mean_albedo(state)
-    found = _coarse_to_fine(model, modes, observations, state, config, together=True)
-    return solvers.map_over_faces(partial(_finish, model, modes, config), observations, found.frozen, found.state)
+    found = coarse_to_fine(model, modes, observations, state, config, steps=_steps(config), together=True)
+    return solvers.map_over_faces(partial(finish, model, modes, config), observations, found.frozen, found.state)
 
 
 def solve(model: MorphableModel, observation: Observation, config: ModelFittingConfig) -> Solution:

@@ -13,6 +13,7 @@ from fitkit.geometry.pose import (
     Pose,
     camera_from_pose,
     head_to_view,
+    pose_from_camera,
     project_view,
     projection_jacobian,
     rescale_pose,
@@ -37,6 +38,9 @@ def test_pose_is_its_camera(perspective):
     view = head_to_view(p, points)
     np.testing.assert_allclose(project_view(p, view), pixels, atol=2e-3)
     np.testing.assert_allclose(view_depth(p, view), depth, rtol=1e-5)
+    again = pose_from_camera(camera_from_pose(p))
+    np.testing.assert_allclose(project_view(again, head_to_view(again, points)), pixels, atol=2e-3)
+    assert float(again.log_focal) == pytest.approx(float(p.log_focal), abs=1e-5) or not perspective
 
 
 @pytest.mark.parametrize("perspective", [True, False])

@@ -1,4 +1,4 @@
-"""`fitkit fit`: a run over the photos named, and what is said of it; one bad photo never stops the others.
+"""`fitkit fit`, `fitkit predict`: a run over the photos named, and what is said of it; one bad photo never stops the others.
 
 What would stop every photo and can be told without JAX is checked first; the rest is for `fitkit.batch`, whose workers fit.
 """
@@ -20,6 +20,7 @@ from fitkit.batch.photo_jobs import Group, PhotoWork, each_once
 from fitkit.batch.plan import PHOTOS, Plan
 from fitkit.batch.row import Row
 from fitkit.batch.sources import by_person, find_sources
+from fitkit.cli.commands.predict import Predict
 from fitkit.cli.commands.report import make_report
 from fitkit.cli.console import Console, Outcome, exit_status, progress_line, summary
 from fitkit.cli.options import Fit
@@ -83,6 +84,20 @@ def run_fit(options: Fit, fields: dict[str, Any], console: Console) -> int:
     if changed and not plan.dry_run and plan.shard == (1, 1):      # of a run in parts, `fitkit report` when all are done
         console.note(f"report: {make_report(plan.out)}")
     return status
+
+
+def run_predict(options: Predict, console: Console) -> int:
+    """Predict every photo of `options`, and return the exit status.
+
+    Raises:
+        FitkitError: for what would stop every photo.
+    """
+    if options.refine < 0:
+        raise FitkitError("E_USAGE", f"--refine takes a number of steps of 0 or more, not {options.refine}")
+    if not options.photo:
+        raise FitkitError("E_USAGE", "no photo was named; write for example fitkit predict me.jpg, or name a directory of photos")
+    shared: dict[str, Any] = {field.name: getattr(options, field.name) for field in dataclasses.fields(Predict)}
+    return run_fit(Fit(**{name: value for name, value in shared.items() if name != "refine"}), {"refine": options.refine}, console)
 
 
 def _work(options: Fit, fields: dict[str, Any], console: Console) -> PhotoWork:

@@ -1,0 +1,138 @@
+"""From pixels to a posed head by a network, without landmarks: box of a face -> crop -> CoarseNet -> `FaceState` in the photo.
+
+How far away the head is follows from its size in the picture and the lens: a known focal length counts, and an unknown one is the
+mean of its prior. Size and place of the head, which no picture shows, are the likeliest under the coefficients.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from fitkit.color import quantize
+from fitkit.compilation import quick_jit
+from fitkit.errors import FitkitError
+from fitkit.fitting.observation import Lens
+from fitkit.fitting.state import COEFFICIENT_BOUND, FaceState, neutral_state
+from fitkit.geometry.camera import rescale_camera
+from fitkit.geometry.pose import head_to_view, pose_from_camera, project_view
+from fitkit.labels.hidden_modes import hidden_modes
+from fitkit.models.coarsenet.crop import FaceCrop, cut_crop
+from fitkit.models.coarsenet.estimate import CoarseFace, camera_of, split_outputs, unfolded_face
+from fitkit.models.coarsenet.network import load_coarsenet, predict
+from fitkit.morphable.model import shape, values_at_points
+from fitkit.types import MorphableModel
+
+HEAD = "makehuman"          # whose coefficients the network gives
+AT_ONCE = 8                 # faces in one program of the network; tests/measurements/network_fits.py
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceReader:
+    """A network that sees faces: the side of its pictures, pixels, and what it says of stacked ones, sRGB in [0, 1]."""
+
+    side: int
+    read: Callable[[Float[Array, "B s s 3"]], CoarseFace]
+
+
+class Glimpse(NamedTuple):
+    """A face that a network is to look at."""
+
+    pixels: Float[np.ndarray, "H W 3"]     # the photo, sRGB
+    crop: FaceCrop                         # the square of it that the network sees
+    lens: Lens                             # of the photo
+
+
+@cache
+def load_reader() -> FaceReader:
+    """CoarseNet of single pictures, as it comes with fitkit; read once.
+
+    Raises:
+        FitkitError: E_DATA, its weights are missing or damaged.
+    """
+    parameters, config = load_coarsenet()
+
+    def read(pictures: Float[Array, "B s s 3"]) -> CoarseFace:
+        return split_outputs(predict(parameters, pictures, config=config), config)
+
+    return FaceReader(config.side, read)
+
+
+def check_head(model: MorphableModel) -> None:
+    """Refuse a head whose coefficients the network does not know.
+
+    Raises:
+        FitkitError: E_HEAD.
+    """
+    if model.name != HEAD:
+        raise FitkitError("E_HEAD", f"the network gives coefficients of head {HEAD}, not of {model.name}; leave --head out, or fit"
+                          " this head with recipe inverse_rendering")
+
+
+def predict_states(model: MorphableModel, reader: FaceReader, faces: Sequence[Glimpse]) -> list[FaceState]:
+    """What the network sees of faces, in pixels of their photos; albedo and light are those of nobody, under white light.
+
+    Args:
+        model: the head that the network knows.
+        reader: the network; it gets one picture, or `AT_ONCE`.
+        faces: of any photos.
+    """
+    states: list[FaceState] = []
+    chunk = 1 if len(faces) == 1 else AT_ONCE
+    for start in range(0, len(faces), chunk):
+        group = faces[start:start + chunk]
+        pictures = [_picture(face, reader.side) for face in group]
+        pictures += pictures[-1:] * (chunk - len(pictures))      # one compiled program for any number
+        answers = reader.read(jnp.asarray(np.stack(pictures), jnp.float32) / 255)
+        for row, face in enumerate(group):
+            answer = jax.tree.map(lambda leaf, row=row: leaf[row], answers)
+            states.append(state_from_answer(model, answer, jnp.float32(face.lens.focal), jnp.asarray(face.lens.principal),
+                                            jnp.float32(face.crop.side), jnp.asarray(face.crop.corner)))
+    return states
+
+
+def _picture(face: Glimpse, side: int) -> UInt8[np.ndarray, "s s 3"]:
+    """The network's picture of a face; no more of the photo becomes bytes than lies under it."""
+    first = np.maximum(np.floor(face.crop.corner).astype(int), 0)
+    last = np.maximum(np.ceil(face.crop.corner + face.crop.side).astype(int), first + 1)
+    first = np.minimum(first, np.array(face.pixels.shape[1::-1]) - 1)
+    part = quantize(face.pixels[first[1]:last[1], first[0]:last[0]], np.uint8)
+    return cut_crop(part, dataclasses.replace(face.crop, corner=face.crop.corner - first), side=side)
+
+
+@quick_jit()
+def state_from_answer(
+    model: MorphableModel, answer: CoarseFace, focal: Float[Array, ""], principal: Float[Array, " 2"], side: Float[Array, ""],
+    corner: Float[Array, " 2"],
+) -> FaceState:
+    """The head of an answer in pixels of the photo; coefficients inside the solver's bounds.
+
+    Args:
+        model: the head, not folded.
+        answer: of one picture.
+        focal: of the photo, pixels.
+        principal: of the photo, pixels.
+        side: of the square that the network saw, photo pixels.
+        corner: its top left, photo pixels.
+    """
+    folded = camera_of(answer.pose, hidden_modes(model).middle, focal=focal / side, principal=(principal - corner) / side)
+    own, weights, camera = unfolded_face(model, answer.identity, answer.expression, folded)
+    pose = pose_from_camera(rescale_camera(camera, side, corner))
+    face = dataclasses.replace(
+        neutral_state(model, pose).face,
+        identity=jnp.clip(own, model.identity_mean - COEFFICIENT_BOUND, model.identity_mean + COEFFICIENT_BOUND),
+        expression=jnp.clip(weights, model.expression_lower, model.expression_upper))
+    return FaceState(face=face, pose=pose)
+
+
+@quick_jit()
+def predicted_points(model: MorphableModel, state: FaceState) -> Float[Array, "468 2"]:
+    """Where a state has the 468 points, in its pixels."""
+    vertices = shape(model, state.face.identity, state.face.expression)
+    places = values_at_points(model.dense, model.triangles, vertices)
+    return project_view(state.pose, head_to_view(state.pose, places))

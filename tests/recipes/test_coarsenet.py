@@ -1,0 +1,212 @@
+"""Recipe `coarsenet` around its network: answers become posed heads, light and skin are least squares, photos go through a run."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fitkit
+from fitkit import pipeline
+from fitkit.batch.job import Task, photo_messages, read_source
+from fitkit.batch.manifest import Source
+from fitkit.batch.workers.program import FaceProgram
+from fitkit.color import srgb_to_linear
+from fitkit.errors import FitkitError
+from fitkit.fitting.observation import Lens
+from fitkit.fitting.state import neutral_state
+from fitkit.geometry.camera import rescale_camera
+from fitkit.geometry.pose import camera_from_pose, head_to_view, project_view
+from fitkit.geometry.vectors import vertex_normals
+from fitkit.labels.hidden_modes import hidden_modes
+from fitkit.models.coarsenet.crop import FaceCrop
+from fitkit.models.coarsenet.estimate import CoarseFace, folded_face, pose_of
+from fitkit.morphable.model import shape, vertex_albedo
+from fitkit.recipes.coarsenet import prediction, recipe
+from fitkit.recipes.coarsenet.appearance import albedo_under_light, fit_appearance, light_under_albedo
+from fitkit.recipes.coarsenet.prediction import FaceReader, Glimpse
+from fitkit.recipes.priors import LightPriorConfig, expected_light, light_precision
+from fitkit.rendering.shading import sh_basis
+from tests.fixtures.tiny_head import tiny_head
+from tests.fixtures.tiny_photo import SIZE, a_state, observe, skinned_head, strong, true_pose
+
+ASTRONAUT = pathlib.Path(__file__).parents[2] / "notebooks" / "data" / "astronaut.png"
+SIDE, CORNER = 40.0, np.float32([14.0, 9.0])      # of a network's picture in a photo, pixels
+
+
+def answer_for(head, state):
+    """What a network that is always right says of a state, in the square at `CORNER`, as a batch of one."""
+    camera = rescale_camera(camera_from_pose(state.pose), 1 / SIDE, -CORNER / SIDE)
+    identity, expression, folded = folded_face(head, state.face.identity, state.face.expression, camera)
+    return CoarseFace(identity=identity[None], expression=expression[None], pose=pose_of(folded, hidden_modes(head).middle)[None],
+                      albedo=jnp.zeros((1, 0)), light=jnp.zeros((1, 0, 3)))
+
+
+def places(head, state):
+    return np.asarray(project_view(state.pose, head_to_view(state.pose, shape(head, state.face.identity, state.face.expression))))
+
+
+def test_an_answer_is_the_head_that_it_was_made_of():
+    head = tiny_head()
+    state = a_state(head)
+    lens = Lens(focal=200.0, deviation=1.0, bound=0.0, principal=np.float32([30.0, 33.0]), source="given")
+    asked = []
+
+    def read(pictures):
+        asked.append(pictures.shape)
+        return jax.tree.map(lambda leaf: jnp.repeat(leaf, len(pictures), 0), answer_for(head, state))
+
+    photo = np.random.default_rng(0).random((64, 64, 3)).astype(np.float32)
+    face = Glimpse(photo, FaceCrop(corner=CORNER, side=SIDE), lens)
+    found = prediction.predict_states(head, FaceReader(16, read), [face] * 9)
+    assert asked == [(prediction.AT_ONCE, 16, 16, 3)] * 2 and len(found) == 9      # filled up: one program for any number
+    for each in (found[0], found[8], *prediction.predict_states(head, FaceReader(16, read), [face])):
+        np.testing.assert_allclose(places(head, each), places(head, state), atol=2e-3)
+        np.testing.assert_allclose(each.face.identity, state.face.identity, atol=1e-4)
+    points = prediction.predicted_points(head, found[0])
+    corners = np.asarray(shape(head, state.face.identity, state.face.expression))[np.asarray(head.triangles)[head.dense.triangle]]
+    expected = project_view(state.pose, head_to_view(state.pose, np.einsum("nc,ncd->nd", head.dense.barycentric, corners)))
+    np.testing.assert_allclose(points, expected, atol=2e-3)
+
+
+def test_the_network_sees_the_same_square_wherever_the_photo_ends():
+    """No more of the photo becomes bytes than lies under the square; beyond the photo its border is repeated."""
+    photo = np.random.default_rng(1).integers(0, 256, (30, 50, 3)).astype(np.float32) / 255
+    lens = Lens(focal=60.0, deviation=1.0, bound=0.0, principal=np.zeros(2, np.float32), source="given")
+    wide = np.pad(photo, ((99, 99), (99, 99), (0, 0)), mode="edge")
+    for corner, side in (((3.3, 4.7), 20.0), ((-12.5, -7.0), 30.0), ((35.0, 20.5), 39.0), ((-60.0, 3.0), 33.0)):
+        crop = FaceCrop(corner=np.float32(corner), side=side)
+        moved = dataclasses.replace(crop, corner=crop.corner + 99)
+        seen, expected = (prediction._picture(Glimpse(*each, lens), 16).astype(int) for each in ((photo, crop), (wide, moved)))
+        assert seen.shape == (16, 16, 3) and np.abs(seen - expected).max() <= 1      # of 255: positions are rounded
+
+
+def test_a_person_of_several_photos_has_one_identity_and_stays_in_place():
+    head = tiny_head()
+    states = [strong(a_state(head, seed=seed, turned=(0.2 * seed, 0.0, 0.0))) for seed in range(3)]
+    joint = recipe.one_identity(head, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+    identities = np.asarray(joint.face.identity)
+    folded = [np.asarray(folded_face(head, s.face.identity, s.face.expression, camera_from_pose(s.pose))[0]) for s in states]
+    size = 1 / (1 - np.mean(folded, 0) @ np.asarray(hidden_modes(head).growth))
+    np.testing.assert_allclose(identities, np.broadcast_to(np.mean(folded, 0) * size, identities.shape), atol=1e-5)
+    for index, state in enumerate(states):
+        each = jax.tree.map(lambda leaf, index=index: leaf[index], joint)
+        apart = places(head, each).mean(0) - places(head, state).mean(0)
+        assert np.abs(apart).max() < 1.0      # pixels: the face stays, whatever place its modes give it
+
+
+def test_light_and_albedo_are_ridge_regressions():
+    head, random = tiny_head(), np.random.default_rng(3)
+    vertices = len(head.mean)
+    normals = random.normal(size=(vertices, 3))
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    basis = np.asarray(sh_basis(jnp.asarray(normals, jnp.float32)), np.float64)
+    target, weight = random.random((vertices, 3)), random.random(vertices)
+    config = LightPriorConfig()
+    precision, expected = np.asarray(light_precision(9, config), np.float64), np.asarray(expected_light(config), np.float64)
+    albedo = np.asarray(vertex_albedo(head, jnp.asarray(random.normal(size=4), jnp.float32)), np.float64)
+
+    # oracle: one long least-squares problem, a row for each vertex and colour, and the prior's rows below
+    rows, right = [], []
+    for v in range(vertices):
+        for c in range(3):
+            row = np.zeros((9, 3))
+            row[:, c] = basis[v] * albedo[v, c]
+            rows.append(np.sqrt(weight[v]) * row.ravel())
+            right.append(np.sqrt(weight[v]) * target[v, c])
+    factor = np.linalg.cholesky(precision).T
+    light = np.linalg.lstsq(np.vstack([rows, factor]), np.r_[right, factor @ expected.ravel()], rcond=None)[0].reshape(9, 3)
+    found = light_under_albedo(*(jnp.asarray(each, jnp.float32) for each in (basis, albedo, target, weight, precision, expected)))
+    np.testing.assert_allclose(found, light, atol=2e-3)
+
+    irradiance, modes, mean = basis @ light, np.asarray(head.albedo, np.float64), np.asarray(head.albedo_mean, np.float64)
+    rows = [np.sqrt(weight[v]) * irradiance[v, c] * modes[:, v, c] for v in range(vertices) for c in range(3)]
+    right = [np.sqrt(weight[v]) * (target[v, c] - irradiance[v, c] * mean[v, c]) for v in range(vertices) for c in range(3)]
+    coefficients = np.linalg.lstsq(np.vstack([rows, np.eye(4)]), np.r_[right, np.zeros(4)], rcond=None)[0]
+    found = albedo_under_light(head, *(jnp.asarray(each, jnp.float32) for each in (irradiance, target, weight)))
+    np.testing.assert_allclose(found, coefficients, atol=2e-3)
+
+
+def test_light_and_skin_come_nearer_to_the_photo():
+    head = skinned_head()
+    observation, _ = observe(head, 0.2)
+    truth = a_state(head)
+    start = neutral_state(head, true_pose(0.2))
+    start = dataclasses.replace(start, face=dataclasses.replace(
+        start.face, identity=truth.face.identity, expression=0.3 * truth.face.expression))
+    fit = jax.jit(fit_appearance, static_argnames="config")
+    found = fit(start, head, observation.crop, jnp.ones(()), config=LightPriorConfig())
+
+    def error(state):
+        """Mean squared difference of rendered and photographed colours, linear, at the vertices that face the camera."""
+        view = head_to_view(state.pose, shape(head, state.face.identity, state.face.expression))
+        normals = vertex_normals(view, head.triangles)
+        column, row = np.floor(np.asarray(project_view(state.pose, view))).astype(int)[np.asarray(normals[:, 2]) > 0.5].T
+        rendered = vertex_albedo(head, state.face.albedo) * (sh_basis(normals) @ state.face.light)
+        photo = np.asarray(srgb_to_linear(observation.crop))[row, column]
+        return np.square(np.asarray(rendered)[np.asarray(normals[:, 2]) > 0.5] - photo).mean()
+
+    assert np.isfinite(np.asarray(found.face.light)).all() and error(found) < 0.2 * error(start)
+    blind = fit(start, head, jnp.full((SIZE, SIZE, 3), jnp.nan), jnp.ones(()), config=LightPriorConfig())
+    np.testing.assert_allclose(blind.face.albedo, 0, atol=1e-5)      # a photo that shows nothing leaves the priors
+    np.testing.assert_allclose(blind.face.light, expected_light(LightPriorConfig()), atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """What a stand-in network says of every picture: the head as the detector's points have it in the astronaut."""
+    return fitkit.fit(ASTRONAUT, recipe="landmarks")
+
+
+@pytest.fixture
+def reader(seen, monkeypatch):
+    head, camera = seen.model, seen.camera
+
+    def read(pictures):
+        # always the same square: that of the box, which the test reads from the pipeline
+        inside = rescale_camera(camera, 1 / square.side, -square.corner / square.side)
+        identity, expression, folded = folded_face(head, seen.parameters.identity, seen.parameters.expression, inside)
+        one = CoarseFace(identity=identity, expression=expression, pose=pose_of(folded, hidden_modes(head).middle),
+                         albedo=jnp.zeros(0), light=jnp.zeros((0, 3)))
+        return jax.tree.map(lambda leaf: jnp.repeat(leaf[None], len(pictures), 0), one)
+
+    monkeypatch.setattr(prediction, "load_reader", lambda: FaceReader(32, read))
+    job = pipeline.prepare(recipe="coarsenet", head="makehuman", size=64, seed=0, detector="mediapipe", progress=None, fields={})
+    face, = pipeline.read(ASTRONAUT, job, landmarks=None, focal=float(camera.focal), intrinsics=None).faces
+    square = pipeline._network_crop(face)
+    return job
+
+
+def test_a_photo_becomes_a_result_without_landmarks(seen, reader, tmp_path):
+    request = {"recipe": "coarsenet", "fields": {}, "head": "makehuman", "size": 64, "seed": 0, "detector": "mediapipe",
+               "device": None, "traceback": False, "batch_size": 0, "every_face": False, "overwrite": False, "outputs": ["params"],
+               "out": str(tmp_path), "inside": str(tmp_path)}
+    program = FaceProgram(request, lambda message: None)
+    sources, digests, points = zip(read_source(Source(path=ASTRONAUT, focal=float(seen.camera.focal))), strict=True)
+    task = Task(sources=sources, digests=digests, point_digests=points)
+    message = {"task": 1, "photos": photo_messages(task)}
+    face, = program.read(message).faces
+    made = program.write(message, face, program.solve([face], False)[0], 1)
+    content = json.loads((tmp_path / made["folder"] / "fit.json").read_text())
+    assert content["landmarks"]["source"] == "network" and content["recipe"]["fields"]["refine"] == 0
+    loaded = fitkit.load(tmp_path / made["folder"])
+    assert loaded.landmarks_source == "network"
+    np.testing.assert_allclose(loaded.landmarks_fitted, seen.landmarks_fitted, atol=0.1)      # pixels: as the network was told
+    np.testing.assert_allclose(loaded.mesh().vertices, seen.mesh().vertices, atol=0.05)       # mm
+    assert np.abs(np.asarray(loaded.parameters.light)).max() > 0 and {"photo_consistency", "agreeing"} <= set(loaded.losses)
+
+
+def test_predict_refuses_what_it_cannot_do(seen, reader):
+    for wrong, code in (({"recipe": "landmarks"}, "E_USAGE"), ({"refine": -1}, "E_FIELD"), ({"recipe": "coarse"}, "E_RECIPE"),
+                        ({"photo": [ASTRONAUT], "intrinsics": np.eye(3)}, "E_USAGE")):
+        with pytest.raises(FitkitError) as error:
+            fitkit.predict(**({"photo": ASTRONAUT, "size": 64} | wrong))
+        assert error.value.code == code, wrong
+    with pytest.raises(FitkitError, match="use fitkit fit"):
+        fitkit.predict(np.full((96, 96, 3), 0.5, np.float32))
+    with pytest.raises(FitkitError) as error:
+        prediction.check_head(tiny_head())
+    assert error.value.code == "E_HEAD"
