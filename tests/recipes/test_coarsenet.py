@@ -22,6 +22,7 @@ from fitkit.geometry.camera import rescale_camera
 from fitkit.geometry.pose import camera_from_pose, head_to_view, project_view
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.labels.hidden_modes import hidden_modes
+from fitkit.models.coarsenet import network
 from fitkit.models.coarsenet.crop import FaceCrop
 from fitkit.models.coarsenet.estimate import CoarseFace, folded_face, pose_of
 from fitkit.morphable.model import shape, vertex_albedo
@@ -82,6 +83,27 @@ def test_the_network_sees_the_same_square_wherever_the_photo_ends():
         moved = dataclasses.replace(crop, corner=crop.corner + 99)
         seen, expected = (prediction._picture(Glimpse(*each, lens), 16).astype(int) for each in ((photo, crop), (wide, moved)))
         assert seen.shape == (16, 16, 3) and np.abs(seen - expected).max() <= 1      # of 255: positions are rounded
+
+
+def test_a_picture_and_its_mirror_image_are_told_alike():
+    """Of a network that answers by what is left and right in the picture; by hand: what is odd in a mirror cancels."""
+    head = tiny_head()
+    config = network.CoarseNetConfig(side=8, width=4, identity=6, expression=52)
+
+    def lopsided(pictures):
+        side = pictures[:, :, :4].mean((1, 2, 3)) - pictures[:, :, 4:].mean((1, 2, 3))
+        return side[:, None] * jnp.arange(1.0, config.outputs + 1)
+
+    signs, partner = prediction.mirror_tables(head)
+    assert head.expression_names[int(partner[head.expression_names.index("mouthLeft")])] == "mouthRight"
+    assert partner[head.expression_names.index("jawOpen")] == head.expression_names.index("jawOpen")
+    picture = np.random.default_rng(2).random((1, 8, 8, 3)).astype(np.float32)
+    found = prediction.mirror_averaged(lopsided, config, head).read(jnp.asarray(picture))
+    value = np.asarray(lopsided(jnp.asarray(picture)))[0].astype(np.float64)
+    expression, pose = value[6:58], value[58:]
+    np.testing.assert_allclose(found.identity[0], (value[:6] - np.asarray(signs) * value[:6]) / 2, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.expression[0], (expression - expression[np.asarray(partner)]) / 2, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.pose[0], pose * [1, 0, 1, 1, 0, 0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_person_of_several_photos_has_one_identity_and_stays_in_place():
