@@ -139,13 +139,6 @@ def refine(
 
     pixels = jax.lax.fori_loop(0, config.refinement_steps, body, jnp.zeros_like(mask))
     pixels = pixels * fold_confidence(pixels, state.pose.scale, surface.level_folds, surface.upright, config)
-    return displaced_surface(state, surface, mask, pixels)
-
-
-def displaced_surface(
-    state: FaceState, surface: Surface, mask: Float[Array, "S S"], pixels: Float[Array, "S S"]
-) -> Detail:
-    """The detail of a surface moved along the depth by so many pixels, positive away from the camera; `mask` goes with it."""
     camera = camera_from_pose(state.pose)
     scale = depth_maps.pixels_per_mm(surface.depth, camera)
     displacement = jnp.where(scale > 0, pixels / jnp.where(scale > 0, scale, 1.0), 0.0)
