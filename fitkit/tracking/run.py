@@ -110,7 +110,11 @@ def track_frames(source: Source, job: Job, append: Callable[[Frame, Person, Fram
         frames = itertools.islice(source.frames(notes.append), job.most)
     else:
         stream = source.frames(notes.append)
-        first = list(itertools.takewhile(lambda frame: frame.seconds < CAMERA_SECONDS, itertools.islice(stream, job.most)))
+        first = []
+        for frame in itertools.islice(stream, job.most):
+            first.append(frame)
+            if frame.seconds >= CAMERA_SECONDS:
+                break
         samples, _ = _samples(iter(first))
         frames = itertools.islice(itertools.chain(first, stream), job.most)
     job.progress(0, total)
@@ -129,6 +133,8 @@ def track_frames(source: Source, job: Job, append: Callable[[Frame, Person, Fram
             append(frame, person, fitted)
             seconds["draw"] += time.perf_counter() - started
             job.progress(len(rows), total)
+    if not rows:
+        raise FitkitError("E_NOFACE", f"{source.name} was stopped before its first frame was tracked; let it run for longer")
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     return Track(
         film=source.name, head=job.head, model=job.model, identity=np.asarray(person.identity), albedo=np.asarray(person.albedo),

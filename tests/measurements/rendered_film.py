@@ -82,7 +82,7 @@ def draw_film(*, frames: int = 100, seed: int = 0, still: bool = False, card: ra
         "textured": jnp.array(True), "shirt": scenery.draw_shirt(keys[3]), "backdrop": scenery.draw_backdrop(keys[4], size=SIDE),
         "before": jax.tree.map(jnp.asarray, random.nothing_before()), "has_before": jnp.array(False)}
     pictures, points = [], []
-    for start in range(0, frames, AT_ONCE):
+    for start in range(0, AT_ONCE if still else frames, AT_ONCE):
         rows = np.minimum(np.arange(start, start + AT_ONCE), frames - 1)
         alike_rows = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (AT_ONCE, *leaf.shape)), alike)
         scenes = Scene(**alike_rows, expression=jnp.asarray(weights[rows]),
@@ -90,6 +90,8 @@ def draw_film(*, frames: int = 100, seed: int = 0, still: bool = False, card: ra
         drawn = draw_scenes(model, fine_head(model), maker.shirt, scenes, size=SIDE)
         pictures += list(np.asarray(drawn.picture))[:frames - start]
         points += list(np.asarray(drawn.ibug))[:frames - start]
+    if still:
+        pictures, points = pictures[:1] * frames, points[:1] * frames
     generator, whole = np.random.default_rng(seed), np.stack(pictures).astype(np.float32)
     for row in card:
         low, high = points[row].min(0).astype(int) - 8, points[row].max(0).astype(int) + 8

@@ -228,3 +228,24 @@ def test_of_several_faces_the_followed_one_is_taken(monkeypatch):
     before = following.Followed(face(2, 1.0), 0.0)
     assert following.follow(pixels, before, seconds=0.1, near=True).face is small
     assert following.follow(pixels, before, seconds=9.0, near=False).face is large
+
+
+@pytest.mark.slow
+def test_a_rendered_film_against_its_truth(tmp_path):
+    """A person who turns and speaks, the detector and the fit themselves: pose, points and expression of each frame."""
+    from scipy.spatial.transform import Rotation
+
+    from tests.measurements.rendered_film import FOCAL, draw_film
+    from tests.measurements.tracking import true_rotation
+
+    film = draw_film(frames=40, seed=0)
+    for number, pixels in enumerate(film.frames):
+        images.write_image(tmp_path / "shots" / f"{number:02d}.png", pixels / 255)
+    track = fitkit.track(tmp_path / "shots", fps=25, focal=FOCAL)
+    assert track.lost() == []
+    apart = Rotation.from_matrix(track.rotation @ true_rotation(film).transpose(0, 2, 1))
+    assert np.degrees((apart.mean().inv() * apart).magnitude()).max() < 8
+    eyes = np.linalg.norm(film.points[:, 36] - film.points[:, 45], axis=-1)
+    assert (np.linalg.norm(track.points - film.points, axis=-1).mean(1) / eyes).max() < 0.08
+    jaw = list(track.model.expression_names).index("jawOpen")
+    assert np.corrcoef(track.expression[:, jaw], film.expression[:, jaw])[0, 1] > 0.8
