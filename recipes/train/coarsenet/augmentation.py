@@ -19,6 +19,7 @@ from fitkit.recipes.train.coarsenet.data import MARGIN
 # Crop: deviation of the logarithm of its side, and most; deviation of its middle in sides, and most. A face detector's box errs
 # by 8 % and 3 % of a crop, the 68 points' by 4 % and 2 % (fitkit.models.coarsenet.crop)
 SCALE, SHIFT = (0.08, 0.2), (0.03, 0.09)
+CHANGED = 0.7                   # share of pictures that are changed in other ways than by the crop
 # Surroundings
 BACKDROP = 0.5                  # share of pictures whose surroundings are painted over
 BARE = 0.3                      # of these, where the head stays
@@ -73,7 +74,7 @@ def augment(key: Int[Array, "b 2"], pictures: UInt8[Array, "b t t 3"], mask: UIn
 
 
 def _augment(key: Array, picture: Array, mask: Array, *, side: int, changed: bool) -> tuple[Array, Array, Array, Array]:
-    for_crop, for_blur, for_around, for_light, for_noise, for_press, for_mirror = jax.random.split(key, 7)
+    for_crop, for_blur, for_around, for_light, for_noise, for_press, for_mirror, for_whether = jax.random.split(key, 8)
     stored = picture.shape[0]
     length = stored / MARGIN * jnp.exp(_bounded(for_crop, *SCALE))
     corner = (stored - length) / 2 + length * _bounded(jax.random.fold_in(for_crop, 1), *SHIFT, shape=(2,))
@@ -90,6 +91,7 @@ def _augment(key: Array, picture: Array, mask: Array, *, side: int, changed: boo
         shown += NOISE * jnp.square(jax.random.uniform(for_level)) * jax.random.normal(for_pixels, (side, side, 1))
         chance, step = jax.random.uniform(for_press, (2,))
         shown = _compressed(shown, jnp.where(chance < PRESSED, PRESSURE * step, 0.0))
+        shown = jnp.where(jax.random.uniform(for_whether) < CHANGED, shown, sampled[..., :3])
     shown = jnp.clip(shown, 0.0, 1.0)
     mirrored = jax.random.uniform(for_mirror) < 0.5
     return jnp.where(mirrored, shown[:, ::-1], shown), 1 / length, -corner / length, mirrored

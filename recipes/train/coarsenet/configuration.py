@@ -45,7 +45,7 @@ class CoarseNetTraining(TrainingConfig):
         points: pixels of the face that the loss looks at, of each picture.
         weight_depth: of distances along the line of sight in Eq. 13 and 14, beside those across it; the paper has none.
         weight_joint: of Eq. 12, the distance under predicted pose and geometry together; the paper has none.
-        weight_geometry: of Eq. 14 once more, so that shape is not left behind while poses are still learned; the paper has none.
+        weight_geometry: of Eq. 14 once more, so that shape is not left behind while poses are still learned; the paper: none.
         weight_coefficients: of the mean squared error of normalised coefficients; the paper has none.
         augmented: whether pictures are changed in other ways than by the crop that a detector would give.
         most: pictures that are read of each run; None for all.
@@ -78,9 +78,8 @@ class CoarseNetTraining(TrainingConfig):
 # The paper's network and training (Sections VI-B and IX), for the coefficients of the head at hand
 PAPER_TRAINING = CoarseNetTraining(batch=100, steps=30_000, rate=5e-5, side=224, width=64, perspective=False, points=1024)
 # What two CPU cores train in half an hour; weights by trial on held-out pictures of kind `random`
-SMALL_TRAINING = CoarseNetTraining(batch=64, steps=6_000, rate=2e-3, warmup=200, final=0.01, clip=10.0, weight_depth=1.0,
-                                   weight_joint=0.1,
-                                   weight_geometry=1.0, weight_coefficients=0.5, points=128)
+SMALL_TRAINING = CoarseNetTraining(batch=64, side=96, steps=10_000, rate=1.5e-3, warmup=200, final=0.01, clip=10.0, points=128,
+                                   weight_depth=1.0, weight_joint=0.1, weight_geometry=1.0, weight_coefficients=3.0)
 
 
 class HeadTables(NamedTuple):
