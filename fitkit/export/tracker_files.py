@@ -14,6 +14,7 @@ bfm.mat and surrey.npz in millimetres. The head itself stands unturned in its ow
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
@@ -46,7 +47,8 @@ def write_parameters(path: str | Path, model: MorphableModel, parameters: FacePa
     if FILES[model.name].endswith(".mat"):
         scipy.io.savemat(buffer, arrays)
     else:
-        np.savez(buffer, **{name: np.asarray(array) for name, array in arrays.items()})
+        members: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+        np.savez(buffer, **members)
     return atomic_files.write_bytes(path, buffer.getvalue())
 
 
