@@ -19,7 +19,7 @@ from fitkit.morphable.regions import foldable_skin, region_mask
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.rendering.shading import irradiance_planes
 from fitkit.rendering.texture import values_at_fragments
-from fitkit.types import Fragments, MorphableModel
+from fitkit.types import Detail, Fragments, MorphableModel
 
 LEVEL = "forehead"             # region where folds run level, and strands of hair hang across them; it begins above the frown
 
@@ -70,3 +70,21 @@ def render(surface: Surface, light: Float[Array, "K 3"], mix: Float[Array, "3 3"
     x, y, z = depth_maps.normals_from_slopes(slopes, surface.sight)
     irradiance = jnp.stack(irradiance_planes(x, y, z, light))
     return jnp.einsum("chw,ce->ehw", linear_to_srgb(jnp.maximum(surface.albedo * irradiance, 0.0)), mix)
+
+
+def displaced_detail(surface: Surface, state: FaceState, mask: Float[Array, "S S"], pixels: Float[Array, "S S"]) -> Detail:
+    """The surface moved along the depth.
+
+    Args:
+        surface: of the fit.
+        state: the fit.
+        mask: how much each pixel may be moved, in [0, 1].
+        pixels: displacement, as many as a millimetre has at that depth times mm.
+    """
+    camera = camera_from_pose(state.pose)
+    scale = depth_maps.pixels_per_mm(surface.depth, camera)
+    displacement = jnp.where(scale > 0, pixels / jnp.where(scale > 0, scale, 1.0), 0.0)
+    normals = depth_maps.normals_from_slopes(surface.slopes + depth_maps.differences(pixels), surface.sight)
+    there = surface.depth > 0
+    return Detail(camera=camera, mask=mask, displacement=displacement, depth=surface.depth + displacement,
+                  normals=jnp.where(there[..., None], jnp.moveaxis(normals, 0, -1), 0.0), albedo=None)

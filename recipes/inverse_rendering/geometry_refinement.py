@@ -26,8 +26,7 @@ from fitkit.fitting import solvers
 from fitkit.fitting.state import FaceState
 from fitkit.geometry import depth_maps
 from fitkit.geometry.filters import gaussian_blur, smoothstep
-from fitkit.geometry.pose import camera_from_pose
-from fitkit.recipes.inverse_rendering.face_surface import Surface, render, visible_surface
+from fitkit.recipes.inverse_rendering.face_surface import Surface, displaced_detail, render, visible_surface
 from fitkit.recipes.inverse_rendering.photo_comparison import Comparison, compare_photo
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.types import Detail, Fragments, MorphableModel
@@ -139,10 +138,4 @@ def refine(
 
     pixels = jax.lax.fori_loop(0, config.refinement_steps, body, jnp.zeros_like(mask))
     pixels = pixels * fold_confidence(pixels, state.pose.scale, surface.level_folds, surface.upright, config)
-    camera = camera_from_pose(state.pose)
-    scale = depth_maps.pixels_per_mm(surface.depth, camera)
-    displacement = jnp.where(scale > 0, pixels / jnp.where(scale > 0, scale, 1.0), 0.0)
-    normals = depth_maps.normals_from_slopes(surface.slopes + depth_maps.differences(pixels), surface.sight)
-    there = surface.depth > 0
-    return Detail(camera=camera, mask=mask, displacement=displacement, depth=surface.depth + displacement,
-                  normals=jnp.where(there[..., None], jnp.moveaxis(normals, 0, -1), 0.0), albedo=None)
+    return displaced_detail(surface, state, mask, pixels)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool
 
 from fitkit.compilation import quick_jit
 from fitkit.fitting.state import Observation, Solution, rasterize_state
+from fitkit.recipes import finenet
 from fitkit.recipes.inverse_rendering import albedo_blending, geometry_refinement, model_fitting
 from fitkit.recipes.inverse_rendering.albedo_blending import AlbedoBlendingConfig
 from fitkit.recipes.inverse_rendering.model_fitting import ModelFittingConfig
@@ -27,9 +28,11 @@ class InverseRenderingConfig(AlbedoBlendingConfig, GeometryRefinementConfig, Mod
 
     Attributes:
         stages: how many of the stages are run; 1 fits the morphable head alone.
+        detail: what stage 2 is: `shading` solves Eq. 9, `finenet` asks a network (Guo 2018, Section VIII), in milliseconds.
     """
 
     stages: Literal[1, 2, 3] = 3
+    detail: Literal["shading", "finenet"] = "shading"
 
 
 def solve(model: MorphableModel, observation: Observation, config: InverseRenderingConfig) -> Solution:
@@ -57,7 +60,8 @@ def _refine(model: MorphableModel, observation: Observation, solution: Solution,
         return solution
     state, photo = solution.state, observation.crop
     seen = _rasterize(state, model, size=photo.shape[0])
-    detail = geometry_refinement.refine(model, state, photo, seen, config=_stage_config(GeometryRefinementConfig, config))
+    refine = finenet.refine if config.detail == "finenet" else geometry_refinement.refine
+    detail = refine(model, state, photo, seen, config=_stage_config(GeometryRefinementConfig, config))
     if config.stages == 3:
         detail = albedo_blending.blend(model, state, photo, seen, detail, config=_stage_config(AlbedoBlendingConfig, config))
     return dataclasses.replace(solution, detail=detail)

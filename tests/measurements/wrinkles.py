@@ -148,17 +148,20 @@ def random_state(random: np.random.Generator, model: MorphableModel, size: int) 
     return FaceState(face=face, pose=dataclasses.replace(pose, centre=shift))
 
 
-def make_case(seed: int, *, size: int = 512, noise: float = 0.0) -> Case:
+def make_case(seed: int, *, size: int = 512, noise: float = 0.0, light: np.ndarray | None = None) -> Case:
     """A random face with random wrinkles under a random light.
 
     Args:
         seed: of all that is random.
         size: side of the photo, pixels.
         noise: deviation of the photo's pixels, sRGB.
+        light: spherical harmonics [9, 3] in place of the random ones.
     """
     random = np.random.default_rng(seed)
     model, smooth, flat, triangles = fine_head()
     state = random_state(random, model, size)
+    if light is not None:
+        state = dataclasses.replace(state, face=dataclasses.replace(state.face, light=jnp.asarray(light, jnp.float32)))
     inwards, nearest = press(random)
     vertices, normals = wrinkled_surface(model, state, inwards)
     skin = flat @ np.asarray(model.regions[model.region_names.index("face_skin")])

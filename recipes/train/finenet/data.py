@@ -12,21 +12,22 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from fitkit.color import LUMINANCE
 from fitkit.errors import FitkitError
 from fitkit.labels.drawing import BEFORE, FACE
 from fitkit.labels.reading import LabelSource, open_labels, source_of
-from fitkit.models.finenet.inputs import GREY, HALF, NOWHERE, brightness, relative_depth
+from fitkit.models.finenet.inputs import AROUND, GREY, HALF, NOWHERE, brightness, relative_depth
 from fitkit.recipes.train.task import picture_at
 
-FIELDS = ("picture", "mask", "depth", "focal")
+FIELDS = ("picture", "mask", "depth", "focal", "normals", "albedo_map")
 # Chosen, not tuned
 HELD = 0.05                 # share of each run's pictures, its last, that are held out
 PERSON = 4                  # pictures of one person in a row (labels of kind `detail`): all of them are held out, or none
-OF_EACH = 2                 # crops of a picture that is read
+OF_EACH = 4                 # crops of a picture that is read
 IN_WRINKLE = 0.1            # mm: displacement from which a pixel counts as wrinkled
 AT_WRINKLE = 0.8            # share of crops of wrinkled pictures about such a pixel, the others about any of the face
 MIN_LEVEL = 0.03            # grey of a face that is told from black
@@ -35,6 +36,15 @@ BEYOND = NOWHERE - 1e-3     # relative depth from which a pixel shows no head
 DEPTH_ERROR = (0.1, 4.0)    # mm: deviation of the smooth error, log-uniform
 SHIFT, WARP = 1.5, 1.2      # pixels: deviation of the whole depth map's place, and of its parts'
 MODES = 6                   # cosines of a smooth error, each way: the shortest is 2 / 5 of a crop long
+# Of the light; uniform unless it says otherwise
+RELIT = 0.65                # share of crops that are lit anew
+SMOOTH = 0.8                # share of those whose colour is smooth
+SMOOTH_BLUR = (3.0, 6.0)    # pixels
+EXPOSURE = (0.08, 0.5)      # median linear luminance of the face
+CODING = 1 / 2.2            # about sRGB's curve
+AMBIENT = (0.15, 0.6)       # share of light from everywhere
+AZIMUTH, ELEVATION = (-90.0, 90.0), (-40.0, 80.0)       # degrees, of a lamp as seen from the camera
+EVERY = 50                  # of the face's pixels, of which the median is taken
 # Of the photo; uniform unless it says otherwise
 GAMMA = (0.75, 1.3)         # of the grey
 BLUR = (0.0, 1.2)           # pixels, of 6 of 10
@@ -84,6 +94,9 @@ class Face(NamedTuple):
     level: float                                # median grey of the face
     middle: float                               # median depth of the face, mm
     pixel: float                                # side of a pixel there, mm
+    bare: Bool[np.ndarray, "H W"]               # where the head is seen, and nothing before it
+    normals: Float[np.ndarray, "H W 3"]         # with relief, unit, view frame
+    albedo: Float[np.ndarray, "H W"]            # luminance of the head's colour, linear
 
 
 def open_crops(runs: Sequence[pathlib.Path], held: Sequence[pathlib.Path], *, flat: float) -> Crops:
@@ -157,7 +170,8 @@ def read_face(pictures: Pictures, number: int) -> Face:
     grey = (read["picture"] @ np.array(GREY, np.float32)) / np.float32(255)
     middle = float(np.median(depth[bare]))
     return Face(grey, depth, np.where(before, 0, own).astype(np.float32), seen.astype(np.float32),
-                max(float(np.median(grey[bare])), MIN_LEVEL), middle, middle / float(read["focal"]))
+                max(float(np.median(grey[bare])), MIN_LEVEL), middle, middle / float(read["focal"]), (depth > 0) & ~before,
+                read["normals"], read["albedo_map"] @ np.array(LUMINANCE, np.float32))
 
 
 def draw_crop(rng: np.random.Generator, face: Face, *, crop: int) -> dict[str, np.ndarray]:
@@ -175,13 +189,51 @@ def draw_crop(rng: np.random.Generator, face: Face, *, crop: int) -> dict[str, n
     top, left = (int(np.clip(at - rng.integers(crop // 4, crop - crop // 4), 0, max(0, side - crop)))
                  for at, side in ((row, height), (column, width)))
     window = slice(top, top + crop), slice(left, left + crop)
-    planes = [brightness(worn_photo(rng, face.grey[window]), face.level), wrong_depth(rng, face, top, left, crop=crop)]
+    grey, level = relit(rng, face, window) if rng.uniform() < RELIT else (face.grey[window], face.level)
     gamma = rng.uniform(*GAMMA)
-    planes[0] = np.maximum(planes[0] + 1, 0) ** gamma - 1
+    grey = worn_photo(rng, grey) ** np.float32(gamma)
+    planes = [brightness(grey, blurred(grey), level**gamma), wrong_depth(rng, face, top, left, crop=crop)]
     made = {"input": np.stack(planes, axis=-1), "target": face.displacement[window] / face.pixel, "mask": face.face[window]}
     if rng.uniform() < 0.5:
         made = {name: values[:, ::-1] for name, values in made.items()}
     return {name: np.ascontiguousarray(values, np.float32) for name, values in made.items()}
+
+
+def relit(rng: np.random.Generator, face: Face, window: tuple[slice, slice]) -> tuple[Float[np.ndarray, "h w"], float]:
+    """A crop of the face in another light, Lambert's law without shadows, and the face's median grey in it.
+
+    In most of them colour is smooth: labels darken the skin along wrinkles, by which alone a network could find them, and a little
+    beside their place, as it is one wall of a groove that is dark and not its bottom.
+    """
+    there = face.bare[window]
+    some = tuple(index[::EVERY] for index in np.nonzero(face.bare & (face.face > 0)))
+    if not there.any() or not len(some[0]):
+        return face.grey[window], face.level
+    lamps, strengths = draw_lamps(rng)
+    albedo = face.albedo[window]
+    if rng.uniform() < SMOOTH:
+        width = rng.uniform(*SMOOTH_BLUR)
+        share = gaussian_filter(there.astype(np.float32), width, truncate=2.5)
+        albedo = gaussian_filter(albedo * there, width, truncate=2.5) / np.maximum(share, 1e-3)
+    middle = float(np.median(face.albedo[some] * lit_by(face.normals[some], lamps, strengths)))
+    exposure = rng.uniform(*EXPOSURE)
+    linear = exposure / max(middle, 1e-4) * albedo * lit_by(face.normals[window], lamps, strengths)
+    return np.where(there, np.clip(linear, 0, 1) ** CODING, face.grey[window]).astype(np.float32), exposure**CODING
+
+
+def draw_lamps(rng: np.random.Generator) -> tuple[Float[np.ndarray, "L 3"], Float[np.ndarray, " L+1"]]:
+    """Directions to one to three lamps, view frame, and their strengths; the last one is that of light from everywhere."""
+    count = int(rng.integers(1, 4))
+    azimuth, height = np.radians(rng.uniform(*AZIMUTH, count)), np.radians(rng.uniform(*ELEVATION, count))
+    lamps = np.stack([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)], axis=1)
+    strengths = rng.dirichlet(np.full(count, 0.7)) * (1 - (ambient := rng.uniform(*AMBIENT)))
+    return lamps.astype(np.float32), np.append(strengths, ambient).astype(np.float32)
+
+
+def lit_by(normals: Float[np.ndarray, "*n 3"], lamps: Float[np.ndarray, "L 3"], strengths: Float[np.ndarray, " L+1"]
+           ) -> Float[np.ndarray, "*n"]:
+    """Irradiance over pi of surfaces."""
+    return np.asarray(np.maximum(normals @ lamps.T, 0) @ strengths[:-1] + strengths[-1])
 
 
 def worn_photo(rng: np.random.Generator, grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
@@ -195,6 +247,12 @@ def worn_photo(rng: np.random.Generator, grey: Float[np.ndarray, "h w"]) -> Floa
         Image.fromarray(np.rint(np.clip(worn, 0, 1) * 255).astype(np.uint8)).save(file, "JPEG", quality=int(rng.integers(*QUALITY)))
         worn = np.asarray(Image.open(file), np.float32) / 255
     return np.asarray(np.clip(worn, 0, 1), np.float32)
+
+
+def blurred(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """The Gaussian mean around each pixel, of what the crop shows."""
+    share = gaussian_filter(np.ones_like(grey), AROUND, mode="constant", truncate=3.0)
+    return np.asarray(gaussian_filter(grey, AROUND, mode="constant", truncate=3.0) / share, np.float32)
 
 
 def mottling(rng: np.random.Generator, shape: tuple[int, ...]) -> Float[np.ndarray, "h w"]:

@@ -46,7 +46,7 @@ class FineNetTraining(TrainingConfig):
 CONFIGS = {
     # Guo 2018, Section IX: Adam, batch 100, 30,000 steps, 5e-5
     "paper": FineNetTraining(batch=100, steps=30_000, rate=5e-5, **dataclasses.asdict(PAPER), crop=256),
-    "small": FineNetTraining(batch=8, steps=8_000, rate=1e-3, warmup=100, final=0.02, clip=1.0,
+    "small": FineNetTraining(batch=8, steps=8_000, rate=1.5e-3, warmup=200, final=0.02, clip=1.0,
                              **dataclasses.asdict(FineNetSizes()), crop=128, weight_slopes=10.0),
 }
 
@@ -54,6 +54,11 @@ CONFIGS = {
 def build(config: FineNetTraining, rngs: nnx.Rngs) -> FineNet:
     """A new network."""
     return FineNet(FineNetSizes(widths=config.widths, block=config.block), rngs=rngs)
+
+
+def described(config: FineNetTraining) -> dict[str, Any]:
+    """The network's sizes: fields of `FineNetSizes`."""
+    return {"widths": config.widths, "block": config.block}
 
 
 def load(runs: Sequence[Path], held: Sequence[Path], config: FineNetTraining) -> Crops:
@@ -108,4 +113,4 @@ def _found(network: FineNet, planes: Float[np.ndarray, "n h w 2"]) -> Float[np.n
 
 FINENET = Task(
     name="finenet", summary="wrinkles from a grey photo and the coarse depth of the face", paper="Guo et al. 2018, Section VIII",
-    configs=CONFIGS, build=build, load=load, batch=batch, loss=loss, score=score, pictures=pictures)
+    configs=CONFIGS, build=build, load=load, batch=batch, loss=loss, score=score, pictures=pictures, described=described)

@@ -28,8 +28,10 @@ def test_a_picture_of_any_size_that_halves_gives_one_displacement_a_pixel():
 
 def test_inputs_agree_with_a_loop():
     rng = np.random.default_rng(1)
-    grey, depth = rng.uniform(0, 1, 50), np.where(rng.uniform(size=50) < 0.3, 0.0, rng.uniform(500, 900, 50))
-    for value, shown in zip(grey, inputs.brightness(grey, 0.25), strict=True):
-        assert np.isclose(shown, min(value / 0.25 - 1, 2.0))
+    grey, around = rng.uniform(0, 1, (2, 50))
+    depth = np.where(rng.uniform(size=50) < 0.3, 0.0, rng.uniform(500, 900, 50))
+    for value, near, shown in zip(grey, around, inputs.brightness(grey, around, 0.25), strict=True):
+        fine = max(-1.5, min(1.5, 4 * (value - near) / (near + 0.05 * 0.25)))
+        assert np.isclose(shown, min(near / 0.25 - 1, 2.0) + fine)
     for z, shown in zip(depth, inputs.relative_depth(depth, 640.0, 0.8), strict=True):
         assert np.isclose(shown, 1.0 if z == 0 else max(-1.0, min(1.0, (z - 640.0) / (128 * 0.8))))

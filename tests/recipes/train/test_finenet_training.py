@@ -87,14 +87,34 @@ def test_the_target_is_the_relief_in_pixels_of_what_is_bare(runs):
 def test_the_coarse_depth_is_wrong_as_a_fits_is():
     rows = np.mgrid[:96, :96][0].astype(np.float32)
     there = rows > 20
-    face = data.Face(*[np.ones((96, 96), np.float32)] * 4, level=0.5, middle=650.0, pixel=0.8)._replace(
-        depth=np.where(there, 600 + rows, 0).astype(np.float32))
+    plane = np.ones((96, 96), np.float32)
+    face = data.Face(plane, np.where(there, 600 + rows, 0).astype(np.float32), plane, plane, 0.5, 650.0, 0.8, there,
+                     np.ones((96, 96, 3), np.float32), plane)
     found = np.stack([data.wrong_depth(np.random.default_rng(seed), face, 0, 0, crop=96) for seed in range(40)])
     true = (face.depth - face.middle) / (HALF * face.pixel)
     assert (found[:, :4] == NOWHERE).all() and (found[:, 40:] < NOWHERE).all()
     error = (found - true)[:, 40:, 10:-10] * HALF * face.pixel      # mm
     spread = error.std(axis=(1, 2))
     assert 0.1 < np.median(spread) < 4 and np.abs(np.diff(error, axis=1)).max() < 2 and spread.max() > 3 * spread.min()
+
+
+def test_a_face_lit_anew_is_lamberts(runs):
+    face = data.read_face(data.open_crops(runs, [], flat=0.0).trained.relief, 1)
+    face = face._replace(normals=face.normals / np.linalg.norm(face.normals, axis=-1, keepdims=True).clip(1e-9))
+    rng, whole = np.random.default_rng(4), (slice(None), slice(None))
+    lamps, strengths = data.draw_lamps(np.random.default_rng(4))
+    lit = data.lit_by(face.normals, lamps, strengths)
+    for row, column in ((6, 6), (8, 9)):
+        expected = strengths[-1] + sum(power * max(0.0, face.normals[row, column] @ lamp)
+                                       for lamp, power in zip(lamps, strengths, strict=False))
+        assert np.isclose(lit[row, column], expected, rtol=1e-5)
+    assert np.isclose(strengths.sum(), 1) and np.allclose(np.linalg.norm(lamps, axis=1), 1, atol=1e-6)
+    grey, level = data.relit(rng, face._replace(albedo=np.where(face.bare, 0.4, 0).astype(np.float32)), whole)
+    np.testing.assert_array_equal(grey[~face.bare], face.grey[~face.bare])
+    linear = (grey[face.bare] / level) ** 2.2
+    free = grey[face.bare] < 1
+    ratio = linear[free] / lit[face.bare][free]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-3)
 
 
 def test_a_small_network_learns_a_batch(runs):
@@ -109,11 +129,12 @@ def test_a_small_network_learns_a_batch(runs):
         return value, terms
 
     batch, values = task.batch(crops, SMALL, range(4)), []
-    for _ in range(80):
+    batch["target"] = batch["input"][..., 0]       # what can be learned of pictures that are noise
+    for _ in range(40):
         value, terms = step(network, optimizer, batch)
         assert np.isclose(value, terms["euclidean"] + SMALL.weight_slopes * terms["slopes"], rtol=1e-5)
         values.append(float(value))
-    assert values[-1] < 0.85 * values[0]
+    assert values[-1] < 0.5 * values[0]
     assert set(task.score(network, crops, SMALL)) == {"error_removed", "flat_degrees", "flat_pixels", "correlation"}
     sheet = task.pictures(network, crops, SMALL)["crops"]
     assert sheet.shape == (task.SHOWN * SIZE, 4 * SIZE, 3) and sheet.dtype == np.uint8
