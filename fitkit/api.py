@@ -27,7 +27,8 @@ def load_head(name: str) -> MorphableModel:
     """A morphable head by name; `fitkit heads` lists them.
 
     Args:
-        name: "makehuman", or "ict:PATH" or "ict-face:PATH" with the folder or archive of ICT-FaceKit.
+        name: "makehuman"; "ict:PATH" or "ict-face:PATH" with the folder or archive of ICT-FaceKit; "gnm:PATH", "flame:PATH",
+            "bfm:PATH" or "surrey:PATH" with a file that `fitkit assets import head PATH` has converted once.
 
     Raises:
         FitkitError: E_HEAD (unknown name, or one without the path it needs), E_DATA (its file is missing or damaged).

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fitkit.cli.commands.assets import AssetsImport, AssetsList, AssetsVerify
-from fitkit.cli.commands.convert import Convert
+from fitkit.cli.commands.convert import Convert, Transfer
 from fitkit.cli.commands.labels.make import LabelsMake
 from fitkit.cli.commands.labels.motion import LabelsMotion
 from fitkit.cli.commands.labels.show import LabelsShow
@@ -328,11 +328,12 @@ class Bench:
 
 
 Command = (Fit | Predict | Report | Track | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation
-           | Bench | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow | LabelsMotion | Train | Convert)
+           | Bench | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow | LabelsMotion | Train | Convert
+           | Transfer)
 # a name of two words is a command in a group
 COMMANDS: dict[str, type[Command]] = {
     "fit": Fit, "predict": Predict, "report": Report, "track": Track, "unwrap": Unwrap, "render": Render, "convert": Convert,
-    "doctor": Doctor, "heads": Heads, "recipes": Recipes,
+    "transfer": Transfer, "doctor": Doctor, "heads": Heads, "recipes": Recipes,
     "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval ablation": EvalAblation, "bench": Bench,
     "assets list": AssetsList, "assets verify": AssetsVerify, "assets import": AssetsImport,
     "labels make": LabelsMake, "labels show": LabelsShow, "labels motion": LabelsMotion, "train": Train}
@@ -343,7 +344,7 @@ RUN_BY: dict[type[Command], str] = {
     Unwrap: "unwrap:run_unwrap", Render: "render:run_render", Convert: "convert:run_convert",
     Doctor: "doctor:run_doctor", Heads: "doctor:run_heads", Recipes: "doctor:run_recipes",
     EvalSynthetic: "evaluate:run_synthetic", EvalFolder: "evaluate:run_folder", EvalAblation: "evaluate:run_ablation",
-    Bench: "bench:run_bench",
+    Bench: "bench:run_bench", Transfer: "convert:run_transfer",
     AssetsList: "assets:run_list", AssetsVerify: "assets:run_list", AssetsImport: "assets:run_import",
     LabelsMake: "labels.make:run_make", LabelsShow: "labels.show:run_show", LabelsMotion: "labels.motion:run_motion",
     Train: "train:run_train"}

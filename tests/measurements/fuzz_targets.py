@@ -19,6 +19,7 @@ from PIL import Image
 from fitkit import configuration
 from fitkit.detection.landmarks import read_points
 from fitkit.io import images, scans, tar_members
+from fitkit.io.array_files.meshes import read_own_mesh
 from fitkit.io.tensor_files import read_tensors
 from fitkit.io.untrusted import open_file, parsing
 from fitkit.models.heads import bfm, flame, gnm, surrey
@@ -31,6 +32,7 @@ from tests.fixtures import head_files, hostile_files
 from tests.fixtures.jointed_head import jointed_head
 from tests.fixtures.tiny_head import tiny_head
 from tests.fixtures.tiny_networks import small_identity
+from tests.io import test_meshes
 from tests.io.test_images import linear_profile, png16
 from tests.io.test_tar_members import archive
 from tests.measurements.fuzz_readers import Target
@@ -218,6 +220,10 @@ def _load(text, model, path):
     assert all(np.isfinite(np.asarray(value)).all() for value in numbers), "it loads as converged, and is not finite"
 
 
+def _own_mesh(path):
+    return read_own_mesh(path, code="E_SCAN")
+
+
 def _heads():
     """Foreign heads; not HDF5, each of which starts a process."""
     mesh = head_files.ball(rings=4, sectors=6)
@@ -230,6 +236,9 @@ def _heads():
         head_files.gnm_bytes(head_files.gnm_layout(*mesh), compressed=packed) for packed in (False, True)))
     yield Target("head basel", ".mat", bfm.read, tuple(
         head_files.mat_bytes(head_files.basel_2009(basel), compressed=packed) for packed in (False, True)))
+    yield Target("own mesh obj", ".obj", _own_mesh, (b"v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nf 1/1 2/1 3/1 4/1\nf -4 -3 -2\n",))
+    document, blob = test_meshes.triangle(scale=[2, 2, 2])
+    yield Target("own mesh glb", ".glb", _own_mesh, (test_meshes.glb(document, blob),))
     smile = {"smile": np.ones(len(basel["shape_mean"]), np.float32)}
     yield Target("head surrey", ".bin", surrey.read, tuple(
         head_files.eos_bytes(basel, version=version, expression=kind) for version, kind in ((1, None), (4, "pca"), (4, smile))))

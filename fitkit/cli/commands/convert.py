@@ -1,4 +1,4 @@
-"""`fitkit convert`: the parameters of a result in the layout of another head's tools."""
+"""`fitkit convert` and `fitkit transfer`: a result in the layout of another head's tools, and on a mesh of the user's own."""
 
 import dataclasses
 from pathlib import Path
@@ -97,3 +97,64 @@ def _converted(result: "FitResult", model: Any, to: str) -> tuple[Any, Any, floa
     camera = dataclasses.replace(result.camera, rotation=jnp.asarray(rotation, jnp.float32),
                                  translation=jnp.asarray(translation, jnp.float32))
     return face, camera, found.residual
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """Put a fitted face on your own head mesh: its shape, ARKit's 52 expressions and its texture, as a GLB with your vertices.
+
+    The mesh, .obj or .glb, shows a head alone, +Y up, the face to +Z, in any unit. It is registered to fitkit's own head, which
+    takes a minute; its own texture coordinates are replaced by those of fitkit's texture. The result must be of a fit with
+    fitkit's own head.
+
+    Examples:
+      fitkit transfer out/me-1a2b3c4d --to character.obj
+      fitkit transfer out/me-1a2b3c4d --to character.glb --out me_as_character.glb
+    """
+
+    result: Annotated[Positional[str], arg(metavar="RESULT", help_behavior_hint="")] = ""
+    """Result folder of a fit."""
+    to: Annotated[str, arg(metavar="MESH", help_behavior_hint="")] = ""
+    """Mesh to put the face on: .obj or .glb."""
+    out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """GLB file to write; by default in the result folder, named by the mesh."""
+    general: OmitArgPrefixes[General] = General()
+
+
+def run_transfer(options: Transfer, console: Console) -> int:
+    """Transfer and write; print the file and how near the faces came.
+
+    Raises:
+        FitkitError: E_USAGE, E_RESULT, E_HEAD, E_SCAN, E_DATA, E_OUTPUT.
+    """
+    if not options.result or not options.to:
+        raise FitkitError("E_USAGE", "a result folder and a mesh are needed; write for example fitkit transfer out/me-1a2b3c4d --to"
+                          " character.obj")
+    import fitkit
+    from fitkit import device
+
+    device.select_device(options.general.device)
+    import jax.numpy as jnp
+    import numpy as np
+
+    from fitkit.export.gltf import write_glb
+    from fitkit.io.array_files.meshes import read_own_mesh
+    from fitkit.io.untrusted import parsing
+    from fitkit.models.heads.importing.transfer import transferred
+    from fitkit.morphable.model import shape
+
+    place = Path(options.to)
+    vertices, triangles = read_own_mesh(place, code="E_SCAN")
+    result = fitkit.load(options.result)
+    if result.model.name != "makehuman":
+        raise FitkitError("E_HEAD", f"the result was fitted on {result.head}; fit the photo again without --head")
+    face = result.parameters
+    neutral = np.asarray(shape(result.model, face.identity, jnp.zeros_like(face.expression)))
+    console.note("registering the mesh ...")
+    with parsing("E_SCAN", f"{place} cannot be used", mend="give a head alone, +Y up, the face to +Z"):
+        found = transferred(result.model, neutral, vertices, triangles)
+    bare = dataclasses.replace(face, identity=jnp.zeros(0))
+    path = write_glb(options.out or Path(options.result) / f"{place.stem}.glb", found.model, bare, texture=result.texture)
+    if console.level:
+        print(visible(f"{path}: the faces come within {found.residual:.2f} mm"))
+    return 0

@@ -13,12 +13,15 @@ from fitkit.errors import FitkitError
 from fitkit.export.tracker_files import write_parameters
 from fitkit.geometry.vectors import rotation_from_vector
 from fitkit.models.heads import flame
-from fitkit.models.heads.importing import conversion, stored
+from fitkit.models.heads.importing import conversion, stored, transfer
 from fitkit.models.heads.importing.stored import Places
 from fitkit.morphable.model import shape
 from tests.fixtures import head_files
 from tests.fixtures.jointed_head import TURNING, bent_by_loops, jointed_head
 from tests.fixtures.tiny_head import tiny_camera, tiny_head, tiny_parameters
+from tests.models.heads.test_importing import identical, own
+
+__all__ = ["own"]      # a fixture
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +127,25 @@ def test_flames_own_joints_come_out_as_they_went_in(tmp_path):
     expression[103], expression[107] = 0.3, -0.2
     np.testing.assert_allclose(np.tensordot(expression, source.joints.rotation, 1)[2], [0.3, 0, 0])
     np.testing.assert_allclose(np.tensordot(expression, source.joints.rotation, 1)[3], [0, -0.2, 0])
+
+
+def test_a_person_is_put_on_a_mesh_of_another_unit(monkeypatch, own):
+    """The mesh is the embedded head itself in centimetres, turned nowhere: it becomes the person, expressions included."""
+    def registered(own, source):
+        _, found = identical(own)
+        size = float(np.ptp(source.mean[:, 1]) / np.ptp(np.asarray(own.mean)[:, 1]))
+        return dataclasses.replace(found, registered=source.mean.astype(np.float64), linear=np.eye(3) * size)
+
+    monkeypatch.setattr(transfer.registration, "register", registered)
+    neutral = np.asarray(jax.jit(shape)(own, jnp.full(len(own.identity), 0.5), jnp.zeros(52)))
+    found = transfer.transferred(own, neutral, np.asarray(own.mean, np.float64) / 10, np.asarray(own.triangles))
+    np.testing.assert_allclose(np.asarray(found.model.mean) - np.asarray(found.model.mean)[0], neutral - neutral[0], atol=1e-2)
+    np.testing.assert_allclose(found.model.expression, own.expression, atol=1e-3)
+    assert found.model.expression_names == own.expression_names and found.model.identity.shape[0] == 0
+
+
+def test_the_transfer_says_what_it_needs(capsys, tmp_path):
+    assert main.run(["transfer"]) == 2
+    assert "--to character.obj" in capsys.readouterr().err
+    assert main.run(["transfer", str(tmp_path), "--to", str(tmp_path / "gone.obj")]) == 1
+    assert "gone.obj does not exist" in capsys.readouterr().err
