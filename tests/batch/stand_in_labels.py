@@ -30,6 +30,7 @@ class LabelStandIn(LabelProgram):
                          **request["fields"], "skins": False}
         self.settings |= {} if request["faces"] is None else {"photos": [face["sha256"] for face in request["faces"]]}
         self.words_said = dict(part.partition("=")[::2] for part in os.environ.get("STAND_IN_LABELS", "").split())
+        self.words_said |= {"sleep": request["fields"]["sleep"]} if "sleep" in request["fields"] else {}
 
     def members(self, numbers):
         if "toy" not in self.words_said:
