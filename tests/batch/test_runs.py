@@ -336,3 +336,12 @@ def test_a_worker_that_cannot_start_is_said(calls, capsys, monkeypatch):
 def test_the_working_directory_is_not_where_workers_import_from():
     """A folder of photos may hold a `fitkit` of a stranger's."""
     assert process.WORKER[1] == "-P"
+
+
+def test_workers_share_the_cores(monkeypatch):
+    """One worker computes as a process of its own would; several divide the cores, unless the user did."""
+    monkeypatch.delenv("NPROC", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert [process.environment(workers).get("NPROC") for workers in (1, 2, 3, 20)] == [None, "4", "2", "1"]
+    monkeypatch.setenv("NPROC", "5")
+    assert process.environment(2)["NPROC"] == "5"

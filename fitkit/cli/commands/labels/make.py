@@ -191,7 +191,7 @@ def fit_photos(options: LabelsMake, part: tuple[int, int], console: Console) -> 
                     live.note(f"the fit of {row.path} is doubtful ({row.reason}); the photo is left out")
 
         ending = flow.run(_plan(options, work, part), Voice(live, on_done, on_progress), start=engine_of(options.engine))
-    if _ended(ending, f"{planned} photos are to be fitted" if planned else f"{len(fitted)} photos are fitted", console, PHOTOS):
+    if _ended(ending, f"photos to be fitted: {planned}" if planned else f"photos fitted: {len(fitted)}", console, PHOTOS):
         return 128 + (ending.signal or 0), None
     if planned:
         return status, None
