@@ -180,20 +180,20 @@ def fit_faces(
 
 @overload
 def predict(
-    photo: PhotoLike, *, recipe: str = "coarsenet", refine: int = 0, size: int = 224, focal: float | None = None,
+    photo: PhotoLike, *, recipe: str = "3dfacenet", refine: int = 0, size: int = 224, focal: float | None = None,
     intrinsics: np.ndarray | None = None, **fields: Any,
 ) -> FitResult: ...
 
 
 @overload
 def predict(
-    photo: Sequence[PhotoLike], *, recipe: str = "coarsenet", refine: int = 0, size: int = 224, focal: float | None = None,
+    photo: Sequence[PhotoLike], *, recipe: str = "3dfacenet", refine: int = 0, size: int = 224, focal: float | None = None,
     **fields: Any,
 ) -> list[FitResult | FitkitError]: ...
 
 
 def predict(
-    photo: PhotoLike | Sequence[PhotoLike], *, recipe: str = "coarsenet", refine: int = 0, size: int = 224,
+    photo: PhotoLike | Sequence[PhotoLike], *, recipe: str = "3dfacenet", refine: int = 0, size: int = 224,
     focal: float | None = None, intrinsics: np.ndarray | None = None, **fields: Any,
 ) -> FitResult | list[FitResult | FitkitError]:
     """See the largest face of a photo by a network, without landmarks; of many photos at once.
@@ -201,7 +201,7 @@ def predict(
     Args:
         photo: an image file, or an array `[height, width, 3]`: uint8, or floats in [0, 1] (sRGB); or a list of them, each of a
             person of its own.
-        recipe: one of the recipes that see faces by networks: "coarsenet".
+        recipe: one of the recipes that see faces by networks: "coarsenet" for the head, "3dfacenet" for its wrinkles, too.
         refine: Levenberg-Marquardt steps of the first stage of recipe `inverse_rendering` from what the network sees.
         size: side of the square crop that light, skin and refinement work on, pixels; even, at least 64.
         focal: focal length, photo pixels; without it EXIF's, or else that of a portrait.
@@ -217,7 +217,7 @@ def predict(
     """
     if not RECIPES[check_choice(recipe, RECIPES, code="E_RECIPE", what="recipe")].sees:
         raise FitkitError("E_USAGE", f"recipe {recipe} needs landmarks, and predict takes none; call fitkit.fit, or take recipe"
-                          " coarsenet")
+                          " 3dfacenet or coarsenet")
     job = pipeline.prepare(recipe=recipe, head="makehuman", size=size, seed=0, detector=DETECTORS[0], progress=None,
                            fields={"refine": refine, **fields})
     if isinstance(photo, str | Path | np.ndarray):

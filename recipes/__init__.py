@@ -45,4 +45,9 @@ RECIPES: dict[str, Recipe] = {
         config=coarsenet.CoarseNetConfig, function=coarsenet.solve, batch=coarsenet.solve_batch, person=coarsenet.solve_person,
         summary="what a network sees: pose, shape and expression without landmarks, then light and skin; steps to refine if wanted",
         paper="Guo et al. 2018, Section VI", sees=True),
+    "3dfacenet": Recipe(
+        config=coarsenet.CoarseNetConfig, function=coarsenet.fine_recipe.solve, batch=coarsenet.fine_recipe.solve_batch,
+        person=coarsenet.fine_recipe.solve_person,
+        summary="what `coarsenet` sees, and the wrinkles that a second network sees on it",
+        paper="Guo et al. 2018 (3DFaceNet), Sections VI and VIII", sees=True),
 }

@@ -17,7 +17,7 @@ def test_predict_is_a_run_with_another_recipe(asked):
     assert main.run(["predict", "me.jpg", "you.jpg", "--refine", "3", "--out", "faces", "--outputs", "params", "--set", "a=1"]) == 0
     (options, fields), = asked
     assert fields == {"refine": 3} and options.set == ("a=1",)
-    assert (options.photo, options.recipe, options.out, options.outputs) == (("me.jpg", "you.jpg"), "coarsenet", "faces", "params")
+    assert (options.photo, options.recipe, options.out, options.outputs) == (("me.jpg", "you.jpg"), "3dfacenet", "faces", "params")
 
 
 @pytest.mark.parametrize(("words", "said"), [
