@@ -24,8 +24,8 @@ FRAME_SECONDS = 0.04        # seconds in which the deviations of `TemporalPriorC
 class TemporalPriorConfig:
     """Fields of the temporal prior: standard deviations in a twenty-fifth of a second. Not from a paper.
 
-    Chosen on rendered films (tests/measurements/tracking.py): so small that noise of points and pixels hardly shows, and so large
-    that a nod or a word is not held back; a head that turns moves by several deviations of pose, which pixels outweigh.
+    Chosen: as far as heads and faces move at 25 frames a second when they move fast, so that a nod, a blink or a word is not held
+    back; what pixels tell well, pose above all, needs no more to be steady (tests/measurements/tracking.py).
 
     Attributes:
         weight_temporal: weight of the temporal prior, relative to that of the coefficients.
@@ -37,10 +37,10 @@ class TemporalPriorConfig:
     """
 
     weight_temporal: float = 1.0
-    temporal_turn: float = 1.0
-    temporal_shift: float = 2.0
-    temporal_log_scale: float = 0.005
-    temporal_expression: float = 0.1
+    temporal_turn: float = 4.0
+    temporal_shift: float = 8.0
+    temporal_log_scale: float = 0.02
+    temporal_expression: float = 0.2
     temporal_light: float = 0.01
 
 
