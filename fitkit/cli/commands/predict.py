@@ -55,4 +55,6 @@ class Predict:
     """Processes that predict, each with a compiled program and 1 to 2 GB of memory."""
     limit: Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="")] = None
     """Look at the first so many photos only."""
+    timeout: Annotated[float, arg(metavar="SECONDS")] = 120.0
+    """Work on one photo that counts as hanging; it is given up, and the others go on. Compiling does not count."""
     general: OmitArgPrefixes[General] = General()
