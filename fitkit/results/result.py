@@ -103,18 +103,21 @@ class FitResult:
                 model_share=self._model_share())
         return (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
 
-    def animated_texture(self) -> np.ndarray:
+    def animated_texture(self, *, pixels: Float[np.ndarray, "H W 3"] | None = None) -> np.ndarray:
         """`texture` for other expressions than the photo's, uint8 sRGB `[1024, 1024, 3]`.
 
         Where lips and lids of the photo are off the fitted ones by a pixel, `texture` shows teeth and eyeballs on skin: nearest to
         the photo in its own pose. Here such texels are completed from the skin around them (`uv/openings.py`).
 
+        Args:
+            pixels: of the photo, sRGB in [0, 1]; by default read from where it was.
+
         Raises:
             FitkitError: E_RESULT where the result was loaded and its photo is gone or changed.
         """
         albedo = pictures.make_albedo(
-            self.model, self.parameters, self.camera, self._photo_pixels(), relief=self.relief, skin=self._skin(),
-            model_share=self._model_share(), animated=True)
+            self.model, self.parameters, self.camera, self._photo_pixels() if pixels is None else pixels,
+            relief=self.relief, skin=self._skin(), model_share=self._model_share(), animated=True)
         return (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
 
     def render(

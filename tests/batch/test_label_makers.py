@@ -41,8 +41,8 @@ def test_photos_are_read_when_they_are_asked_for_and_cropped_around_their_faces(
 
     face = types.SimpleNamespace(identity=np.zeros(6), expression=np.zeros(52), albedo=np.zeros(4), light=np.ones((9, 3)))
     fitted = types.SimpleNamespace(
-        landmarks_detected=points, parameters=face, animated_texture=lambda: np.zeros((8, 8, 3), np.uint8), model=None, detail=None,
-        camera=tiny_camera(focal=100.0, size=64.0))
+        landmarks_detected=points, parameters=face, animated_texture=lambda pixels: np.zeros((8, 8, 3), np.uint8),
+        model=None, detail=None, camera=tiny_camera(focal=100.0, size=64.0))
     monkeypatch.setattr(label_makers, "read_image", read_image)
     monkeypatch.setattr(label_makers.api, "load", lambda folder, *, head: fitted)
     photos = [{"path": name, "sha256": name, "folder": f"fits/{name}"} for name in ("p/a.jpg", "p/d.jpg")]

@@ -10,12 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fitkit.batch import ledger
 from fitkit.cli import main
+from fitkit.io.images import read_image, write_image
 from fitkit.labels import shards
 from tests.batch.test_runs import POSIX, SCRIPT, wait_for_orphans
+from tests.fixtures.source_tree import ROOT
 from tests.fixtures.toy_fit import photos
 
 MAKE = ("labels", "make", "random", "--out", "run", "--count", "23", "--per-shard", "4")      # six shards, the last of three
@@ -184,3 +187,24 @@ def test_a_run_that_is_killed_by_the_system_goes_on(tmp_path):
     wait_for_orphans()
     subprocess.run([*command, "--workers", "2", "--out", str(tmp_path / "killed")], check=True)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole") and len(contents(tmp_path / "whole")) == 7
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_varied_photos_ends_with_the_same_bytes(tmp_path):
+    """Killed once while photos are fitted and once while shards are made."""
+    whole = read_image(ROOT / "notebooks/data/astronaut.png").pixels
+    for name, pixels in (("a", whole), ("b", whole[:, ::-1]), ("c", whole[:400])):
+        write_image(tmp_path / "photos" / f"{name}.png", np.ascontiguousarray(pixels))
+    command = [sys.executable, "-m", "fitkit.cli.main", "labels", "make", "vary", str(tmp_path / "photos"), "--variants", "4",
+               "--size", "64", "--per-shard", "4", "--out"]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True)
+    killed = tmp_path / "killed"
+    for far_enough in (lambda: any(killed.glob("fits/**/fit.json")), lambda: shards.is_done(killed, 0)):
+        with subprocess.Popen([*command, str(killed)]) as process:
+            while not far_enough() and process.poll() is None:
+                time.sleep(0.01)
+            process.kill()
+        wait_for_orphans()
+        assert not shards.is_done(killed, 2)
+    subprocess.run([*command, str(killed)], check=True)
+    assert contents(killed) == contents(tmp_path / "whole") and len(contents(killed)) == 7

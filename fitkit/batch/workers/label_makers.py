@@ -92,8 +92,9 @@ class FittedPhotos(Sequence[FittedFace]):
         if read.sha256 != photo["sha256"]:
             raise FitkitError("E_NOFILE", f"{photo['path']} has changed since it was fitted; run the same command again")
         relief = skin_relief(fitted.model, fitted.parameters, fitted.detail)
-        return crop_face(read.pixels, np.asarray(fitted.landmarks_detected), fitted.camera, fitted.parameters,
-                         fitted.animated_texture(), relief, size=self._size, name=Path(photo["path"]).name, sha256=read.sha256)
+        texture = fitted.animated_texture(pixels=read.pixels)          # the photo may have moved since it was fitted
+        return crop_face(read.pixels, np.asarray(fitted.landmarks_detected), fitted.camera, fitted.parameters, texture, relief,
+                         size=self._size, name=Path(photo["path"]).name, sha256=read.sha256)
 
 
 def reliefs_of_results(folder: Path) -> list[np.ndarray]:

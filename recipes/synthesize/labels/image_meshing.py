@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from fitkit.geometry.filters import smoothstep
 from fitkit.rendering.rasterizer import interpolate, rasterize
 from fitkit.rendering.texture import sample_image, values_at_fragments
 
@@ -22,6 +23,12 @@ GRID = 112              # vertices along a side of the photo's square
 SMOOTH = 1.5            # vertices: the motion of the head is smoothed, which at its outline jumps from one to the next
 FADE = 0.28             # of that side: over which the motion of the head falls to 1/e beside it
 HAIR = (0.08, 1.4)      # least deviation of a person's hair from its mean colour, sRGB; how many deviations are hair
+HAIRLINE = 2.5          # vertices: the neighbourhood that is mostly scalp where a colour is taken for that of hair,
+SCALP = (0.85, 1.0)     # share of it from which a little, and fully
+INNER = (0.6, 0.95)     # share of head about a vertex from which its photo is taken for the head, and from which surely
+BESIDE = 0.8            # nearness to the head of the band beside its upper half in which big hair is looked for
+BIG_HAIR = (0.4, 0.7)   # share of hair in that band from which hair beside the head is believed, and from which fully
+DECIDED = (0.3, 0.7)    # of that, below which a pixel is none of the head, and above which all: nothing is half drawn over
 STEPS = 160             # of conjugate gradients, at most
 TOLERANCE = 1e-4        # of their residual, relative
 FARTHEST = 10.0         # depth of the mesh far from the head; less by up to 1 beside it
@@ -31,7 +38,7 @@ def warped_surroundings(
     square: UInt8[Array, "W W 3"], inside: Float[Array, " 4"], old: Float[Array, "V 2"], new: Float[Array, "V 2"],
     depth: Float[Array, " V"], triangles: Int[Array, "F 3"], carried: Bool[Array, " V"], scalp: Bool[Array, " V"],
     crop: Float[Array, " 3"], *, size: int,
-) -> tuple[UInt8[Array, "size size 3"], Float[Array, "size size 2"], Float[Array, "size size"]]:
+) -> tuple[UInt8[Array, "size size 3"], Float[Array, "size size 2"], Float[Array, "size size"], Float[Array, "2 3"]]:
     """The photo with its head moved, without the face itself.
 
     Args:
@@ -50,6 +57,7 @@ def warped_surroundings(
         picture: sRGB.
         source: pixel of the square that each pixel shows; NaN where there is none.
         of_head: how much of what a pixel shows is the old head or has the colour of its hair, in [0, 1].
+        hair: mean and deviation of the colours of the head's hair, or bald scalp, sRGB of 255; NaN where none is seen.
     """
     low, extent = inside[:2], inside[2:] - inside[:2]
     corners = (jnp.stack(jnp.meshgrid(jnp.arange(GRID), jnp.arange(GRID)), axis=-1) / (GRID - 1)).reshape(-1, 2) * extent + low
@@ -67,20 +75,30 @@ def warped_surroundings(
     fragments = rasterize(places, away, mesh, height=size, width=size, cull=False, perspective=False)
     source = interpolate(fragments, places, away, mesh, corners, perspective=False)
     picture = sample_image(square.astype(jnp.float32), source)
-    of_head = sample_image(head.astype(jnp.float32)[..., None], (source - low) / extent * (GRID - 1) + 0.5)[..., 0]
-    of_head = jnp.maximum(of_head, _like_hair(picture, sample_image(square.astype(jnp.float32), corners), values[..., 3].ravel()))
+    colors = sample_image(square.astype(jnp.float32), corners)
+    shares = jnp.stack([smoothstep(blurred(head.astype(jnp.float32)[..., None], SMOOTH)[..., 0], *INNER), head], axis=-1)
+    inner, whole = jnp.moveaxis(sample_image(shares, (source - low) / extent * (GRID - 1) + 0.5), -1, 0)
+    on_scalp, on_head = jnp.moveaxis(blurred(jnp.stack([values[..., 3] * head, head], axis=-1), HAIRLINE), -1, 0)
+    beyond_hairline = smoothstep(on_scalp / jnp.maximum(on_head, 1e-3), *SCALP) * head
+    hair = _hair_of(colors, beyond_hairline.ravel())
+
+    def like_hair(given: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
+        apart = jnp.mean(jnp.square((given - hair[0]) / jnp.maximum(hair[1], 255 * HAIR[0])), axis=-1)
+        return jnp.nan_to_num(jnp.exp(-0.5 * apart / HAIR[1]**2))
+
+    upper = corners[:, 1] < jnp.sum(corners[:, 1] * head.ravel()) / jnp.maximum(jnp.sum(head), 1)
+    band = upper & ~head.ravel() & (near.ravel() > BESIDE)
+    big = smoothstep(jnp.sum(like_hair(colors) * band) / jnp.maximum(jnp.sum(band), 1), *BIG_HAIR)
+    of_head = smoothstep(jnp.maximum(inner, like_hair(picture) * jnp.maximum(whole, big)), *DECIDED)
     source = jnp.where((fragments.triangle >= 0)[..., None], source, jnp.nan)
-    return jnp.round(picture).astype(jnp.uint8), source, of_head
+    return jnp.round(picture).astype(jnp.uint8), source, of_head, hair
 
 
-def _like_hair(picture: Float[Array, "H W 3"], colors: Float[Array, "N 3"], weight: Float[Array, " N"]) -> Float[Array, "H W"]:
-    """How much pixels have the colour that weighted ones have, in [0, 1]."""
-    total = jnp.maximum(jnp.sum(weight), 1e-6)
+def _hair_of(colors: Float[Array, "N 3"], weight: Float[Array, " N"]) -> Float[Array, "2 3"]:
+    """Weighted mean and deviation of colours; NaN where nothing has a weight."""
+    total = jnp.where(jnp.sum(weight) > 0.5, jnp.sum(weight), jnp.nan)
     mean = jnp.sum(colors * weight[:, None], axis=0) / total
-    least, reach = HAIR
-    variance = jnp.sum(jnp.square(colors - mean) * weight[:, None], axis=0) / total
-    apart = jnp.mean(jnp.square(picture - mean) / jnp.maximum(variance, (255 * least) ** 2), axis=-1)
-    return jnp.exp(-0.5 * apart / reach**2) * (total > 0.5)
+    return jnp.stack([mean, jnp.sqrt(jnp.sum(jnp.square(colors - mean) * weight[:, None], axis=0) / total)])
 
 
 def blurred(values: Float[Array, "H W *c"], deviation: float) -> Float[Array, "H W *c"]:

@@ -34,6 +34,7 @@ from fitkit.recipes.synthesize.labels.image_meshing import blurred, warped_surro
 from fitkit.recipes.synthesize.labels.own_relief import with_relief
 from fitkit.recipes.synthesize.labels.random import nothing_before
 from fitkit.rendering.shading import bounded_irradiance, sh_basis
+from fitkit.rendering.texture import cached_texel_fragments, sample_texture, values_at_fragments
 from fitkit.types import Camera, FaceParameters, MorphableModel
 
 # Chosen, not tuned
@@ -46,8 +47,10 @@ DETAIL = 2                      # pixels of that square along a pixel of the pic
 STILL = ("neck",)               # regions of the head that the shoulders hold
 HAIRY = ("scalp",)
 RIM = 0.03                      # of the picture's side: over which the face blends into the head around it
-EDGE = 0.5                      # pixels: deviation of the blur across the face's outline before the background
+EDGE = 0.5                      # pixels: deviation of the blur across what is drawn before the background
 NECK = (-70.0, -30.0)           # mm above the head's origin, on the mean head: below no side of the head is drawn, above all of it
+STRANDS = 0.6                   # deviation of the noise on hair that is drawn, in deviations of the photo's, before it is blurred
+STRAND = 0.8                    # pixels: deviation of that blur
 KEPT = 0.15                     # share of faces that keep the photo's expression
 GREY = 3                        # difference of channels, of 255, under which a photo is grey
 DIRECTIONS = 400                # on which a bounded light is fitted
@@ -159,7 +162,7 @@ class VariedLabels:
         fine = fine_head(self.model)
         drawn = draw_scenes(self.model, fine, shirt, scenes, size=self.config.size)
         drawn = with_relief(self.model, fine, drawn, scenes, arrays["relief"])
-        drawn = _blended(drawn, scenes.backdrop, labels.pop("of_head"), self._neck())
+        drawn = _blended(drawn, scenes.backdrop, labels.pop("of_head"), labels.pop("hair"), self._scalp, self._neck())
         parts = jax.tree.map(np.asarray, (drawn, scenes.camera, scenes.light, {"identity": scenes.identity,
                                                                                "expression": scenes.expression, **labels}))
         made = []
@@ -169,6 +172,12 @@ class VariedLabels:
                       "sha256": face.sha256, "unseen": float(one[3].pop("unseen"))}
             made.append(record_of(one[0], camera=one[1], light=one[2], source=source, **one[3]))
         return made
+
+    @functools.cached_property
+    def _scalp(self) -> Float[Array, "S S"]:
+        """Where hair grows, in UV."""
+        texels = cached_texel_fragments(self.unfolded, skins.SIZE)
+        return values_at_fragments(texels, self.unfolded.triangles, union_of_regions(self.unfolded, HAIRY)[:, None])[..., 0]
 
     def _neck(self) -> Float[Array, " 2"]:
         """`NECK` as PNCC."""
@@ -199,12 +208,14 @@ def _scenes(numbers: Array, seed: Array, unfolded: MorphableModel, model: Morpha
         moved = shape(model, identity, expression)
         new = project(view, moved)[0]
         crop = draw_crop(for_crop, values_at_points(model.dense, model.triangles, new), given["inside"], size=size)
-        backdrop, source, of_head = warped_surroundings(given["picture"], given["inside"], old, new, depth, model.triangles,
+        backdrop, source, of_head, hair = warped_surroundings(given["picture"], given["inside"], old, new, depth, model.triangles,
                                                           carried, scalp, crop, size=size)
+        grain = blurred(jax.random.normal(jax.random.fold_in(key, 4), (size, size, 1)), STRAND)
         camera = rescale_camera(view, 1.0 / crop[2], -crop[:2] / crop[2])
         made = Scene(identity=identity, expression=expression, camera=camera, light=light, colors=colors, texture=given["texture"],
                      textured=jnp.array(True), shirt=jnp.zeros(3), backdrop=backdrop, before=nothing, has_before=jnp.array(False))
         return made, {"albedo": given["albedo"], "head_size": head_size, "head_place": place, "of_head": of_head,
+                      "hair": hair[0] + STRANDS * hair[1] * grain,
                       "unseen": jnp.mean(jnp.isnan(source[..., 0]))}
 
     return jax.lax.map(scene, numbers)
@@ -230,24 +241,30 @@ def draw_crop(key: Array, points: Float[Array, "468 2"], inside: Float[Array, " 
 
 
 @jax.jit
-def _blended(drawn: Drawn, backdrop: UInt8[Array, "N H W 3"], of_head: Float[Array, "N H W"], neck: Float[Array, " 2"]) -> Drawn:
+def _blended(drawn: Drawn, backdrop: UInt8[Array, "N H W 3"], of_head: Float[Array, "N H W"], hair: Float[Array, "N H W 3"],
+             scalp: Float[Array, "S S"], neck: Float[Array, " 2"]) -> Drawn:
     """The pictures with the photo around the face, into which the face's rim blends over what is not face.
 
-    Where the turned head has a side that the photo does not show, and the photo something else, the side is drawn.
+    Where the turned head has a side that the photo does not show, and the photo something else, the side is drawn, its scalp in the
+    colours of the hair in the photo.
     """
-    def one(picture: UInt8[Array, "H W 3"], mask: UInt8[Array, "H W"], pncc: Array, behind: UInt8[Array, "H W 3"],
-            of_head: Float[Array, "H W"]) -> UInt8[Array, "H W 3"]:
+    def one(picture: UInt8[Array, "H W 3"], mask: UInt8[Array, "H W"], maps: dict[str, Array], behind: UInt8[Array, "H W 3"],
+            of_head: Float[Array, "H W"], hair: Float[Array, "H W 3"]) -> UInt8[Array, "H W 3"]:
         face, head = (mask & FACE > 0).astype(jnp.float32), mask & HEAD > 0
         row = jnp.maximum(jnp.cumsum(head.ravel()) - 1, 0)
-        height = pncc[:, 1][row].reshape(head.shape) / WHITE16
+        height = maps["pncc"][:, 1][row].reshape(head.shape) / WHITE16
         side = (1.0 - of_head) * jnp.clip((height - neck[0]) / (neck[1] - neck[0]), 0.0, 1.0)
+        hairy = sample_texture(scalp[..., None], maps["uv"][row].reshape(*head.shape, 2) / WHITE16)
+        hairy = hairy * (side * (1.0 - face))[..., None]
+        picture = jnp.where(jnp.isnan(hair), picture, picture + hairy * (jnp.clip(hair, 0.0, 255.0) - picture))
         wide = jnp.clip(2 * blurred(face, RIM * picture.shape[0]), 0.0, 1.0)
-        near = blurred(jnp.concatenate([picture * face[..., None], face[..., None]], axis=-1), EDGE)
-        color = jnp.where(head[..., None], picture, near[..., :3] / jnp.maximum(near[..., 3:], 1e-3))
-        opacity = jnp.where(face > 0, 1.0, jnp.where(head, jnp.maximum(wide, side), near[..., 3]))[..., None]
+        inside = jnp.where(face > 0, 1.0, jnp.where(head, jnp.maximum(wide, side), 0.0))[..., None]
+        beside = blurred(jnp.concatenate([picture * inside, inside], axis=-1), EDGE)
+        color = jnp.where(head[..., None], picture, beside[..., :3] / jnp.maximum(beside[..., 3:], 1e-3))
+        opacity = jnp.where(head[..., None], inside, beside[..., 3:])
         return jnp.round(behind + opacity * (color - behind)).astype(jnp.uint8)
 
-    rows = drawn.picture, drawn.mask, drawn.maps["pncc"], backdrop, of_head
+    rows = drawn.picture, drawn.mask, {name: drawn.maps[name] for name in ("pncc", "uv")}, backdrop, of_head, hair
     return dataclasses.replace(drawn, picture=jax.lax.map(lambda row: one(*row), rows))
 
 

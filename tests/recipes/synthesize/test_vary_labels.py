@@ -130,13 +130,15 @@ def toy_warp(motion, *, size=48):
     triangles, everywhere = jnp.array([[0, 1, 2], [0, 2, 3]]), jnp.ones(4, bool)
     return image_meshing.warped_surroundings(
         square, jnp.array([3.0, 0.0, 64.0, 60.0]), old, old + motion, jnp.full(4, 900.0), triangles,
-        everywhere, ~everywhere, jnp.array([4.0, 1.0, 58 / size]), size=size)
+        everywhere, everywhere, jnp.array([4.0, 1.0, 58 / size]), size=size)
 
 
 @pytest.mark.parametrize("motion", [(0, 0), (14, -9), (60, 60), (-90, 5)])
 def test_no_pixel_is_without_a_source_whatever_moves(motion):
-    picture, source, of_head = map(np.asarray, toy_warp(jnp.asarray(motion, jnp.float32)))
+    picture, source, of_head, hair = map(np.asarray, toy_warp(jnp.asarray(motion, jnp.float32)))
     assert np.isfinite(source).all() and (source >= [2.99, -0.01]).all() and (source <= [64.01, 60.01]).all()
+    # the old head is all scalp, of grey from 80 to 176; what lies beside it has the grey of its middle at most by chance
+    np.testing.assert_allclose(hair, [[128.0] * 3, [96 / 12**0.5] * 3], rtol=0.06)
     if motion == (0, 0):
         x = 4 + (np.arange(48) + 0.5) * 58 / 48
         np.testing.assert_allclose(source[..., 0], np.broadcast_to(x, (48, 48)), atol=0.02)
