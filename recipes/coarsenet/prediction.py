@@ -30,7 +30,7 @@ from fitkit.morphable.model import shape, values_at_points
 from fitkit.types import MorphableModel
 
 HEAD = "makehuman"          # whose coefficients the network gives
-AT_ONCE = 8                 # faces in one program of the network; tests/measurements/network_fits.py
+AT_ONCE = 8                 # faces in one program of the network; chosen, not tuned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ def load_reader() -> FaceReader:
 def mirror_averaged(
     network: Callable[[Float[Array, "B s s 3"]], Float[Array, "B o"]], config: CoarseNetConfig, model: MorphableModel
 ) -> FaceReader:
-    """The mean of what a network says of a picture and of its mirror image: on photos_train a tenth of its error less.
+    """The mean of what a network says of a picture and of its mirror image: on photos_train a tenth to a twentieth of its error less.
 
     Args:
         network: pictures to its numbers.
