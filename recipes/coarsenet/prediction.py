@@ -63,7 +63,7 @@ def load_reader() -> FaceReader:
 def mirror_averaged(
     network: Callable[[Float[Array, "B s s 3"]], Float[Array, "B o"]], config: CoarseNetConfig, model: MorphableModel
 ) -> FaceReader:
-    """The mean of what a network says of a picture and of its mirror image: on photos_train a tenth to a twentieth of its error less.
+    """The mean of what a network says of a picture and of its mirror image: on photos_train it errs by a twentieth to a tenth less.
 
     Args:
         network: pictures to its numbers.
