@@ -22,6 +22,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from fitkit.configuration import parse_assignments
+from fitkit.device import keep_compiled_programs
 from fitkit.fitting.observation import Lens, crop_square, observe_square
 from fitkit.io.video import Frame
 from fitkit.recipes.inverse_rendering import model_fitting
@@ -145,6 +146,7 @@ def main() -> None:
     parser.add_argument("--single", type=int, default=10, help="single-image fits of a film")
     parser.add_argument("--set", nargs="*", default=[])
     options = parser.parse_args()
+    keep_compiled_programs()
     fields, what = parse_assignments(options.set), set(options.what)
     for seed in options.seeds:
         said: dict[str, object] = {"seed": seed}
