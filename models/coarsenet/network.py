@@ -1,4 +1,5 @@
-"""CoarseNet's network, its configurations and its weights (Guo et al. 2018, Sections VI-B and VII): a ResNet-18.
+"""CoarseNet's network, its configurations and its weights (Guo et al. 2018, Sections VI-B and VII): a ResNet-18, or
+MediaPipe's trunk where few pictures can be seen.
 
     parameters, config = load_coarsenet()                       # weights/coarsenet.safetensors
     numbers = predict(parameters, pictures, config=config)      # sRGB [b, s, s, 3] in [0, 1] -> [b, config.outputs]
@@ -23,10 +24,12 @@ from fitkit.io import atomic_files
 from fitkit.io.tensor_files import read_tensors
 from fitkit.io.untrusted import parsing
 from fitkit.models.blocks.residual import ResNet18
+from fitkit.models.coarsenet.mesh_trunk import FEATURES, MeshTrunk
 from fitkit.models.parameters import with_parameters
 from fitkit.models.shipped import MAX_BYTES, WEIGHTS
 
 Parameters = dict[str, Array]
+TRUNKS = ("resnet18", "mesh")
 POSE = 6                        # yaw, pitch, roll, x, y, logarithm of the size
 LIGHT = 27                      # nine spherical harmonics of three channels
 GREY, CONTRAST = 0.45, 0.25     # mean and deviation of a picture's values; of photos, roughly
@@ -39,6 +42,7 @@ class CoarseNetConfig:
 
     Attributes:
         side: of the picture, pixels.
+        trunk: "resnet18", the paper's, or "mesh" (`mesh_trunk`), which sees three channels in 192 pixels.
         width: channels of ResNet-18's first stage.
         identity: coefficients of the head's identity.
         expression: of its expression.
@@ -49,6 +53,7 @@ class CoarseNetConfig:
     """
 
     side: int = 128
+    trunk: str = "resnet18"
     width: int = 16
     identity: int = 200
     expression: int = 52
@@ -77,18 +82,23 @@ class OutputStatistics(nnx.Variable):
 
 
 class CoarseNet(nnx.Module):
-    """ResNet-18, whose outputs are deviations from a mean: an untrained one answers the mean face whatever it sees."""
+    """A trunk and a matrix, whose outputs are deviations from a mean: an untrained one answers the mean face whatever it sees."""
 
     def __init__(self, config: CoarseNetConfig, *, rngs: nnx.Rngs, mean: Float[np.ndarray, " o"] | None = None,
                  deviation: Float[np.ndarray, " o"] | None = None):
         """`mean` and `deviation`: of the outputs over the training labels; 0 and 1 where they are put in later."""
-        self.resnet = ResNet18(config.channels, config.outputs, width=config.width, rngs=rngs)
+        if config.trunk == "mesh":
+            self.mesh = MeshTrunk()
+            self.output = nnx.Linear(FEATURES, config.outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
+        else:
+            self.resnet = ResNet18(config.channels, config.outputs, width=config.width, rngs=rngs)
         self.mean = OutputStatistics(np.zeros(config.outputs, np.float32) if mean is None else mean)
         self.deviation = OutputStatistics(np.ones(config.outputs, np.float32) if deviation is None else deviation)
 
     def __call__(self, pictures: Float[Array, "b s s c"]) -> Float[Array, "b o"]:
         """The numbers of each picture: sRGB in [0, 1], and of a tracking network the PNCC in [0, 1] behind it."""
-        return self.mean[...][None] + self.deviation[...][None] * self.resnet((pictures - GREY) / CONTRAST)
+        deviations = self.resnet((pictures - GREY) / CONTRAST) if hasattr(self, "resnet") else self.output(self.mesh(pictures))
+        return self.mean[...][None] + self.deviation[...][None] * deviations
 
 
 @functools.partial(jax.jit, static_argnames="config")
@@ -125,7 +135,8 @@ def load_coarsenet(*, path: pathlib.Path = WEIGHTS / "coarsenet.safetensors") ->
     stored, facts = read_tensors(path, most=MAX_BYTES, code="E_DATA", what="the weights of CoarseNet", mend=mend)
     with parsing("E_DATA", f"the weights of CoarseNet {path} cannot be read", mend=mend):
         config = CoarseNetConfig(**json.loads(facts["config"]))
-        if not all(type(value) in (int, bool) and 0 <= value <= MOST for value in dataclasses.astuple(config)):
+        numbers = [value for name, value in dataclasses.asdict(config).items() if name != "trunk"]
+        if config.trunk not in TRUNKS or not all(type(value) in (int, bool) and 0 <= value <= MOST for value in numbers):
             raise ValueError("the configuration it names is none of this network")
         network = nnx.eval_shape(lambda: CoarseNet(config, rngs=nnx.Rngs(0)))
         shapes = {".".join(map(str, path)): leaf.get_value().shape for path, leaf in nnx.to_flat_state(nnx.state(network))}

@@ -29,6 +29,7 @@ class Train:
       finenet              wrinkles from a photo and a coarse depth map (Section VIII); labels detail
 
     Each has two configurations: paper, its paper's sizes and schedule, for a GPU; small, which two CPU cores train in hours.
+    CoarseNet has a third, mesh: the trunk of MediaPipe's face mesh, trained on from the weights that come with fitkit.
     --set changes a field: batch, steps, rate (Adam's), warmup (steps of a rising rate), final (rate at the end, a share of rate),
     clip (longest gradient), seed, and the network's own sizes and the weights of its loss.
 
@@ -57,7 +58,7 @@ class Train:
     """Runs of labels to train on; of each the last part is held out, if --held names none."""
     held: Annotated[tuple[str, ...], arg(metavar="RUN...", help_behavior_hint="")] = ()
     """Runs of labels that are not trained on: scores and pictures are of them."""
-    config: Annotated[str, arg(metavar="paper|small")] = "small"
+    config: Annotated[str, arg(metavar="paper|small|mesh")] = "small"
     """Configuration of the network and its training."""
     set: Annotated[Words, arg(metavar="FIELD=VALUE")] = ()
     """Set a field of the configuration."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -11,9 +12,12 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from fitkit.configuration import check_choice
+from fitkit.errors import FitkitError
 from fitkit.labels.hidden_modes import folded_model, hidden_modes
 from fitkit.models import heads
-from fitkit.models.coarsenet.network import POSE, CoarseNet, CoarseNetConfig
+from fitkit.models.coarsenet.mesh_trunk import SIDE, pretrained_trunk
+from fitkit.models.coarsenet.network import POSE, TRUNKS, CoarseNet, CoarseNetConfig, load_coarsenet
+from fitkit.models.parameters import with_parameters
 from fitkit.recipes.train.task import TrainingConfig
 from fitkit.types import MorphableModel
 
@@ -39,7 +43,8 @@ class CoarseNetTraining(TrainingConfig):
         seed: of everything drawn.
         head: whose coefficients are learned; the labels have to be of it.
         side: of the picture, pixels; a multiple of 32.
-        width: channels of the first stage.
+        trunk: "resnet18", or "mesh": MediaPipe's, with its weights, trained on from its tenth block.
+        width: channels of the first stage of a ResNet-18.
         perspective: whether a pinhole of the label's focal length sees the face (Eq. 3 has weak perspective).
         loss: "pixels", Eq. 15, or "vertices": Richardson's mean squared distance of vertices and of normalised pose numbers.
         points: pixels of the face that the loss looks at, of each picture.
@@ -49,10 +54,12 @@ class CoarseNetTraining(TrainingConfig):
         weight_coefficients: of the mean squared error of normalised coefficients; the paper has none.
         augmented: whether pictures are changed in other ways than by the crop that a detector would give.
         most: pictures that are read of each run; None for all.
+        start: weight file of the same network, from which it goes on; empty for an untrained one.
     """
 
     head: str = "makehuman"
     side: int = 128
+    trunk: str = "resnet18"
     width: int = 16
     perspective: bool = True
     loss: str = "pixels"
@@ -63,16 +70,20 @@ class CoarseNetTraining(TrainingConfig):
     weight_coefficients: float = 0.0
     augmented: bool = True
     most: int | None = None
+    start: str = ""
 
     def __post_init__(self) -> None:
         check_choice(self.loss, LOSSES, code="E_FIELD", what="loss")
+        check_choice(self.trunk, TRUNKS, code="E_FIELD", what="trunk")
+        if self.trunk == "mesh" and self.side != SIDE:
+            raise FitkitError("E_FIELD", f"the trunk mesh sees {SIDE} pixels, not {self.side}; drop side")
 
     @property
     def network(self) -> CoarseNetConfig:
         """Of what is trained."""
         model = tables_of(self.head).model
-        return CoarseNetConfig(side=self.side, width=self.width, identity=len(model.identity), expression=len(model.expression),
-                               perspective=self.perspective)
+        return CoarseNetConfig(side=self.side, trunk=self.trunk, width=self.width, identity=len(model.identity),
+                               expression=len(model.expression), perspective=self.perspective)
 
 
 # The paper's network and training (Sections VI-B and IX), for the coefficients of the head at hand
@@ -80,6 +91,9 @@ PAPER_TRAINING = CoarseNetTraining(batch=100, steps=30_000, rate=5e-5, side=224,
 # What two CPU cores train in half an hour; weights by trial on held-out pictures of kind `random`
 SMALL_TRAINING = CoarseNetTraining(batch=64, side=96, steps=10_000, rate=1.5e-3, warmup=200, final=0.01, clip=10.0, points=128,
                                    weight_depth=1.0, weight_joint=0.1, weight_geometry=1.0, weight_coefficients=3.0)
+
+# MediaPipe's trunk, whose matrix `readout.py` solves for; this trains on from there. At a rate of 2e-4 it lost by that
+MESH_TRAINING = dataclasses.replace(SMALL_TRAINING, trunk="mesh", side=SIDE, rate=1e-4)
 
 
 class HeadTables(NamedTuple):
@@ -110,9 +124,21 @@ def _tables(unfolded: MorphableModel) -> HeadTables:
 
 
 def build(config: CoarseNetTraining, rngs: nnx.Rngs) -> CoarseNet:
-    """An untrained network, which answers the mean face of the labels."""
+    """The network that a training starts from: an untrained one answers the mean face of the labels.
+
+    Raises:
+        FitkitError: E_DATA, the weights of `start` cannot be read; E_FIELD, they are of another network.
+    """
     mean, deviation = output_statistics(tables_of(config.head).model)
-    return CoarseNet(config.network, rngs=rngs, mean=mean, deviation=deviation)
+    network = CoarseNet(config.network, rngs=rngs, mean=mean, deviation=deviation)
+    if config.start:
+        parameters, stored = load_coarsenet(path=Path(config.start))
+        if stored != config.network:
+            raise FitkitError("E_FIELD", f"start: {config.start} holds weights of {stored}; this training is of {config.network}")
+        return with_parameters(network, parameters)
+    if config.trunk == "mesh":
+        network.mesh = pretrained_trunk()
+    return network
 
 
 def output_statistics(model: MorphableModel) -> tuple[np.ndarray, np.ndarray]:

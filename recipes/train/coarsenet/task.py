@@ -18,6 +18,7 @@ from fitkit.morphable.model import shape
 from fitkit.recipes.train.coarsenet import losses, scores
 from fitkit.recipes.train.coarsenet.augmentation import Augmented, augment
 from fitkit.recipes.train.coarsenet.configuration import (
+    MESH_TRAINING,
     PAPER_TRAINING,
     SMALL_TRAINING,
     CoarseNetTraining,
@@ -152,5 +153,5 @@ def _build(config: CoarseNetTraining, rngs: nnx.Rngs) -> nnx.Module:
 
 COARSENET = Task(
     name="coarsenet", summary="sees identity, expression and pose of a face in one picture", paper="Guo et al. 2018, Section VI-B",
-    configs={"paper": PAPER_TRAINING, "small": SMALL_TRAINING}, build=_build, load=load, batch=batch, loss=loss, score=score,
-    pictures=pictures, described=lambda config: dataclasses.asdict(config.network))
+    configs={"paper": PAPER_TRAINING, "small": SMALL_TRAINING, "mesh": MESH_TRAINING}, build=_build, load=load, batch=batch,
+    loss=loss, score=score, pictures=pictures, described=lambda config: dataclasses.asdict(config.network))

@@ -1,0 +1,99 @@
+"""The matrix of a CoarseNet with MediaPipe's trunk, solved for: ridge regression of the labels from the trunk's features.
+
+    python -m fitkit.recipes.train.coarsenet.readout --data RUN --out coarsenet.safetensors
+
+Least squares in one go are worth many hours of steps from a matrix of zeros. `fitkit train coarsenet --config mesh
+--set start=coarsenet.safetensors` trains on from there. Features are standardised, and the matrix is folded into raw ones.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+import tyro
+from flax import nnx
+from jaxtyping import Array, Float
+from rich.progress import track
+
+from fitkit.models.coarsenet.estimate import mirrored_outputs, pose_of, rescaled
+from fitkit.models.coarsenet.network import CoarseNet, save_coarsenet
+from fitkit.recipes.train.coarsenet.augmentation import Augmented, augment
+from fitkit.recipes.train.coarsenet.configuration import CoarseNetTraining, build, tables_of
+from fitkit.recipes.train.coarsenet.task import COARSENET, BatchArrays, CoarseNetData, batch, label_camera, load, score
+
+RIDGE = 0.1         # added to the variance of each standardised feature; of 0.02, 0.1, 0.4, 1.5 the best on held-out pictures
+AT_ONCE = 32        # batches whose products are summed at once
+STILL = 1e-3        # deviation of a feature that says nothing
+
+
+def true_numbers(labels: BatchArrays, shown: Augmented, config: CoarseNetTraining) -> Float[Array, "b o"]:
+    """What a network should say of augmented pictures."""
+    tables = tables_of(config.head)
+    camera = jax.vmap(rescaled)(label_camera(labels), shown.scale, shown.offset)
+    pose = jax.vmap(lambda seen: pose_of(seen, tables.middle))(camera)
+    numbers = jnp.concatenate([jnp.asarray(labels["identity"]), jnp.asarray(labels["expression"]), pose], axis=1)
+    return jnp.where(shown.mirrored[:, None], mirrored_outputs(numbers, tables.signs, tables.partner, config.network), numbers)
+
+
+def solve_ridge(count: int, sums: dict[str, Float[np.ndarray, "..."]]) -> tuple[Float[np.ndarray, "f o"], Float[np.ndarray, " o"]]:
+    """The matrix and the offset of least squares with a ridge.
+
+    Args:
+        count: of examples.
+        sums: over them: `f` of features, `y` of what is wanted, `ff` and `fy` of their products.
+    """
+    middle, mean = sums["f"] / count, sums["y"] / count
+    covariance = sums["ff"] / count - np.outer(middle, middle)
+    deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0)) + STILL
+    covariance /= np.outer(deviation, deviation)
+    covariance[np.diag_indices(len(covariance))] += RIDGE
+    wanted = (sums["fy"] / count - np.outer(middle, mean)) / deviation[:, None]
+    matrix = scipy.linalg.solve(covariance, wanted, assume_a="pos", overwrite_a=True) / deviation[:, None]
+    return matrix, mean - middle @ matrix
+
+
+def fit_readout(data: CoarseNetData, config: CoarseNetTraining, *, passes: int) -> CoarseNet:
+    """The network whose matrix is solved for on the training pictures, each augmented anew in every pass."""
+    network = build(config, nnx.Rngs(config.seed))
+
+    @nnx.jit
+    def seen(network: CoarseNet, some: dict[str, Any]) -> tuple[Array, Array]:
+        shown = augment(some["key"], some["pictures"], some["mask"], side=config.side, changed=config.augmented)
+        numbers = (true_numbers(some, shown, config) - network.mean[...]) / network.deviation[...]
+        return network.mesh(shown.pictures), numbers
+
+    sums: dict[str, Any] = {}
+    rows, waiting = range(0, passes * len(data.train) // config.batch * config.batch, config.batch), list[tuple[Any, ...]]()
+    for first in track(rows, description="features"):
+        waiting.append(tuple(map(np.asarray, seen(network, batch(data, config, range(first, first + config.batch))))))
+        if len(waiting) == AT_ONCE or first == rows[-1]:
+            f, y = (np.concatenate(each) for each in zip(*waiting, strict=True))
+            for name, value in {"f": f.sum(0), "y": y.sum(0), "ff": f.T @ f, "fy": f.T @ y}.items():
+                sums[name] = sums[name] + value if name in sums else value.astype(np.float64)
+            waiting.clear()
+    matrix, offset = solve_ridge(len(rows) * config.batch, sums)
+    nnx.update(network.output, {"kernel": jnp.asarray(matrix, jnp.float32), "bias": jnp.asarray(offset, jnp.float32)})
+    return network
+
+
+def main(data: tuple[pathlib.Path, ...], out: pathlib.Path, passes: int = 3, held: tuple[pathlib.Path, ...] = ()) -> None:
+    """Write the weights of a CoarseNet whose matrix is solved for, and print its scores.
+
+    Args:
+        data: runs of labels.
+        out: file to write, .safetensors.
+        passes: over the pictures, augmented anew each time.
+        held: runs to score on; by default the last part of each run.
+    """
+    config = COARSENET.configs["mesh"]
+    labels = load(data, held, config)
+    network = fit_readout(labels, config, passes=passes)
+    save_coarsenet(out, network, config.network)
+    print(score(network, labels, config))
+
+
+if __name__ == "__main__":
+    tyro.cli(main, prog="python -m fitkit.recipes.train.coarsenet.readout")
