@@ -79,7 +79,7 @@ def fit_readout(data: CoarseNetData, config: CoarseNetTraining, *, passes: int) 
     return network
 
 
-def main(data: tuple[pathlib.Path, ...], out: pathlib.Path, passes: int = 3, held: tuple[pathlib.Path, ...] = ()) -> None:
+def main(*, data: tuple[pathlib.Path, ...], out: pathlib.Path, passes: int = 3, held: tuple[pathlib.Path, ...] = ()) -> None:
     """Write the weights of a CoarseNet whose matrix is solved for, and print its scores.
 
     Args:
