@@ -88,7 +88,7 @@ class CoarseNetTraining(TrainingConfig):
 
 # The paper's network and training (Sections VI-B and IX), for the coefficients of the head at hand
 PAPER_TRAINING = CoarseNetTraining(batch=100, steps=30_000, rate=5e-5, side=224, width=64, perspective=False, points=1024)
-# What two CPU cores train in half an hour; weights by trial on held-out pictures of kind `random`
+# What two CPU cores train in half an hour; the weights of the loss are chosen, not tuned
 SMALL_TRAINING = CoarseNetTraining(batch=64, side=96, steps=10_000, rate=1.5e-3, warmup=200, final=0.01, clip=10.0, points=128,
                                    weight_depth=1.0, weight_joint=0.1, weight_geometry=1.0, weight_coefficients=3.0)
 
