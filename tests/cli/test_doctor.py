@@ -72,7 +72,7 @@ def test_recipes_are_explained(calls, capsys):
 def test_heads_are_listed(capsys):
     assert main.run(["heads"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["ict", "makehuman"]      # and not the modules that read or paint them
+    assert names == ["bfm", "flame", "gnm", "ict", "makehuman", "surrey"]      # and not the modules that read or paint them
     assert all((ROOT / "models" / "heads" / f"{name}.py").is_file() for name in names)
 
 
