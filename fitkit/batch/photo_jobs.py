@@ -66,7 +66,8 @@ class PhotoWork:
     Attributes:
         groups: photos that are fitted together, and what cannot be fitted: `sources.by_person`.
         out: folder of the results.
-        options: what workers need to know: recipe, fields, head, size, seed, detector, device, traceback, batch_size.
+        options: what workers need to know: recipe, fields, head, size, seed, detector, device, traceback, batch_size; and
+            one_thread, where the fits must be the same however many workers there are.
         outputs: what is written of each face.
         points: a file of points, or a folder with one for each photo.
         focal: pixels, where a photo's manifest says none.

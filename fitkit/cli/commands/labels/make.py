@@ -30,7 +30,8 @@ from fitkit.labels.kinds import KINDS
 SIZES = (32, 1024)          # pixels a side
 DEFAULT_COUNT = 1000        # pictures
 # how photos are fitted: as `fitkit fit` does it by default
-FIT = {"recipe": "inverse_rendering", "fields": {}, "size": 224, "seed": 0, "detector": "mediapipe", "batch_size": 0}
+FIT = {"recipe": "inverse_rendering", "fields": {}, "size": 224, "seed": 0, "detector": "mediapipe", "batch_size": 0,
+       "one_thread": True}
 OUTPUTS = ("params", "pictures")      # of these fits: what labels are made of, and what a user looks at
 
 
