@@ -1,9 +1,11 @@
-"""Weight files of the networks in `models/`: safetensors read into the parameters of a Flax module, shapes checked."""
+"""Weight files of the networks in `models/`: safetensors read into the parameters of a Flax module, shapes checked, and written."""
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import jax
 import numpy as np
+import safetensors.numpy
 from flax import nnx
 from jaxtyping import Array
 
@@ -37,3 +39,18 @@ def with_parameters(module: M, parameters: dict[str, Array]) -> M:
     graph, state = nnx.split(module)
     filled = [(path, leaf.replace(parameters[".".join(map(str, path))])) for path, leaf in nnx.to_flat_state(state)]
     return nnx.merge(graph, nnx.from_flat_state(filled))
+
+
+def named_state(module: nnx.Module) -> dict[str, np.ndarray]:
+    """All that a network holds, running statistics included, by dotted name."""
+    return {".".join(map(str, path)): np.asarray(leaf.get_value()) for path, leaf in nnx.to_flat_state(nnx.state(module))}
+
+
+def encode_network(module: nnx.Module, header: Mapping[str, str]) -> bytes:
+    """A weight file of all that a network holds, and texts that its reader wants.
+
+    Kernels and matrices are float16; vectors, such as the statistics of batch norms, float32: they are few, and a variance may be
+    larger than float16 reaches.
+    """
+    stored = {name: value.astype(np.float16 if value.ndim > 1 else np.float32) for name, value in named_state(module).items()}
+    return safetensors.numpy.save(stored, metadata=dict(header))

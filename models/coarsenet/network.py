@@ -15,12 +15,10 @@ import pathlib
 
 import jax
 import numpy as np
-import safetensors.numpy
 from flax import nnx
 from jaxtyping import Array, Float
 
 from fitkit.errors import FitkitError
-from fitkit.io import atomic_files
 from fitkit.io.tensor_files import read_tensors
 from fitkit.io.untrusted import parsing
 from fitkit.models.blocks.residual import ResNet18
@@ -108,21 +106,6 @@ def predict(parameters: Parameters, pictures: Float[Array, "b s s c"], *, config
     network.eval()
     result: Float[Array, "b o"] = with_parameters(network, parameters)(pictures)
     return result
-
-
-def named_state(network: nnx.Module) -> dict[str, np.ndarray]:
-    """All that a network holds, running statistics included, by dotted name."""
-    return {".".join(map(str, path)): np.asarray(leaf.get_value()) for path, leaf in nnx.to_flat_state(nnx.state(network))}
-
-
-def save_coarsenet(path: pathlib.Path, network: CoarseNet, config: CoarseNetConfig) -> None:
-    """Write weights in half precision, statistics in single; the configuration goes with them.
-
-    Raises:
-        FitkitError: E_OUTPUT, the place cannot be written.
-    """
-    stored = {name: value.astype(np.float16 if value.ndim > 1 else np.float32) for name, value in named_state(network).items()}
-    atomic_files.write_bytes(path, safetensors.numpy.save(stored, metadata={"config": json.dumps(dataclasses.asdict(config))}))
 
 
 def load_coarsenet(*, path: pathlib.Path = WEIGHTS / "coarsenet.safetensors") -> tuple[Parameters, CoarseNetConfig]:

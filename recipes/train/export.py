@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-import safetensors.numpy
 from flax import nnx
 
 from fitkit.io.atomic_files import write_bytes
+from fitkit.models.parameters import encode_network
 from fitkit.recipes.train.task import Task
 from fitkit.version import __version__
 
@@ -18,9 +17,7 @@ from fitkit.version import __version__
 def export(path: Path, task: Task, config: Any, network: nnx.Module, *, step: int, notes: dict[str, Any]) -> Path:
     """Write the weights of a network, and its card beside them (.md).
 
-    Every array of the network has its dotted name. Kernels and matrices are float16; vectors, such as the statistics of batch
-    norms, float32: they are few, and a variance may be larger than float16 reaches. The header's texts are `task`, and `config`,
-    the JSON of `Task.described`.
+    The header's texts are `task`, and `config`, the JSON of `Task.described`.
 
     Args:
         path: of the weights, .safetensors.
@@ -34,8 +31,7 @@ def export(path: Path, task: Task, config: Any, network: nnx.Module, *, step: in
         FitkitError: E_OUTPUT, a file cannot be written.
     """
     header = {"task": task.name, "config": json.dumps(task.described(config))}
-    arrays = {".".join(map(str, name)): _half(np.asarray(leaf.get_value())) for name, leaf in nnx.to_flat_state(nnx.state(network))}
-    write_bytes(path, safetensors.numpy.save(arrays, metadata=header))
+    write_bytes(path, encode_network(network, header))
     count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
     write_bytes(path.with_suffix(".md"), _card(path.name, task, count, step, notes).encode())
     return path
@@ -45,10 +41,6 @@ def machine() -> str:
     """What trains here, in words: devices, and versions."""
     devices = jax.devices()
     return f"{len(devices)} x {devices[0].device_kind}, {jax.process_count()} host(s), JAX {jax.__version__}, fitkit {__version__}"
-
-
-def _half(value: np.ndarray) -> np.ndarray:
-    return value.astype(np.float16 if value.ndim > 1 else np.float32)
 
 
 def _card(name: str, task: Task, count: int, step: int, notes: dict[str, Any]) -> str:

@@ -35,6 +35,7 @@ from fitkit.io.images import find_photos
 from fitkit.models.coarsenet import network
 from fitkit.models.mediapipe.face_boxes import find_boxes
 from fitkit.models.mediapipe.facemesh import load_detector
+from fitkit.models.parameters import named_state
 from fitkit.recipes.coarsenet import CoarseNetConfig, prediction, recipe
 from fitkit.recipes.inverse_rendering import model_fitting
 from fitkit.recipes.inverse_rendering.colour_term import pixel_residuals, visible_pixels
@@ -135,7 +136,7 @@ def speed(folder: pathlib.Path) -> None:
     for name, config in sizes.items():
         made = network.CoarseNet(config, rngs=nnx.Rngs(0))
         made.eval()
-        parameters = jax.device_put(network.named_state(made))
+        parameters = jax.device_put(named_state(made))
         for count in (1, 8):
             pictures = jnp.full((count, config.side, config.side, 3), 0.5)
             taken = milliseconds(lambda: network.predict(parameters, pictures, config=config)) / count      # noqa: B023

@@ -6,6 +6,7 @@ Least squares in one go are worth many hours of steps from a matrix of zeros. `f
 --set start=coarsenet.safetensors` trains on from there. Features are standardised, and the matrix is folded into raw ones.
 """
 
+import json
 import pathlib
 from typing import Any
 
@@ -18,8 +19,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 from rich.progress import track
 
+from fitkit.io.atomic_files import write_bytes
 from fitkit.models.coarsenet.estimate import mirrored_outputs, pose_of, rescaled
-from fitkit.models.coarsenet.network import CoarseNet, save_coarsenet
+from fitkit.models.coarsenet.network import CoarseNet
+from fitkit.models.parameters import encode_network
 from fitkit.recipes.train.coarsenet.augmentation import Augmented, augment
 from fitkit.recipes.train.coarsenet.configuration import CoarseNetTraining, build, tables_of
 from fitkit.recipes.train.coarsenet.task import COARSENET, BatchArrays, CoarseNetData, batch, label_camera, load, score
@@ -87,11 +90,14 @@ def main(*, data: tuple[pathlib.Path, ...], out: pathlib.Path, passes: int = 3, 
         out: file to write, .safetensors.
         passes: over the pictures, augmented anew each time.
         held: runs to score on; by default the last part of each run.
+
+    Raises:
+        FitkitError: E_USAGE, E_RESULT of the labels; E_OUTPUT, the file cannot be written.
     """
     config = COARSENET.configs["mesh"]
     labels = load(data, held, config)
     network = fit_readout(labels, config, passes=passes)
-    save_coarsenet(out, network, config.network)
+    write_bytes(out, encode_network(network, {"task": COARSENET.name, "config": json.dumps(COARSENET.described(config))}))
     print(score(network, labels, config))
 
 

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, UInt8
 from fitkit.geometry.camera import project
 from fitkit.labels.hidden_modes import FACE
 from fitkit.models.coarsenet.estimate import CoarseFace, camera_of, pose_of, rescaled, split_outputs
-from fitkit.models.coarsenet.network import CoarseNetConfig, named_state, predict
+from fitkit.models.coarsenet.network import CoarseNetConfig, predict
+from fitkit.models.parameters import named_state
 from fitkit.morphable.model import shape, values_at_points
 from fitkit.morphable.regions import region_mask
 from fitkit.recipes.train.coarsenet.augmentation import plain_crops

@@ -1,6 +1,7 @@
 """What CoarseNet's numbers mean: pose and camera are each other's inverse, mirrors mirror, folded faces unfold, crops lie right."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +29,9 @@ from fitkit.models.coarsenet.network import (
     CoarseNet,
     CoarseNetConfig,
     load_coarsenet,
-    named_state,
     predict,
-    save_coarsenet,
 )
+from fitkit.models.parameters import encode_network, named_state
 from fitkit.morphable.model import shape
 from tests.fixtures.tiny_head import tiny_head
 
@@ -138,7 +138,7 @@ def test_a_camera_of_rescaled_pixels():
 def test_weights_come_back(tmp_path, rng):
     mean, deviation = (rng.normal(size=TINY.outputs).astype(np.float32) for _ in range(2))
     network = CoarseNet(TINY, rngs=nnx.Rngs(0), mean=mean, deviation=deviation)
-    save_coarsenet(tmp_path / "net.safetensors", network, TINY)
+    (tmp_path / "net.safetensors").write_bytes(encode_network(network, {"config": json.dumps(dataclasses.asdict(TINY))}))
     parameters, config = load_coarsenet(path=tmp_path / "net.safetensors")
     pictures = jnp.asarray(rng.uniform(size=(2, 32, 32, 3)), jnp.float32)
     assert config == TINY and set(parameters) == set(named_state(network))

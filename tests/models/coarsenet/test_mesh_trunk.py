@@ -1,5 +1,8 @@
 """MediaPipe's trunk as a CoarseNet's: the same features as the mesh network's, and its weight files."""
 
+import dataclasses
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,10 +10,10 @@ from flax import nnx
 
 from fitkit.errors import FitkitError
 from fitkit.models.coarsenet.mesh_trunk import FEATURES, SIDE, SPREAD, pretrained_trunk
-from fitkit.models.coarsenet.network import CoarseNet, CoarseNetConfig, load_coarsenet, predict, save_coarsenet
+from fitkit.models.coarsenet.network import CoarseNet, CoarseNetConfig, load_coarsenet, predict
 from fitkit.models.mediapipe.blaze import activate
 from fitkit.models.mediapipe.facemesh_v2 import POINTS, FaceMeshV2, load_facemesh_v2
-from fitkit.models.parameters import with_parameters
+from fitkit.models.parameters import encode_network, with_parameters
 
 CONFIG = CoarseNetConfig(side=SIDE, trunk="mesh", identity=4, expression=3)
 
@@ -35,7 +38,7 @@ def test_a_weight_file_names_its_trunk(picture, tmp_path):
     network = CoarseNet(CONFIG, rngs=nnx.Rngs(0))
     network.mesh = pretrained_trunk()
     nnx.update(network.output, {"kernel": jnp.full((FEATURES, CONFIG.outputs), 2.0**-10)})
-    save_coarsenet(tmp_path / "net.safetensors", network, CONFIG)
+    (tmp_path / "net.safetensors").write_bytes(encode_network(network, {"config": json.dumps(dataclasses.asdict(CONFIG))}))
     parameters, config = load_coarsenet(path=tmp_path / "net.safetensors")
     assert config == CONFIG
     wanted = nnx.jit(lambda network, x: network(x))(network, picture)

@@ -7,8 +7,9 @@ from flax import nnx
 from fitkit.geometry.camera import project
 from fitkit.models.coarsenet.crop import SHARE
 from fitkit.models.coarsenet.estimate import CoarseFace, camera_of, rescaled
-from fitkit.models.coarsenet.network import CoarseNet, CoarseNetConfig, named_state
+from fitkit.models.coarsenet.network import CoarseNet, CoarseNetConfig
 from fitkit.models.coarsenet.tracking import follow, next_crop, tracking_picture
+from fitkit.models.parameters import named_state
 from fitkit.morphable.model import shape, values_at_points
 from tests.fixtures.tiny_head import tiny_head
 
