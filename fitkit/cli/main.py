@@ -1,7 +1,7 @@
 """The `fitkit` command: parses the command line, calls the command's function, prints errors, and returns the exit status.
 
-tyro parses, from the classes in `options.py`. JAX is imported inside functions only: help comes in a fraction of a second, and the
-device is chosen before JAX starts.
+tyro parses, from the classes that `command_table.py` lists. JAX is imported inside functions only: help comes in a fraction of a
+second, and the device is chosen before JAX starts.
 Exit status: 0 fine, 1 some photos failed, 2 usage, 3 missing data, 4 device, 5 output not writable.
 """
 
@@ -22,9 +22,9 @@ import tyro
 
 import fitkit
 from fitkit import configuration
+from fitkit.cli.command_table import COMMANDS, RUN_BY, Command, Fit
 from fitkit.cli.console import Console, Level, failed_outcome
 from fitkit.cli.general_options import General
-from fitkit.cli.options import COMMANDS, RUN_BY, Command, Fit
 from fitkit.errors import FitkitError
 
 DESCRIPTION = """From a photograph of a face to a 3D face.

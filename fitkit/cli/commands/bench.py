@@ -7,12 +7,14 @@ timed, is in `fitkit.evaluation.speed.timing`. The table gives medians and least
 import dataclasses
 import json
 from collections.abc import Iterator
-from typing import get_args, get_type_hints
+from typing import Annotated, get_args, get_type_hints
+
+from tyro.conf import OmitArgPrefixes, arg
 
 import fitkit
 from fitkit import configuration, device
 from fitkit.cli.console import Console, progress_line
-from fitkit.cli.options import Bench
+from fitkit.cli.general_options import General
 from fitkit.errors import FitkitError
 from fitkit.evaluation.speed import timing
 from fitkit.evaluation.speed.timing import Job
@@ -20,6 +22,33 @@ from fitkit.io import atomic_files
 
 WHAT = ("raster", "gradient", "step", "stages", "fit", "batch")     # the values of --what, in the order they are measured
 LEAST_SIZE = 64                                                     # pixels, as of `fitkit fit --size`
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure the speed of fitkit on this machine, beside the renderer DEODR if it is installed, and print a table.
+
+    Examples:
+      fitkit bench
+      fitkit bench --what raster gradient --size 224 --json speed.json
+      fitkit bench --ict ict-facekit.tar.xz          rendering of ICT-FaceKit's face mesh too
+
+    It draws its own pictures, so no photo is needed. Compiling takes minutes for all measurements.
+    """
+
+    what: Annotated[tuple[str, ...], arg(metavar="NAME...")] = ("raster", "gradient", "step", "stages", "fit", "batch")
+    """What to measure: rasterization, loss and gradient of a rendering, one solver step, recipes, `fit`, `fit_batch`."""
+    size: Annotated[tuple[int, ...], arg(metavar="PIXELS...")] = (224, 512)
+    """Sides of the pictures; even, at least 64."""
+    batch: Annotated[tuple[int, ...], arg(metavar="COUNT...")] = (1, 8, 32)
+    """Numbers of photos that `fit_batch` gets at once."""
+    rounds: Annotated[int, arg(metavar="COUNT")] = 20
+    """Timed runs of each, after one that compiles; what takes long is run less often, but 3 times at least."""
+    ict: Annotated[str | None, arg(metavar="PATH", help_behavior_hint="")] = None
+    """Folder or archive of ICT-FaceKit Light, to measure on its face mesh too."""
+    json: Annotated[str | None, arg(metavar="FILE.json", help_behavior_hint="")] = None
+    """Write every time, with versions and device, to this file."""
+    general: OmitArgPrefixes[General] = General()
 
 
 def run_bench(options: Bench, console: Console) -> int:

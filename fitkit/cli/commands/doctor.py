@@ -12,15 +12,47 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import fitkit
 from fitkit import configuration, device
 from fitkit.cli.console import Console
-from fitkit.cli.options import Doctor, Heads, Recipes
+from fitkit.cli.general_options import Flag, General
 from fitkit.errors import EXIT_STATUS, FitkitError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pillow", "safetensors")     # whose versions are printed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Check this installation: versions, device, embedded data, one tiny fit. Exit status 0 if all is well."""
+
+    json: Flag = False
+    """Write the findings as one JSON object."""
+    general: OmitArgPrefixes[General] = General()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Heads:
+    """List the morphable head models that can be fitted, and where each comes from."""
+
+    general: OmitArgPrefixes[General] = General()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """List the recipes (ways to fit) and their papers; with a name, list the fields of that recipe and their defaults.
+
+    Examples:
+      fitkit recipes
+      fitkit recipes inverse_rendering
+    """
+
+    recipe: Annotated[Positional[str], arg(metavar="[RECIPE]", help_behavior_hint="")] = ""
+    """The recipe to explain."""
+    general: OmitArgPrefixes[General] = General()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

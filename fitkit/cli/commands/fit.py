@@ -10,7 +10,9 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fitkit import configuration
 from fitkit.batch import PAGE, flow
@@ -23,7 +25,7 @@ from fitkit.batch.sources import by_person, find_sources
 from fitkit.cli.commands.predict import Predict
 from fitkit.cli.commands.report import make_report
 from fitkit.cli.console import Console, Outcome, exit_status, progress_line, summary
-from fitkit.cli.options import Fit
+from fitkit.cli.general_options import Flag, General, Words
 from fitkit.cli.runs import Voice, check_run, engine_of, part_of, stopped
 from fitkit.detection import DETECTORS
 from fitkit.errors import FitkitError
@@ -31,6 +33,77 @@ from fitkit.io.atomic_files import workplace
 from fitkit.results import OUTPUTS
 
 LOOKED_AHEAD = 10_000      # photos that are listed before the first is fitted, so that the progress bar knows how many there are
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Fit a 3D face to each photo and write a result folder, OUT/NAME-HASH-RECIPE/, with fit.json, mesh.glb, mesh.obj, pictures.
+
+    A photo is named by its file, its directory, a glob in quotes, a manifest (.txt, .csv, .parquet: path, and if wanted id, points,
+    person, focal, camera), or - for a list on standard input. OUT keeps a ledger: the same command goes on where it was stopped.
+
+    Examples:
+      fitkit fit me.jpg                              one photo; the result goes to a folder in out/
+      fitkit fit photos/ --out faces --faces all     every photo of a directory, every face of a photo
+      fitkit fit me.jpg --recipe landmarks           from landmarks only: quick, without light and skin colour
+      fitkit fit me.jpg --recipe ganfit              a closer likeness, with a generated texture: takes longer
+      fitkit fit a.jpg b.jpg --same-person           two photos of one person: one identity and skin
+      fitkit fit me.jpg --set weight_landmark=20     another value for a setting of the recipe
+      fitkit fit me.jpg --config paper:ganfit        a recipe with its paper's own values
+      fitkit fit *.jpg --json > results.jsonl        one JSON object per face, for other programs
+      fitkit fit photos/ --shard 3/8                 the third of eight parts, for Slurm arrays: --shard $SLURM_ARRAY_TASK_ID/8
+
+    The first photo compiles for up to a minute; compiled programs are kept for the next run.
+    Exit status: 0 fine, 1 some photos failed, 2 usage, 3 missing data, 4 device, 5 output not writable.
+    """
+
+    photo: Annotated[Positional[tuple[str, ...]], arg(metavar="SOURCE...", help_behavior_hint="")] = ()
+    """Photos, directories of photos, globs in quotes, manifests, or - for a list on standard input."""
+    recipe: Annotated[str, arg(metavar="NAME")] = "inverse_rendering"
+    """Recipe: how to fit. `fitkit recipes` lists and explains them."""
+    out: Annotated[str, arg(metavar="DIRECTORY")] = "out"
+    """Directory for the results, one folder per face, and the ledger of the run."""
+    head: Annotated[str, arg(metavar="NAME")] = "makehuman"
+    """Morphable head model. `fitkit heads` lists them."""
+    landmarks: Annotated[str, arg(metavar="SOURCE")] = "mediapipe"
+    """Detector (mediapipe, face-alignment), or your landmarks: a .pts or .npy file in pixels, or a directory with one per photo.
+    Points that show no face of the photo are refused: normalised to [0, 1], mirrored or in (y, x) order, mostly outside it."""
+    faces: Literal["largest", "all"] = "largest"
+    """Which faces of a photo to fit; with `all`, folders end in -face1, -face2."""
+    same_person: Flag = False
+    """All photos show one person: fit one identity and skin to all of them, and expression, pose and light to each."""
+    size: Annotated[int, arg(metavar="PIXELS")] = 224
+    """Side of the square crop that the fit works on; even, at least 64. Outputs keep the resolution of the photo."""
+    focal: Annotated[float | None, arg(metavar="PIXELS", help_behavior_hint="")] = None
+    """Focal length in pixels of the photo. By default from EXIF, or else estimated within bounds."""
+    seed: Annotated[int, arg(metavar="NUMBER")] = 0
+    """Seed of random numbers; the same seed gives the same result."""
+    outputs: Annotated[str, arg(metavar="LIST")] = "all"
+    """What to write, separated by commas: params, mesh, pictures, all. fit.json is always written."""
+    set: Annotated[Words, arg(metavar="FIELD=VALUE")] = ()
+    """Set a field of the recipe. `fitkit recipes NAME` lists its fields and their defaults."""
+    config: Annotated[str | None, arg(metavar="FILE.toml|paper:NAME", help_behavior_hint="")] = None
+    """Options from a TOML file: table [fit] for these options, [recipe] for the recipe's fields. The command line wins.
+    paper:NAME is recipe NAME with the values that its paper states."""
+    json: Flag = False
+    """Write one JSON object per face to standard output, and nothing else there."""
+    dry_run: Flag = False
+    """Print what would be done, and do nothing."""
+    overwrite: Flag = False
+    """Fit again and replace existing results. By default a photo is skipped that has a whole one, of the same settings."""
+    batch_size: Annotated[str, arg(metavar="NUMBER|auto")] = "auto"
+    """Faces that are solved at once; auto is 1 on a CPU, which would compute them one after another, and 32 elsewhere."""
+    workers: Annotated[int, arg(metavar="NUMBER")] = 1
+    """Processes that fit, each with a compiled program and 1 to 2 GB of memory."""
+    engine: Literal["local", "ray"] = "local"
+    """Where they run: on this machine, or on a Ray cluster (pip install 'fitkit[ray]') whose machines see the same files."""
+    shard: Annotated[str | None, arg(metavar="I/N", help_behavior_hint="")] = None
+    """Fit part I of N only, I from 1; the parts may run at once, on several machines that share OUT."""
+    limit: Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="")] = None
+    """Look at the first so many photos only."""
+    timeout: Annotated[float, arg(metavar="SECONDS")] = 120.0
+    """Work on one photo that counts as hanging; it is given up, and the others go on. Compiling does not count."""
+    general: OmitArgPrefixes[General] = General()
 
 
 def run_fit(options: Fit, fields: dict[str, Any], console: Console) -> int:

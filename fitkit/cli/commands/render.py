@@ -1,15 +1,47 @@
 """`fitkit render`: a picture of a result from any side, in any light, with any expression."""
 
+import dataclasses
 from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import fitkit
 from fitkit import configuration
 from fitkit.cli.console import Console
-from fitkit.cli.options import Render
+from fitkit.cli.general_options import Degrees, General, Words
 from fitkit.errors import FitkitError, visible
 
 # --light: azimuth (to the viewer's right) and elevation of a lamp, degrees; chosen by eye
 LIGHTS = {"front": (0.0, 0.0), "left": (-60.0, 15.0), "right": (60.0, 15.0), "above": (0.0, 65.0), "below": (0.0, -65.0)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Render:
+    """Render a saved result as a picture: turned, in another light, with another expression.
+
+    Examples:
+      fitkit render out/me-1a2b3c4d --yaw 30 --out side.png
+      fitkit render out/me-1a2b3c4d --light left --expression jawOpen=0.6 --expression browInnerUp=1
+    """
+
+    result: Annotated[Positional[str], arg(metavar="RESULT", help_behavior_hint="")] = ""
+    """A result folder that `fitkit fit` wrote."""
+    yaw: Degrees = None
+    """Rotation about the vertical axis; positive turns the face to the viewer's right. By default as in the photo."""
+    pitch: Degrees = None
+    """Nod; positive is down. By default as in the photo."""
+    roll: Degrees = None
+    """Tilt; positive is counter-clockwise in the picture. By default as in the photo."""
+    light: Annotated[str | None, arg(metavar="LIGHT", help_behavior_hint="")] = None
+    """Lamp: front, left, right, above, below, or AZIMUTH,ELEVATION in degrees, to the right and up. Default: the photo's light."""
+    expression: Annotated[Words, arg(metavar="NAME=WEIGHT")] = ()
+    """Weight, 0 to 1, of one of the 52 ARKit expression shapes, like jawOpen=0.6. The others keep their fitted weights."""
+    head: Annotated[str | None, arg(metavar="ict:PATH", help_behavior_hint="")] = None
+    """Where the head lies that the result was fitted on, if it is none of fitkit's own."""
+    out: Annotated[str, arg(metavar="FILE.png", help_behavior_hint="")] = ""
+    """Picture to write. By default RESULT/render.png."""
+    general: OmitArgPrefixes[General] = General()
 
 
 def run_render(options: Render, console: Console) -> int:

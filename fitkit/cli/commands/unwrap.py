@@ -4,21 +4,49 @@ Visible skin and the hair of the scalp come from the photo, hidden skin from the
 (`fitkit.uv`). The fit is `fitkit.fit`; `python -m fitkit.recipes.train.texture_generator --maps` reads the maps.
 """
 
+import dataclasses
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import fitkit
 from fitkit import configuration, device
 from fitkit.cli.console import Console, Outcome, exit_status, failed_outcome, progress_line, summary
-from fitkit.cli.options import Unwrap
+from fitkit.cli.general_options import Flag, General
 from fitkit.errors import FitkitError
 
 if TYPE_CHECKING:
     from fitkit.batch.sources import Source
 
 SIZES = (64, 128, 256, 512, 1024)      # texels a side: what the generator trains on, up to the size of a fit's texture
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unwrap:
+    """Fit photos and write their skin colour (albedo) as UV maps, a PNG for each photo, to train a texture generator on.
+
+    Visible skin comes from the photo, hidden skin from the other half of the face, the rest from the model. A photo whose fit is
+    doubtful gives no map, because the map would teach errors. Existing maps are kept.
+
+    Examples:
+      fitkit unwrap photos/ --out maps
+      python -m fitkit.recipes.train.texture_generator --maps maps --out run
+    """
+
+    photo: Annotated[Positional[tuple[str, ...]], arg(metavar="PHOTO...", help_behavior_hint="")] = ()
+    """Photos, folders, quoted globs, lists (.txt, .csv, .parquet; - for standard input); the largest face of each is used."""
+    out: Annotated[str, arg(metavar="DIRECTORY")] = "maps"
+    """Directory for the maps, NAME-HASH.png."""
+    size: Annotated[int, arg(metavar="TEXELS")] = 512
+    """Side of the square maps: 64, 128, 256, 512 or 1024."""
+    recipe: Annotated[str, arg(metavar="NAME")] = "inverse_rendering"
+    """Recipe: how to fit. `fitkit recipes` lists and explains them."""
+    overwrite: Flag = False
+    """Fit again and replace existing maps."""
+    general: OmitArgPrefixes[General] = General()
 
 
 def run_unwrap(options: Unwrap, console: Console) -> int:

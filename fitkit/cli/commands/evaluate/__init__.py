@@ -1,0 +1,1 @@
+"""The commands `fitkit eval ...`: one module each."""
