@@ -11,6 +11,7 @@ Names load on first use (PEP 562), so that `import fitkit` and the command line'
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from fitkit.errors import FitkitError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from fitkit.api import FitResult, Track, fit, fit_batch, fit_faces, load, load_head, predict, track
     from fitkit.types import Camera, FaceParameters, Mesh, MorphableModel
 
+# XLA prints banners about slow compilation on standard error; what it finds fatal it still says. Read when JAX is first imported
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 __all__ = [
     "Camera",

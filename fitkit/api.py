@@ -1,8 +1,8 @@
 """The public functions: `fit`, `fit_batch`, `fit_faces`, `predict`, `track`, `load`, `load_head`; `pipeline.py` has the steps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from fitkit import pipeline
 from fitkit.configuration import check_choice
 from fitkit.detection import DETECTORS
 from fitkit.errors import FitkitError
+from fitkit.io.given_photo import PhotoLike, is_photo
 from fitkit.models import heads
-from fitkit.pipeline import PhotoLike
+from fitkit.pipeline import PointsLike
 from fitkit.recipes import RECIPES
 from fitkit.results.load import load_result
 from fitkit.results.result import FitResult
@@ -53,7 +54,7 @@ def load(folder: str | Path, *, head: str | None = None) -> FitResult:
 
 @overload
 def fit(
-    photo: PhotoLike, *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: PhotoLike | None = None,
+    photo: PhotoLike, *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: PointsLike | None = None,
     size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, seed: int = 0, detector: str = "mediapipe",
     progress: Callable[[float], None] | None = None, same_person: None = None, **fields: Any,
 ) -> FitResult: ...
@@ -62,7 +63,7 @@ def fit(
 @overload
 def fit(
     photo: Sequence[PhotoLike], *, recipe: str = "inverse_rendering", head: str = "makehuman",
-    landmarks: Sequence[PhotoLike] | None = None, size: int = 224, focal: float | None = None, seed: int = 0,
+    landmarks: Sequence[PointsLike] | None = None, size: int = 224, focal: float | None = None, seed: int = 0,
     detector: str = "mediapipe", progress: Callable[[float], None] | None = None, same_person: bool | None = None, **fields: Any,
 ) -> list[FitResult | FitkitError]: ...
 
@@ -75,9 +76,9 @@ def fit(
     """Fit a 3D face to the largest face of a photo, or one person to several photos.
 
     Args:
-        photo: an image file, or an array `[height, width, 3]`: uint8, or floats in [0, 1] (sRGB); or a list of them that show one
-            person, who has one identity and one albedo in all of them; expression, pose, light and lens are each photo's own. Each
-            number of photos compiles once.
+        photo: an image file, by its path, its bytes or opened; a Pillow image; an array `[height, width, 3]`, grey or with alpha,
+            of uint8, uint16 or floats in [0, 1] (sRGB, upright); or a list of them that show one person, who has one identity and
+            one albedo in all of them; expression, pose, light and lens are each photo's own. Each number of photos compiles once.
         recipe: name of the recipe; `fitkit recipes` lists them.
         head: name of the morphable head, as in `load_head`.
         landmarks: the points of the face instead of a detector: a `.pts` or `.npy` file, or an array [68 or 468, 2] in pixels
@@ -100,7 +101,7 @@ def fit(
     Raises:
         FitkitError: E_NOFACE, E_SMALLFACE, E_LANDMARKS, or another of `fitkit.errors.EXIT_STATUS`, in one sentence.
     """
-    one = isinstance(photo, str | Path | np.ndarray)
+    one = is_photo(photo)
     if one and same_person:
         raise FitkitError("E_USAGE", "same_person=True is for a list of photos; give one, or leave it out")
     if not one and same_person is False:
@@ -109,17 +110,36 @@ def fit(
     if not one and intrinsics is not None:
         raise FitkitError("E_USAGE", "intrinsics are of one photo; of several photos give focal, or fit them one by one")
     job = pipeline.prepare(recipe=recipe, head=head, size=size, seed=seed, detector=detector, progress=progress, fields=fields)
-    if isinstance(photo, str | Path | np.ndarray):
+    if is_photo(photo):
         reading = pipeline.read(photo, job, landmarks=landmarks, focal=focal, intrinsics=intrinsics)
         return pipeline.fit_photo(reading, job, largest=True)[0]
-    return pipeline.fit_several(photo, job, together=True, landmarks=landmarks, focal=focal, at_once=None)
+    several = cast(Sequence[PhotoLike], photo)
+    return pipeline.fit_several(several, job, together=True, landmarks=landmarks, focal=focal, at_once=None)
+
+
+@overload
+def fit_batch(
+    photos: Sequence[PhotoLike], *, recipe: str = "inverse_rendering", head: str = "makehuman",
+    landmarks: Sequence[PointsLike] | None = None, size: int = 224, focal: float | None = None, seed: int = 0,
+    detector: str = "mediapipe", at_once: int | None = None, progress: Callable[[float], None] | None = None,
+    stream: Literal[False] = False, **fields: Any,
+) -> list[FitResult | FitkitError]: ...
+
+
+@overload
+def fit_batch(
+    photos: Iterable[PhotoLike], *, recipe: str = "inverse_rendering", head: str = "makehuman",
+    landmarks: Iterable[PointsLike] | None = None, size: int = 224, focal: float | None = None, seed: int = 0,
+    detector: str = "mediapipe", at_once: int | None = None, progress: Callable[[float], None] | None = None,
+    stream: Literal[True], **fields: Any,
+) -> Iterator[FitResult | FitkitError]: ...
 
 
 def fit_batch(
-    photos: Sequence[PhotoLike], *, recipe: str = "inverse_rendering", head: str = "makehuman",
-    landmarks: Sequence[PhotoLike] | None = None, size: int = 224, focal: float | None = None, seed: int = 0,
-    detector: str = "mediapipe", at_once: int | None = None, progress: Callable[[float], None] | None = None, **fields: Any,
-) -> list[FitResult | FitkitError]:
+    photos: Any, *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: Any = None, size: int = 224,
+    focal: float | None = None, seed: int = 0, detector: str = "mediapipe", at_once: int | None = None,
+    progress: Callable[[float], None] | None = None, stream: bool = False, **fields: Any,
+) -> list[FitResult | FitkitError] | Iterator[FitResult | FitkitError]:
     """Fit a 3D face to the largest face of each photo, many faces in one compiled program.
 
     A list of any length compiles once for its recipe and size. Each face has its own damping and its own end; the results are
@@ -137,6 +157,8 @@ def fit_batch(
         at_once: faces in one program, by default 1 on a CPU (which computes the faces of a program one after another) and 32
             elsewhere (where they are computed together).
         progress: called with the completed fraction, in [0, 1], of the faces of one program.
+        stream: give an iterator, which fits as it is asked, in place of a list. Photos may then be any iterable, and memory does
+            not grow with them: `for result in tqdm(fit_batch(paths, stream=True), total=len(paths)): ...`
         **fields: other values for fields of the recipe.
 
     Returns:
@@ -146,18 +168,20 @@ def fit_batch(
         FitkitError: for what would stop every photo: E_RECIPE, E_FIELD, E_HEAD, E_USAGE and the like.
     """
     job = pipeline.prepare(recipe=recipe, head=head, size=size, seed=seed, detector=detector, progress=progress, fields=fields)
+    if stream:
+        return pipeline.fit_each(photos, job, together=0, landmarks=landmarks, focal=focal, at_once=at_once)
     return pipeline.fit_several(photos, job, together=False, landmarks=landmarks, focal=focal, at_once=at_once)
 
 
 def fit_faces(
-    photo: PhotoLike, *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: PhotoLike | None = None,
+    photo: PhotoLike, *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: PointsLike | None = None,
     size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, seed: int = 0, detector: str = "mediapipe",
     largest: bool = False, progress: Callable[[float], None] | None = None, **fields: Any,
 ) -> list[FitResult]:
     """Fit a 3D face to every face of a photo, largest first.
 
     Args:
-        photo: an image file, or an array `[height, width, 3]`: uint8, or floats in [0, 1] (sRGB).
+        photo: as in `fit`.
         recipe: as in `fit`, like all that follows.
         head: name of the morphable head.
         landmarks: the points of one face instead of a detector.
@@ -199,7 +223,7 @@ def predict(
     """See the largest face of a photo by a network, without landmarks; of many photos at once.
 
     Args:
-        photo: an image file, or an array `[height, width, 3]`: uint8, or floats in [0, 1] (sRGB); or a list of them, each of a
+        photo: as in `fit`; or a list of them, each of a
             person of its own.
         recipe: one of the recipes that see faces by networks: "coarsenet" for the head, "3dfacenet" for its wrinkles, too.
         refine: Levenberg-Marquardt steps of the first stage of recipe `inverse_rendering` from what the network sees.
@@ -220,12 +244,13 @@ def predict(
                           " 3dfacenet or coarsenet")
     job = pipeline.prepare(recipe=recipe, head="makehuman", size=size, seed=0, detector=DETECTORS[0], progress=None,
                            fields={"refine": refine, **fields})
-    if isinstance(photo, str | Path | np.ndarray):
+    if is_photo(photo):
         reading = pipeline.read(photo, job, landmarks=None, focal=focal, intrinsics=intrinsics)
         return pipeline.fit_photo(reading, job, largest=True)[0]
     if intrinsics is not None:
         raise FitkitError("E_USAGE", "intrinsics are of one photo; of several photos give focal, or predict them one by one")
-    return pipeline.fit_several(photo, job, together=False, landmarks=None, focal=focal, at_once=None)
+    several = cast(Sequence[PhotoLike], photo)
+    return pipeline.fit_several(several, job, together=False, landmarks=None, focal=focal, at_once=None)
 
 
 def track(

@@ -8,7 +8,7 @@ needs no points is given only the face's box, and the crop is cut around the poi
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ from fitkit.detection.given_points import check_points
 from fitkit.detection.landmarks import Detector, Landmarks, box_of, detect_landmarks, read_points
 from fitkit.device import keep_compiled_programs
 from fitkit.errors import FitkitError
-from fitkit.fitting.observation import Lens, as_photo, known_lens, observe
+from fitkit.fitting.observation import Lens, known_lens, observe
 from fitkit.fitting.state import FaceState, Observation, Solution
 from fitkit.geometry.pose import rescale_pose
+from fitkit.io.given_photo import PhotoLike, as_photo
 from fitkit.io.images import Photo
 from fitkit.models import heads
 from fitkit.models.coarsenet.crop import FaceCrop, crop_of_box, crop_of_points
@@ -44,7 +45,7 @@ AT_ONCE_ELSEWHERE = 32       # chosen
 
 BOXES = "boxes"              # the detector of recipes that need no points: no option names it
 
-PhotoLike = str | Path | np.ndarray
+PointsLike = str | Path | np.ndarray     # points of a face: a file, or an array [68 or 468, 2] in pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +121,7 @@ def prepare(
 
 
 def read(
-    photo: PhotoLike, job: Job, *, landmarks: PhotoLike | None, focal: float | None, intrinsics: np.ndarray | None
+    photo: PhotoLike, job: Job, *, landmarks: PointsLike | None, focal: float | None, intrinsics: np.ndarray | None
 ) -> Reading:
     """Read a photo, its lens, and the points of its faces, given or detected.
 
@@ -230,7 +231,7 @@ def fit_photo(reading: Reading, job: Job, *, largest: bool) -> list[FitResult]:
 
 
 def fit_several(
-    photos: Sequence[PhotoLike], job: Job, *, together: bool, landmarks: Sequence[PhotoLike] | None, focal: float | None,
+    photos: Sequence[PhotoLike], job: Job, *, together: bool, landmarks: Sequence[PointsLike] | None, focal: float | None,
     at_once: int | None,
 ) -> list[FitResult | FitkitError]:
     """Fit the largest face of each photo, `at_once` in one program; `together` makes them one person.
@@ -240,33 +241,54 @@ def fit_several(
     """
     if landmarks is not None and len(landmarks) != len(photos):
         raise FitkitError("E_USAGE", f"there are {len(photos)} photos and {len(landmarks)} sets of landmarks; give one for each")
+    return list(fit_each(photos, job, together=len(photos) if together else 0, landmarks=landmarks, focal=focal, at_once=at_once))
+
+
+def fit_each(
+    photos: Iterable[PhotoLike], job: Job, *, together: int, landmarks: Iterable[PointsLike] | None, focal: float | None,
+    at_once: int | None,
+) -> Iterator[FitResult | FitkitError]:
+    """The fits of `fit_several` in the order of the photos, each as soon as it and those before it are done.
+
+    `together` is the number of photos where they are of one person, 0 where each is of a person of its own.
+
+    Raises:
+        FitkitError: as `fit_several`, when the first is asked for.
+    """
     if at_once is not None and at_once < 1:
         raise FitkitError("E_USAGE", f"at_once must be 1 or more faces, not {at_once}")
-    results: list[Any] = [None] * len(photos)
+    done: dict[int, FitResult | FitkitError] = {}     # those whose turn has not come
+    turn = 0
+
+    def in_turn() -> Iterator[FitResult | FitkitError]:
+        nonlocal turn
+        while turn in done:
+            yield done.pop(turn)
+            turn += 1
 
     def readings() -> Iterator[tuple[Reading, int, int]]:
-        for place, photo in enumerate(photos):
+        for place, (photo, points) in enumerate(zip(photos, itertools.repeat(None) if landmarks is None else landmarks)):  # noqa: B905
             try:
-                points = None if landmarks is None else landmarks[place]
                 yield read(photo, job, landmarks=points, focal=focal, intrinsics=None), 0, place
             except FitkitError as error:
                 if error.exit_status != 1:
                     raise
-                results[place] = error
+                done[place] = error
 
     def faces() -> Iterator[Observed]:
         waiting = readings()
         while some := list(itertools.islice(waiting, 1 if job.reader is None else prediction.AT_ONCE)):
             yield from observe_faces(some, job)
 
-    chunk = len(photos) if together else at_once or batch_size()
+    chunk = together or at_once or batch_size()
     for group in _groups(faces(), chunk):
         begun = time.perf_counter()
-        solutions = solve(group, job, size=chunk, together=together)
+        solutions = solve(group, job, size=chunk, together=bool(together))
         seconds = (time.perf_counter() - begun) / len(group)
         for face, solution in zip(group, solutions, strict=True):
-            results[face.place] = result_of(face, solution, job, seconds=seconds, number=None)
-    return results
+            done[face.place] = result_of(face, solution, job, seconds=seconds, number=None)
+        yield from in_turn()
+    yield from in_turn()
 
 
 def _groups(faces: Iterator[Observed], most: int) -> Iterator[list[Observed]]:

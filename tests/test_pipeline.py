@@ -30,6 +30,21 @@ def test_photos_that_cannot_be_fitted_are_entries_of_their_own():
     assert error.value.code == "E_RECIPE"
 
 
+def test_a_stream_of_photos_is_read_as_it_is_asked():
+    asked = []
+
+    def photos():
+        for photo in ("nowhere.png", ASTRONAUT, "never.png"):
+            asked.append(photo)
+            yield photo
+
+    results = fitkit.fit_batch(photos(), recipe="landmarks", at_once=1, stream=True)
+    missing, fitted = next(results), next(results)
+    assert isinstance(missing, fitkit.FitkitError) and missing.code == "E_NOFILE"
+    assert fitted.photo.path == str(ASTRONAUT) and asked == ["nowhere.png", ASTRONAUT]
+    results.close()
+
+
 def test_several_photos_of_one_person():
     photo = fitkit.fit(ASTRONAUT, recipe="landmarks").photo.pixels
     first, lost, second = fitkit.fit([ASTRONAUT, np.zeros((80, 80, 3), np.float32), np.ascontiguousarray(photo[:, 40:])],

@@ -56,7 +56,7 @@ on a photo `image` (a file or an array) with its `points` [68, 2]:
 
 from fitkit.fitting import losses, photometric, solvers
 from fitkit.fitting.initial_pose import STABLE_POINTS, pose_from_points
-from fitkit.fitting.observation import Lens, as_photo, known_lens, observe, working_crop
+from fitkit.fitting.observation import Lens, known_lens, observe, working_crop
 from fitkit.fitting.photometric import FrozenPixels, SkinTables
 from fitkit.fitting.solvers import (
     Descent,
@@ -79,6 +79,7 @@ from fitkit.fitting.state import (
     tangent_bounds,
     tangent_sizes,
 )
+from fitkit.io.given_photo import as_photo
 
 __all__ = [
     "STABLE_POINTS", "Descent", "FaceState", "FocalPrior", "FrozenPixels", "Lens", "LinearSystem", "Observation", "Problem",

@@ -6,8 +6,6 @@ Knows no detector and no recipe.
 """
 
 import dataclasses
-import hashlib
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +16,7 @@ from fitkit.detection.landmarks import Landmarks
 from fitkit.errors import FitkitError
 from fitkit.fitting.point_posterior import point_message
 from fitkit.fitting.state import FocalPrior, Observation
-from fitkit.io.images import Photo, read_image
+from fitkit.io.images import Photo
 from fitkit.morphable.correspondence import correspond, ibug_points
 from fitkit.types import MorphableModel
 
@@ -31,26 +29,6 @@ EXIF_BOUND = 0.1             # of the same
 MAX_SKEW = 0.02              # skew, and difference of both focal lengths, relative to the focal length
 MAX_EXTENT = 1e6             # photo pixels; a bound on resources
 MIN_BOX = 0.05               # photo pixels; below it the box filter is numerically a copy
-
-
-def as_photo(photo: str | Path | np.ndarray) -> Photo:
-    """A photo from a file, or from an array `[height, width, 3]`: uint8, or floats in [0, 1] (sRGB).
-
-    Raises:
-        FitkitError: E_NOTIMAGE and others, where it is not a photo.
-    """
-    return _from_array(photo) if isinstance(photo, np.ndarray) else read_image(photo)
-
-
-def _from_array(pixels: np.ndarray) -> Photo:
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or not (pixels.dtype == np.uint8 or pixels.dtype.kind == "f"):
-        raise FitkitError("E_NOTIMAGE", f"a photo array is [height, width, 3] of uint8 or of floats in [0, 1], not "
-                          f"{pixels.dtype} {list(pixels.shape)}")
-    floats = pixels.astype(np.float32) / (255.0 if pixels.dtype == np.uint8 else 1.0)
-    if not (np.isfinite(floats).all() and np.min(floats) >= 0 and np.max(floats) <= 1):
-        raise FitkitError("E_NOTIMAGE", "a photo array of floats holds values outside [0, 1]; divide it by its white level")
-    digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
-    return Photo(pixels=floats, path="array", sha256=digest, exif_focal=None, warnings=())
 
 
 @dataclasses.dataclass(frozen=True)

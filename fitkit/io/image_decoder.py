@@ -1,8 +1,8 @@
 """Decodes an image file to upright float sRGB, whatever its mode, bit depth, colour profile and orientation.
 
-Called by `images.read_image` alone, whose docstring states the decisions. Pillow decodes; colour profiles, transparency, 16 bits
-and EXIF are handled here. Reads only the open file or the bytes it is handed. Time and memory are linear in the size of the file
-and the number of pixels: further frames and pages are not counted, and pixels are made floats strip by strip.
+Called by `images` and `given_photo`; the docstring of `images` states the decisions. Pillow decodes; colour profiles, transparency,
+16 bits and EXIF are handled here. Reads only the open file, image or bytes that it is handed. Time and memory are linear in the
+size of the file and the number of pixels: further frames and pages are not counted, and pixels are made floats strip by strip.
 """
 
 import contextlib
@@ -82,13 +82,30 @@ def decode(data: bytes, name: str) -> tuple[np.ndarray, float | None, tuple[str,
     Raises:
         FitkitError: E_NOTIMAGE, or E_TOOLARGE; call `check_header` first.
     """
-    file, notes = io.BytesIO(data), list[str]()
+    file = io.BytesIO(data)
     with _decoding(file, name):
         image = _opened(file)
-        again = data if _is_deep_png(image) else None
-        image.load()
-        focal = _focal_pixels(image, notes)
-        pixels = _pixels(image, again, notes)
+        return _decoded(image, data if _is_deep_png(image) else None)
+
+
+def decode_image(image: Image.Image, name: str) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
+    """Decode a Pillow image that the caller opened or made; as `decode`, which says what comes back.
+
+    Raises:
+        FitkitError: E_NOTIMAGE, E_TOOLARGE.
+    """
+    with _decoding(io.BytesIO(), name):
+        if image.width * image.height > LARGEST:
+            raise Image.DecompressionBombError
+        return _decoded(image, None)
+
+
+def _decoded(image: Image.Image, again: bytes | None) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
+    """Pixels, focal length, warnings; `again` is the file where a second pass is needed."""
+    notes = list[str]()
+    image.load()
+    focal = _focal_pixels(image, notes)
+    pixels = _pixels(image, again, notes)
     return pixels, focal, tuple(notes)
 
 

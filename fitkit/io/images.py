@@ -1,7 +1,8 @@
 """Reads photos and writes pictures: `read_image`, `find_photos`, `write_image`.
 
-Every photo enters through `read_image` and every picture leaves through `write_image`. Between them images are float32 sRGB
-`[height, width, 3]` in [0, 1], upright, pixel centres at +0.5; linear light is made by `fitkit.color` only.
+Every photo enters through `read_image` (what is no path through `given_photo`) and every picture leaves through `write_image`.
+Between them images are float32 sRGB `[height, width, 3]` in [0, 1], upright, pixel centres at +0.5; linear light is made by
+`fitkit.color` only.
 
 What `read_image` decides:
     transparency is laid over white, as a viewer shows it; an animation gives its first frame; both leave a warning.
@@ -63,11 +64,32 @@ def read_image(path: str | Path) -> Photo:
     path = Path(path)
     with _checked(path) as file:
         data = file.read()
+    return _photo(data, str(path))
+
+
+def photo_from_bytes(data: bytes, name: str) -> Photo:
+    """Decode an image file that is in memory; as `read_image`.
+
+    Args:
+        data: the file.
+        name: what to call it in errors and in the result.
+
+    Raises:
+        FitkitError: E_NOTIMAGE, E_TOOLARGE.
+    """
+    if len(data) > MAX_BYTES:
+        raise FitkitError("E_TOOLARGE", f"{name} is larger than {MAX_BYTES >> 20} MB; pass a smaller copy, or a JPEG")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_header(io.BytesIO(data), name)
+    return _photo(data, name)
+
+
+def _photo(data: bytes, name: str) -> Photo:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's warnings about odd metadata
-        pixels, focal, notes = decode(data, str(path))
-    digest = hashlib.sha256(data).hexdigest()
-    return Photo(pixels=pixels, path=str(path), sha256=digest, exif_focal=focal, warnings=notes)
+        pixels, focal, notes = decode(data, name)
+    return Photo(pixels=pixels, path=name, sha256=hashlib.sha256(data).hexdigest(), exif_focal=focal, warnings=notes)
 
 
 def find_photos(paths: str | Path | Sequence[str | Path]) -> list[Path]:

@@ -47,7 +47,7 @@ def render_novel_view(
         roll: degrees, positive counter-clockwise in the picture.
         light: direction to a lamp, (azimuth, elevation) in degrees to the viewer's right and up, or spherical harmonics
             `[K, 3]`, K = 1, 4 or 9; without it the light of the photo.
-        expression: weights by name, the fitted ones kept for the others; or all weights `[E]`.
+        expression: weights by name, the fitted ones kept for the others; all weights `[E]`; or {}, which is neutral.
         size: side of the picture, pixels.
         background: sRGB colour in [0, 1].
         supersampling: samples per pixel along each side.
@@ -82,7 +82,7 @@ def render_novel_view(
 def expression_weights(
     model: MorphableModel, fitted: Float[Array, " E"], change: Mapping[str, float] | Float[np.ndarray, " E"] | None
 ) -> Float[np.ndarray, " E"]:
-    """The fitted expression weights with some changed by name, or all replaced.
+    """The fitted expression weights with some changed by name, or all replaced; {} is the neutral face.
 
     Raises:
         FitkitError: E_USAGE for an unknown name (the nearest is offered) or a weight out of the head's range.
@@ -90,6 +90,8 @@ def expression_weights(
     weights = np.array(fitted, np.float32)
     if change is None:
         return weights
+    if isinstance(change, Mapping) and not change:
+        return np.zeros_like(weights)
     if not isinstance(change, Mapping):
         given = np.asarray(change, np.float32)
         if given.shape != weights.shape:

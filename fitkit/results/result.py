@@ -29,12 +29,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from fitkit.color import quantize
 from fitkit.errors import FitkitError
 from fitkit.io import images
 from fitkit.io.images import Photo
 from fitkit.morphable.model import shape
 from fitkit.rendering.novel_view import Light, render_novel_view
-from fitkit.results import pictures
+from fitkit.results import pictures, summary
 from fitkit.results.save import save_result
 from fitkit.types import Camera, Detail, FaceParameters, Mesh, MorphableModel
 from fitkit.uv.displacement import Relief, bake_relief
@@ -68,6 +69,13 @@ class FitResult:
     detail: Detail | None = None               # per pixel of the working crop; of a recipe that refines the geometry
     skin: np.ndarray | None = None             # UV albedo [S, S, 3], uint8 sRGB, of a recipe with a texture of its own
     albedo_map: np.ndarray | None = None       # uint8 sRGB [S, S, 3] read from disk; ask `texture` for it
+
+    def __repr__(self) -> str:
+        return summary.describe(self)
+
+    def _repr_png_(self) -> bytes:
+        """The picture that a notebook shows."""
+        return summary.picture(self)
 
     def mesh(self) -> Mesh:
         """The fitted head, expression applied: millimetres, head frame, with texture coordinates."""
@@ -123,20 +131,25 @@ class FitResult:
     def render(
         self, *, yaw: float | None = None, pitch: float | None = None, roll: float | None = None,
         light: Light | None = None, expression: Mapping[str, float] | np.ndarray | None = None, size: int = 512,
-        background: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    ) -> Float[np.ndarray, "size size 3"]:
-        """Render the face turned, relit or with another expression; see `novel_view.render_novel_view` for the arguments.
+        background: tuple[float, float, float] = (1.0, 1.0, 1.0), out: str | Path | None = None, as_bytes: bool = False,
+    ) -> np.ndarray:
+        """Render the face turned, relit or with another expression; `novel_view.render_novel_view` explains the arguments.
+
+        `out` is a PNG file to write it to, too; `as_bytes` gives uint8, as `imageio.imwrite` and Pillow take it.
 
         Returns:
-            float32 sRGB in [0, 1].
+            sRGB `[size, size, 3]`, float32 in [0, 1] or uint8.
 
         Raises:
-            FitkitError: E_USAGE for an unknown expression or a value out of range.
+            FitkitError: E_USAGE for an unknown expression or a value out of range; E_OUTPUT.
         """
-        return render_novel_view(
+        picture = render_novel_view(
             self.model, self.parameters, self.camera, texture=self.texture, yaw=yaw, pitch=pitch, roll=roll, light=light,
             expression=expression, size=size, background=background,
         )
+        if out is not None:
+            images.write_image(out, picture)
+        return quantize(picture, np.uint8) if as_bytes else picture
 
     def save(self, folder: str | Path, *, outputs: str | Sequence[str] = "all", overwrite: bool = False) -> Path:
         """Write the result folder; it appears complete or not at all.

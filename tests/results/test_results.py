@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 
+import imageio.v3 as iio
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -327,6 +328,23 @@ def test_render_follows_its_arguments(result):
     right, left = (result.render(size=48, light=(angle, 0.0), background=(0, 0, 0)) for angle in (70.0, -70.0))
     assert right[:, 30:].sum() > 1.15 * left[:, 30:].sum()
     assert left[:, :18].sum() > 1.15 * right[:, :18].sum()
+
+
+def test_an_empty_expression_is_neutral_and_pictures_save_themselves(tmp_path, result):
+    neutral = dataclasses.replace(result.parameters, expression=jnp.zeros_like(result.parameters.expression))
+    picture = result.render(size=48, expression={}, out=tmp_path / "neutral.png")
+    np.testing.assert_array_equal(picture, dataclasses.replace(result, parameters=neutral).render(size=48))
+    assert not np.array_equal(picture, result.render(size=48))
+    eight_bits = result.render(size=48, expression={}, as_bytes=True)
+    assert eight_bits.dtype == np.uint8
+    np.testing.assert_array_equal(eight_bits, iio.imread(tmp_path / "neutral.png"))
+
+
+def test_a_result_says_in_five_lines_what_it_is(result):
+    lines = repr(dataclasses.replace(result, status="doubtful", reason="it is dark", confidence=0.125)).splitlines()
+    assert len(lines) == 5 and lines[0].endswith(f"by {result.recipe}: doubtful, confidence 0.12, it is dark")
+    assert f"{len(result.model.mean)} vertices" in lines[1] and f"focal length {float(result.camera.focal):.0f} px" in lines[2]
+    assert result._repr_png_()[:4] == b"\x89PNG"
 
 
 def test_render_shows_the_colours_of_the_albedo_model(result):

@@ -65,7 +65,7 @@ def run_render(options: Render, console: Console) -> int:
 
     picture = fitkit.load(options.result, head=options.head).render(
         yaw=options.yaw, pitch=options.pitch, roll=options.roll, light=light,
-        expression={name: float(weight) for name, weight in weights.items()},
+        expression={name: float(weight) for name, weight in weights.items()} or None,     # {} would be the neutral face
     )
     path = write_image(options.out or Path(options.result) / "render.png", picture)
     if console.level:

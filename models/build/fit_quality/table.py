@@ -25,7 +25,8 @@ from fitkit.evaluation.synthetic import benchmark, subjects
 from fitkit.evaluation.synthetic.kinds import parse, parse_all
 from fitkit.evaluation.synthetic.populations import embedded_population, ict_population
 from fitkit.evaluation.synthetic.scene import SkinPaint, Studio
-from fitkit.fitting.observation import Lens, as_photo, known_lens, observe
+from fitkit.fitting.observation import Lens, known_lens, observe
+from fitkit.io.given_photo import as_photo
 from fitkit.io.images import read_image
 from fitkit.models.build.detector.pictures import STUDIO
 from fitkit.models.build.fit_quality.faults import OF_PHOTO, OF_POINTS
