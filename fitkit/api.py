@@ -225,7 +225,8 @@ def predict(
     Args:
         photo: as in `fit`; or a list of them, each of a
             person of its own.
-        recipe: one of the recipes that see faces by networks: "coarsenet" for the head, "3dfacenet" for its wrinkles, too.
+        recipe: one of the recipes that see faces by networks: "coarsenet" for the head, "3dfacenet" for its wrinkles, too,
+            "richardson" for the head by another network, which looks four times.
         refine: Levenberg-Marquardt steps of the first stage of recipe `inverse_rendering` from what the network sees.
         size: side of the square crop that light, skin and refinement work on, pixels; even, at least 64.
         focal: focal length, photo pixels; without it EXIF's, or else that of a portrait.
@@ -241,7 +242,7 @@ def predict(
     """
     if not RECIPES[check_choice(recipe, RECIPES, code="E_RECIPE", what="recipe")].sees:
         raise FitkitError("E_USAGE", f"recipe {recipe} needs landmarks, and predict takes none; call fitkit.fit, or take recipe"
-                          " 3dfacenet or coarsenet")
+                          " 3dfacenet, coarsenet or richardson")
     job = pipeline.prepare(recipe=recipe, head="makehuman", size=size, seed=0, detector=DETECTORS[0], progress=None,
                            fields={"refine": refine, **fields})
     if is_photo(photo):

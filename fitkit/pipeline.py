@@ -116,7 +116,7 @@ def prepare(
     model = heads.load(head)
     if chosen.sees:
         prediction.check_head(model)
-    reader = prediction.load_reader() if chosen.sees else None
+    reader = chosen.reader(config) if chosen.reader else None
     return Job(recipe, chosen, config, head, model, size, seed, detector, progress, reader)
 
 

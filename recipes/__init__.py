@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from fitkit.fitting.state import Solution
-from fitkit.recipes import coarsenet, ganfit, inverse_rendering, landmarks
+from fitkit.recipes import coarsenet, ganfit, inverse_rendering, landmarks, richardson
+from fitkit.recipes.coarsenet.prediction import FaceReader, load_reader
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,8 +24,14 @@ class Recipe:
     person: Callable[..., Solution]        # (model, observations, config) of stacked photos of one person
     summary: str
     paper: str
-    sees: bool = False                     # takes what CoarseNet sees in the photo (`Observation.prediction`), and needs no points
+    # the network of a configuration, whose word on the photo the recipe takes (`Observation.prediction`): it then needs no points
+    reader: Callable[[Any], FaceReader] | None = None
     takes: tuple[str, ...] = ()            # further arguments of the three: `seed` of what is drawn, `progress` to be called
+
+    @property
+    def sees(self) -> bool:
+        """Whether it asks a network, and needs no points."""
+        return self.reader is not None
 
 
 RECIPES: dict[str, Recipe] = {
@@ -44,10 +51,15 @@ RECIPES: dict[str, Recipe] = {
     "coarsenet": Recipe(
         config=coarsenet.CoarseNetConfig, function=coarsenet.solve, batch=coarsenet.solve_batch, person=coarsenet.solve_person,
         summary="what a network sees: pose, shape and expression without landmarks, then light and skin; steps to refine if wanted",
-        paper="Guo et al. 2018, Section VI", sees=True),
+        paper="Guo et al. 2018, Section VI", reader=lambda config: load_reader()),
     "3dfacenet": Recipe(
         config=coarsenet.CoarseNetConfig, function=coarsenet.fine_recipe.solve, batch=coarsenet.fine_recipe.solve_batch,
         person=coarsenet.fine_recipe.solve_person,
         summary="what `coarsenet` sees, and the wrinkles that a second network sees on it",
-        paper="Guo et al. 2018 (3DFaceNet), Sections VI and VIII", sees=True),
+        paper="Guo et al. 2018 (3DFaceNet), Sections VI and VIII", reader=lambda config: load_reader()),
+    "richardson": Recipe(
+        config=richardson.RichardsonConfig, function=richardson.solve, batch=richardson.solve_batch,
+        person=richardson.solve_person,
+        summary="what a network sees that is shown its last word, drawn into the photo, and corrects it: four times",
+        paper="Richardson et al. 2017, Section 3", reader=richardson.load_reader),
 }

@@ -126,7 +126,7 @@ def _steps(config: CoarseNetConfig, observation: Observation) -> Int[Array, " 2"
     if config.refine < 0:
         raise FitkitError("E_FIELD", f"refine takes a number of steps of 0 or more, not {config.refine}")
     if observation.prediction is None:
-        raise FitkitError("E_USAGE", "recipe coarsenet needs the prediction of its network in the observation; fitkit.predict and"
+        raise FitkitError("E_USAGE", "the recipe needs the prediction of its network in the observation; fitkit.predict and"
                           " fitkit.fit make it")
     return jnp.array([config.refine // 2, config.refine - config.refine // 2]) if config.refine else None
 

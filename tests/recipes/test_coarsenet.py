@@ -27,6 +27,7 @@ from fitkit.models.coarsenet.crop import FaceCrop
 from fitkit.models.coarsenet.estimate import CoarseFace, folded_face, pose_of
 from fitkit.morphable.correspondence import ibug_points
 from fitkit.morphable.model import shape, vertex_albedo
+from fitkit.recipes import RECIPES
 from fitkit.recipes.coarsenet import fine_recipe, prediction, recipe
 from fitkit.recipes.coarsenet.appearance import albedo_under_light, fit_appearance, light_under_albedo
 from fitkit.recipes.coarsenet.prediction import FaceReader, Glimpse
@@ -208,7 +209,8 @@ def reader(seen, monkeypatch):
                          albedo=jnp.zeros(0), light=jnp.zeros((0, 3)))
         return jax.tree.map(lambda leaf: jnp.repeat(leaf[None], len(pictures), 0), one)
 
-    monkeypatch.setattr(prediction, "load_reader", lambda: FaceReader(32, read))
+    monkeypatch.setitem(RECIPES, "coarsenet", dataclasses.replace(
+        RECIPES["coarsenet"], reader=lambda config: FaceReader(32, read)))
     job = pipeline.prepare(recipe="coarsenet", head="makehuman", size=64, seed=0, detector="mediapipe", progress=None, fields={})
     face, = pipeline.read(ASTRONAUT, job, landmarks=None, focal=float(camera.focal), intrinsics=None).faces
     square = pipeline._network_crop(face)

@@ -26,6 +26,7 @@ class Train:
     Networks:
       coarsenet            identity, expression and pose from one photo (Guo et al. 2018, Section VI); labels random, vary
       tracking_coarsenet   the same, albedo and light, from a frame and the pose before (Section VII); labels frames
+      richardson_coarse    the same as coarsenet by a network that corrects its last word (Richardson et al. 2017); labels random
       finenet              wrinkles from a photo and a coarse depth map (Section VIII); labels detail
 
     Each has two configurations: paper, its paper's sizes and schedule, for a GPU; small, which two CPU cores train in hours.
@@ -53,7 +54,7 @@ class Train:
     """
 
     name: Annotated[Positional[str], arg(metavar="NAME", help_behavior_hint="")] = ""
-    """Network to train: coarsenet, tracking_coarsenet or finenet."""
+    """Network to train: coarsenet, tracking_coarsenet, richardson_coarse or finenet."""
     data: Annotated[tuple[str, ...], arg(metavar="RUN...", help_behavior_hint="")] = ()
     """Runs of labels to train on; of each the last part is held out, if --held names none."""
     held: Annotated[tuple[str, ...], arg(metavar="RUN...", help_behavior_hint="")] = ()

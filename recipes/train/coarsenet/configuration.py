@@ -152,7 +152,7 @@ def output_statistics(model: MorphableModel) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), deviation.astype(np.float32)
 
 
-def head_is(name: str, config: CoarseNetTraining) -> bool:
-    """Whether labels of this head fit a training."""
-    return heads.absolute_name(name) == heads.absolute_name(config.head)
+def head_is(name: str, head: str) -> bool:
+    """Whether labels of the head `name` fit a training of `head`."""
+    return heads.absolute_name(name) == heads.absolute_name(head)
 

@@ -21,10 +21,10 @@ from rich.progress import track
 
 from fitkit.io.atomic_files import write_bytes
 from fitkit.models.coarsenet.estimate import mirrored_outputs, pose_of, rescaled
-from fitkit.models.coarsenet.network import CoarseNet
+from fitkit.models.coarsenet.network import CoarseNet, CoarseNetConfig
 from fitkit.models.parameters import encode_network
 from fitkit.recipes.train.coarsenet.augmentation import Augmented, augment
-from fitkit.recipes.train.coarsenet.configuration import CoarseNetTraining, build, tables_of
+from fitkit.recipes.train.coarsenet.configuration import CoarseNetTraining, HeadTables, build, tables_of
 from fitkit.recipes.train.coarsenet.task import COARSENET, BatchArrays, CoarseNetData, batch, label_camera, load, score
 
 RIDGE = 0.1         # added to the variance of each standardised feature; of 0.02, 0.1, 0.4, 1.5 the best on held-out pictures
@@ -32,13 +32,12 @@ AT_ONCE = 32        # batches whose products are summed at once
 STILL = 1e-3        # deviation of a feature that says nothing
 
 
-def true_numbers(labels: BatchArrays, shown: Augmented, config: CoarseNetTraining) -> Float[Array, "b o"]:
-    """What a network should say of augmented pictures."""
-    tables = tables_of(config.head)
+def true_numbers(labels: BatchArrays, shown: Augmented, tables: HeadTables, config: CoarseNetConfig) -> Float[Array, "b o"]:
+    """What a network whose numbers stand as `config` says should say of augmented pictures."""
     camera = jax.vmap(rescaled)(label_camera(labels), shown.scale, shown.offset)
     pose = jax.vmap(lambda seen: pose_of(seen, tables.middle))(camera)
     numbers = jnp.concatenate([jnp.asarray(labels["identity"]), jnp.asarray(labels["expression"]), pose], axis=1)
-    return jnp.where(shown.mirrored[:, None], mirrored_outputs(numbers, tables.signs, tables.partner, config.network), numbers)
+    return jnp.where(shown.mirrored[:, None], mirrored_outputs(numbers, tables.signs, tables.partner, config), numbers)
 
 
 def solve_ridge(count: int, sums: dict[str, Float[np.ndarray, "..."]]) -> tuple[Float[np.ndarray, "f o"], Float[np.ndarray, " o"]]:
@@ -65,7 +64,8 @@ def fit_readout(data: CoarseNetData, config: CoarseNetTraining, *, passes: int) 
     @nnx.jit
     def seen(network: CoarseNet, some: dict[str, Any]) -> tuple[Array, Array]:
         shown = augment(some["key"], some["pictures"], some["mask"], side=config.side, changed=config.augmented)
-        numbers = (true_numbers(some, shown, config) - network.mean[...]) / network.deviation[...]
+        true = true_numbers(some, shown, tables_of(config.head), config.network)
+        numbers = (true - network.mean[...]) / network.deviation[...]
         return network.mesh(shown.pictures), numbers
 
     sums: dict[str, Any] = {}

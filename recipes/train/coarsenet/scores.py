@@ -58,11 +58,20 @@ def _figures(parameters: dict[str, Array], arrays: dict[str, Array], tables: Hea
     face, camera, true = estimates(parameters, arrays, tables, config)
     labels = CoarseFace(identity=arrays["identity"], expression=arrays["expression"], pose=face.pose, albedo=face.albedo,
                         light=face.light)
-    return _errors(face, camera, labels, true, tables)
+    return face_errors(face, camera, labels, true, tables)
 
 
 @jax.jit
-def _errors(face: CoarseFace, camera: Camera, labels: CoarseFace, true: Camera, tables: HeadTables) -> dict[str, Array]:
+def face_errors(face: CoarseFace, camera: Camera, labels: CoarseFace, true: Camera, tables: HeadTables) -> dict[str, Array]:
+    """The figures of `score` of stacked faces, one number each.
+
+    Args:
+        face: as a network tells them.
+        camera: that sees them, sides of the crop.
+        labels: the true faces; of these, identity and expression count.
+        true: their cameras.
+        tables: of the head.
+    """
     model = tables.model
     inside = region_mask(model, FACE) > INSIDE
     mean = shape(model, model.identity_mean, jnp.zeros(len(model.expression)))

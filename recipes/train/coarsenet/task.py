@@ -49,10 +49,15 @@ def load(runs: Sequence[Path], held: Sequence[Path], config: CoarseNetTraining) 
     Raises:
         FitkitError: E_USAGE, they are of another head; E_RESULT, a run is damaged.
     """
+    return load_labels(runs, held, head=config.head, most=config.most)
+
+
+def load_labels(runs: Sequence[Path], held: Sequence[Path], *, head: str, most: int | None = None) -> CoarseNetData:
+    """Read runs of labels of a head, at most `most` pictures of each; errors as of `load`."""
     name = head_of([*runs, *held])
-    if not head_is(name, config):
-        raise FitkitError("E_USAGE", f"the labels are of the head {name}, the training of {config.head}; give --set head={name}")
-    train, rest = read_runs(runs, held, tables_of(config.head).model, most=config.most)
+    if not head_is(name, head):
+        raise FitkitError("E_USAGE", f"the labels are of the head {name}, the training of {head}; give --set head={name}")
+    train, rest = read_runs(runs, held, tables_of(head).model, most=most)
     return CoarseNetData(train=train, held=rest)
 
 

@@ -1,0 +1,50 @@
+"""Recipe `richardson`: the head that the iterative network leaves, then light, skin and steps as in recipe `coarsenet`.
+
+The network has run when the recipe begins (`Observation.prediction`).
+"""
+
+import dataclasses
+
+from jaxtyping import Array, Bool
+
+from fitkit.errors import FitkitError
+from fitkit.fitting.state import Observation, Solution
+from fitkit.recipes.coarsenet import recipe
+from fitkit.recipes.coarsenet.recipe import CoarseNetConfig
+from fitkit.types import MorphableModel
+
+MOST_ITERATIONS = 100       # a bound on resources
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RichardsonConfig(CoarseNetConfig):
+    """Fields of recipe `richardson`.
+
+    Attributes:
+        refine: Levenberg-Marquardt steps of stage 1 of `inverse_rendering` from what the network sees, half of them against the
+            blurred picture; 0 for none.
+        weight_landmark: weight of the landmark distance in those steps; 0 because the points are the network's own, so more only
+            where they were given.
+        iterations: times that the network looks, each time at what it said before (Section 3.4).
+    """
+
+    iterations: int = 4
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.iterations <= MOST_ITERATIONS:
+            raise FitkitError("E_FIELD", f"iterations takes a number from 1 to {MOST_ITERATIONS}, not {self.iterations}")
+
+
+def solve(model: MorphableModel, observation: Observation, config: RichardsonConfig) -> Solution:
+    """Recipe `richardson` on one face."""
+    return recipe.solve(model, observation, config)
+
+
+def solve_batch(model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: RichardsonConfig) -> Solution:
+    """Recipe `richardson` on stacked faces of different people; solutions stacked. A face that is not `active` takes no steps."""
+    return recipe.solve_batch(model, observations, active, config)
+
+
+def solve_person(model: MorphableModel, observations: Observation, config: RichardsonConfig) -> Solution:
+    """Recipe `richardson` on stacked photos of one person, who has one identity and one albedo; solutions stacked."""
+    return recipe.solve_person(model, observations, config)
