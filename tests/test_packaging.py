@@ -67,14 +67,14 @@ def test_nothing_but_fitkit_reaches_site_packages(names):
 def test_the_wheel_holds_the_data_and_the_licences(names):
     weights = [path for path in (ROOT / "models" / "weights").iterdir() if path.is_file()]
     tables = [path for name in ("fitkit/data", "models", "recipes") for path in (ROOT / name).rglob("*.toml")]
-    tables += (ROOT / "fitkit").rglob("*.html")
+    tables += [path for kind in ("html", "js") for path in (ROOT / "fitkit").rglob(f"*.{kind}")]
     assert "fitkit/py.typed" in names
     assert not {f"fitkit/models/weights/{path.name}" for path in weights} - set(names)
     for path in tables:
         where = path.relative_to(ROOT).as_posix()
         assert (where if where.startswith("fitkit/") else f"fitkit/{where}") in names
     licences = {Path(name).name for name in names if "dist-info/licenses/" in name}
-    assert licences == {"LICENSE"} | {path.name for path in weights if path.suffix == ".txt"}
+    assert licences == {"LICENSE"} | {path.name for path in weights if path.suffix == ".txt"} | {"three-LICENSE.txt"}
 
 
 def test_the_wheel_is_small(wheel):

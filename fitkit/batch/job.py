@@ -19,7 +19,7 @@ from fitkit.batch.manifest import Source
 from fitkit.configuration import nearest
 from fitkit.errors import FitkitError
 from fitkit.io.untrusted import FileRefused, open_bounded
-from fitkit.results import OUTPUTS
+from fitkit.results import ALL, OUTPUTS
 from fitkit.results.integrity import FORMAT, whole_result
 
 DIGITS = 32                  # hexadecimal, of a job in its folder's name
@@ -30,7 +30,7 @@ POINT_FILES = (".pts", ".npy")
 MOST_NAMES = 1000            # of a folder that are compared with a name that is not in it
 
 PHOTO_CODES = {"missing": "E_NOFILE", "unreadable": "E_NOFILE", "large": "E_TOOLARGE"}
-ALONE = tuple(name for name in OUTPUTS if name != "all")
+ALONE = OUTPUTS[:-1]      # all names but `all`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,7 +156,8 @@ def keep_or_write(
 
 def chosen_outputs(outputs: Sequence[str]) -> tuple[str, ...]:
     """Names of outputs with `all` spelled out, sorted."""
-    return tuple(sorted(ALONE if "all" in outputs else set(outputs)))
+    spelled = (ALL if name == "all" else (name,) for name in outputs)
+    return tuple(sorted({name for names in spelled for name in names}))
 
 
 def in_shard(sources: Sequence[Source], shard: tuple[int, int]) -> bool:

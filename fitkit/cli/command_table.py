@@ -20,13 +20,15 @@ from fitkit.cli.commands.report import Report
 from fitkit.cli.commands.track import Track
 from fitkit.cli.commands.train import Train
 from fitkit.cli.commands.unwrap import Unwrap
+from fitkit.cli.commands.view import View
 
 Command = (Fit | Predict | Report | Track | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation
            | Bench | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow | LabelsMotion | Train | Convert
-           | Transfer)
+           | Transfer | View)
 # a name of two words is a command in a group
 COMMANDS: dict[str, type[Command]] = {
-    "fit": Fit, "predict": Predict, "report": Report, "track": Track, "unwrap": Unwrap, "render": Render, "convert": Convert,
+    "fit": Fit, "predict": Predict, "report": Report, "track": Track, "unwrap": Unwrap, "render": Render, "view": View,
+    "convert": Convert,
     "transfer": Transfer, "doctor": Doctor, "heads": Heads, "recipes": Recipes,
     "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval ablation": EvalAblation, "bench": Bench,
     "assets list": AssetsList, "assets verify": AssetsVerify, "assets import": AssetsImport,
@@ -35,7 +37,7 @@ COMMANDS: dict[str, type[Command]] = {
 # recipe fields of a configuration file between them
 RUN_BY: dict[type[Command], str] = {
     Fit: "fit:run_fit", Predict: "fit:run_predict", Report: "report:run_report", Track: "track:run_track",
-    Unwrap: "unwrap:run_unwrap", Render: "render:run_render", Convert: "convert:run_convert",
+    Unwrap: "unwrap:run_unwrap", Render: "render:run_render", View: "view:run_view", Convert: "convert:run_convert",
     Doctor: "doctor:run_doctor", Heads: "doctor:run_heads", Recipes: "doctor:run_recipes",
     EvalSynthetic: "evaluate.synthetic:run_synthetic", EvalFolder: "evaluate.folder:run_folder",
     EvalAblation: "evaluate.ablation:run_ablation",

@@ -24,9 +24,14 @@ _LINEAR, _MIPMAPS, _CLAMP = 9729, 9987, 33071      # of samplers: magnification,
 
 def write_document(path: str | Path, document: gltf.GLTF2, blob: bytearray) -> Path:
     """Write a document with its bytes as a GLB file."""
+    return atomic_files.write_bytes(path, document_bytes(document, blob))
+
+
+def document_bytes(document: gltf.GLTF2, blob: bytearray) -> bytes:
+    """The GLB file of a document with its bytes."""
     document.buffers = [gltf.Buffer(byteLength=len(blob))]
     document.set_binary_blob(bytes(blob))
-    return atomic_files.write_bytes(path, b"".join(document.save_to_bytes()))
+    return b"".join(document.save_to_bytes())
 
 
 def split_at_seams(

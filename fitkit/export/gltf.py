@@ -24,11 +24,13 @@ from fitkit.export.glb_document import (
     add_sparse,
     add_texture,
     add_view,
+    document_bytes,
     split_at_seams,
     write_document,
 )
 from fitkit.export.vertex_tables import roughness, unit_normals
 from fitkit.geometry.vectors import vertex_normals
+from fitkit.io import atomic_files
 from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.types import FaceParameters, MorphableModel
 from fitkit.uv.displacement import FineMesh
@@ -57,11 +59,19 @@ def write_glb(
     Raises:
         FitkitError: E_OUTPUT where the place cannot be written.
     """
+    return atomic_files.write_bytes(path, head_glb(model, parameters, texture=texture, normal_map=normal_map))
+
+
+def head_glb(
+    model: MorphableModel, parameters: FaceParameters, *, texture: UInt8[np.ndarray, "S S 3"] | None = None,
+    normal_map: Float[np.ndarray, "N N 3"] | None = None,
+) -> bytes:
+    """The file that `write_glb` writes, as bytes."""
     document, blob = gltf.GLTF2(), bytearray()
     if texture is not None:
         add_texture(document, blob, texture)
     mesh = add_head(document, blob, model, parameters, normal_map=normal_map)
-    return write_document(path, with_scene(document, [gltf.Node(name=model.name, mesh=mesh)], [0]), blob)
+    return document_bytes(with_scene(document, [gltf.Node(name=model.name, mesh=mesh)], [0]), blob)
 
 
 def add_head(

@@ -90,7 +90,7 @@ class FitResult:
         Raises:
             FitkitError: E_RESULT where the result was loaded and its photo is gone or changed.
         """
-        return pictures.make(self.model, self.parameters, self.camera, self._photo_pixels(), relief=self.relief,
+        return pictures.make(self.model, self.parameters, self.camera, self.photo_pixels(), relief=self.relief,
                              skin=self._skin(), model_share=self._model_share())
 
     @cached_property
@@ -124,7 +124,7 @@ class FitResult:
             FitkitError: E_RESULT where the result was loaded and its photo is gone or changed.
         """
         albedo = pictures.make_albedo(
-            self.model, self.parameters, self.camera, self._photo_pixels() if pixels is None else pixels,
+            self.model, self.parameters, self.camera, self.photo_pixels() if pixels is None else pixels,
             relief=self.relief, skin=self._skin(), model_share=self._model_share(), animated=True)
         return (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
 
@@ -175,7 +175,12 @@ class FitResult:
         """Beta of Guo 2018, Section V-C, of a recipe that has it: on plain skin, and where wrinkles are likely."""
         return float(self.fields.get("model_share", 0.0)), float(self.fields.get("model_share_wrinkled", 0.0))
 
-    def _photo_pixels(self) -> np.ndarray:
+    def photo_pixels(self) -> np.ndarray:
+        """The photo, sRGB `[H, W, 3]` in [0, 1]; of a loaded result it is read from where it was.
+
+        Raises:
+            FitkitError: E_RESULT where it is gone or changed.
+        """
         if self.photo.pixels.size:
             return self.photo.pixels
         try:

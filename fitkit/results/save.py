@@ -6,6 +6,7 @@ In: a result. Out: JSON, safetensors, GLB, OBJ and PNG files, through `io.atomic
 import dataclasses
 import hashlib
 import io
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,13 @@ import numpy as np
 import safetensors.numpy
 
 from fitkit.configuration import check_choice
-from fitkit.export.gltf import write_detailed_glb, write_glb
+from fitkit.export.gltf import head_glb, write_detailed_glb
 from fitkit.export.obj import write_obj
+from fitkit.export.viewer import viewer_page
 from fitkit.io import atomic_files, images
 from fitkit.io.images import Photo
-from fitkit.results import OUTPUTS, fit_json, integrity
+from fitkit.results import ALL, OUTPUTS, fit_json, integrity
+from fitkit.results.view import VIEWER_FILE, viewed_face
 from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
 from fitkit.uv.displacement import detailed_mesh, encode_displacement, normal_map
 
@@ -57,8 +60,9 @@ def save_result(
         step = 1
         if "pictures" in chosen:
             step = _write_pictures(new, result.pictures)
+        glb = _glb(result) if {"mesh", "viewer"} & chosen else b""
         if "mesh" in chosen:
-            _write_meshes(new, result)
+            _write_meshes(new, result, glb)
         elif "pictures" in chosen and result.texture is not None:
             images.write_image(new / "albedo.png", result.texture)
         arrays = safetensors.numpy.save(_arrays(result))
@@ -71,6 +75,11 @@ def save_result(
         files = integrity.describe_files(new, sorted(path.name for path in new.iterdir()))
         digest = hashlib.sha256(arrays).hexdigest()
         text = fit_json.compose(result, head_digest(result.model), digest, files, depth_step=step, job=job)
+        if "viewer" in chosen:
+            face = viewed_face(json.loads(text), glb, photo=result.photo_pixels(), overlay=result.pictures["overlay"])
+            atomic_files.write_bytes(new / VIEWER_FILE, viewer_page([face]))
+            files |= integrity.describe_files(new, [VIEWER_FILE])
+            text = fit_json.compose(result, head_digest(result.model), digest, files, depth_step=step, job=job)
         atomic_files.write_bytes(new / fit_json.NAME, text.encode())
     return folder
 
@@ -114,10 +123,15 @@ def _detail_arrays(detail: Detail) -> dict[str, np.ndarray]:
     return {name: np.array(value, order="C") for name, value in parts.items() if value is not None}
 
 
-def _write_meshes(folder: Path, result: "FitResult") -> None:
+def _glb(result: "FitResult") -> bytes:
     model, face, relief = result.model, result.parameters, result.relief
     normals = None if relief is None else np.asarray(normal_map(model, face, relief))
-    write_glb(folder / "mesh.glb", model, face, texture=result.texture, normal_map=normals)
+    return head_glb(model, face, texture=result.texture, normal_map=normals)
+
+
+def _write_meshes(folder: Path, result: "FitResult", glb: bytes) -> None:
+    model, face, relief = result.model, result.parameters, result.relief
+    atomic_files.write_bytes(folder / "mesh.glb", glb)
     write_obj(folder / "mesh.obj", model, face, texture=result.texture)
     if relief is not None:
         mesh = detailed_mesh(model, face, relief)
@@ -147,4 +161,4 @@ def chosen_outputs(outputs: str | Sequence[str]) -> set[str]:
     names = [name.strip() for name in outputs.split(",")] if isinstance(outputs, str) else list(outputs)
     for name in names:
         check_choice(name, OUTPUTS, code="E_USAGE", what="output")
-    return set(OUTPUTS) if "all" in names else set(names)
+    return {name for name in names if name != "all"} | (set(ALL) if "all" in names else set())

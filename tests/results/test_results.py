@@ -4,7 +4,9 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 import shutil
+from pathlib import Path
 
 import imageio.v3 as iio
 import jax
@@ -15,6 +17,7 @@ import safetensors.numpy
 import trimesh
 from PIL import Image
 
+from fitkit.cli import main
 from fitkit.errors import FitkitError
 from fitkit.geometry.camera import head_rotation, project
 from fitkit.io import images
@@ -163,6 +166,7 @@ def test_mesh_files_hold_the_fitted_head(tmp_path, result):
         ("params", {"params.safetensors"}),
         (("mesh",), {"mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png"}),
         ("pictures", {"overlay.png", "comparison.png", "normals.png", "depth.npy", "albedo.png"}),
+        ("viewer", {"viewer.html"}),
         ("params, mesh", {"params.safetensors", "mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png"}),
     ],
 )
@@ -174,6 +178,22 @@ def test_outputs_are_chosen(tmp_path, result, outputs, expected):
     else:
         with pytest.raises(FitkitError, match="E_RESULT.*params"):
             load(folder)
+
+
+def test_the_viewer_shows_saved_results(tmp_path, result, capsys):
+    folder = result.save(tmp_path / "run" / "one", outputs="all,viewer")
+    page = (folder / "viewer.html").read_text()
+    assert not (result.save(tmp_path / "two") / "viewer.html").exists()      # `all` does not write it
+    assert main.run(["view", str(tmp_path / "run"), "--out", str(tmp_path / "faces.html")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'faces.html'}\n"
+    (held,), (again,) = (json.loads(re.search(r'id="faces">(.*?)</script>', text, re.S)[1])
+                         for text in (page, (tmp_path / "faces.html").read_text()))
+    assert held["name"] == again["name"] == f"{Path(result.photo.path).name}, face 2, {result.recipe}"
+    assert held["glb"] == again["glb"] and held["numbers"] == again["numbers"] and held["photo"]
+    (folder / "mesh.glb").unlink()
+    for wrong in ([str(folder)], [str(tmp_path / "nowhere")], []):
+        assert main.run(["view", *wrong]) in (1, 2)
+    assert "--outputs mesh" in capsys.readouterr().err
 
 
 def test_unknown_output_offers_the_nearest(tmp_path, result):

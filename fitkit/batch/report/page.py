@@ -23,6 +23,7 @@ from fitkit.batch import LOG, TABLE
 from fitkit.batch.report.pictures import face_picture, histogram
 from fitkit.batch.report.table import Row, mapping, number, pose_angles, result_folder
 from fitkit.errors import visible
+from fitkit.results.view import VIEWER_FILE
 from fitkit.version import __version__
 
 TEMPLATE = "page.html"
@@ -172,6 +173,8 @@ def _figure(run: Path, row: Row) -> str:
     facts = [f"{title} {measures[key]:z.{digits}f}" for title, key, digits in (
         ("confidence", "confidence", 2), ("error %", "landmark_error", 1), ("yaw", "yaw", 0)) if measures[key] is not None]
     lines = [_linked(name, run, row)] + ([f'<span class="faint">{", ".join(facts)}</span>'] if facts else [])
+    if folder is not None and (folder / VIEWER_FILE).is_file():
+        lines.append(f'<a href="{link(str(row["folder"]))}/{VIEWER_FILE}">in 3D</a>')
     lines += [f'<span class="{COLOURS.get(str(row.get("status")), "")}">{shown(row["reason"])}</span>'] if row.get("reason") else []
     return f"<figure>{picture}<figcaption>{'<br>'.join(lines)}</figcaption></figure>"
 
