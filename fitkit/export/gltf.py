@@ -45,7 +45,7 @@ _LEAST_GROWTH = 1e-9    # mm times texture coordinate; a summed tangent shorter 
 
 def write_glb(
     path: str | Path, model: MorphableModel, parameters: FaceParameters, *, texture: UInt8[np.ndarray, "S S 3"] | None = None,
-    normal_map: Float[np.ndarray, "N N 3"] | None = None,
+    normal_map: Float[np.ndarray, "N N 3"] | None = None, name: str | None = None,
 ) -> Path:
     """Write a binary glTF 2.0 file: the neutral head, its expressions as sparse morph targets, the fitted weights; metres.
 
@@ -55,23 +55,25 @@ def write_glb(
         parameters: identity, expression and albedo are used; light is not (textures are albedo).
         texture: UV albedo, sRGB, row 0 at v = 1; embedded as JPEG. Without it, vertex colours.
         normal_map: unit normals in the texture's tangent space, for the skin; embedded as PNG.
+        name: of the node and the mesh, as other programs show it; by default the head's.
 
     Raises:
         FitkitError: E_OUTPUT where the place cannot be written.
     """
-    return atomic_files.write_bytes(path, head_glb(model, parameters, texture=texture, normal_map=normal_map))
+    return atomic_files.write_bytes(path, head_glb(model, parameters, texture=texture, normal_map=normal_map, name=name))
 
 
 def head_glb(
     model: MorphableModel, parameters: FaceParameters, *, texture: UInt8[np.ndarray, "S S 3"] | None = None,
-    normal_map: Float[np.ndarray, "N N 3"] | None = None,
+    normal_map: Float[np.ndarray, "N N 3"] | None = None, name: str | None = None,
 ) -> bytes:
     """The file that `write_glb` writes, as bytes."""
     document, blob = gltf.GLTF2(), bytearray()
     if texture is not None:
         add_texture(document, blob, texture)
     mesh = add_head(document, blob, model, parameters, normal_map=normal_map)
-    return document_bytes(with_scene(document, [gltf.Node(name=model.name, mesh=mesh)], [0]), blob)
+    document.meshes[mesh].name = name or model.name
+    return document_bytes(with_scene(document, [gltf.Node(name=name or model.name, mesh=mesh)], [0]), blob)
 
 
 def add_head(
@@ -119,7 +121,8 @@ def add_head(
 
 
 def write_detailed_glb(
-    path: str | Path, model: MorphableModel, mesh: FineMesh, *, texture: UInt8[np.ndarray, "S S 3"] | None = None
+    path: str | Path, model: MorphableModel, mesh: FineMesh, *, texture: UInt8[np.ndarray, "S S 3"] | None = None,
+    name: str | None = None,
 ) -> Path:
     """Write a displaced head as a binary glTF 2.0 file: expression applied, no morph targets; metres.
 
@@ -128,6 +131,7 @@ def write_detailed_glb(
         model: names the parts.
         mesh: from `fitkit.uv.displacement.detailed_mesh`.
         texture: as in `write_glb`; without it plain grey.
+        name: as in `write_glb`.
 
     Raises:
         FitkitError: E_OUTPUT where the place cannot be written.
@@ -141,8 +145,8 @@ def write_detailed_glb(
     if texture is not None:
         attributes["TEXCOORD_0"] = add_accessor(document, blob, uv * [1, -1] + [0, 1], target=VERTICES)
         add_texture(document, blob, texture)
-    index = add_parts(document, blob, model.part_names, triangles, mesh.part, attributes, name=model.name)
-    return write_document(path, with_scene(document, [gltf.Node(name=model.name, mesh=index)], [0]), blob)
+    index = add_parts(document, blob, model.part_names, triangles, mesh.part, attributes, name=name or model.name)
+    return write_document(path, with_scene(document, [gltf.Node(name=name or model.name, mesh=index)], [0]), blob)
 
 
 def _targets(

@@ -22,6 +22,7 @@ from fitkit.io.images import Photo
 from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.morphable.expressions import named_weights
 from fitkit.results.integrity import DIGEST, FORMAT, MAX_BYTES, NAME, content_digest
+from fitkit.results.view_angles import view_angles
 from fitkit.uv.displacement import ZERO, Relief, encode_displacement
 from fitkit.version import __version__
 
@@ -139,16 +140,20 @@ def versions() -> dict[str, str]:
 def _camera(result: "FitResult") -> dict[str, Any]:
     camera = result.camera
     yaw, pitch, roll = np.asarray(head_angles(camera), np.float64).tolist()
+    view = view_angles(np.asarray(camera.rotation, np.float64), np.asarray(camera.translation, np.float64),
+                       perspective=camera.perspective)
     return {
         "about": "x_camera = R @ x + t, millimetres, OpenCV axes (x right, y down, z forward); pixel = K @ x_camera / z, where z"
         " is the depth of each point (perspective) or of the origin, t[2] (weak perspective); yaw > 0 turns the face to the"
-        " viewer's right, pitch > 0 down, roll > 0 counter-clockwise",
+        " viewer's right, pitch > 0 down, roll > 0 counter-clockwise; view_degrees are the same to the ray from the camera to the"
+        " head: how it looks, wherever in the photo it stands",
         "perspective": camera.perspective,
         "focal_source": result.focal_source,
         "K": np.asarray(calibration_matrix(camera)).tolist(),
         "R": np.asarray(camera.rotation).tolist(),
         "t": np.asarray(camera.translation).tolist(),
         "euler_degrees": {"yaw": yaw, "pitch": pitch, "roll": roll},
+        "view_degrees": None if view is None else dict(zip(("yaw", "pitch", "roll"), view, strict=True)),
     }
 
 

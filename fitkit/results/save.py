@@ -17,6 +17,7 @@ import numpy as np
 import safetensors.numpy
 
 from fitkit.configuration import check_choice
+from fitkit.errors import visible
 from fitkit.export.gltf import head_glb, write_detailed_glb
 from fitkit.export.obj import write_obj
 from fitkit.export.viewer import viewer_page
@@ -126,7 +127,12 @@ def _detail_arrays(detail: Detail) -> dict[str, np.ndarray]:
 def _glb(result: "FitResult") -> bytes:
     model, face, relief = result.model, result.parameters, result.relief
     normals = None if relief is None else np.asarray(normal_map(model, face, relief))
-    return head_glb(model, face, texture=result.texture, normal_map=normals)
+    return head_glb(model, face, texture=result.texture, normal_map=normals, name=_shown_name(result))
+
+
+def _shown_name(result: "FitResult") -> str:
+    """What other programs call the mesh: the photo's name."""
+    return visible(Path(result.photo.path).stem) + ("" if result.face is None else f"-face{result.face}")
 
 
 def _write_meshes(folder: Path, result: "FitResult", glb: bytes) -> None:
@@ -135,7 +141,7 @@ def _write_meshes(folder: Path, result: "FitResult", glb: bytes) -> None:
     write_obj(folder / "mesh.obj", model, face, texture=result.texture)
     if relief is not None:
         mesh = detailed_mesh(model, face, relief)
-        write_detailed_glb(folder / "mesh_detailed.glb", model, mesh, texture=result.texture)
+        write_detailed_glb(folder / "mesh_detailed.glb", model, mesh, texture=result.texture, name=_shown_name(result))
         images.write_image(folder / "displacement.png", encode_displacement(relief)[0], bits=16)
 
 

@@ -26,6 +26,7 @@ from fitkit.results import fit_json, integrity, pictures, save
 from fitkit.results.load import load_result
 from fitkit.results.result import FitResult
 from fitkit.results.save import result_name
+from fitkit.results.view_angles import view_angles
 from fitkit.types import Detail
 from tests.fixtures.tiny_head import tiny_camera, tiny_head, tiny_parameters
 
@@ -140,6 +141,8 @@ def test_fit_json_says_where_everything_is(tmp_path, result):
     }
     angles = content["camera"]["euler_degrees"]
     np.testing.assert_allclose([angles["yaw"], angles["pitch"], angles["roll"]], np.degrees([0.3, -0.2, 0.1]), rtol=1e-5)
+    to_viewer = view_angles(np.array(content["camera"]["R"]), np.array(content["camera"]["t"]), perspective=True)
+    assert tuple(content["camera"]["view_degrees"].values()) == pytest.approx(to_viewer)
     # What another program would do with it: K (R x + t), divided by the depth.
     camera = content["camera"]
     points = np.array(content["landmarks"]["mesh"])
@@ -156,7 +159,9 @@ def test_mesh_files_hold_the_fitted_head(tmp_path, result):
     # Nine digits hold a float32 exactly; compiled code and code run step by step may still differ in the last bit.
     np.testing.assert_allclose(np.array(rows, np.float32), result.mesh().vertices, rtol=1e-6, atol=1e-5)
     neutral = shape(MODEL, result.parameters.identity, jnp.zeros(52))
-    bounds = trimesh.load(folder / "mesh.glb").bounds
+    scene = trimesh.load(folder / "mesh.glb")
+    bounds = scene.bounds
+    assert all(name.startswith("my face-face2") for name in scene.geometry)     # not the head's name: the person's photo
     np.testing.assert_allclose(bounds * 1000, [neutral.min(0), neutral.max(0)], rtol=1e-5)
 
 

@@ -7,7 +7,6 @@ landmark_error, pose and camera of fit.json, or nothing. log.jsonl holds them as
 
 import itertools
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from fitkit.batch.manifest import check_parquet
 from fitkit.errors import FitkitError
 from fitkit.io import atomic_files
 from fitkit.io.untrusted import parsing, read_bytes
+from fitkit.results.view_angles import view_angles
 
 ROW_GROUP = 8192                   # rows in memory at once: 11 MB of coefficients of the embedded head
 MAX_PARAMETERS = 64 * 2**20        # bytes of params.safetensors: a bound on resources; the embedded head's is 0.004 MB
@@ -128,21 +128,14 @@ def result_folder(run: Path, row: Row) -> Path | None:
 
 
 def pose_angles(record: Mapping[str, Any]) -> dict[str, float | None]:
-    """Yaw, pitch and roll of a record's head, degrees: to the camera's axes, and (`view_`) to the ray from the camera to the head.
-
-    The second are those of the head once the camera is turned, by the shortest way, to look straight at its origin.
-    """
+    """Yaw, pitch and roll of a record's head, degrees: to the camera's axes, and (`view_`) to the ray from it to the head."""
     camera, given = mapping(record.get("camera")), mapping(record.get("pose"))
     angles = {name: number(given.get(name)) for name in ("yaw", "pitch", "roll")}
     rotation, translation = _flat(camera.get("R")), _flat(camera.get("t"))
-    view: tuple[float | None, ...] = (None, None, None)
+    view: tuple[float, float, float] | None = None
     if rotation is not None and translation is not None and (len(rotation), len(translation)) == (9, 3):
-        if not camera.get("perspective"):      # all rays are parallel
-            translation = np.array([0.0, 0.0, 1.0])
-        if translation[2] > 0:      # before the camera
-            straight = _turned_straight(translation / float(np.linalg.norm(translation)))
-            view = _angles(straight @ rotation.reshape(3, 3))
-    return angles | dict(zip(("view_yaw", "view_pitch", "view_roll"), view, strict=True))
+        view = view_angles(rotation.reshape(3, 3), translation, perspective=bool(camera.get("perspective")))
+    return angles | dict(zip(("view_yaw", "view_pitch", "view_roll"), view or (None, None, None), strict=True))
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -155,20 +148,6 @@ def number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
         return None
     return float(value)
-
-
-def _turned_straight(ray: np.ndarray) -> np.ndarray:
-    """The rotation by the shortest way that takes a unit vector with z > 0 to +z (Rodrigues)."""
-    x, y, z = ray
-    cross = np.array([[0, 0, -x], [0, 0, -y], [x, y, 0]])      # of ray x (0, 0, 1)
-    return np.eye(3) + cross + cross @ cross / (1 + z)
-
-
-def _angles(rotation: np.ndarray) -> tuple[float, ...]:
-    """Yaw, pitch and roll, degrees, of a world-to-camera rotation; `geometry.camera.head_angles` in NumPy, a face at a time."""
-    (_, _, side), (up_x, up_y, up_z), (_, _, depth) = rotation * [[1], [-1], [-1]]
-    radians = math.atan2(side, depth), math.atan2(-up_z, math.hypot(side, depth)), math.atan2(up_x, up_y)
-    return tuple(math.degrees(angle) for angle in radians)
 
 
 def _coefficients(folder: Path) -> dict[str, np.ndarray]:
