@@ -15,6 +15,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "random": Kind(summary="random heads, poses, skins, lights and backgrounds", takes=("skins",),
                    paper="Richardson et al. 2017, Section 3.2.2"),
+    "expressions": Kind(summary="random heads that show emotions", takes=("skins",), paper="Chen et al. 2019, Section 3.2"),
     "frames": Kind(summary="random heads, and their pose in the frame before", takes=("skins", "motion"),
                    paper="Guo et al. 2018, Section VII"),
     "detail": Kind(summary="wrinkles on random heads, each under several lights", takes=("skins", "fits"),

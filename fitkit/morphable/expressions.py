@@ -4,7 +4,7 @@ ARKit's weights of a face that was fitted with other coefficients are those whos
 squares.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.optimize
@@ -18,6 +18,12 @@ RIDGE = 1e-3        # of squared weights, beside coefficients in units of their 
 def expression_choices(model: MorphableModel) -> tuple[str, ...]:
     """The names that an expression may be given by."""
     return (*model.expression_names, *model.named_expressions)
+
+
+def mirrored_names(names: Sequence[str]) -> list[int]:
+    """Of each name the index of that with left and right exchanged: the expression of a mirror image."""
+    swapped = [name.replace("Left", "*").replace("Right", "Left").replace("*", "Right") for name in names]
+    return [list(names).index(name) for name in swapped]
 
 
 def named_weights(model: MorphableModel, expression: Float[np.ndarray, " E"] | Float[Array, " E"]) -> Float[np.ndarray, " N"]:

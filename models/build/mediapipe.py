@@ -1,11 +1,12 @@
-"""Converts MediaPipe's face detector and its two face meshes to weight files.
+"""Converts MediaPipe's face detector, its two face meshes and its blendshape network to weight files.
 
-    python -m fitkit.models.build.mediapipe mediapipe-0.10.21-cp311-cp311-manylinux_2_28_x86_64.whl face_landmarks_detector.tflite
+    python -m fitkit.models.build.mediapipe mediapipe-0.10.21-cp311-cp311-manylinux_2_28_x86_64.whl BUNDLE
 
-Takes two `.tflite` files out of the wheel (any platform's wheel holds the same two); the third, the 478-point mesh, is not in a
-wheel but in MediaPipe's model bundle `face_landmarker.task`, a zip archive, and is given as a file. All sha256 are checked.
-Reads their constant tensors with a minimal flatbuffer reader, renames and transposes them for the Flax modules, and writes
-`models/weights/{facedetector,facemesh,facemesh_v2}.safetensors` in their own precision. The same files give the same bytes.
+Takes two `.tflite` files out of the wheel (any platform's wheel holds the same two); the others, the 478-point mesh and the
+blendshapes, are not in a wheel but in MediaPipe's model bundle `face_landmarker.task`, a zip archive; `BUNDLE` is the folder that
+it was unpacked to. All sha256 are checked. Reads their constant tensors with a minimal flatbuffer reader, renames and transposes
+them for the Flax modules, and writes `models/weights/{facedetector,facemesh,facemesh_v2,blendshapes}.safetensors` in their own
+precision. The same files give the same bytes.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import numpy as np
 from flax import nnx
 from safetensors import numpy as safetensors
 
+from fitkit.models.mediapipe.blendshapes import BLOCKS, BlendshapeNet
 from fitkit.models.mediapipe.facedetector import FaceDetector
 from fitkit.models.mediapipe.facemesh import FaceMesh
 from fitkit.models.mediapipe.facemesh_v2 import FaceMeshV2
@@ -27,12 +29,13 @@ from fitkit.models.parameters import WEIGHTS, parameter_shapes
 
 DETECTOR = "mediapipe/modules/face_detection/face_detection_short_range.tflite"
 MESH = "mediapipe/modules/face_landmark/face_landmark.tflite"
-MESH_V2 = "face_landmarks_detector.tflite"
+MESH_V2, BLENDSHAPES = "face_landmarks_detector.tflite", "face_blendshapes.tflite"
 LICENCE = "mediapipe-0.10.21.dist-info/LICENSE"
 SHA256 = {
     DETECTOR: "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
     MESH: "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
     MESH_V2: "bc5ee5de06d8c3a5465c3155227615b164480a52105a2b3df5748250ab4d914f",
+    BLENDSHAPES: "4f36dded049db18d76048567439b2a7f58f1daabc00d78bfe8f3ad396a2d2082",
 }
 
 # TensorFlow Lite schema, version 3: tensor types, and positions of the fields that are read
@@ -202,6 +205,30 @@ def mesh_v2_parameters(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray
     return found
 
 
+def blendshape_parameters(constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Parameters of `BlendshapeNet`, by the ends of the tensors' names."""
+    def of(name: str) -> np.ndarray:
+        [value] = [value for key, value in constants.items() if key.endswith(name)]
+        return value
+
+    def dense(name: str) -> dict[str, np.ndarray]:
+        kernel = of(f"{name}/Conv2D")      # axes: output, 1, 1, input
+        return {"kernel": kernel[:, 0, 0].T, "bias": of(f"{name}/BiasAdd/ReadVariableOp")}
+
+    parts = {"tokens": dense("General/conv2d"), "embedding": dense("input_tokens_embedding"),
+             "output": dense("output_blendweights")}
+    norms: dict[str, np.ndarray] = {}
+    for index in range(BLOCKS):
+        block = f"MixerBlock_{index}"
+        for place, source in (("token", "mlp_token_mixing"), ("channel", "mlp_channel_mixing")):
+            parts |= {f"blocks.{index}.{place}_in": dense(f"{block}/{source}/Mlp_1"),
+                      f"blocks.{index}.{place}_out": dense(f"{block}/{source}/Mlp_2")}
+        norms |= {f"blocks.{index}.{place}_norm": of(f"{block}/{norm}/batchnorm/mul/ReadVariableOp")
+                  for place, norm in (("token", "layer_norm1"), ("channel", "layer_norm2"))}
+    flat = {f"{place}.{key}": value for place, part in parts.items() for key, value in part.items()}
+    return flat | norms | {"result": of("AddExtraTokens/strided_slice_1").ravel()}
+
+
 def write(parameters: dict[str, np.ndarray], module: nnx.Module, path: pathlib.Path) -> None:
     """Write one weight file with sorted keys, in the precision of the source.
 
@@ -214,14 +241,17 @@ def write(parameters: dict[str, np.ndarray], module: nnx.Module, path: pathlib.P
     path.write_bytes(safetensors.save({key: np.ascontiguousarray(parameters[key]) for key in sorted(parameters)}))
 
 
-def build(wheel: pathlib.Path, mesh_v2: pathlib.Path, out: pathlib.Path) -> None:
-    """Convert the three networks to weight files in the folder `out`, and write the licence beside them."""
+def build(wheel: pathlib.Path, bundle: pathlib.Path, out: pathlib.Path) -> None:
+    """Convert the four networks to weight files in the folder `out`, and write the licence beside them."""
     jobs = [(DETECTOR, detector_parameters, FaceDetector(), "facedetector"), (MESH, mesh_parameters, FaceMesh(), "facemesh")]
     for member, convert, module, name in jobs:
         write(convert(read_constants(read_member(wheel, member))), module, out / f"{name}.safetensors")
-    data = mesh_v2.read_bytes()
-    check(data, MESH_V2, f"{mesh_v2} is another release")
-    write(mesh_v2_parameters(read_constants(data)), FaceMeshV2(), out / "facemesh_v2.safetensors")
+    loose = [(MESH_V2, mesh_v2_parameters, FaceMeshV2(), "facemesh_v2"),
+             (BLENDSHAPES, blendshape_parameters, BlendshapeNet(), "blendshapes")]
+    for file, change, network, name in loose:
+        data = (bundle / file).read_bytes()
+        check(data, file, f"{bundle / file} is of another release")
+        write(change(read_constants(data)), network, out / f"{name}.safetensors")
     with zipfile.ZipFile(wheel) as archive:
         (out / "mediapipe-LICENSE.txt").write_bytes(archive.read(LICENCE))
 
@@ -230,10 +260,10 @@ def main() -> None:
     """Run the builder from the command line."""
     parser = argparse.ArgumentParser(description="Convert MediaPipe's face networks to fitkit's weight files.")
     parser.add_argument("wheel", type=pathlib.Path, help="mediapipe-0.10.21-*.whl, of any platform")
-    parser.add_argument("mesh_v2", type=pathlib.Path, help=f"{MESH_V2} of the model bundle face_landmarker.task")
+    parser.add_argument("bundle", type=pathlib.Path, help=f"folder of {MESH_V2} and {BLENDSHAPES}")
     parser.add_argument("--out", type=pathlib.Path, default=WEIGHTS, help="folder of the weight files")
     arguments = parser.parse_args()
-    build(arguments.wheel, arguments.mesh_v2, arguments.out)
+    build(arguments.wheel, arguments.bundle, arguments.out)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from fitkit.models import heads
 from fitkit.models.coarsenet.crop import FaceCrop, cut_crop
 from fitkit.models.coarsenet.estimate import CoarseFace, camera_of, mirrored_outputs, split_outputs, unfolded_face
 from fitkit.models.coarsenet.network import CoarseNetConfig, load_coarsenet, predict
+from fitkit.morphable.expressions import mirrored_names
 from fitkit.morphable.model import shape, values_at_points
 from fitkit.types import MorphableModel
 
@@ -84,9 +85,7 @@ def mirror_tables(model: MorphableModel) -> tuple[Float[Array, " I"], Int[Array,
     """Sign of each identity mode in a mirror, and the expression that mirrors each, by name."""
     identity, mirror = np.asarray(folded_model(model).identity), np.asarray(model.mirror)
     signs = np.sign(np.einsum("kvc,kvc->k", identity, identity[:, mirror] * np.array([-1, 1, 1], np.float32)))
-    names = model.expression_names
-    swapped = [name.replace("Left", "*").replace("Right", "Left").replace("*", "Right") for name in names]
-    return jnp.asarray(signs, jnp.float32), jnp.array([names.index(name) for name in swapped])
+    return jnp.asarray(signs, jnp.float32), jnp.array(mirrored_names(model.expression_names))
 
 
 def check_head(model: MorphableModel) -> None:

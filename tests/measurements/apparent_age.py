@@ -11,7 +11,6 @@ is what such networks are made for.
 import argparse
 import functools
 import hashlib
-import json
 import pathlib
 
 import jax
@@ -20,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from fitkit.labels.record import Record
+from fitkit.models.build.face_api import read_tensors
 from fitkit.recipes.synthesize.labels import detail
 from fitkit.recipes.synthesize.labels.random import GROUP
 from fitkit.recipes.synthesize.relief import sources
@@ -37,16 +37,8 @@ def read_network(folder: pathlib.Path) -> dict[str, np.ndarray]:
     for name, expected in FILES.items():
         if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
             raise SystemExit(f"{folder / name} is another file than that of @vladmandic/face-api 1.7.15")
-    data, at, tensors = (folder / "age_gender_model.bin").read_bytes(), 0, {}
-    for entry in json.loads((folder / "age_gender_model-weights_manifest.json").read_text())[0]["weights"]:
-        count, quantized = int(np.prod(entry["shape"])), entry.get("quantization")
-        kind = np.dtype(quantized["dtype"] if quantized else "<f4")
-        values = np.frombuffer(data, kind, count, at).astype(np.float32)
-        at += count * kind.itemsize
-        values = values * quantized["scale"] + quantized["min"] if quantized else values
-        tensors[entry["name"]] = values.reshape(entry["shape"]).astype(np.float32)
-    assert at == len(data), "bytes are left over"
-    return tensors
+    binary, manifest = ((folder / name).read_bytes() for name in FILES)
+    return read_tensors(manifest, binary)
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) -> jax.Array:

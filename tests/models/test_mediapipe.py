@@ -12,7 +12,7 @@ from safetensors import numpy as safetensors
 
 from fitkit.errors import FitkitError
 from fitkit.models.build import mediapipe
-from fitkit.models.mediapipe import facedetector, facemesh, facemesh_v2, multiscale_detection
+from fitkit.models.mediapipe import blendshapes, facedetector, facemesh, facemesh_v2, multiscale_detection
 from fitkit.models.mediapipe.blaze import depthwise
 from fitkit.models.parameters import WEIGHTS, with_parameters
 from tests.measurements import face_table
@@ -43,7 +43,8 @@ def run_tflite(assets, name, images):
     for image in images:
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
         interpreter.invoke()
-        outputs.append([interpreter.get_tensor(o["index"])[0] for o in interpreter.get_output_details()])
+        outputs.append([values[0] if len(values) == 1 else values
+                        for values in map(interpreter.get_tensor, (o["index"] for o in interpreter.get_output_details()))])
     return [np.stack(each) for each in zip(*outputs, strict=True)]
 
 
@@ -83,6 +84,22 @@ def test_second_mesh_agrees_with_its_original_to_a_thousandth_of_a_pixel(assets,
     [expected] = [output for output in outputs if output[0].size == 3 * facemesh_v2.POINTS]
     network = with_parameters(facemesh_v2.FaceMeshV2(), facemesh_v2.load_facemesh_v2())
     np.testing.assert_allclose(network(jnp.asarray(crops)), expected.reshape(2, 478, 3), atol=1e-3)
+
+
+def test_blendshapes_agree_with_their_original_to_a_thousandth(assets, astronaut, face):
+    """On points of a face, at any scale and place, and on noise."""
+    square = np.asarray(facemesh.square_of(face.points))
+    crop = facemesh.sample_crop(jnp.asarray(pixels(astronaut)), square)[None]
+    points = np.asarray(with_parameters(facemesh_v2.FaceMeshV2(), facemesh_v2.load_facemesh_v2())(crop))[:, :, :2]
+    noise = np.random.default_rng(6).normal(size=(1, 478, 2)).astype(np.float32)
+    points = np.concatenate([points, 3 * points + 100, points + 4 * noise, 50 * noise])
+    [expected] = run_tflite(assets, "face_blendshapes.tflite", points[:, np.array(blendshapes.TAKEN)])
+    found = np.asarray(blendshapes.blendshape_scores(blendshapes.load_blendshapes(), points))
+    assert found.shape == (4, 52)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    smile = [blendshapes.NAMES.index(name) for name in ("mouthSmileLeft", "mouthSmileRight")]
+    assert found[0, smile].min() > 0.5        # the astronaut smiles
+    np.testing.assert_allclose(found[1], found[0], atol=1e-3)
 
 
 def test_mirrored_points_are_pairs():
@@ -145,7 +162,8 @@ def test_depthwise_is_the_grouped_convolution(stride):
 
 
 def test_weight_files_are_small_and_have_cards():
-    for name, precision in (("facedetector", np.float16), ("facemesh", np.float16), ("facemesh_v2", np.float32)):
+    for name, precision in (("facedetector", np.float16), ("facemesh", np.float16), ("facemesh_v2", np.float32),
+                            ("blendshapes", np.float16)):
         stored = safetensors.load_file(WEIGHTS / f"{name}.safetensors")
         assert {value.dtype for value in stored.values()} == {np.dtype(precision)}
         assert (WEIGHTS / f"{name}.safetensors").stat().st_size < 2_000_000
@@ -166,10 +184,13 @@ def test_builder_reproduces_the_weight_files_and_refuses_others(assets, tmp_path
     with zipfile.ZipFile(wheel) as archive:
         sums = {member: mediapipe.hashlib.sha256(archive.read(member)).hexdigest() for member in sources}
     monkeypatch.setattr(mediapipe, "SHA256", {**mediapipe.SHA256, **sums})
-    with pytest.raises(SystemExit, match="is another release"):
-        mediapipe.build(wheel, assets / "mediapipe" / "face_landmark.tflite", tmp_path)
-    mediapipe.build(wheel, assets / "mediapipe" / "face_landmarks_detector.tflite", tmp_path)
-    for name in ("facedetector.safetensors", "facemesh.safetensors", "facemesh_v2.safetensors", "mediapipe-LICENSE.txt"):
+    (other := tmp_path / "other").mkdir()
+    (other / mediapipe.MESH_V2).write_bytes((assets / "mediapipe" / "face_landmark.tflite").read_bytes())
+    with pytest.raises(SystemExit, match="is of another release"):
+        mediapipe.build(wheel, other, tmp_path)
+    mediapipe.build(wheel, assets / "mediapipe", tmp_path)
+    for name in ("facedetector.safetensors", "facemesh.safetensors", "facemesh_v2.safetensors", "blendshapes.safetensors",
+                 "mediapipe-LICENSE.txt"):
         assert (tmp_path / name).read_bytes() == (WEIGHTS / name).read_bytes(), name
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fitkit.labels.shards import Make
-from fitkit.recipes.synthesize.labels import detail, frames, random, vary
+from fitkit.recipes.synthesize.labels import detail, expressions, frames, random, vary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,7 @@ class Maker:
 
 MAKERS: dict[str, Maker] = {
     "random": Maker(config=random.RandomConfig, maker=random.maker),
+    "expressions": Maker(config=random.RandomConfig, maker=expressions.maker),
     "frames": Maker(config=frames.FramesConfig, maker=frames.maker),
     "detail": Maker(config=detail.DetailConfig, maker=detail.maker),      # photos: their reliefs
     "vary": Maker(config=vary.VaryConfig, maker=vary.maker),              # faces: a sequence of `vary.FittedFace`

@@ -39,11 +39,18 @@ MOST_VERTICES, MOST_TRIANGLES = 3000, 5400      # of what stands before a face: 
 
 
 View = Callable[..., tuple[Camera, dict[str, Array]]]
+Expression = Callable[[Array, MorphableModel], Float[Array, " E"]]
 
 
 def plain_view(key: Array, points: Float[Array, "468 3"], *, size: int) -> tuple[Camera, dict[str, Array]]:
     """A camera, and no further labels."""
     return scenery.draw_camera(key, points, size=size), {}
+
+
+def plain_expression(key: Array, model: MorphableModel) -> Float[Array, " E"]:
+    """A few of ARKit's shapes, or none."""
+    rest, drawn = jax.random.split(key)
+    return jnp.where(jax.random.uniform(rest) < NEUTRAL, 0.0, draw_expression(drawn, model))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,11 +78,13 @@ class RandomLabels:
         config: of the run.
         kind: name of the kind.
         view: draws the camera from a key and the 468 points of the face, and with it further labels of the record.
+        expression: draws ARKit weights from a key and the head.
     """
 
     config: RandomConfig
     kind: str = "random"
     view: View = plain_view
+    expression: Expression = plain_expression
 
     @functools.cached_property
     def unfolded(self) -> MorphableModel:
@@ -114,7 +123,7 @@ class RandomLabels:
         persons, seed = [self.person(number) for number in numbers], self.config.seed
         pool, size = self.pool(persons[0] // GROUP), self.config.size
         scenes, people = _scenes(jnp.array(persons), jnp.array(numbers), seed, self.unfolded, self.model, pool, size=size,
-                                 view=self.view)
+                                 view=self.view, draw=self.expression)
         names = [_occluder(seed, person) for person in persons]
         marks, skin = np.asarray(people.pop("marks")), np.asarray(people.pop("skin"))
         things = [_before(name, marks[row], skin[row], (seed * 1_000_003 + persons[row]) % 2**31)
@@ -145,9 +154,9 @@ def _pool(labels: RandomLabels, group: int) -> skins.Pool:
     return skins.make_pool(jax.random.key(labels.config.seed), labels.unfolded, labels.config.skins, group=group)
 
 
-@functools.partial(jax.jit, static_argnames=("size", "view"))
+@functools.partial(jax.jit, static_argnames=("size", "view", "draw"))
 def _scenes(persons: Array, numbers: Array, seed: Array, unfolded: MorphableModel, model: MorphableModel, pool: skins.Pool, *,
-            size: int, view: View) -> tuple[Scene, dict[str, Array]]:
+            size: int, view: View, draw: Expression) -> tuple[Scene, dict[str, Array]]:
     """Scenes of persons in the lights of numbers, without what stands before the faces, and what of the people is not in them."""
     def scene(person: Array, number: Array) -> tuple[Scene, dict[str, Array]]:
         key, for_lights = (jax.random.fold_in(jax.random.key(seed), each) for each in (person, number))
@@ -156,8 +165,7 @@ def _scenes(persons: Array, numbers: Array, seed: Array, unfolded: MorphableMode
         drawn = draw_identity(for_identity, unfolded)
         head_size, place = size_and_place(unfolded, drawn)
         identity = drawn / head_size
-        rest, for_face = jax.random.split(for_face)
-        expression = jnp.where(jax.random.uniform(rest) < NEUTRAL, 0.0, draw_expression(for_face, model))
+        expression = draw(for_face, model)
         vertices = shape(model, identity, expression)
         points = values_at_points(model.dense, model.triangles, vertices)
         colors, texture, textured, albedo = _skin(for_skin, unfolded, pool)

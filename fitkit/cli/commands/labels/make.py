@@ -41,6 +41,7 @@ class LabelsMake:
 
     Kinds:
       random   random heads, expressions, poses, skins, lights and backgrounds (Richardson et al. 2017); needs no photo
+      expressions   the same, showing emotions: smiles, frowns, surprise (Chen et al. 2019, Section 3.2)
       vary     people of your photos with other expressions and in other poses (Guo et al. 2018, Section VI-A)
       frames   random ones, and their pose in the frame before, with the mean head's PNCC in it (Guo et al. 2018), to track with
       detail   wrinkles on such heads, each under four lights (Guo et al. 2018); needs no photo; more sources of relief with --skins
@@ -62,7 +63,7 @@ class LabelsMake:
     """
 
     kind: Annotated[Positional[str], arg(metavar="KIND", help_behavior_hint="")] = ""
-    """Kind of labels: random, vary, frames or detail."""
+    """Kind of labels: random, expressions, vary, frames or detail."""
     source: Annotated[Positional[tuple[str, ...]], arg(metavar="[PHOTO...]", help_behavior_hint="")] = ()
     """Of vary: photos, or directories of photos; the largest face of each is fitted. A photo whose fit is doubtful is left out."""
     out: Annotated[str, arg(metavar="DIRECTORY", help_behavior_hint="")] = ""
