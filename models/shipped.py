@@ -62,6 +62,11 @@ def imported_folder() -> Path:
     return Path(platformdirs.user_data_dir("fitkit", appauthor=False)) / "identity"
 
 
+def trunks_folder() -> Path:
+    """Where imported trunks of networks live, from which trainings start: in the user's data folder."""
+    return Path(platformdirs.user_data_dir("fitkit", appauthor=False)) / "trunks"
+
+
 def heads_folder() -> Path:
     """Where imported heads live: in the user's data folder."""
     return Path(platformdirs.user_data_dir("fitkit", appauthor=False)) / "heads"

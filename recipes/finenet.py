@@ -3,6 +3,8 @@
 Needs the fit's shape and pose alone, neither its albedo nor its light. Milliseconds, where stage 2 solves for a second.
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -13,11 +15,14 @@ from fitkit.geometry.pose import camera_from_pose
 from fitkit.models.finenet.inference import fine_displacement
 from fitkit.recipes.inverse_rendering.face_surface import Surface, displaced_detail, visible_surface
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
-from fitkit.types import Detail, Fragments, MorphableModel
+from fitkit.types import Camera, Detail, Fragments, MorphableModel
+
+# photo, depth, face, camera -> mm along the depth
+Displacement = Callable[[Float[Array, "S S 3"], Float[Array, "S S"], Float[Array, "S S"], Camera], Float[Array, "S S"]]
 
 
 def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments, *,
-           config: GeometryRefinementConfig | None = None) -> Detail:
+           config: GeometryRefinementConfig | None = None, displacement: Displacement = fine_displacement) -> Detail:
     """Refine the surface of a fitted face, as `geometry_refinement.refine` does.
 
     Args:
@@ -26,12 +31,13 @@ def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"]
         photo: the crop, sRGB; NaN outside the photo.
         seen: what its pixels see of the fit (`rasterize_state`).
         config: of stage 2, for the skin that can fold: fields `refinement_facing` and `refinement_outline_fade`.
+        displacement: the network, as `fine_displacement`: another paper's in its place.
 
     Raises:
         FitkitError: E_DATA, the network's weights are missing or damaged.
     """
     surface = _surface(model, state, seen, config or GeometryRefinementConfig())
-    found = fine_displacement(photo, surface.depth, surface.mask, camera_from_pose(state.pose))
+    found = displacement(photo, surface.depth, surface.mask, camera_from_pose(state.pose))
     return _detail(surface, state, photo, found)
 
 

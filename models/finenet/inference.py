@@ -58,17 +58,20 @@ def _displacement(weights: dict[str, Array], photo: Float[Array, "S S 3"], depth
     return jnp.where(jnp.isfinite(back), back, 0.0)
 
 
-def network_planes(photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], face: Float[Array, "S S"], camera: Camera
-                   ) -> tuple[Float[Array, "256 256 2"], Float[Array, ""]]:
-    """The network's picture of a crop, and the side of its pixels on the face, mm. Arguments as of `fine_displacement`."""
+def network_planes(photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], face: Float[Array, "S S"], camera: Camera, *,
+                   size: int = SIZE) -> tuple[Float[Array, "size size 2"], Float[Array, ""]]:
+    """The network's picture of a crop, `size` pixels a side, and the side of its pixels on the face, mm.
+
+    Other arguments as of `fine_displacement`.
+    """
     grey = photo @ jnp.array(GREY)
     known = jnp.isfinite(grey)
     counts = known & (face > IN_FACE) & (depth > 0.0)
     level, middle = (jnp.nanmedian(jnp.where(counts, values, jnp.nan)) for values in (grey, depth))
     level = jnp.maximum(level, MIN_LEVEL)
     distance = middle if camera.perspective else camera.translation[2]
-    pixel = distance / camera.focal * (depth.shape[0] / SIZE)
+    pixel = distance / camera.focal * (depth.shape[0] / size)
     planes = jnp.stack([jnp.where(known, grey, level), relative_depth(depth, middle, pixel)], axis=-1)
-    planes = jax.image.resize(planes, (SIZE, SIZE, 2), "linear", antialias=True)
-    around = gaussian_blur(planes[..., 0], AROUND) / gaussian_blur(jnp.ones((SIZE, SIZE)), AROUND)
+    planes = jax.image.resize(planes, (size, size, 2), "linear", antialias=True)
+    around = gaussian_blur(planes[..., 0], AROUND) / gaussian_blur(jnp.ones((size, size)), AROUND)
     return jnp.stack([brightness(planes[..., 0], around, level), planes[..., 1]], axis=-1), pixel

@@ -2,9 +2,11 @@
 
     prediction   box of a face -> crop -> CoarseNet, shown its last word and asked again -> posed head
     recipe       light and skin of it as recipe `coarsenet` finds them, and steps of stage 1 of `inverse_rendering` if wanted
+    fine         and the wrinkles that FineNet sees on it
 """
 
+from fitkit.recipes.richardson.fine import solve, solve_batch, solve_person
 from fitkit.recipes.richardson.prediction import load_reader
-from fitkit.recipes.richardson.recipe import RichardsonConfig, solve, solve_batch, solve_person
+from fitkit.recipes.richardson.recipe import RichardsonConfig
 
 __all__ = ["RichardsonConfig", "load_reader", "solve", "solve_batch", "solve_person"]

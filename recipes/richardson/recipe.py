@@ -26,9 +26,11 @@ class RichardsonConfig(CoarseNetConfig):
         weight_landmark: weight of the landmark distance in those steps; 0 because the points are the network's own, so more only
             where they were given.
         iterations: times that the network looks, each time at what it said before (Section 3.4).
+        fine: whether FineNet (Section 4) adds the wrinkles that it sees.
     """
 
     iterations: int = 4
+    fine: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.iterations <= MOST_ITERATIONS:

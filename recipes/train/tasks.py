@@ -4,9 +4,10 @@ from fitkit.configuration import check_choice
 from fitkit.recipes.train.coarsenet.task import COARSENET
 from fitkit.recipes.train.finenet.task import FINENET
 from fitkit.recipes.train.richardson_coarse.task import RICHARDSON_COARSE
+from fitkit.recipes.train.richardson_fine.task import RICHARDSON_FINE
 from fitkit.recipes.train.task import Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (COARSENET, FINENET, RICHARDSON_COARSE)}
+TASKS: dict[str, Task] = {task.name: task for task in (COARSENET, FINENET, RICHARDSON_COARSE, RICHARDSON_FINE)}
 
 
 def find_task(name: str) -> Task:

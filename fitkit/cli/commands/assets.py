@@ -17,7 +17,7 @@ from fitkit.cli.console import Console
 from fitkit.cli.general_options import Flag, General
 from fitkit.errors import FitkitError, visible
 
-KINDS = ("identity", "head")       # what `fitkit assets import` takes
+KINDS = ("identity", "head", "vggface")       # what `fitkit assets import` takes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,18 +48,21 @@ class AssetsImport:
     Kinds: identity, a face recognition network: an ArcFace .onnx file, which needs pip install 'fitkit[tables]', or MobileFace's
     .params file with its -symbol.json beside it; head, a morphable head: GNM's gnm_head.npz, FLAME's .pkl, the Basel models' .mat
     or .h5 (pip install 'fitkit[heads]'), eos' .bin of the Surrey model. A head is registered to fitkit's own, once, so that every
-    recipe runs on it: afterwards write --head flame:FILE and the like. The file's own licence still applies.
+    recipe runs on it: afterwards write --head flame:FILE and the like; vggface, VGG-Face as Keras' .h5 (pip install
+    'fitkit[heads]') or as .safetensors of PyTorch's names: FineNet of Richardson et al. is trained from its first layers (fitkit
+    train richardson_fine --config paper --set trunk=vggface). The file's own licence still applies.
 
     Examples:
       fitkit assets import head flame2023.pkl
       fitkit assets import head model2019_face12.h5
+      fitkit assets import vggface rcmalli_vggface_tf_notop_vgg16.h5
       fitkit assets import identity w600k_r50.onnx
       fitkit assets import identity w600k_r50.onnx --sha256 4c06341c33c2...
       fitkit assets import identity MobileFace_Identification_V2-0000.params --name judge
     """
 
     kind: Annotated[Positional[str], arg(metavar="KIND", help_behavior_hint="")] = ""
-    """Kind of the file: identity or head."""
+    """Kind of the file: identity, head or vggface."""
     file: Annotated[Positional[str], arg(metavar="FILE", help_behavior_hint="")] = ""
     """File to convert; it is not changed."""
     sha256: Annotated[str | None, arg(metavar="HEX", help_behavior_hint="")] = None
@@ -120,6 +123,8 @@ def run_import(options: AssetsImport, console: Console) -> int:
     device.select_device(options.general.device)
     if options.kind == "head":
         return _import_head(options, console)
+    if options.kind == "vggface":
+        return _import_trunk(options, console)
     from fitkit.models.identity.importer import import_identity
 
     path, difference = import_identity(Path(options.file), name=options.name, sha256=options.sha256)
@@ -148,6 +153,19 @@ def _import_head(options: AssetsImport, console: Console) -> int:
     return 0
 
 
+def _import_trunk(options: AssetsImport, console: Console) -> int:
+    if options.name is not None:
+        raise FitkitError("E_USAGE", "--name is of identity networks; VGG-Face is used as --set trunk=vggface")
+    from fitkit.models.richardson.vgg_face import import_vgg_face
+
+    path, difference = import_vgg_face(Path(options.file), sha256=options.sha256)
+    if console.level:
+        print(f"{path}: features of grey pictures differ by at most {difference:.1g} of the largest from the original's; use it as"
+              " fitkit train richardson_fine --config paper --set trunk=vggface; its licence is that of"
+              f" {visible(Path(options.file).name)}, which fitkit does not know")
+    return 0
+
+
 def _assets() -> Iterator[tuple[Path, Asset]]:
     from fitkit.models import shipped
 
@@ -158,6 +176,10 @@ def _assets() -> Iterator[tuple[Path, Asset]]:
     for path in sorted(shipped.heads_folder().glob("*.safetensors")):
         note = shipped.note_of(path)
         yield path, Asset(name=f"heads/{path.name}", origin=note["source"], what=f"head from {note['source']}",
+                          licence="its source's own", bytes=_size(path), sha256=note["sha256"])
+    for path in sorted(shipped.trunks_folder().glob("*.safetensors")):
+        note = shipped.note_of(path)
+        yield path, Asset(name=f"trunks/{path.name}", origin=note["source"], what=f"trunk of a network from {note['source']}",
                           licence="its source's own", bytes=_size(path), sha256=note["sha256"])
     for path in sorted(shipped.imported_folder().glob("*.safetensors")):
         note = shipped.note_of(path)

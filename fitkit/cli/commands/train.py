@@ -28,6 +28,7 @@ class Train:
       tracking_coarsenet   the same, albedo and light, from a frame and the pose before (Section VII); labels frames
       richardson_coarse    the same as coarsenet by a network that corrects its last word (Richardson et al. 2017); labels random
       finenet              wrinkles from a photo and a coarse depth map (Section VIII); labels detail
+      richardson_fine      the same from shading alone, without any truth (Richardson et al. 2017, Section 4); labels detail, vary
 
     Each has two configurations: paper, its paper's sizes and schedule, for a GPU; small, which two CPU cores train in hours.
     CoarseNet has a third, mesh: the trunk of MediaPipe's face mesh, trained on from the weights that come with fitkit.
@@ -54,7 +55,7 @@ class Train:
     """
 
     name: Annotated[Positional[str], arg(metavar="NAME", help_behavior_hint="")] = ""
-    """Network to train: coarsenet, tracking_coarsenet, richardson_coarse or finenet."""
+    """Network to train: one of those above."""
     data: Annotated[tuple[str, ...], arg(metavar="RUN...", help_behavior_hint="")] = ()
     """Runs of labels to train on; of each the last part is held out, if --held names none."""
     held: Annotated[tuple[str, ...], arg(metavar="RUN...", help_behavior_hint="")] = ()

@@ -8,7 +8,7 @@ and no relief. All that is drawn follows from the seed and the step.
 import dataclasses
 import io
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -161,7 +161,11 @@ def draw_crops(mixture: Mixture, seed: int, places: range, *, crop: int) -> dict
 def read_face(pictures: Pictures, number: int) -> Face:
     """A picture by its number among these."""
     run, place = pictures.places[number]
-    read = pictures.sources[run][int(place)]
+    return face_of(pictures.sources[run][int(place)])
+
+
+def face_of(read: Mapping[str, np.ndarray]) -> Face:
+    """What fields of a labelled picture tell: `FIELDS`, and `displacement` of one with relief."""
     seen, before = read["mask"] & FACE > 0, read["mask"] & BEFORE > 0
     own = read.get("displacement", np.zeros(seen.shape, np.float32))
     depth = read["depth"] - own
