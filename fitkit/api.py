@@ -255,7 +255,7 @@ def predict(
 
 
 def track(
-    film: str | Path, *, out: str | Path | None = None, fps: float | None = None, focal: float | None = None,
+    film: str | Path, *, by: str = "fits", out: str | Path | None = None, fps: float | None = None, focal: float | None = None,
     head: str = "makehuman", size: int = 224, frames: int | None = None, overwrite: bool = False,
     progress: Callable[[int, int | None], None] | None = None, **fields: Any,
 ) -> Track:
@@ -264,6 +264,7 @@ def track(
     Args:
         film: a film's file (through PyAV: `pip install 'fitkit[video]'`); a folder of pictures or a glob, with `fps`; or the number
             of a camera, such as "0", which is tracked until `frames` or a keyboard interrupt ends it.
+        by: "fits", from the frame before and the detector's points, or "networks": quicker.
         out: folder to write, with the overlay film; `Track.save` writes all but that. It appears complete or not at all.
         fps: frames a second, of pictures alone.
         focal: focal length of the film, frame pixels; without it it is estimated from the key frames.
@@ -281,5 +282,5 @@ def track(
         FitkitError: E_NOFACE, no frame shows a face; E_NOFILE, E_NOTIMAGE, E_EMPTYDIR of the film; E_DATA without PyAV; E_USAGE,
             E_FIELD, E_HEAD; E_EXISTS, E_OUTPUT of `out`.
     """
-    job = prepare_track(head=head, size=size, focal=focal, frames=frames, progress=progress, fields=fields)
+    job = prepare_track(by=by, head=head, size=size, focal=focal, frames=frames, progress=progress, fields=fields)
     return track_film(find_source(film, fps=fps), job, folder=None if out is None else Path(out), overwrite=overwrite)

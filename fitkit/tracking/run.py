@@ -17,50 +17,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fitkit.configuration import check_fields
-from fitkit.detection.landmarks import MINIMUM_SIZE
+from fitkit.configuration import check_choice, check_fields
 from fitkit.device import keep_compiled_programs
 from fitkit.errors import FitkitError
-from fitkit.fitting.observation import FOCAL_BOUND, FOCAL_DEVIATION, FOCAL_MEAN, Lens, crop_square, observe_square
+from fitkit.fitting.observation import FOCAL_BOUND, FOCAL_DEVIATION, FOCAL_MEAN, Lens
 from fitkit.geometry.camera import VIEW_TO_CAMERA
-from fitkit.geometry.pose import camera_from_pose, rescale_pose
+from fitkit.geometry.pose import camera_from_pose
 from fitkit.io import atomic_files
 from fitkit.io.video import Frame, missing_writer, writing_film
 from fitkit.models import heads
-from fitkit.recipes.tracking import FrameState, Person, TrackingConfig, estimate_person, face_direction, fit_frame
+from fitkit.recipes.coarsenet.prediction import check_head
+from fitkit.recipes.tracking import FrameState, Person, TrackingConfig
 from fitkit.results.from_solution import fitted_points
-from fitkit.results.pictures import make_albedo
+from fitkit.tracking import by_fits, by_networks
 from fitkit.tracking.files import OVERLAY, may_replace, write_files
-from fitkit.tracking.following import Followed, follow
+from fitkit.tracking.job import Job
 from fitkit.tracking.overlay import draw_overlay
 from fitkit.tracking.source import Source
 from fitkit.tracking.track import Track
-from fitkit.types import MorphableModel
 
 # Chosen
 SAMPLES = 16            # evenly spaced frames, at least, among which key frames are sought; at most twice as many are held
 CAMERA_SECONDS = 2.0    # of a camera's first frames, among which they are sought
-RESTART = 0.4           # seconds without the face, after which it starts anew from its points
-WIDEST = 0.6            # least cosine between line of sight and face of a key frame
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Job:
-    """How a film is tracked."""
-
-    head: str
-    model: MorphableModel
-    config: TrackingConfig
-    size: int                                  # side of the crop, pixels
-    focal: float | None                        # frame pixels, where it is known
-    most: int | None                           # frames, at most
-    progress: Callable[[int, int | None], None]      # frames done, and of how many
-    settings: dict[str, Any]
+WAYS = {"fits": by_fits, "networks": by_networks}
 
 
 def prepare_track(
-    *, head: str, size: int, focal: float | None, frames: int | None, progress: Callable[[int, int | None], None] | None,
-    fields: dict[str, Any],
+    *, by: str = "fits", head: str, size: int, focal: float | None, frames: int | None,
+    progress: Callable[[int, int | None], None] | None, fields: dict[str, Any],
 ) -> Job:
     """The job of a call, every choice checked.
 
@@ -68,6 +52,7 @@ def prepare_track(
         FitkitError: E_FIELD, E_HEAD, E_DATA, E_USAGE.
     """
     keep_compiled_programs()
+    check_choice(by, WAYS, code="E_USAGE", what="way to track")
     config = TrackingConfig(**check_fields(TrackingConfig, fields))
     if size < 64 or size % 2:
         raise FitkitError("E_USAGE", f"size must be an even number of at least 64 pixels, not {size}")
@@ -76,18 +61,12 @@ def prepare_track(
     if focal is not None and not (np.isfinite(focal) and focal > 0):
         raise FitkitError("E_USAGE", f"focal must be a positive number of pixels, not {focal}")
     head = heads.absolute_name(head)
-    settings = {"fields": dataclasses.asdict(config), "head": head, "size": size, "focal": focal, "frames": frames}
-    return Job(head=head, model=heads.load(head), config=config, size=size, focal=focal, most=frames,
+    settings = {"by": by, "fields": dataclasses.asdict(config), "head": head, "size": size, "focal": focal, "frames": frames}
+    model = heads.load(head)
+    if by == "networks":
+        check_head(model)
+    return Job(by=by, head=head, model=model, config=config, size=size, focal=focal, most=frames,
                progress=progress or (lambda *_: None), settings=settings)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class KeyFrame:
-    """A frame that the person is estimated from."""
-
-    frame: Frame
-    points: np.ndarray          # of the face, pixels
-    facing: np.ndarray          # where it looks, unit, view frame
 
 
 def track_frames(source: Source, job: Job, append: Callable[[Frame, Person, FrameState | None], None]) -> Track:
@@ -121,13 +100,14 @@ def track_frames(source: Source, job: Job, append: Callable[[Frame, Person, Fram
     height, width = samples[0].pixels.shape[:2]
     principal = np.array([width / 2, height / 2], np.float32)
     lens = _lens(job.focal, width, height, principal)
-    keys = _key_frames(samples, lens, job, source.name)
-    person, texture = _person(keys, lens, job)
+    way = WAYS[job.by]
+    keys = way.key_frames(samples, lens, job, source.name)
+    person, texture = way.person_of(keys, lens, job)
     seconds["person"] = time.perf_counter() - begun
     rows: list[dict[str, Any]] = []
     stop = contextlib.nullcontext() if source.again else contextlib.suppress(KeyboardInterrupt)      # a camera ends by Ctrl-C
     with stop:
-        for frame, fitted in _tracked(frames, person, principal, job, seconds):
+        for frame, fitted in way.tracked(frames, person, principal, job, seconds):
             rows.append(_row(frame, person, fitted))
             started = time.perf_counter()
             append(frame, person, fitted)
@@ -159,82 +139,6 @@ def _lens(focal: float | None, width: int, height: int, principal: np.ndarray) -
     if focal is None:
         return Lens(FOCAL_MEAN * max(width, height), FOCAL_DEVIATION, FOCAL_BOUND, principal, "estimated")
     return Lens(float(focal), 1.0, 0.0, principal, "given")
-
-
-def _key_frames(samples: list[Frame], lens: Lens, job: Job, name: str) -> list[KeyFrame]:
-    """The most frontal frame, and those that look most elsewhere; repeated where the film has fewer.
-
-    Raises:
-        FitkitError: E_NOFACE.
-    """
-    found, before = [], None
-    for frame in samples:
-        pixels = frame.floats()
-        now = follow(pixels, before, seconds=frame.seconds, near=False)
-        if now is not None:
-            before, points = now, now.face.points
-            observation, _ = observe_square(job.model, pixels, points, lens, crop_square(points), job.size)
-            found.append(KeyFrame(frame, points, face_direction(job.model, observation, job.config)))
-    if not found:
-        raise FitkitError("E_NOFACE", f"no face was found in {len(samples)} frames of {name}; name a film that shows one, at least"
-                          f" {MINIMUM_SIZE:.0f} pixels wide and not turned away")
-    facing = [key for key in found if key.facing[2] > WIDEST] or found
-    chosen = [max(facing, key=lambda key: float(key.facing[2]))]
-    while len(chosen) < min(job.config.key_frames, len(facing)):
-        chosen.append(max(facing, key=lambda key: min(float(1 - key.facing @ other.facing) for other in chosen)))
-    return [chosen[row % len(chosen)] for row in range(job.config.key_frames)]
-
-
-def _person(keys: list[KeyFrame], lens: Lens, job: Job) -> tuple[Person, np.ndarray]:
-    """The person of the key frames, and the albedo map of the first."""
-    observed = [observe_square(job.model, key.frame.floats(), key.points, lens, crop_square(key.points), job.size) for key in keys]
-    person, solutions = estimate_person(job.model, [each for each, _ in observed], [back[0] for _, back in observed], job.config)
-    state = jax.tree.map(lambda leaf: leaf[0], solutions.state)
-    scale, offset = observed[0][1]
-    camera = camera_from_pose(rescale_pose(state.pose, jnp.float32(scale), jnp.asarray(offset, jnp.float32)))
-    albedo = make_albedo(job.model, state.face, camera, keys[0].frame.floats())
-    return person, (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def _tracked(
-    frames: Iterator[Frame], person: Person, principal: np.ndarray, job: Job, seconds: dict[str, float]
-) -> Iterator[tuple[Frame, FrameState | None]]:
-    """Each frame with the person in it; None where the face is lost: not found, or covered."""
-    followed: Followed | None = None
-    before: FrameState | None = None
-    last, near = 0.0, False
-    while True:
-        started = time.perf_counter()
-        frame = next(frames, None)
-        if frame is None:
-            return
-        pixels = frame.floats()
-        seconds["read"] += time.perf_counter() - started
-        started = time.perf_counter()
-        face = follow(pixels, followed, seconds=frame.seconds, near=near)
-        seconds["detect"] += time.perf_counter() - started
-        started = time.perf_counter()
-        fitted = None
-        if face is not None:
-            elapsed = frame.seconds - last
-            fitted = _fitted(person, pixels, face.face.points, principal, before if elapsed < RESTART else None, elapsed, job)
-        seconds["fit"] += time.perf_counter() - started
-        near = fitted is not None
-        if fitted is not None:
-            followed, before, last = face, fitted, frame.seconds
-        yield frame, fitted
-
-
-def _fitted(
-    person: Person, pixels: np.ndarray, points: np.ndarray, principal: np.ndarray, before: FrameState | None,
-    elapsed: float, job: Job,
-) -> FrameState | None:
-    """The person in a frame, from the frame before or else anew; None where the picture does not agree."""
-    for start in (before, None) if before is not None else (None,):
-        found = fit_frame(person, pixels, points, principal, before=start, elapsed=elapsed, size=job.size, config=job.config)
-        if found.agreeing >= job.config.agreeing_least:      # False for NaN
-            return found
-    return None
 
 
 def _row(frame: Frame, person: Person, fitted: FrameState | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from fitkit.errors import FitkitError
 from fitkit.io.tensor_files import read_tensors
 from fitkit.io.untrusted import parsing
 from fitkit.models.blocks.residual import ResNet18
+from fitkit.models.coarsenet.mesh_tracking import MeshTracking
 from fitkit.models.coarsenet.mesh_trunk import FEATURES, MeshTrunk
 from fitkit.models.parameters import with_parameters
 from fitkit.models.shipped import MAX_BYTES, WEIGHTS
@@ -40,7 +41,7 @@ class CoarseNetConfig:
 
     Attributes:
         side: of the picture, pixels.
-        trunk: "resnet18", the paper's, or "mesh" (`mesh_trunk`), which sees three channels in 192 pixels.
+        trunk: "resnet18", the paper's, or "mesh" (`mesh_trunk`; of a tracking network `mesh_tracking`), in 192 pixels.
         width: channels of ResNet-18's first stage.
         identity: coefficients of the head's identity.
         expression: of its expression.
@@ -85,7 +86,9 @@ class CoarseNet(nnx.Module):
     def __init__(self, config: CoarseNetConfig, *, rngs: nnx.Rngs, mean: Float[np.ndarray, " o"] | None = None,
                  deviation: Float[np.ndarray, " o"] | None = None):
         """`mean` and `deviation`: of the outputs over the training labels; 0 and 1 where they are put in later."""
-        if config.trunk == "mesh":
+        if config.trunk == "mesh" and config.tracking:
+            self.tracking = MeshTracking(config.identity, config.expression, config.albedo + LIGHT, rngs=rngs)
+        elif config.trunk == "mesh":
             self.mesh = MeshTrunk()
             self.output = nnx.Linear(FEATURES, config.outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
         else:
@@ -95,7 +98,10 @@ class CoarseNet(nnx.Module):
 
     def __call__(self, pictures: Float[Array, "b s s c"]) -> Float[Array, "b o"]:
         """The numbers of each picture: sRGB in [0, 1], and of a tracking network the PNCC in [0, 1] behind it."""
-        deviations = self.resnet((pictures - GREY) / CONTRAST) if hasattr(self, "resnet") else self.output(self.mesh(pictures))
+        if hasattr(self, "tracking"):
+            deviations = self.tracking(pictures)
+        else:
+            deviations = self.resnet((pictures - GREY) / CONTRAST) if hasattr(self, "resnet") else self.output(self.mesh(pictures))
         return self.mean[...][None] + self.deviation[...][None] * deviations
 
 

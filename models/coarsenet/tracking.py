@@ -1,6 +1,6 @@
 """The next frame of a face by Tracking CoarseNet (Guo et al. 2018, Section VII): frame, and where the face was -> where it is.
 
-    crop = next_crop(model, face, camera)                                       # from the frame before
+    crop = next_crop(model, identity, expression, camera)                       # of the frame before
     picture = cut_crop(frame, crop, side=config.side)
     before = pose_of(rescaled(camera, 1 / crop.side, -crop.corner / crop.side), middle)
     face = follow(parameters, model, middle, picture, before, focal, principal, config=config)
@@ -22,14 +22,17 @@ from fitkit.geometry.camera import project
 from fitkit.models.coarsenet.crop import FaceCrop, crop_of_points
 from fitkit.models.coarsenet.estimate import CoarseFace, camera_of, rescaled, split_outputs
 from fitkit.models.coarsenet.network import CoarseNetConfig, Parameters, predict
+from fitkit.models.shipped import WEIGHTS
 from fitkit.morphable.model import shape, values_at_points
 from fitkit.rendering.render import render_pncc
 from fitkit.types import Camera, MorphableModel
 
+TRACKING_WEIGHTS = WEIGHTS / "tracking_coarsenet.safetensors"       # `load_coarsenet(path=TRACKING_WEIGHTS)`
 
-def next_crop(model: MorphableModel, face: CoarseFace, camera: Camera) -> FaceCrop:
+
+def next_crop(model: MorphableModel, identity: Float[Array, " I"], expression: Float[Array, " E"], camera: Camera) -> FaceCrop:
     """The square of the next frame that is looked at: around the 468 points of the face in this one, photo pixels."""
-    return crop_of_points(np.asarray(_points(model, face.identity, face.expression, camera)))
+    return crop_of_points(np.asarray(_points(model, identity, expression, camera)))
 
 
 @jax.jit
@@ -37,11 +40,10 @@ def _points(model: MorphableModel, identity: Array, expression: Array, camera: C
     return project(camera, values_at_points(model.dense, model.triangles, shape(model, identity, expression)))[0]
 
 
-def tracking_picture(model: MorphableModel, picture: UInt8[Array, "s s 3"], before: Camera) -> Float[Array, "s s 6"]:
-    """What the network sees: the frame, sRGB in [0, 1], and the PNCC of the mean head as `before` (pixels of the crop) saw it."""
-    side = picture.shape[0]
+def mean_pncc(model: MorphableModel, before: Camera, *, side: int) -> Float[Array, "s s 3"]:
+    """The PNCC of the mean head, neutral, as `before` (pixels of the crop) saw it; in [0, 1]."""
     mean = shape(model, model.identity_mean, jnp.zeros(len(model.expression)))
-    return jnp.concatenate([picture / jnp.float32(255), render_pncc(model, mean, before, height=side, width=side)], axis=-1)
+    return render_pncc(model, mean, before, height=side, width=side)
 
 
 @functools.partial(jax.jit, static_argnames="config")
@@ -64,6 +66,7 @@ def follow(parameters: Parameters, model: MorphableModel, middle: Float[Array, "
         the face, its pose that of this frame, no longer a difference.
     """
     seen = camera_of(before, middle, focal=focal, principal=principal, perspective=config.perspective)
-    shown = tracking_picture(model, picture, rescaled(seen, jnp.float32(config.side), jnp.zeros(2)))
+    pncc = mean_pncc(model, rescaled(seen, jnp.float32(config.side), jnp.zeros(2)), side=config.side)
+    shown = jnp.concatenate([picture / jnp.float32(255), pncc], axis=-1)
     face = split_outputs(predict(parameters, shown[None], config=config)[0], config)
     return face._replace(pose=before + face.pose)

@@ -6,8 +6,10 @@ from fitkit.recipes.train.finenet.task import FINENET
 from fitkit.recipes.train.richardson_coarse.task import RICHARDSON_COARSE
 from fitkit.recipes.train.richardson_fine.task import RICHARDSON_FINE
 from fitkit.recipes.train.task import Task
+from fitkit.recipes.train.tracking_coarsenet.task import TRACKING_COARSENET
 
-TASKS: dict[str, Task] = {task.name: task for task in (COARSENET, FINENET, RICHARDSON_COARSE, RICHARDSON_FINE)}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (COARSENET, FINENET, RICHARDSON_COARSE, RICHARDSON_FINE, TRACKING_COARSENET)}
 
 
 def find_task(name: str) -> Task:

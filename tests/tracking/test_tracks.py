@@ -19,7 +19,7 @@ from fitkit.geometry.pose import Pose
 from fitkit.geometry.vectors import rotation_from_euler
 from fitkit.io import images
 from fitkit.recipes.tracking import FrameState, Person, personal_head
-from fitkit.tracking import files, following, run
+from fitkit.tracking import by_fits, files, following, run
 from fitkit.tracking.live_link import SHAPES, timecode
 from fitkit.types import FaceParameters
 from tests.export.test_export import Glb
@@ -71,11 +71,11 @@ def stand_in(monkeypatch, tmp_path):
 
     monkeypatch.setattr(following, "find_faces", find)
     monkeypatch.setattr(following, "follow_face", lambda pixels, before: next(iter(find(pixels)), None))
-    monkeypatch.setattr(run, "observe_square", lambda model, pixels, *_: (pixels, (1.0, np.zeros(2))))
-    monkeypatch.setattr(run, "face_direction", lambda model, pixels, config: np.array(
+    monkeypatch.setattr(by_fits, "observe_square", lambda model, pixels, *_: (pixels, (1.0, np.zeros(2))))
+    monkeypatch.setattr(by_fits, "face_direction", lambda model, pixels, config: np.array(
         [np.sin(0.05 * shown(pixels)), 0.0, np.cos(0.05 * shown(pixels))]))
-    monkeypatch.setattr(run, "fit_frame", fit_frame)
-    monkeypatch.setattr(run, "_person", estimate)
+    monkeypatch.setattr(by_fits, "fit_frame", fit_frame)
+    monkeypatch.setattr(by_fits, "person_of", estimate)
     monkeypatch.setattr(run.heads, "load", lambda name: head)
     monkeypatch.chdir(tmp_path)
     return calls

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -35,6 +35,7 @@ class Track:
       fitkit track 0 --frames 250                    a camera, 250 frames
       fitkit track talk.mp4 --focal 1100             a known lens: pose and size are better
       fitkit track talk.mp4 --set temporal_expression=0.05      calmer expressions
+      fitkit track talk.mp4 --by networks            in a fraction of the time, by networks alone
 
     The first film compiles for a minute or two; compiled programs are kept for the next run. The largest face is followed; one that
     is covered or turned away is lost, said, and found again.
@@ -44,6 +45,8 @@ class Track:
     """A film's file, a folder or a quoted glob of pictures, or the number of a camera."""
     out: Annotated[str, arg(metavar="DIRECTORY")] = "out"
     """Directory for the result folder."""
+    by: Annotated[Literal["fits", "networks"], arg(metavar="WAY")] = "fits"
+    """fits: each frame is fitted from the one before. networks: each is seen by a network, key frames by another one."""
     fps: Annotated[float | None, arg(metavar="NUMBER", help_behavior_hint="")] = None
     """Frames a second, of pictures; a film has its own time."""
     focal: Annotated[float | None, arg(metavar="PIXELS", help_behavior_hint="")] = None
@@ -80,8 +83,8 @@ def run_track(options: Track, console: Console) -> int:
     folder = Path(options.out) / source.folder_name()
     started = time.perf_counter()
     with progress_line(console, None) as (live, on_progress):
-        job = prepare_track(head=options.head, size=options.size, focal=options.focal, frames=options.frames, fields=fields,
-                            progress=lambda done, total: on_progress(_said(source.name, done, total), done))
+        job = prepare_track(by=options.by, head=options.head, size=options.size, focal=options.focal, frames=options.frames,
+                            fields=fields, progress=lambda done, total: on_progress(_said(source.name, done, total), done))
         kept = None if options.overwrite else kept_track(folder)
         if kept is not None:
             if kept["settings"] != _plain(job.settings):

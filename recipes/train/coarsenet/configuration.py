@@ -130,13 +130,23 @@ def build(config: CoarseNetTraining, rngs: nnx.Rngs) -> CoarseNet:
         FitkitError: E_DATA, the weights of `start` cannot be read; E_FIELD, they are of another network.
     """
     mean, deviation = output_statistics(tables_of(config.head).model)
-    network = CoarseNet(config.network, rngs=rngs, mean=mean, deviation=deviation)
+    return started(CoarseNet(config.network, rngs=rngs, mean=mean, deviation=deviation), config)
+
+
+def started(network: CoarseNet, config: CoarseNetTraining) -> CoarseNet:
+    """A network with the weights that its training starts from: those of `start`, or MediaPipe's in its trunk.
+
+    Raises:
+        FitkitError: as `build`.
+    """
     if config.start:
         parameters, stored = load_coarsenet(path=Path(config.start))
         if stored != config.network:
             raise FitkitError("E_FIELD", f"start: {config.start} holds weights of {stored}; this training is of {config.network}")
         return with_parameters(network, parameters)
-    if config.trunk == "mesh":
+    if config.network.tracking and config.trunk == "mesh":
+        network.tracking.mesh = pretrained_trunk()
+    elif config.trunk == "mesh":
         network.mesh = pretrained_trunk()
     return network
 

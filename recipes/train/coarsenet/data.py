@@ -10,6 +10,7 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -69,14 +70,26 @@ def head_of(runs: Sequence[Path]) -> str:
     return names.pop()
 
 
+Arrays = TypeVar("Arrays", bound=LabelArrays)
+
+
 def read_runs(runs: Sequence[Path], held: Sequence[Path], model: MorphableModel, *, most: int | None = None,
               progress: Callable[[int, int], None] = lambda done, of: None) -> tuple[LabelArrays, LabelArrays]:
+    """`read_arrays` of single pictures."""
+    return read_arrays(runs, held, lambda record, seed: stored_labels(record, model, seed=seed), LabelArrays, most=most,
+                       progress=progress)
+
+
+def read_arrays(runs: Sequence[Path], held: Sequence[Path], stored: Callable[[Record, int], dict[str, np.ndarray]],
+                kind: type[Arrays], *, most: int | None = None,
+                progress: Callable[[int, int], None] = lambda done, of: None) -> tuple[Arrays, Arrays]:
     """The arrays of the pictures to train on, and of those that are held out.
 
     Args:
         runs: folders of labels; the last `HELD_SHARE` of each is held out where `held` is empty.
         held: folders of labels that are held out.
-        model: the head, folded or not.
+        stored: (record, seed) -> one picture as it is stored.
+        kind: of the arrays.
         most: pictures of each run; all where None.
         progress: called with the number of pictures read, and of all.
 
@@ -92,23 +105,24 @@ def read_runs(runs: Sequence[Path], held: Sequence[Path], model: MorphableModel,
         parts[1].append((source, range(kept, count)))
     total = sum(len(numbers) for part in parts for _, numbers in part)
     counter = itertools.count(1)
-    made = [_gather(part, model, lambda: progress(next(counter), total)) for part in parts]
+    made = [kind(**_gather(part, stored, lambda: progress(next(counter), total))) for part in parts]
     return made[0], made[1]
 
 
-def _gather(part: list[tuple[LabelSource, range]], model: MorphableModel, tick: Callable[[], None]) -> LabelArrays:
+def _gather(part: list[tuple[LabelSource, range]], stored: Callable[[Record, int], dict[str, np.ndarray]], tick: Callable[[], None]
+            ) -> dict[str, Any]:
     """The arrays of some pictures of some runs, filled one by one: no picture lies in memory twice."""
     count, row = sum(len(numbers) for _, numbers in part), 0
     arrays: dict[str, np.ndarray] = {}
     for source, numbers in part:
         for number in numbers:
-            for name, value in stored_labels(read_record(source, number), model, seed=number).items():
+            for name, value in stored(read_record(source, number), number).items():
                 if name not in arrays:
                     arrays[name] = np.empty((count, *value.shape), value.dtype)
                 arrays[name][row] = value
             row += 1
             tick()
-    return LabelArrays(**{{"picture": "pictures"}.get(name, name): value for name, value in arrays.items()})
+    return {{"picture": "pictures"}.get(name, name): value for name, value in arrays.items()}
 
 
 def stored_labels(record: Record, model: MorphableModel, *, seed: int, crop: FaceCrop | None = None) -> dict[str, np.ndarray]:

@@ -109,13 +109,20 @@ def sheet(network: nnx.Module, held: LabelArrays, tables: HeadTables, config: Co
     parameters: Any = named_state(network)
     arrays = {name: jnp.asarray(values) for name, values in held.take(slice(0, SHEET)).items()}
     face, camera, true = estimates(parameters, arrays, tables, config)
-    shown = np.array(plain_crops(arrays["pictures"], side=config.side).pictures)
+    shown = np.asarray(plain_crops(arrays["pictures"], side=config.side).pictures)
+    return drawn_points(shown, tables, ((arrays["identity"], arrays["expression"], true, (0, 1, 0)),
+                                        (face.identity, face.expression, camera, (1, 0, 0))))
+
+
+def drawn_points(shown: Float[np.ndarray, "b s s 3"], tables: HeadTables,
+                 who: tuple[tuple[Array, Array, Camera, tuple[int, ...]], ...]) -> UInt8[np.ndarray, "H W 3"]:
+    """Pictures in a row, and below each the same with the 468 points of faces: identity, expression, camera (sides), colour."""
     drawn = shown.copy()
-    for who, seen, colour in ((arrays, true, (0, 1, 0)), (face._asdict(), camera, (1, 0, 0))):
-        vertices = jax.vmap(lambda i, e: shape(tables.model, i, e))(who["identity"], who["expression"])
+    for identity, expression, seen, colour in who:
+        vertices = jax.vmap(lambda i, e: shape(tables.model, i, e))(identity, expression)
         points = jax.vmap(lambda v: values_at_points(tables.model.dense, tables.model.triangles, v))(vertices)
         places = jax.vmap(project)(seen, points)[0]
-        at = np.clip(np.asarray(places) * config.side, 0, config.side - 1).astype(int)
+        at = np.clip(np.asarray(places) * shown.shape[1], 0, shown.shape[1] - 1).astype(int)
         drawn[np.arange(len(at))[:, None], at[..., 1], at[..., 0]] = colour
     rows = np.concatenate([shown, drawn], axis=1)
     return np.round(np.concatenate(list(rows), axis=1).clip(0, 1) * 255).astype(np.uint8)

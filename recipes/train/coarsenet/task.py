@@ -54,11 +54,20 @@ def load(runs: Sequence[Path], held: Sequence[Path], config: CoarseNetTraining) 
 
 def load_labels(runs: Sequence[Path], held: Sequence[Path], *, head: str, most: int | None = None) -> CoarseNetData:
     """Read runs of labels of a head, at most `most` pictures of each; errors as of `load`."""
-    name = head_of([*runs, *held])
-    if not head_is(name, head):
-        raise FitkitError("E_USAGE", f"the labels are of the head {name}, the training of {head}; give --set head={name}")
+    check_head_of([*runs, *held], head)
     train, rest = read_runs(runs, held, tables_of(head).model, most=most)
     return CoarseNetData(train=train, held=rest)
+
+
+def check_head_of(runs: Sequence[Path], head: str) -> None:
+    """Refuse labels of another head than a training's.
+
+    Raises:
+        FitkitError: E_USAGE.
+    """
+    name = head_of(runs)
+    if not head_is(name, head):
+        raise FitkitError("E_USAGE", f"the labels are of the head {name}, the training of {head}; give --set head={name}")
 
 
 def batch(data: CoarseNetData, config: CoarseNetTraining, places: range) -> dict[str, np.ndarray]:
@@ -70,7 +79,7 @@ def batch(data: CoarseNetData, config: CoarseNetTraining, places: range) -> dict
     stored = arrays["place"].shape[1]
     if config.points < stored:
         some = np.stack([one.choice(stored, config.points, replace=False) for one in drawn])
-        for name in ("triangle", "barycentric", "place"):
+        for name in {"triangle", "barycentric", "place", "colour"} & set(arrays):
             values = arrays[name]
             arrays[name] = np.take_along_axis(values, some.reshape(*some.shape, *[1] * (values.ndim - 2)), axis=1)
     return arrays
