@@ -4,12 +4,13 @@ from fitkit.configuration import check_choice
 from fitkit.recipes.train.coarsenet.task import COARSENET
 from fitkit.recipes.train.finenet.task import FINENET
 from fitkit.recipes.train.richardson_coarse.task import RICHARDSON_COARSE
+from fitkit.recipes.train.richardson_fine.end_to_end import RICHARDSON
 from fitkit.recipes.train.richardson_fine.task import RICHARDSON_FINE
 from fitkit.recipes.train.task import Task
 from fitkit.recipes.train.tracking_coarsenet.task import TRACKING_COARSENET
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (COARSENET, FINENET, RICHARDSON_COARSE, RICHARDSON_FINE, TRACKING_COARSENET)}
+    task.name: task for task in (COARSENET, FINENET, RICHARDSON_COARSE, RICHARDSON_FINE, RICHARDSON, TRACKING_COARSENET)}
 
 
 def find_task(name: str) -> Task:

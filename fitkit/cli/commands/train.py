@@ -29,6 +29,7 @@ class Train:
       richardson_coarse    the same as coarsenet by a network that corrects its last word (Richardson et al. 2017); labels random
       finenet              wrinkles from a photo and a coarse depth map (Section VIII); labels detail
       richardson_fine      the same from shading alone, without any truth (Richardson et al. 2017, Section 4); labels detail, vary
+      richardson           richardson_coarse and richardson_fine end to end, from their weights (Section 4.4); labels detail, vary
 
     Each has two configurations: paper, its paper's sizes and schedule, for a GPU; small, which two CPU cores train in hours.
     CoarseNet has a third, mesh: the trunk of MediaPipe's face mesh, trained on from the weights that come with fitkit.

@@ -19,7 +19,6 @@ from fitkit.recipes.train.finenet.data import (
     CODING,
     GAMMA,
     OF_EACH,
-    RELIT,
     Crops,
     Face,
     Mixture,
@@ -41,6 +40,15 @@ WRONG_TURN = 1.2            # degrees about each axis
 WRONG_PLACE = 1.2           # pixels across and down
 WRONG_SIZE = 0.01           # of the logarithm
 FAINT = 1e-3                # of the face's level: linear intensity that is told from black
+# Of the pictures that are lit anew
+RELIT = 0.9                 # share of crops of pictures with relief
+STREWN = 0.8                # share of those that get more grooves: wrinkles fill a twentieth of it, and teach alone
+GROOVES = (14, 30)          # how many
+WIDTH = (1.0, 3.0)          # pixels, deviation across
+DEEPEST = 1.2               # pixels per pixel of width
+LENGTH = (8.0, 45.0)        # pixels
+BEND = 0.012                # per pixel: deviation of the curvature
+RIDGES = 0.25               # share of them that stand out
 
 
 class CoarseState(NamedTuple):
@@ -117,7 +125,9 @@ def draw_example(rng: np.random.Generator, face: Face, state: CoarseState, *, cr
     coarse = slice(None, None, stride), slice(None, None, stride)
     lamps = int(rng.integers(2**32))
     if anew and rng.uniform() < RELIT:      # the same lamps for both
-        (grey, level), (whole, _) = (relit(np.random.default_rng(lamps), face, part) for part in (window, coarse))
+        (whole, _), more = relit(np.random.default_rng(lamps), face, coarse), rng.uniform() < STREWN
+        face = strewn_with_grooves(rng, face, window) if more else face
+        grey, level = relit(np.random.default_rng(lamps), face, window)
     else:
         grey, level, whole = face.grey[window], face.level, face.grey[coarse]
     gamma = rng.uniform(*GAMMA)
@@ -129,6 +139,27 @@ def draw_example(rng: np.random.Generator, face: Face, state: CoarseState, *, cr
         "corner": np.array([left, top]), "middle": np.array(face.middle), "pixel": np.array(face.pixel),
         "target": face.displacement[window] / face.pixel, **wrong_state(rng, state, face.pixel)._asdict()}
     return {name: np.array(values, np.float32, order="C") for name, values in example.items()}
+
+
+def strewn_with_grooves(rng: np.random.Generator, face: Face, window: tuple[slice, slice]) -> Face:
+    """A face with grooves everywhere in a crop, in its normals and in the displacement that scores are told of."""
+    rows, columns = (np.arange(part.stop - part.start, dtype=np.float32) for part in window)
+    moved = np.zeros((len(rows), len(columns)), np.float32)
+    for _ in range(int(rng.integers(*GROOVES))):
+        angle, bend = rng.uniform(0, np.pi), BEND * rng.normal()
+        down, right = rows[:, None] - rng.uniform(0, len(rows)), columns - rng.uniform(0, len(columns))
+        along = right * np.cos(angle) + down * np.sin(angle)
+        across = down * np.cos(angle) - right * np.sin(angle) + bend * along**2
+        width = rng.uniform(*WIDTH)
+        depth = DEEPEST * width * rng.uniform(0.15, 1.0) ** 1.5 * (-1.0 if rng.uniform() < RIDGES else 1.0)
+        moved += depth * np.exp(-0.5 * (across / width) ** 2 - (along / rng.uniform(*LENGTH)) ** 4).astype(np.float32)
+    down, right = np.gradient(moved)
+    normals, displacement = face.normals.copy(), face.displacement.copy()
+    x, y, z = np.moveaxis(np.asarray(normals[window], np.float32), -1, 0)
+    turned = np.stack([x + z * right, y - z * down, z], axis=-1)
+    normals[window] = turned / np.maximum(np.linalg.norm(turned, axis=-1, keepdims=True), 1e-6)
+    displacement[window] += moved * face.pixel * face.bare[window]
+    return face._replace(normals=normals, displacement=displacement)
 
 
 def wrong_state(rng: np.random.Generator, state: CoarseState, pixel: float) -> CoarseState:

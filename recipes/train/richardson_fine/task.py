@@ -12,8 +12,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
+from fitkit.errors import FitkitError
 from fitkit.labels.hidden_modes import folded_model
 from fitkit.models import heads
+from fitkit.models.parameters import with_parameters
+from fitkit.models.richardson.fine_inference import load_fine
 from fitkit.models.richardson.fine_network import PAPER, HypercolumnNet, HypercolumnSizes
 from fitkit.models.richardson.vgg_face import start_from_trunk
 from fitkit.recipes.train.finenet.data import Crops, open_crops
@@ -42,13 +45,15 @@ class HypercolumnTraining(CriterionConfig):
         flat: share of crops that are of pictures without relief, where there are such.
         trunk: name of an imported trunk whose blocks the network starts from: "vggface" (`fitkit assets import vggface`), the
             paper's, in the paper's widths; none for blocks that start at random.
+        start: weight file of the same network, from which it goes on; empty for an untrained one.
     """
 
     widths: tuple[int, int, int]
     regressor: tuple[int, ...]
     crop: int
-    flat: float = 0.25
+    flat: float = 0.15
     trunk: str = ""
+    start: str = ""
 
 
 CONFIGS = {
@@ -71,11 +76,17 @@ def build(config: HypercolumnTraining, rngs: nnx.Rngs) -> HypercolumnNet:
     """A new network.
 
     Raises:
-        FitkitError: E_FIELD, the widths are not those of the trunk; E_DATA, it was not imported.
+        FitkitError: E_FIELD, the sizes are not those of trunk or start; E_DATA, they cannot be read.
     """
     network = HypercolumnNet(HypercolumnSizes(widths=config.widths, regressor=config.regressor), rngs=rngs)
     if config.trunk:
         start_from_trunk(network, config.trunk)
+    if config.start:
+        with jax.ensure_compile_time_eval():        # the loop compiles this
+            weights, sizes = load_fine(path=Path(config.start))
+        if (sizes.widths, sizes.regressor) != (tuple(config.widths), tuple(config.regressor)):
+            raise FitkitError("E_FIELD", f"start: {config.start} holds weights of {sizes}; train with those sizes")
+        return with_parameters(network, weights)
     return network
 
 
