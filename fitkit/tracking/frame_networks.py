@@ -25,7 +25,7 @@ from fitkit.geometry.pose import Pose, camera_from_pose, head_to_view, pose_from
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.labels.hidden_modes import fold_camera, folded_model, hidden_modes, size_and_place, unfold_camera
 from fitkit.models import heads
-from fitkit.models.coarsenet.crop import FaceCrop, crop_of_points, cut_crop
+from fitkit.models.coarsenet.crop import FaceCrop, crop_of_points, cut_crop, with_margin
 from fitkit.models.coarsenet.estimate import camera_of, pose_of, rescaled
 from fitkit.models.coarsenet.network import CoarseNetConfig, Parameters, load_coarsenet
 from fitkit.models.coarsenet.tracking import TRACKING_WEIGHTS, follow
@@ -106,8 +106,10 @@ def follow_frame(person: Person, networks: Networks, pixels: UInt8[np.ndarray, "
 def look_anew(person: Person, networks: Networks, pixels: UInt8[np.ndarray, "H W 3"], principal: Float[np.ndarray, " 2"],
               crop: FaceCrop, light: Float[Array, "9 3"] | None) -> Seen:
     """A frame by the network of single pictures, in a square around the face; `light`: under which its colours are judged."""
-    picture = cut_crop(pixels, crop, side=networks.reader.side)
-    face = networks.reader.read(jnp.asarray(picture[None], jnp.float32) / 255)
+    reader = networks.reader
+    seen = cut_crop(pixels, with_margin(crop, reader.margin), side=reader.side)
+    face = reader.read(jnp.asarray(seen[None], jnp.float32) / 255)
+    picture = cut_crop(pixels, crop, side=round(reader.side / reader.margin))
     return _placed(person, face.pose[0], face.expression[0], crop, _lens_in(crop, person.focal, principal), picture, light)
 
 

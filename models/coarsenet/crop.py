@@ -36,6 +36,11 @@ def crop_of_box(box: Float[np.ndarray, " 4"]) -> FaceCrop:
     return _around(box, *FROM_DETECTOR)
 
 
+def with_margin(crop: FaceCrop, margin: float) -> FaceCrop:
+    """The square `margin` times as large about the same middle."""
+    return FaceCrop(corner=crop.corner - np.float32((margin - 1) / 2 * crop.side), side=margin * crop.side)
+
+
 def cut_crop(photo: UInt8[np.ndarray, "h w 3"], crop: FaceCrop, *, side: int) -> UInt8[np.ndarray, "s s 3"]:
     """The picture in a square, `side` pixels a side: means over its pixels where the photo is finer.
 

@@ -81,6 +81,15 @@ def rescaled(camera: Camera, scale: Float[Array, ""], offset: Float[Array, " 2"]
     return dataclasses.replace(camera, focal=camera.focal * scale, principal=camera.principal * scale + offset)
 
 
+def turned(camera: Camera, turn: Float[Array, "2 2"]) -> Camera:
+    """The camera where a point at p is at `turn p`, a rotation of the picture."""
+    about = jnp.eye(3).at[:2, :2].set(turn)
+    return dataclasses.replace(
+        camera, principal=jnp.dot(turn, camera.principal, precision="highest"),
+        rotation=jnp.dot(about, camera.rotation, precision="highest"),
+        translation=jnp.dot(about, camera.translation, precision="highest"))
+
+
 def unfolded_face(model: MorphableModel, identity: Float[Array, " I"], expression: Float[Array, " E"], camera: Camera
                   ) -> tuple[Float[Array, " I"], Float[Array, " E"], Camera]:
     """Coefficients of the head itself, and its camera, that give the picture of a folded head: the likeliest of all sizes.

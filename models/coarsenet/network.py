@@ -2,9 +2,10 @@
 MediaPipe's trunk where few pictures can be seen.
 
     parameters, config = load_coarsenet()                       # weights/coarsenet.safetensors
-    numbers = predict(parameters, pictures, config=config)      # sRGB [b, s, s, 3] in [0, 1] -> [b, config.outputs]
+    numbers = predict(parameters, pictures, config=config)      # sRGB [b, config.seen, .., 3] in [0, 1] -> [b, config.outputs]
     estimate = split_outputs(numbers[0], config)                # identity, expression, pose: fitkit.models.coarsenet.estimate
 
+Of an `upright` network the pictures are `MARGIN` times as large as its crop, and it looks twice (`upright`).
 `fitkit.models.coarsenet.crop` cuts the picture out of a photo. What the numbers mean: `fitkit.models.coarsenet.estimate`.
 """
 
@@ -14,6 +15,7 @@ import json
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
@@ -24,6 +26,7 @@ from fitkit.io.untrusted import parsing
 from fitkit.models.blocks.residual import ResNet18
 from fitkit.models.coarsenet.mesh_tracking import MeshTracking
 from fitkit.models.coarsenet.mesh_trunk import FEATURES, MeshTrunk
+from fitkit.models.coarsenet.upright import MARGIN, pose_in_crop, seen_in, upright_picture
 from fitkit.models.parameters import with_parameters
 from fitkit.models.shipped import MAX_BYTES, WEIGHTS
 
@@ -49,6 +52,7 @@ class CoarseNetConfig:
         tracking: whether it follows a face: the picture has six channels, frame and PNCC of the frame before, the pose is a
             difference, and albedo and light are told as well.
         perspective: whether a pinhole sees the face, else weak perspective, as in the paper.
+        upright: whether it looks twice, of trunk "mesh": at the face's lean, place and size, then at the face upright.
     """
 
     side: int = 128
@@ -59,6 +63,17 @@ class CoarseNetConfig:
     albedo: int = 0
     tracking: bool = False
     perspective: bool = True
+    upright: bool = False
+
+    @property
+    def margin(self) -> float:
+        """Side of the picture that it is given over that of the crop."""
+        return MARGIN if self.upright else 1.0
+
+    @property
+    def seen(self) -> int:
+        """Side of the picture that it is given, pixels."""
+        return round(self.margin * self.side)
 
     @property
     def channels(self) -> int:
@@ -91,6 +106,8 @@ class CoarseNet(nnx.Module):
         elif config.trunk == "mesh":
             self.mesh = MeshTrunk()
             self.output = nnx.Linear(FEATURES, config.outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
+            if config.upright:
+                self.first = nnx.Linear(FEATURES, POSE, kernel_init=nnx.initializers.zeros, rngs=rngs)
         else:
             self.resnet = ResNet18(config.channels, config.outputs, width=config.width, rngs=rngs)
         self.mean = OutputStatistics(np.zeros(config.outputs, np.float32) if mean is None else mean)
@@ -104,13 +121,24 @@ class CoarseNet(nnx.Module):
             deviations = self.resnet((pictures - GREY) / CONTRAST) if hasattr(self, "resnet") else self.output(self.mesh(pictures))
         return self.mean[...][None] + self.deviation[...][None] * deviations
 
+    def look_twice(self, pictures: Float[Array, "b t t 3"]) -> Float[Array, "b o"]:
+        """The numbers of pictures with `MARGIN` around their crops, of an upright network; poses are those in the crops."""
+        side = round(pictures.shape[1] / MARGIN)
+        border = (pictures.shape[1] - side) // 2
+        features = self.mesh(pictures[:, border:border + side, border:border + side])
+        first = self.mean[...][-POSE:] + self.deviation[...][-POSE:] * self.first(features)
+        seen = jax.vmap(seen_in)(first)
+        numbers = self(jax.vmap(functools.partial(upright_picture, side=side))(pictures, seen))
+        return jnp.concatenate([numbers[:, :-POSE], jax.vmap(pose_in_crop)(numbers[:, -POSE:], seen)], axis=1)
+
 
 @functools.partial(jax.jit, static_argnames="config")
 def predict(parameters: Parameters, pictures: Float[Array, "b s s c"], *, config: CoarseNetConfig) -> Float[Array, "b o"]:
-    """The numbers of each picture, by a trained network."""
+    """The numbers of each picture, by a trained network; `s` is `config.seen`."""
     network = nnx.eval_shape(lambda: CoarseNet(config, rngs=nnx.Rngs(0)))
     network.eval()
-    result: Float[Array, "b o"] = with_parameters(network, parameters)(pictures)
+    trained = with_parameters(network, parameters)
+    result: Float[Array, "b o"] = trained.look_twice(pictures) if config.upright else trained(pictures)
     return result
 
 

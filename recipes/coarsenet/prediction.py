@@ -23,7 +23,7 @@ from fitkit.geometry.camera import rescale_camera
 from fitkit.geometry.pose import head_to_view, pose_from_camera, project_view
 from fitkit.labels.hidden_modes import folded_model, hidden_modes
 from fitkit.models import heads
-from fitkit.models.coarsenet.crop import FaceCrop, cut_crop
+from fitkit.models.coarsenet.crop import FaceCrop, cut_crop, with_margin
 from fitkit.models.coarsenet.estimate import CoarseFace, camera_of, mirrored_outputs, split_outputs, unfolded_face
 from fitkit.models.coarsenet.network import CoarseNetConfig, load_coarsenet, predict
 from fitkit.morphable.expressions import mirrored_names
@@ -36,10 +36,14 @@ AT_ONCE = 8                 # faces in one program of the network; chosen, not t
 
 @dataclasses.dataclass(frozen=True)
 class FaceReader:
-    """A network that sees faces: the side of its pictures, pixels, and what it says of stacked ones, sRGB in [0, 1]."""
+    """A network that sees faces: the side of its pictures, pixels, and what it says of stacked ones, sRGB in [0, 1].
+
+    Its pictures are `margin` times as large as the crop, in sides of which it gives poses.
+    """
 
     side: int
     read: Callable[[Float[Array, "B s s 3"]], CoarseFace]
+    margin: float = 1.0
 
 
 class Glimpse(NamedTuple):
@@ -78,7 +82,7 @@ def mirror_averaged(
         own, mirrored = seen[:len(pictures)], mirrored_outputs(seen[len(pictures):], signs, partner, config)
         return split_outputs((own + mirrored) / 2, config)
 
-    return FaceReader(config.side, read)
+    return FaceReader(config.seen, read, config.margin)
 
 
 def mirror_tables(model: MorphableModel) -> tuple[Float[Array, " I"], Int[Array, " E"]]:
@@ -111,7 +115,7 @@ def predict_states(model: MorphableModel, reader: FaceReader, faces: Sequence[Gl
     chunk = 1 if len(faces) == 1 else AT_ONCE
     for start in range(0, len(faces), chunk):
         group = faces[start:start + chunk]
-        pictures = [_picture(face, reader.side) for face in group]
+        pictures = [_picture(face, reader) for face in group]
         pictures += pictures[-1:] * (chunk - len(pictures))      # one compiled program for any number
         answers = reader.read(jnp.asarray(np.stack(pictures), jnp.float32) / 255)
         for row, face in enumerate(group):
@@ -121,13 +125,14 @@ def predict_states(model: MorphableModel, reader: FaceReader, faces: Sequence[Gl
     return states
 
 
-def _picture(face: Glimpse, side: int) -> UInt8[np.ndarray, "s s 3"]:
+def _picture(face: Glimpse, reader: FaceReader) -> UInt8[np.ndarray, "s s 3"]:
     """The network's picture of a face; no more of the photo becomes bytes than lies under it."""
-    first = np.maximum(np.floor(face.crop.corner).astype(int), 0)
-    last = np.maximum(np.ceil(face.crop.corner + face.crop.side).astype(int), first + 1)
+    square = with_margin(face.crop, reader.margin)
+    first = np.maximum(np.floor(square.corner).astype(int), 0)
+    last = np.maximum(np.ceil(square.corner + square.side).astype(int), first + 1)
     first = np.minimum(first, np.array(face.pixels.shape[1::-1]) - 1)
     part = quantize(face.pixels[first[1]:last[1], first[0]:last[0]], np.uint8)
-    return cut_crop(part, dataclasses.replace(face.crop, corner=face.crop.corner - first), side=side)
+    return cut_crop(part, dataclasses.replace(square, corner=square.corner - first), side=reader.side)
 
 
 @quick_jit()

@@ -82,10 +82,12 @@ def test_the_network_sees_the_same_square_wherever_the_photo_ends():
     photo = np.random.default_rng(1).integers(0, 256, (30, 50, 3)).astype(np.float32) / 255
     lens = Lens(focal=60.0, deviation=1.0, bound=0.0, principal=np.zeros(2, np.float32), source="given")
     wide = np.pad(photo, ((99, 99), (99, 99), (0, 0)), mode="edge")
-    for corner, side in (((3.3, 4.7), 20.0), ((-12.5, -7.0), 30.0), ((35.0, 20.5), 39.0), ((-60.0, 3.0), 33.0)):
+    for corner, side, margin in (((3.3, 4.7), 20.0, 1.0), ((-12.5, -7.0), 30.0, 1.0), ((35.0, 20.5), 39.0, 1.25),
+                                 ((-60.0, 3.0), 33.0, 1.25)):
+        reader = FaceReader(16, lambda pictures: pytest.fail("asked"), margin)
         crop = FaceCrop(corner=np.float32(corner), side=side)
         moved = dataclasses.replace(crop, corner=crop.corner + 99)
-        seen, expected = (prediction._picture(Glimpse(*each, lens), 16).astype(int) for each in ((photo, crop), (wide, moved)))
+        seen, expected = (prediction._picture(Glimpse(*each, lens), reader).astype(int) for each in ((photo, crop), (wide, moved)))
         assert seen.shape == (16, 16, 3) and np.abs(seen - expected).max() <= 1      # of 255: positions are rounded
 
 
@@ -240,7 +242,7 @@ def test_wrinkles_are_finenets_of_each_face(monkeypatch):
     """Recipe `3dfacenet` asks FineNet for every face but those that fill the stack; the head is `coarsenet`'s."""
     head, asked = skinned_head(), []
 
-    def detail(model, state, photo, seen):
+    def detail(model, state, photo, seen, displacement=None):
         asked.append(seen.triangle.shape)
         return jnp.mean(photo) + state.pose.log_scale
 

@@ -14,11 +14,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from fitkit.labels.drawing import FACE, HEAD
-from fitkit.recipes.train.coarsenet.data import MARGIN
+from fitkit.models.coarsenet.upright import MARGIN, change_of_crop, rotation, seen_in, upright_picture
 
 # Crop: deviation of the logarithm of its side, and most; deviation of its middle in sides, and most. A face detector's box errs
 # by 8 % and 3 % of a crop, the 68 points' by 4 % and 2 % (fitkit.models.coarsenet.crop)
 SCALE, SHIFT = (0.08, 0.2), (0.03, 0.09)
+# Error of a first look: deviation of the lean, degrees, of x and y, sides, and of the logarithm of the size, on held-out `random`;
+# share of pictures where it is larger, and how many times
+FIRST_LOOK, ASTRAY = (1.5, 0.008, 0.008, 0.015), (0.3, 2.5)
 CHANGED = 0.7                   # share of pictures that are changed in other ways than by the crop
 # Surroundings
 BACKDROP = 0.5                  # share of pictures whose surroundings are painted over
@@ -39,27 +42,29 @@ PRESSED, PRESSURE = 0.25, 0.12   # share of compressed pictures; coarsest step o
 
 
 class Augmented(NamedTuple):
-    """Pictures as the network sees them; a point at p of a stored picture lies at `scale * p + offset` sides of the crop."""
+    """Pictures as the network sees them; a point at p of a stored picture lies at `scale * turn p + offset` sides of the crop."""
 
     pictures: Float[Array, "b s s 3"]       # sRGB in [0, 1]
     scale: Float[Array, " b"]
     offset: Float[Array, "b 2"]
     mirrored: Bool[Array, " b"]             # shown mirrored; places are those before
+    turn: Float[Array, "b 2 2"]             # of the picture
 
 
-def plain_crops(pictures: UInt8[Array, "b t t 3"], *, side: int) -> Augmented:
-    """Pictures of held-out faces: the crop that its points ask for, nothing changed."""
+def plain_crops(pictures: UInt8[Array, "b t t 3"], *, side: int, margin: float = 1.0) -> Augmented:
+    """Pictures of held-out faces: the crop that its points ask for, nothing changed, `margin` times as large about its middle."""
     stored, count = pictures.shape[1], len(pictures)
-    length = stored / MARGIN
-    weights = _sampling(jnp.asarray((stored - length) / 2), jnp.asarray(length), jnp.asarray(SHARP[0]), stored=stored, side=side)
+    length, shown_length = stored / MARGIN, margin * stored / MARGIN
+    weights = _sampling(jnp.asarray((stored - shown_length) / 2), jnp.asarray(shown_length), jnp.asarray(SHARP[0]), stored=stored,
+                        side=side)
     shown = jnp.einsum("yi,bijc,xj->byxc", weights, pictures / jnp.float32(255), weights)
     offset = -(stored - length) / 2 / length
     return Augmented(pictures=shown, scale=jnp.full(count, 1 / length), offset=jnp.full((count, 2), offset),
-                     mirrored=jnp.zeros(count, bool))
+                     mirrored=jnp.zeros(count, bool), turn=jnp.tile(jnp.eye(2), (count, 1, 1)))
 
 
 def augment(key: Int[Array, "b 2"], pictures: UInt8[Array, "b t t 3"], mask: UInt8[Array, "b t t"], *, side: int,
-            changed: bool = True) -> Augmented:
+            changed: bool = True, pose: Float[Array, "b 6"] | None = None) -> Augmented:
     """Stored pictures and their masks as the network is to see them.
 
     Args:
@@ -68,16 +73,34 @@ def augment(key: Int[Array, "b 2"], pictures: UInt8[Array, "b t t 3"], mask: UIn
         mask: their bits.
         side: of the network's pictures, pixels.
         changed: whether more is changed than the crop.
+        pose: of the faces in their plain crops: then the crop is the upright one of a first look that errs as first looks do.
     """
+    keys = jax.random.wrap_key_data(key.astype(jnp.uint32))
     one = functools.partial(_augment, side=side, changed=changed)
-    return Augmented(*jax.vmap(one)(jax.random.wrap_key_data(key.astype(jnp.uint32)), pictures, mask))
+    if pose is None:
+        return Augmented(*jax.vmap(one)(keys, pictures, mask))
+    return Augmented(*jax.vmap(functools.partial(_augment_upright, side=side, changed=changed))(keys, pictures, mask, pose))
 
 
-def _augment(key: Array, picture: Array, mask: Array, *, side: int, changed: bool) -> tuple[Array, Array, Array, Array]:
+def _augment_upright(key: Array, picture: Array, mask: Array, pose: Array, *, side: int, changed: bool) -> tuple[Array, ...]:
+    for_whether, for_error = jax.random.split(jax.random.fold_in(key, 2))
+    error = jnp.array(FIRST_LOOK) * _bounded(for_error, 1.0, 3.0, shape=(4,))
+    seen = seen_in(pose) + error * jnp.where(jax.random.uniform(for_whether) < ASTRAY[0], ASTRAY[1], 1.0)
+    layers = jnp.concatenate([picture, *(255 * ((mask & bit) > 0)[..., None] for bit in (HEAD, FACE))], axis=-1)
+    upright = upright_picture(layers.astype(jnp.float32), seen, side=len(picture), margin=MARGIN)
+    bits = (upright[..., 3] > 127) * HEAD + (upright[..., 4] > 127) * FACE
+    shown, _, _, mirrored, _ = _augment(key, upright[..., :3], bits.astype(jnp.uint8), side=side, changed=changed, moved=False)
+    length = len(picture) / MARGIN
+    times, offset = change_of_crop(seen)
+    turn = rotation(seen[0])
+    return shown, times / length, offset - times * turn @ jnp.full(2, (MARGIN - 1) / 2), mirrored, turn
+
+
+def _augment(key: Array, picture: Array, mask: Array, *, side: int, changed: bool, moved: bool = True) -> tuple[Array, ...]:
     for_crop, for_blur, for_around, for_light, for_noise, for_press, for_mirror, for_whether = jax.random.split(key, 8)
     stored = picture.shape[0]
-    length = stored / MARGIN * jnp.exp(_bounded(for_crop, *SCALE))
-    corner = (stored - length) / 2 + length * _bounded(jax.random.fold_in(for_crop, 1), *SHIFT, shape=(2,))
+    length = stored / MARGIN * jnp.exp(moved * _bounded(for_crop, *SCALE))
+    corner = (stored - length) / 2 + moved * length * _bounded(jax.random.fold_in(for_crop, 1), *SHIFT, shape=(2,))
     sharpness, chance, strength, alone = jax.random.uniform(for_blur, (4,))
     blur = SHARP[0] + (SHARP[1] - SHARP[0]) * sharpness + BLUR * strength * (chance < BLURRED) * changed
     rows, columns = (_sampling(corner[axis], length, blur, stored=stored, side=side) for axis in (1, 0))
@@ -94,7 +117,7 @@ def _augment(key: Array, picture: Array, mask: Array, *, side: int, changed: boo
         shown = jnp.where(jax.random.uniform(for_whether) < CHANGED, shown, sampled[..., :3])
     shown = jnp.clip(shown, 0.0, 1.0)
     mirrored = jax.random.uniform(for_mirror) < 0.5
-    return jnp.where(mirrored, shown[:, ::-1], shown), 1 / length, -corner / length, mirrored
+    return jnp.where(mirrored, shown[:, ::-1], shown), 1 / length, -corner / length, mirrored, jnp.eye(2)
 
 
 def _bounded(key: Array, deviation: float, most: float, *, shape: tuple[int, ...] = ()) -> Array:

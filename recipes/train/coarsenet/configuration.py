@@ -45,6 +45,7 @@ class CoarseNetTraining(TrainingConfig):
         side: of the picture, pixels; a multiple of 32.
         trunk: "resnet18", or "mesh": MediaPipe's, with its weights, trained on from its tenth block.
         width: channels of the first stage of a ResNet-18.
+        upright: of trunk "mesh": whether it looks twice, the second time at the face turned upright, which is what is trained here.
         perspective: whether a pinhole of the label's focal length sees the face (Eq. 3 has weak perspective).
         loss: "pixels", Eq. 15, or "vertices": Richardson's mean squared distance of vertices and of normalised pose numbers.
         points: pixels of the face that the loss looks at, of each picture.
@@ -61,6 +62,7 @@ class CoarseNetTraining(TrainingConfig):
     side: int = 128
     trunk: str = "resnet18"
     width: int = 16
+    upright: bool = False
     perspective: bool = True
     loss: str = "pixels"
     points: int = 256
@@ -77,13 +79,15 @@ class CoarseNetTraining(TrainingConfig):
         check_choice(self.trunk, TRUNKS, code="E_FIELD", what="trunk")
         if self.trunk == "mesh" and self.side != SIDE:
             raise FitkitError("E_FIELD", f"the trunk mesh sees {SIDE} pixels, not {self.side}; drop side")
+        if self.upright and self.trunk != "mesh":
+            raise FitkitError("E_FIELD", f"upright is for the trunk mesh, not for {self.trunk}; drop one of the two")
 
     @property
     def network(self) -> CoarseNetConfig:
         """Of what is trained."""
         model = tables_of(self.head).model
         return CoarseNetConfig(side=self.side, trunk=self.trunk, width=self.width, identity=len(model.identity),
-                               expression=len(model.expression), perspective=self.perspective)
+                               expression=len(model.expression), perspective=self.perspective, upright=self.upright)
 
 
 # The paper's network and training (Sections VI-B and IX), for the coefficients of the head at hand
@@ -93,7 +97,7 @@ SMALL_TRAINING = CoarseNetTraining(batch=64, side=96, steps=10_000, rate=1.5e-3,
                                    weight_depth=1.0, weight_joint=0.1, weight_geometry=1.0, weight_coefficients=3.0)
 
 # MediaPipe's trunk, whose matrix `readout.py` solves for; this trains on from there. At a rate of 2e-4 it lost by that
-MESH_TRAINING = dataclasses.replace(SMALL_TRAINING, trunk="mesh", side=SIDE, rate=1e-4)
+MESH_TRAINING = dataclasses.replace(SMALL_TRAINING, trunk="mesh", side=SIDE, upright=True, rate=1e-4)
 
 
 class HeadTables(NamedTuple):

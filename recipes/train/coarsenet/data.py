@@ -20,11 +20,11 @@ from fitkit.errors import FitkitError
 from fitkit.labels.drawing import FACE, HEAD
 from fitkit.labels.reading import LabelSource, open_labels, read_record, source_of
 from fitkit.labels.record import Record
-from fitkit.models.coarsenet.crop import FaceCrop, crop_of_points, cut_crop
+from fitkit.models.coarsenet.crop import FaceCrop, crop_of_points, cut_crop, with_margin
+from fitkit.models.coarsenet.upright import MARGIN
 from fitkit.rendering.rasterizer import rasterize
 from fitkit.types import MorphableModel
 
-MARGIN = 1.25               # side of a stored picture over that of the crop; chosen: what `augmentation.JITTER` reaches
 STORED = 160                # pixels a side: the crop itself takes 128 of them
 POINTS = 512                # pixels of the face that are kept of each picture
 UV_GRID = 2048              # cells a side of the table that finds triangles by UV coordinates
@@ -135,7 +135,7 @@ def stored_labels(record: Record, model: MorphableModel, *, seed: int, crop: Fac
         crop: the square that a network is to see; around the face's points where None.
     """
     crop = crop_of_points(record.points468) if crop is None else crop
-    square = FaceCrop(corner=crop.corner - np.float32((MARGIN - 1) / 2 * crop.side), side=MARGIN * crop.side)
+    square = with_margin(crop, MARGIN)
     scale = STORED / square.side
     bits = np.stack([(record.mask & HEAD > 0) * np.uint8(255), record.face * np.uint8(255)] * 2, axis=-1)[..., :3]
     head, face = np.moveaxis(cut_crop(bits, square, side=STORED)[..., :2], -1, 0) > 127

@@ -1,4 +1,4 @@
-"""The matrix of a CoarseNet with MediaPipe's trunk, solved for: ridge regression of the labels from the trunk's features.
+"""The matrices of a CoarseNet with MediaPipe's trunk, solved for: ridge regression of the labels from the trunk's features.
 
     python -m fitkit.recipes.train.coarsenet.readout --data RUN --out coarsenet.safetensors
 
@@ -20,12 +20,21 @@ from jaxtyping import Array, Float
 from rich.progress import track
 
 from fitkit.io.atomic_files import write_bytes
-from fitkit.models.coarsenet.estimate import mirrored_outputs, pose_of, rescaled
-from fitkit.models.coarsenet.network import CoarseNet, CoarseNetConfig
+from fitkit.models.coarsenet.estimate import mirrored_outputs, pose_of
+from fitkit.models.coarsenet.network import POSE, CoarseNet, CoarseNetConfig
 from fitkit.models.parameters import encode_network
-from fitkit.recipes.train.coarsenet.augmentation import Augmented, augment
+from fitkit.recipes.train.coarsenet.augmentation import Augmented
 from fitkit.recipes.train.coarsenet.configuration import CoarseNetTraining, HeadTables, build, tables_of
-from fitkit.recipes.train.coarsenet.task import COARSENET, BatchArrays, CoarseNetData, batch, label_camera, load, score
+from fitkit.recipes.train.coarsenet.task import (
+    COARSENET,
+    BatchArrays,
+    CoarseNetData,
+    batch,
+    crop_camera,
+    load,
+    score,
+    shown_pictures,
+)
 
 RIDGE = 0.1         # added to the variance of each standardised feature; of 0.02, 0.1, 0.4, 1.5 the best on held-out pictures
 AT_ONCE = 32        # batches whose products are summed at once
@@ -34,8 +43,7 @@ STILL = 1e-3        # deviation of a feature that says nothing
 
 def true_numbers(labels: BatchArrays, shown: Augmented, tables: HeadTables, config: CoarseNetConfig) -> Float[Array, "b o"]:
     """What a network whose numbers stand as `config` says should say of augmented pictures."""
-    camera = jax.vmap(rescaled)(label_camera(labels), shown.scale, shown.offset)
-    pose = jax.vmap(lambda seen: pose_of(seen, tables.middle))(camera)
+    pose = jax.vmap(lambda seen: pose_of(seen, tables.middle))(crop_camera(labels, shown))
     numbers = jnp.concatenate([jnp.asarray(labels["identity"]), jnp.asarray(labels["expression"]), pose], axis=1)
     return jnp.where(shown.mirrored[:, None], mirrored_outputs(numbers, tables.signs, tables.partner, config), numbers)
 
@@ -57,29 +65,46 @@ def solve_ridge(count: int, sums: dict[str, Float[np.ndarray, "..."]]) -> tuple[
     return matrix, mean - middle @ matrix
 
 
-def fit_readout(data: CoarseNetData, config: CoarseNetTraining, *, passes: int) -> CoarseNet:
-    """The network whose matrix is solved for on the training pictures, each augmented anew in every pass."""
-    network = build(config, nnx.Rngs(config.seed))
+def fit_readout(data: CoarseNetData, config: CoarseNetTraining, *, passes: int, first_passes: int = 1) -> CoarseNet:
+    """The network whose matrices are solved for on the training pictures, each augmented anew in every pass.
 
+    Args:
+        data: of which the held-out pictures are not looked at.
+        config: of the network.
+        passes: over the pictures.
+        first_passes: for the matrix of the first look, which tells roll, place and size alone.
+    """
+    network = build(config, nnx.Rngs(config.seed))
+    if config.upright:
+        matrix, offset = _solve(network, data, config, passes=first_passes, upright=False)
+        _put(network.first, matrix[:, -POSE:], offset[-POSE:])
+    _put(network.output, *_solve(network, data, config, passes=passes, upright=config.upright))
+    return network
+
+
+def _put(layer: nnx.Linear, matrix: Float[np.ndarray, "f o"], offset: Float[np.ndarray, " o"]) -> None:
+    nnx.update(layer, {"kernel": jnp.asarray(matrix, jnp.float32), "bias": jnp.asarray(offset, jnp.float32)})
+
+
+def _solve(network: CoarseNet, data: CoarseNetData, config: CoarseNetTraining, *, passes: int, upright: bool
+           ) -> tuple[Float[np.ndarray, "f o"], Float[np.ndarray, " o"]]:
+    """The ridge regression of normalised labels from features of plain or of upright crops."""
     @nnx.jit
     def seen(network: CoarseNet, some: dict[str, Any]) -> tuple[Array, Array]:
-        shown = augment(some["key"], some["pictures"], some["mask"], side=config.side, changed=config.augmented)
+        shown = shown_pictures(some, config, upright=upright)
         true = true_numbers(some, shown, tables_of(config.head), config.network)
-        numbers = (true - network.mean[...]) / network.deviation[...]
-        return network.mesh(shown.pictures), numbers
+        return network.mesh(shown.pictures), (true - network.mean[...]) / network.deviation[...]
 
     sums: dict[str, Any] = {}
     rows, waiting = range(0, passes * len(data.train) // config.batch * config.batch, config.batch), list[tuple[Any, ...]]()
-    for first in track(rows, description="features"):
+    for first in track(rows, description="upright features" if upright else "features"):
         waiting.append(tuple(map(np.asarray, seen(network, batch(data, config, range(first, first + config.batch))))))
         if len(waiting) == AT_ONCE or first == rows[-1]:
             f, y = (np.concatenate(each) for each in zip(*waiting, strict=True))
             for name, value in {"f": f.sum(0), "y": y.sum(0), "ff": f.T @ f, "fy": f.T @ y}.items():
                 sums[name] = sums[name] + value if name in sums else value.astype(np.float64)
             waiting.clear()
-    matrix, offset = solve_ridge(len(rows) * config.batch, sums)
-    nnx.update(network.output, {"kernel": jnp.asarray(matrix, jnp.float32), "bias": jnp.asarray(offset, jnp.float32)})
-    return network
+    return solve_ridge(len(rows) * config.batch, sums)
 
 
 def main(*, data: tuple[pathlib.Path, ...], out: pathlib.Path, passes: int = 3, held: tuple[pathlib.Path, ...] = ()) -> None:

@@ -43,7 +43,7 @@ def score(network: nnx.Module, held: LabelArrays, tables: HeadTables, config: Co
 def estimates(parameters: dict[str, Array], arrays: dict[str, Array], tables: HeadTables, config: CoarseNetConfig
               ) -> tuple[CoarseFace, Camera, Camera]:
     """What the network says of stored pictures, its cameras, and those of the labels, sides of the crop."""
-    shown = plain_crops(arrays["pictures"], side=config.side)
+    shown = plain_crops(arrays["pictures"], side=config.seen, margin=config.margin)
     face = split_outputs(predict(parameters, shown.pictures, config=config), config)
     true = jax.vmap(rescaled)(
         Camera(focal=arrays["focal"], principal=arrays["principal"], rotation=arrays["rotation"],

@@ -12,8 +12,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from fitkit.errors import FitkitError
-from fitkit.models.coarsenet.estimate import camera_of, mirrored_outputs, pose_of, rescaled, split_outputs
+from fitkit.models.coarsenet.estimate import camera_of, mirrored_outputs, pose_of, rescaled, split_outputs, turned
 from fitkit.models.coarsenet.network import CoarseNet
+from fitkit.models.coarsenet.upright import MARGIN
 from fitkit.morphable.model import shape
 from fitkit.recipes.train.coarsenet import losses, scores
 from fitkit.recipes.train.coarsenet.augmentation import Augmented, augment
@@ -87,8 +88,17 @@ def batch(data: CoarseNetData, config: CoarseNetTraining, places: range) -> dict
 
 def loss(network: CoarseNet, batch: BatchArrays, config: CoarseNetTraining) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Eq. 15 and what is added to it, or Richardson's loss; distances in pixels of the network's picture."""
-    shown = augment(batch["key"], batch["pictures"], batch["mask"], side=config.side, changed=config.augmented)
-    return terms_of(network, shown, batch, config)
+    return terms_of(network, shown_pictures(batch, config, upright=config.upright), batch, config)
+
+
+def shown_pictures(batch: BatchArrays, config: CoarseNetTraining, *, upright: bool) -> Augmented:
+    """The augmented pictures of a batch, as the second look of an upright network sees them or as any other does."""
+    pose = None
+    if upright:
+        stored = batch["pictures"].shape[1]
+        plain = jax.vmap(lambda camera: rescaled(camera, jnp.float32(MARGIN / stored), jnp.full(2, (1 - MARGIN) / 2)))
+        pose = jax.vmap(lambda seen: pose_of(seen, tables_of(config.head).middle))(plain(label_camera(batch)))
+    return augment(batch["key"], batch["pictures"], batch["mask"], side=config.side, changed=config.augmented, pose=pose)
 
 
 def terms_of(network: CoarseNet, shown: Augmented, batch: BatchArrays, config: CoarseNetTraining
@@ -98,9 +108,10 @@ def terms_of(network: CoarseNet, shown: Augmented, batch: BatchArrays, config: C
     numbers = network(shown.pictures).astype(jnp.float32)
     unmirrored = mirrored_outputs(numbers, tables.signs, tables.partner, config.network)
     numbers = jnp.where(shown.mirrored[:, None], unmirrored, numbers)
-    camera = jax.vmap(rescaled)(label_camera(batch), shown.scale, shown.offset)
+    camera = crop_camera(batch, shown)
     labels = {name: batch[name] for name in ("identity", "expression", "triangle", "barycentric")}
-    labels["place"] = batch["place"] * shown.scale[:, None, None] + shown.offset[:, None, :]
+    turned_places = jnp.einsum("bij,bpj->bpi", shown.turn, jnp.asarray(batch["place"]))
+    labels["place"] = turned_places * shown.scale[:, None, None] + shown.offset[:, None, :]
     each = jax.vmap(lambda number, seen, label: face_terms(number, seen, label, tables, config))(numbers, camera, labels)
     terms = {name: jnp.mean(values) for name, values in each.items()}
     if config.loss == "vertices":
@@ -115,6 +126,12 @@ def label_camera(batch: BatchArrays) -> Camera:
     """The cameras of the labels, stored pixels."""
     return Camera(focal=jnp.asarray(batch["focal"]), principal=jnp.asarray(batch["principal"]),
                   rotation=jnp.asarray(batch["rotation"]), translation=jnp.asarray(batch["translation"]), perspective=True)
+
+
+def crop_camera(batch: BatchArrays, shown: Augmented) -> Camera:
+    """The cameras of the labels in sides of the pictures that are shown."""
+    return jax.vmap(lambda camera, turn, scale, offset: rescaled(turned(camera, turn), scale, offset))(
+        label_camera(batch), shown.turn, shown.scale, shown.offset)
 
 
 def face_terms(numbers: Float[Array, " o"], camera: Camera, labels: BatchArrays, tables: HeadTables, config: CoarseNetTraining

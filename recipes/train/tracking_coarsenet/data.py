@@ -17,7 +17,8 @@ from fitkit.errors import FitkitError
 from fitkit.labels.record import Record
 from fitkit.models.coarsenet.crop import crop_of_points
 from fitkit.models.coarsenet.tracking import next_crop
-from fitkit.recipes.train.coarsenet.data import MARGIN, STORED, LabelArrays, read_arrays, stored_labels
+from fitkit.models.coarsenet.upright import MARGIN
+from fitkit.recipes.train.coarsenet.data import STORED, LabelArrays, read_arrays, stored_labels
 from fitkit.types import MorphableModel
 
 

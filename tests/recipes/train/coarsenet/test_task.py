@@ -11,14 +11,15 @@ from flax import nnx
 from fitkit.geometry.camera import project
 from fitkit.labels.record import encode
 from fitkit.labels.shards import shard_path, start_run, write_shard
-from fitkit.models.coarsenet.estimate import camera_of, mirrored_outputs
+from fitkit.models.coarsenet.estimate import camera_of, mirrored_outputs, pose_of
 from fitkit.models.coarsenet.network import PAPER, CoarseNet, CoarseNetConfig
+from fitkit.models.coarsenet.upright import LOG_SIZE, MARGIN, PLACE, seen_in
 from fitkit.morphable.model import shape, values_at_points
 from fitkit.recipes.train.coarsenet import scores
-from fitkit.recipes.train.coarsenet.augmentation import Augmented, augment, plain_crops
+from fitkit.recipes.train.coarsenet.augmentation import FIRST_LOOK, Augmented, augment, plain_crops
 from fitkit.recipes.train.coarsenet.configuration import PAPER_TRAINING, tables_of
-from fitkit.recipes.train.coarsenet.data import MARGIN, POINTS, STORED, LabelArrays, points_of_uv, read_runs
-from fitkit.recipes.train.coarsenet.task import COARSENET, CoarseNetData, terms_of
+from fitkit.recipes.train.coarsenet.data import POINTS, STORED, LabelArrays, points_of_uv, read_runs
+from fitkit.recipes.train.coarsenet.task import COARSENET, CoarseNetData, crop_camera, shown_pictures, terms_of
 from fitkit.types import SurfacePoints
 from tests.fixtures.tiny_head import tiny_head
 from tests.fixtures.toy_labels import toy_record
@@ -95,11 +96,13 @@ def test_places_follow_the_crop():
     pictures[:, 60:72, 90:102] = 255
     keys = jnp.arange(12, dtype=jnp.uint32).reshape(6, 2)
     whole = np.full(pictures.shape[:3], 3, np.uint8)
-    for shown in (augment(keys, pictures, whole, side=64, changed=False), plain_crops(pictures, side=64)):
+    pose = jnp.tile(jnp.array([0.0, 0.0, 20.0, 0.05, 0.02, -5.5]), (6, 1))
+    for shown in (augment(keys, pictures, whole, side=64, changed=False), plain_crops(pictures, side=64),
+                  augment(keys, pictures, whole, side=64, changed=False, pose=pose)):
         weight = np.asarray(shown.pictures)[..., 0]
         grid = (np.arange(64) + 0.5) / 64
         found = np.stack([(weight.sum(1) * grid).sum(-1), (weight.sum(2) * grid).sum(-1)], -1) / weight.sum((1, 2))[:, None]
-        expected = np.array([96.0, 66.0]) * np.asarray(shown.scale)[:, None] + np.asarray(shown.offset)
+        expected = np.asarray(shown.turn) @ [96.0, 66.0] * np.asarray(shown.scale)[:, None] + np.asarray(shown.offset)
         expected[np.asarray(shown.mirrored), 0] = 1 - expected[np.asarray(shown.mirrored), 0]
         np.testing.assert_allclose(found, expected, atol=2e-3)
 
@@ -118,7 +121,7 @@ def truth_of(arrays, config):
     batch = {name: jnp.asarray(value) for name, value in drawn.items()}
     side = STORED / MARGIN
     shown = Augmented(pictures=jnp.zeros((4, 1)), scale=jnp.full(4, 1 / side), offset=jnp.full((4, 2), (1 - MARGIN) / 2),
-                      mirrored=jnp.zeros(4, bool))
+                      mirrored=jnp.zeros(4, bool), turn=jnp.tile(jnp.eye(2), (4, 1, 1)))
     pose = jnp.asarray([20.0, -5.0, 4.0, 0.02, -0.03, -5.4])
     return batch, shown, jnp.concatenate([batch["identity"], batch["expression"], jnp.repeat(pose[None], 4, 0)], axis=1)
 
@@ -132,6 +135,19 @@ def test_the_truth_loses_nothing_and_each_error_something(arrays):
     turned, other = terms(truth.at[:, 252].add(5.0), shown), terms(truth.at[:, :3].add(1.0), shown)
     assert float(turned[1]["pose"]) > 0.1 > 1e-3 > float(turned[1]["geometry"])
     assert float(other[1]["geometry"]) > 0.01 > 1e-3 > float(other[1]["pose"])
+
+
+def test_upright_pictures_have_the_pose_of_their_cameras(arrays):
+    """In the upright crop a face lies where the crop is to have it, as nearly as first looks err; points stay with their pixels."""
+    batch, _, _ = truth_of(arrays, SMALL)
+    shown = jax.jit(lambda batch: shown_pictures(batch, SMALL, upright=True))(batch)
+    pose = jax.vmap(lambda camera: pose_of(camera, tables_of("makehuman").middle))(crop_camera(batch, shown))
+    error = np.abs(jax.vmap(seen_in)(pose) - np.array([0.0, *PLACE, LOG_SIZE]))
+    assert (error < 7.6 * np.array(FIRST_LOOK)).all() and (error.max(0) > 1e-3 * np.array(FIRST_LOOK)).all()
+    truth = jnp.concatenate([batch["identity"], batch["expression"], pose], axis=1)
+    truth = jnp.where(shown.mirrored[:, None], mirrored_outputs(
+        truth, tables_of("makehuman").signs, tables_of("makehuman").partner, SMALL.network), truth)
+    assert float(jax.jit(lambda numbers: terms_of(lambda _: numbers, shown, batch, SMALL))(truth)[0]) < 5e-3
 
 
 @pytest.mark.parametrize("changes", [{"loss": "vertices"}, {"perspective": False, "weight_depth": 0.0, "weight_joint": 0.0}])
