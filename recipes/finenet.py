@@ -1,6 +1,7 @@
 """Fine geometry of a fitted face by FineNet (Guo et al. 2018, Section VIII), in place of stage 2 of `inverse_rendering`.
 
-Needs the fit's shape and pose alone, neither its albedo nor its light. Milliseconds, where stage 2 solves for a second.
+Milliseconds, where stage 2 solves for a second. Of the fit it needs shape and pose, and albedo and light: they say which way slopes
+change the skin's brightness.
 """
 
 from collections.abc import Callable
@@ -8,11 +9,13 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fitkit.color import LUMINANCE
 from fitkit.compilation import quick_jit
 from fitkit.fitting.state import FaceState
 from fitkit.geometry.depth_maps import pixels_per_mm
 from fitkit.geometry.pose import camera_from_pose
 from fitkit.models.finenet.inference import fine_displacement
+from fitkit.models.finenet.inputs import CoarseView
 from fitkit.recipes.inverse_rendering.face_surface import Surface, displaced_detail, visible_surface
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.types import Camera, Detail, Fragments, MorphableModel
@@ -22,28 +25,35 @@ Displacement = Callable[[Float[Array, "S S 3"], Float[Array, "S S"], Float[Array
 
 
 def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments, *,
-           config: GeometryRefinementConfig | None = None, displacement: Displacement = fine_displacement) -> Detail:
+           config: GeometryRefinementConfig | None = None, displacement: Displacement | None = None) -> Detail:
     """Refine the surface of a fitted face, as `geometry_refinement.refine` does.
 
     Args:
         model: the head.
-        state: the fit, in the crop's pixels; albedo and light are not looked at.
+        state: the fit, in the crop's pixels.
         photo: the crop, sRGB; NaN outside the photo.
         seen: what its pixels see of the fit (`rasterize_state`).
         config: of stage 2, for the skin that can fold: fields `refinement_facing` and `refinement_outline_fade`.
-        displacement: the network, as `fine_displacement`: another paper's in its place.
+
+        displacement: of a network that is told neither light nor albedo, another paper's in the place of this one.
 
     Raises:
         FitkitError: E_DATA, the network's weights are missing or damaged.
     """
-    surface = _surface(model, state, seen, config or GeometryRefinementConfig())
-    found = displacement(photo, surface.depth, surface.mask, camera_from_pose(state.pose))
+    surface, view = _surface(model, state, seen, config or GeometryRefinementConfig())
+    camera = camera_from_pose(state.pose)
+    found = displacement(photo, view.depth, view.face, camera) if displacement else fine_displacement(photo, view, camera)
     return _detail(surface, state, photo, found)
 
 
 @quick_jit(static_argnames=("config",))
-def _surface(model: MorphableModel, state: FaceState, seen: Fragments, config: GeometryRefinementConfig) -> Surface:
-    return visible_surface(model, state, seen, config)
+def _surface(
+    model: MorphableModel, state: FaceState, seen: Fragments, config: GeometryRefinementConfig
+) -> tuple[Surface, CoarseView]:
+    surface, luminance = visible_surface(model, state, seen, config), jnp.array(LUMINANCE)
+    light = jnp.zeros(9).at[:len(state.face.light)].set(state.face.light @ luminance)
+    return surface, CoarseView(surface.depth, surface.mask, surface.slopes, surface.sight,
+                               jnp.einsum("chw,c->hw", surface.albedo, luminance), light)
 
 
 @quick_jit()

@@ -1,4 +1,4 @@
-"""FineNet's shipped weights as a callable: a crop of a photo and the coarse depth that a fit has there, to a displacement in mm."""
+"""FineNet's shipped weights as a callable: a crop of a photo and what a fit knows of it, to a displacement in mm."""
 
 import functools
 
@@ -9,19 +9,26 @@ from jaxtyping import Array, Float
 
 from fitkit.compilation import quick_jit
 from fitkit.geometry.filters import gaussian_blur
-from fitkit.models.finenet.inputs import AROUND, GREY, SIZE, brightness, relative_depth
+from fitkit.models.finenet.inputs import (
+    AROUND,
+    GREY,
+    HALF,
+    IN_FACE,
+    NOWHERE,
+    SIZE,
+    CoarseView,
+    brightness,
+    relative_depth,
+    view_planes,
+)
 from fitkit.models.finenet.network import FineNet, FineNetSizes
 from fitkit.models.parameters import load_parameters, with_parameters
 from fitkit.types import Camera
 
-# Chosen, not tuned
-IN_FACE = 0.5               # of a soft mask, from which a pixel counts for the face's brightness and distance
-MIN_LEVEL = 0.03            # grey of a face that is told from black
+MIN_LEVEL = 0.03            # grey of a face that is told from black; chosen, not tuned
 
 
-def fine_displacement(
-    photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], face: Float[Array, "S S"], camera: Camera
-) -> Float[Array, "S S"]:
+def fine_displacement(photo: Float[Array, "S S 3"], view: CoarseView, camera: Camera) -> Float[Array, "S S"]:
     """Displacement along the depth, mm, positive away from the camera, by the weights that come with fitkit (Guo 2018, Sec. VIII).
 
     The crop is brought to 256 x 256 and the displacement back. The network has learned of crops that a face about fills, with 0.6
@@ -29,14 +36,13 @@ def fine_displacement(
 
     Args:
         photo: square crop, sRGB; NaN outside the photo.
-        depth: camera z of the coarse head, mm; 0 where it is not.
-        face: how much a pixel is of the face, in [0, 1].
+        view: of its pixels.
         camera: of the crop, in its pixels.
 
     Raises:
         FitkitError: E_DATA, the weights are missing or damaged.
     """
-    found: Array = _displacement(_weights(), photo, depth, face, camera)
+    found: Array = _displacement(_weights(), photo, view, camera)
     return found
 
 
@@ -50,27 +56,46 @@ def _network() -> FineNet:
 
 
 @quick_jit()
-def _displacement(weights: dict[str, Array], photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], face: Float[Array, "S S"],
-                  camera: Camera) -> Float[Array, "S S"]:
-    planes, pixel = network_planes(photo, depth, face, camera)
+def _displacement(weights: dict[str, Array], photo: Float[Array, "S S 3"], view: CoarseView, camera: Camera) -> Float[Array, "S S"]:
+    planes, pixel = crop_planes(photo, view, camera)
     found = with_parameters(_network(), weights)(planes[None])[0] * pixel
-    back = jax.image.resize(found, depth.shape, "cubic")
+    back = jax.image.resize(found, view.depth.shape, "cubic")
     return jnp.where(jnp.isfinite(back), back, 0.0)
+
+
+def crop_planes(
+    photo: Float[Array, "S S 3"], view: CoarseView, camera: Camera
+) -> tuple[Float[Array, "256 256 9"], Float[Array, ""]]:
+    """The network's picture of a crop of any size, and the side of its pixels on the face, mm."""
+    level, middle, pixel = _level_and_place(photo @ jnp.array(GREY), view.depth, view.face, camera, SIZE)
+
+    def resized(plane: Float[Array, "*n S S"]) -> Float[Array, "*n 256 256"]:
+        return jax.image.resize(plane, (*plane.shape[:-2], SIZE, SIZE), "linear", antialias=True)
+
+    small = jnp.moveaxis(resized(jnp.moveaxis(jnp.where(jnp.isfinite(photo), photo, level), -1, 0)), 0, -1)
+    beyond = jnp.where(view.depth > 0.0, view.depth, middle + NOWHERE * HALF * pixel)      # no mean of a head and of nothing
+    view = CoarseView(*(resized(plane) if plane.ndim > 1 else plane for plane in view._replace(depth=beyond)))
+    return view_planes(small, view, level, middle, pixel), pixel
+
+
+def _level_and_place(grey: Float[Array, "S S"], depth: Float[Array, "S S"], face: Float[Array, "S S"], camera: Camera, size: int
+                     ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """Grey and depth of the face, and the side of a pixel of the network's picture there, mm."""
+    counts = jnp.isfinite(grey) & (face > IN_FACE) & (depth > 0.0)
+    level, middle = (jnp.nanmedian(jnp.where(counts, values, jnp.nan)) for values in (grey, depth))
+    distance = middle if camera.perspective else camera.translation[2]
+    return jnp.maximum(level, MIN_LEVEL), middle, distance / camera.focal * (depth.shape[0] / size)
 
 
 def network_planes(photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], face: Float[Array, "S S"], camera: Camera, *,
                    size: int = SIZE) -> tuple[Float[Array, "size size 2"], Float[Array, ""]]:
-    """The network's picture of a crop, `size` pixels a side, and the side of its pixels on the face, mm.
+    """The paper's picture of a crop, brightness and depth, `size` pixels a side, and the side of its pixels on the face, mm.
 
-    Other arguments as of `fine_displacement`.
+    Other arguments as of a `CoarseView`.
     """
     grey = photo @ jnp.array(GREY)
     known = jnp.isfinite(grey)
-    counts = known & (face > IN_FACE) & (depth > 0.0)
-    level, middle = (jnp.nanmedian(jnp.where(counts, values, jnp.nan)) for values in (grey, depth))
-    level = jnp.maximum(level, MIN_LEVEL)
-    distance = middle if camera.perspective else camera.translation[2]
-    pixel = distance / camera.focal * (depth.shape[0] / size)
+    level, middle, pixel = _level_and_place(grey, depth, face, camera, size)
     planes = jnp.stack([jnp.where(known, grey, level), relative_depth(depth, middle, pixel)], axis=-1)
     planes = jax.image.resize(planes, (size, size, 2), "linear", antialias=True)
     around = gaussian_blur(planes[..., 0], AROUND) / gaussian_blur(jnp.ones((size, size)), AROUND)

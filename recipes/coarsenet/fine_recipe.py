@@ -8,7 +8,6 @@ from jaxtyping import Array, Bool
 
 from fitkit.compilation import quick_jit
 from fitkit.fitting.state import Observation, Solution, rasterize_state
-from fitkit.models.finenet.inference import fine_displacement
 from fitkit.recipes import finenet
 from fitkit.recipes.coarsenet import recipe
 from fitkit.recipes.coarsenet.recipe import CoarseNetConfig
@@ -36,7 +35,7 @@ def solve_person(model: MorphableModel, observations: Observation, config: Coars
 
 
 def with_wrinkles(model: MorphableModel, observation: Observation, found: Solution, *,
-                  displacement: Displacement = fine_displacement) -> Solution:
+                  displacement: Displacement | None = None) -> Solution:
     """A solution and the wrinkles that a network sees on its head."""
     seen = _rasterize(found.state, model, size=observation.crop.shape[0])
     detail = finenet.refine(model, found.state, observation.crop, seen, displacement=displacement)
@@ -44,7 +43,7 @@ def with_wrinkles(model: MorphableModel, observation: Observation, found: Soluti
 
 
 def each_with_wrinkles(model: MorphableModel, observations: Observation, found: Solution, *, count: int,
-                       displacement: Displacement = fine_displacement) -> Solution:
+                       displacement: Displacement | None = None) -> Solution:
     """The wrinkles of the first `count` faces; the faces after them only fill the stack up to its size."""
     faces = [jax.tree.map(lambda leaf, i=i: leaf[i], (observations, found)) for i in range(count)]
     made = [with_wrinkles(model, *face, displacement=displacement) for face in faces]

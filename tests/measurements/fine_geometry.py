@@ -1,10 +1,10 @@
-"""FineNet beside stage 2 of `inverse_rendering`: wrinkles on synthetic heads, one wrinkle in five lights, and hard light.
+"""FineNet beside the least squares it begins with and stage 2: wrinkles on synthetic heads, one wrinkle in five lights, hard light.
 
     python -m tests.measurements.fine_geometry [--heads NUMBER] [--labels RUN]
 
 The heads are those of `wrinkles`, from seed 100 on: neither stage 2 nor the network was tuned on them. Of `--labels`, a run of
 `fitkit labels make detail` that the network never saw, pictures with a lamp that casts shadows and those without are told apart;
-both methods are given the true coefficients and the nearest light of spherical harmonics.
+all are given the true coefficients and the nearest light of spherical harmonics.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +24,7 @@ from fitkit.geometry.vectors import safe_normalize
 from fitkit.labels.hidden_modes import folded_model
 from fitkit.labels.reading import open_labels, read_record
 from fitkit.labels.record import Record
+from fitkit.models.finenet import inference
 from fitkit.models.heads import makehuman
 from fitkit.recipes import finenet
 from fitkit.recipes.inverse_rendering import geometry_refinement
@@ -50,7 +52,14 @@ def by_shading(model: MorphableModel, state: FaceState, photo: np.ndarray) -> De
                                       config=GeometryRefinementConfig())
 
 
-METHODS: dict[str, Refine] = {"finenet": by_network, "stage 2": by_shading}
+def by_least_squares(model: MorphableModel, state: FaceState, photo: np.ndarray) -> Detail:
+    """What FineNet begins with, and answers untrained: all of its weights are 0."""
+    nothing = {name: 0 * value for name, value in inference._weights().items()}
+    with mock.patch.object(inference, "_weights", lambda: nothing):
+        return by_network(model, state, photo)
+
+
+METHODS: dict[str, Refine] = {"finenet": by_network, "least squares": by_least_squares, "stage 2": by_shading}
 
 
 def spread_over_lights(cases: list[Case], refine: Refine) -> tuple[float, float]:

@@ -5,6 +5,11 @@ from jaxtyping import Array, Float
 
 from fitkit.geometry.depth_maps import ahead
 
+# Chosen, not tuned
+ROUNDED = 0.3       # slope under which the loss of slopes is about a square
+STEEP = 0.05        # slope from which a pixel counts as wrinkled
+WRINKLED = 10.0     # times that a wrinkled pixel counts beside a flat one, in the loss of slopes: few are
+
 
 def euclidean_loss(found: Float[Array, "b h w"], target: Float[Array, "b h w"], mask: Float[Array, "b h w"]) -> Float[Array, ""]:
     """Mean squared difference over the face (Guo 2018, Section VIII: "Euclidean distance")."""
@@ -12,14 +17,14 @@ def euclidean_loss(found: Float[Array, "b h w"], target: Float[Array, "b h w"], 
 
 
 def slope_loss(found: Float[Array, "b h w"], target: Float[Array, "b h w"], mask: Float[Array, "b h w"]) -> Float[Array, ""]:
-    """Mean squared difference of the slopes to the next pixels, across and down: of what shading shows, and normals are made of."""
-    gap, total = found - target, jnp.zeros(())
-    for axis in (1, 2):
-        total = total + _mean_on(jnp.square(ahead(gap, axis=axis) - gap), mask * ahead(mask, axis=axis))
-    return total
+    """Mean length of what slopes to the next pixels, across and down, lack: of what shading shows, and normals are made of."""
+    gap, true = (jnp.stack([ahead(values, axis=axis) - values for axis in (1, 2)]) for values in (found - target, target))
+    steep = jnp.sum(jnp.square(true), axis=0) > STEEP**2
+    length = jnp.sqrt(jnp.sum(jnp.square(gap), axis=0) + ROUNDED**2) - ROUNDED
+    return _mean_on(length, mask * ahead(mask, axis=1) * ahead(mask, axis=2) * jnp.where(steep, WRINKLED, 1.0))
 
 
-def _mean_on(values: Float[Array, "b h w"], mask: Float[Array, "b h w"]) -> Float[Array, ""]:
-    """Mean over the masked pixels of each picture, then over the pictures; 0 for one without any."""
-    each = jnp.sum(values * mask, axis=(1, 2)) / jnp.maximum(jnp.sum(mask, axis=(1, 2)), 1.0)
+def _mean_on(values: Float[Array, "b h w"], weight: Float[Array, "b h w"]) -> Float[Array, ""]:
+    """Weighted mean of each picture, then over the pictures; 0 for one without any weight."""
+    each = jnp.sum(values * weight, axis=(1, 2)) / jnp.maximum(jnp.sum(weight, axis=(1, 2)), 1.0)
     return jnp.mean(each)

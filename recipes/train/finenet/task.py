@@ -29,6 +29,7 @@ class FineNetTraining(TrainingConfig):
     """A training of FineNet.
 
     Attributes:
+        planes: how many planes the network is given (`models.finenet.inputs.PLANES`): in the paper the first two.
         widths: channels of each of the network's levels.
         block: side of blocks of pixels that enter the network as channels of one.
         crop: side of the crops, pixels.
@@ -36,6 +37,7 @@ class FineNetTraining(TrainingConfig):
         weight_slopes: weight of the slopes' loss beside the Euclidean one; 0 in the paper.
     """
 
+    planes: int
     widths: tuple[int, ...]
     block: int
     crop: int
@@ -46,19 +48,19 @@ class FineNetTraining(TrainingConfig):
 CONFIGS = {
     # Guo 2018, Section IX: Adam, batch 100, 30,000 steps, 5e-5
     "paper": FineNetTraining(batch=100, steps=30_000, rate=5e-5, **dataclasses.asdict(PAPER), crop=256),
-    "small": FineNetTraining(batch=8, steps=8_000, rate=1.5e-3, warmup=200, final=0.02, clip=1.0,
-                             **dataclasses.asdict(FineNetSizes()), crop=128, weight_slopes=10.0),
+    "small": FineNetTraining(batch=16, steps=4_000, rate=1.5e-3, warmup=100, final=0.02, clip=1.0,
+                             **dataclasses.asdict(FineNetSizes()), crop=96, weight_slopes=10.0),
 }
 
 
 def build(config: FineNetTraining, rngs: nnx.Rngs) -> FineNet:
     """A new network."""
-    return FineNet(FineNetSizes(widths=config.widths, block=config.block), rngs=rngs)
+    return FineNet(FineNetSizes(**described(config)), rngs=rngs)
 
 
 def described(config: FineNetTraining) -> dict[str, Any]:
     """The network's sizes: fields of `FineNetSizes`."""
-    return {"widths": config.widths, "block": config.block}
+    return {"planes": config.planes, "widths": config.widths, "block": config.block}
 
 
 def load(runs: Sequence[Path], held: Sequence[Path], config: FineNetTraining) -> Crops:
@@ -73,7 +75,7 @@ def batch(data: Crops, config: FineNetTraining, places: range) -> dict[str, np.n
 
 def loss(network: FineNet, batch: Any, config: FineNetTraining) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The Euclidean loss and that of the slopes, pixels."""
-    found = network(batch["input"]).astype(jnp.float32)
+    found = network(batch["input"][..., :config.planes]).astype(jnp.float32)
     terms = {"euclidean": euclidean_loss(found, batch["target"], batch["mask"]),
              "slopes": slope_loss(found, batch["target"], batch["mask"])}
     return terms["euclidean"] + config.weight_slopes * terms["slopes"], terms
@@ -82,7 +84,7 @@ def loss(network: FineNet, batch: Any, config: FineNetTraining) -> tuple[Float[A
 def score(network: FineNet, data: Crops, config: FineNetTraining) -> dict[str, float]:
     """Share of the normals' error in wrinkles that is removed, slopes' error on flat skin, and the displacement's correlation."""
     judged = _judged(data, config)
-    found, target = _found(network, judged["input"]), judged["target"]
+    found, target = _found(network, judged["input"][..., :config.planes]), judged["target"]
     inside = judged["mask"] > 0
     slope, gap = (np.stack(np.gradient(values, axis=(1, 2))) for values in (target, found - target))
     before, after = (np.degrees(np.arctan(np.linalg.norm(each, axis=0))) for each in (slope, gap))
@@ -95,7 +97,7 @@ def score(network: FineNet, data: Crops, config: FineNetTraining) -> dict[str, f
 def pictures(network: FineNet, data: Crops, config: FineNetTraining) -> dict[str, UInt8[np.ndarray, "H W 3"]]:
     """A row a held-out crop: brightness, relative depth, true displacement, found displacement."""
     judged = {name: values[:SHOWN] for name, values in _judged(data, config, count=SHOWN).items()}
-    found = _found(network, judged["input"])
+    found = _found(network, judged["input"][..., :config.planes])
     shown = [(judged["input"][..., k] + 1) / 2 for k in range(2)] + [each / CONTRAST + 0.5 for each in (judged["target"], found)]
     sheet = np.concatenate([np.concatenate(list(each), axis=0) for each in shown], axis=1)
     return {"crops": np.repeat(np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=-1)}
@@ -105,7 +107,7 @@ def _judged(data: Crops, config: FineNetTraining, *, count: int = SCORED) -> dic
     return draw_crops(data.held, SCORED_SEED, range(count), crop=config.crop)
 
 
-def _found(network: FineNet, planes: Float[np.ndarray, "n h w 2"]) -> Float[np.ndarray, "n h w"]:
+def _found(network: FineNet, planes: Float[np.ndarray, "n h w p"]) -> Float[np.ndarray, "n h w"]:
     run = nnx.jit(lambda network, planes: network(planes))
     return np.concatenate([np.asarray(run(network, planes[start:start + AT_ONCE]), np.float32)
                            for start in range(0, len(planes), AT_ONCE)])

@@ -2,7 +2,7 @@
 
 The picture is a labelled one (kind `detail`, and `vary`, which are photographs), of which the loss takes no label: neither depth,
 nor normals, nor displacement. The labels' coefficients and camera, a little wrong, stand for what CoarseNet tells. Many pictures
-with relief are lit anew, as those of Guo's FineNet are (`recipes.train.finenet.data`). The network sees the picture as cameras and
+with relief are lit anew, as those of Guo's FineNet are (`recipes.train.finenet`). The network sees the picture as cameras and
 files leave it, the loss the picture before that: noise and mottling are not asked for.
 """
 
@@ -14,20 +14,10 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from fitkit.models.finenet.inputs import brightness
-from fitkit.recipes.train.finenet.data import (
-    AT_WRINKLE,
-    CODING,
-    GAMMA,
-    OF_EACH,
-    Crops,
-    Face,
-    Mixture,
-    Pictures,
-    blurred,
-    face_of,
-    relit,
-    worn_photo,
-)
+from fitkit.recipes.train.finenet.data import AT_WRINKLE, GAMMA, OF_EACH, Crops, Mixture
+from fitkit.recipes.train.finenet.labelled_face import Pictures
+from fitkit.recipes.train.finenet.lighting import CODING
+from fitkit.recipes.train.richardson_fine.grey_face import Face, blurred, face_of, relit, worn_photo
 from fitkit.recipes.train.task import picture_at
 
 COEFFICIENTS = ("identity", "expression", "rotation", "translation", "focal", "principal")

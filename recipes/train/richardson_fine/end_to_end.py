@@ -27,10 +27,12 @@ from fitkit.models.parameters import with_parameters
 from fitkit.models.richardson.coarse import CoarseConfig, IterativeCoarseNet, iterate, load_coarse, shown
 from fitkit.models.richardson.feedback import FeedbackHead, feedback_head, grey_of
 from fitkit.models.richardson.fine_inference import load_fine, network_of
-from fitkit.recipes.train.finenet.data import Mixture, Pictures, face_of, open_crops
+from fitkit.recipes.train.finenet.data import Mixture, open_crops
+from fitkit.recipes.train.finenet.labelled_face import Pictures
 from fitkit.recipes.train.richardson_fine import task
 from fitkit.recipes.train.richardson_fine.criterion import CriterionConfig, lit_surface, terms_of, weighted
 from fitkit.recipes.train.richardson_fine.data import COEFFICIENTS, CoarseState, draw_example, with_coefficients
+from fitkit.recipes.train.richardson_fine.grey_face import face_of
 from fitkit.recipes.train.task import Task, picture_at
 from fitkit.types import Camera
 

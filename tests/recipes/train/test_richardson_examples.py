@@ -15,8 +15,9 @@ from fitkit.labels.hidden_modes import hidden_modes
 from fitkit.models.coarsenet.estimate import camera_of
 from fitkit.models.richardson.coarse import CoarseConfig
 from fitkit.models.richardson.fine_network import HypercolumnNet, HypercolumnSizes
-from fitkit.recipes.train.finenet.data import CODING, Face
+from fitkit.recipes.train.finenet.lighting import CODING
 from fitkit.recipes.train.richardson_fine import data, end_to_end, task
+from fitkit.recipes.train.richardson_fine.grey_face import Face
 from fitkit.recipes.train.richardson_fine.surface import coarse_head, coarse_surface
 from fitkit.types import Camera
 from tests.fixtures.tiny_head import tiny_head
