@@ -30,6 +30,9 @@ class Train:
       finenet              wrinkles from a photo and a coarse depth map (Section VIII); labels detail
       richardson_fine      the same from shading alone, without any truth (Richardson et al. 2017, Section 4); labels detail, vary
       richardson           richardson_coarse and richardson_fine end to end, from their weights (Section 4.4); labels detail, vary
+      dnet                 dense depth from one photo (DF2Net, Zeng et al. 2019, step 1); labels random, vary, detail
+      fnet, frnet          fine and finer depth from the photo and the networks before (steps 2 and 3); labels vary, detail;
+                           --set dnet=FILE fnet=FILE names those networks, if they are not the ones that come with fitkit
 
     Each has two configurations: paper, its paper's sizes and schedule, for a GPU; small, which two CPU cores train in hours.
     CoarseNet has a third, mesh: the trunk of MediaPipe's face mesh, trained on from the weights that come with fitkit.
