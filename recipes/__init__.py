@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fitkit.fitting.state import Solution
-from fitkit.recipes import coarsenet, ganfit, inverse_rendering, landmarks, richardson
+from fitkit.recipes import coarsenet, df2net, ganfit, inverse_rendering, landmarks, richardson
 from fitkit.recipes.coarsenet.prediction import FaceReader, load_reader
 
 
@@ -57,6 +57,10 @@ RECIPES: dict[str, Recipe] = {
         person=coarsenet.fine_recipe.solve_person,
         summary="what `coarsenet` sees, and the wrinkles that a second network sees on it",
         paper="Guo et al. 2018 (3DFaceNet), Sections VI and VIII", reader=lambda config: load_reader()),
+    "df2net": Recipe(
+        config=df2net.Df2NetConfig, function=df2net.solve, batch=df2net.solve_batch, person=df2net.solve_person,
+        summary="what `coarsenet` sees, its surface moved to the depth that three networks see: dense, fine, finer",
+        paper="Zeng et al. 2019 (DF2Net)", reader=lambda config: load_reader()),
     "richardson": Recipe(
         config=richardson.RichardsonConfig, function=richardson.solve, batch=richardson.solve_batch,
         person=richardson.solve_person,

@@ -8,6 +8,7 @@ from fitkit.cli.commands.bench import Bench
 from fitkit.cli.commands.convert import Convert, Transfer
 from fitkit.cli.commands.doctor import Doctor, Heads, Recipes
 from fitkit.cli.commands.evaluate.ablation import EvalAblation
+from fitkit.cli.commands.evaluate.depth import EvalDepth
 from fitkit.cli.commands.evaluate.folder import EvalFolder
 from fitkit.cli.commands.evaluate.synthetic import EvalSynthetic
 from fitkit.cli.commands.fit import Fit
@@ -24,13 +25,14 @@ from fitkit.cli.commands.view import View
 
 Command = (Fit | Predict | Report | Track | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation
            | Bench | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow | LabelsMotion | Train | Convert
-           | Transfer | View)
+           | Transfer | View | EvalDepth)
 # a name of two words is a command in a group
 COMMANDS: dict[str, type[Command]] = {
     "fit": Fit, "predict": Predict, "report": Report, "track": Track, "unwrap": Unwrap, "render": Render, "view": View,
     "convert": Convert,
     "transfer": Transfer, "doctor": Doctor, "heads": Heads, "recipes": Recipes,
-    "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval ablation": EvalAblation, "bench": Bench,
+    "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval depth": EvalDepth,
+    "eval ablation": EvalAblation, "bench": Bench,
     "assets list": AssetsList, "assets verify": AssetsVerify, "assets import": AssetsImport,
     "labels make": LabelsMake, "labels show": LabelsShow, "labels motion": LabelsMotion, "train": Train}
 # the module in `commands` and its function, which takes the options and the console and returns the exit status; `fit` takes the
@@ -40,6 +42,7 @@ RUN_BY: dict[type[Command], str] = {
     Unwrap: "unwrap:run_unwrap", Render: "render:run_render", View: "view:run_view", Convert: "convert:run_convert",
     Doctor: "doctor:run_doctor", Heads: "doctor:run_heads", Recipes: "doctor:run_recipes",
     EvalSynthetic: "evaluate.synthetic:run_synthetic", EvalFolder: "evaluate.folder:run_folder",
+    EvalDepth: "evaluate.depth:run_depth",
     EvalAblation: "evaluate.ablation:run_ablation",
     Bench: "bench:run_bench", Transfer: "convert:run_transfer",
     AssetsList: "assets:run_list", AssetsVerify: "assets:run_list", AssetsImport: "assets:run_import",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Int, UInt8
 
 from fitkit.export.vertex_tables import roughness, unit_normals, vertex_tables
 from fitkit.io import atomic_files, images
@@ -50,20 +50,28 @@ def write_ply(path: str | Path, model: MorphableModel, parameters: FaceParameter
         FitkitError: E_OUTPUT where the place cannot be written.
     """
     vertices, normals, colours = _shaped(model, parameters)
-    triangles = np.asarray(model.triangles)
+    encoded = (colours * 255 + 0.5).astype(np.uint8)
+    return atomic_files.write_bytes(path, encode_ply(vertices, normals, encoded, np.asarray(model.triangles)))
+
+
+def encode_ply(
+    vertices: Float[np.ndarray, "V 3"], normals: Float[np.ndarray, "V 3"], colors: UInt8[np.ndarray, "V 3"],
+    triangles: Int[np.ndarray, "F 3"],
+) -> bytes:
+    """A mesh as binary PLY: vertices in millimetres, unit normals, sRGB colours."""
     names = [*"xyz", "nx", "ny", "nz"]
     table = np.zeros(len(vertices), [(name, "<f4") for name in names] + [(name, "u1") for name in ("red", "green", "blue")])
     for name, column in zip(names, np.concatenate([vertices, normals], axis=1).T, strict=True):
         table[name] = column
-    for name, column in zip(("red", "green", "blue"), colours.T, strict=True):
-        table[name] = (column * 255 + 0.5).astype(np.uint8)
+    for name, column in zip(("red", "green", "blue"), colors.T, strict=True):
+        table[name] = column
     faces = np.zeros(len(triangles), [("count", "u1"), ("corners", "<i4", 3)])
     faces["count"], faces["corners"] = 3, triangles
     kinds = [f"property float {name}" for name in names] + [f"property uchar {name}" for name in ("red", "green", "blue")]
     header = ["ply", "format binary_little_endian 1.0", f"comment fitkit {__version__}, millimetres"]
     header += [f"element vertex {len(table)}", *kinds]
     header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
-    return atomic_files.write_bytes(path, "\n".join(header).encode() + table.tobytes() + faces.tobytes())
+    return "\n".join(header).encode() + table.tobytes() + faces.tobytes()
 
 
 def _shaped(model: MorphableModel, parameters: FaceParameters) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

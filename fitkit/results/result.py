@@ -12,6 +12,7 @@ and of a recipe that refines the geometry (then normals.png and depth.npy are of
     detail.safetensors    the `Detail` of the fit, float32, exactly
     mesh_detailed.glb     the head subdivided and displaced, expression applied, metres
     displacement.png      displacement along the normals in UV, 16 bits; fit.json says how many millimetres a step is
+    depth_mesh.ply        of recipe `df2net`: the depth map of the crop as a mesh of its pixels, their colours, head frame, mm
 
 and of a recipe with a texture of its own, such as `ganfit` (albedo.png is then that texture with the photo's detail):
 

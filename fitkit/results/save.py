@@ -13,16 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
+from fitkit.color import quantize
 from fitkit.configuration import check_choice
 from fitkit.errors import visible
+from fitkit.export.depth_grid import depth_grid, write_depth_ply
 from fitkit.export.gltf import head_glb, write_detailed_glb
 from fitkit.export.obj import write_obj
 from fitkit.export.viewer import viewer_page
+from fitkit.geometry.camera import project
 from fitkit.io import atomic_files, images
 from fitkit.io.images import Photo
+from fitkit.rendering.texture import sample_image
 from fitkit.results import ALL, OUTPUTS, fit_json, integrity
 from fitkit.results.view import VIEWER_FILE, viewed_face
 from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
@@ -143,6 +148,10 @@ def _write_meshes(folder: Path, result: "FitResult", glb: bytes) -> None:
         mesh = detailed_mesh(model, face, relief)
         write_detailed_glb(folder / "mesh_detailed.glb", model, mesh, texture=result.texture, name=_shown_name(result))
         images.write_image(folder / "displacement.png", encode_displacement(relief)[0], bits=16)
+    if result.detail is not None and result.fields.get("depth_mesh") and result.photo.pixels.size:
+        grid = depth_grid(np.asarray(result.detail.depth), result.detail.camera)
+        colors = sample_image(jnp.asarray(result.photo_pixels()), project(result.camera, jnp.asarray(grid.vertices))[0])
+        write_depth_ply(folder / "depth_mesh.ply", grid, quantize(np.asarray(colors), np.uint8))
 
 
 def _write_pictures(folder: Path, made: Mapping[str, np.ndarray]) -> int:

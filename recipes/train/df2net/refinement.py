@@ -89,13 +89,13 @@ FNET_CONFIGS = {
     "paper": RefinementTraining(batch=8, steps=12_500, rate=1e-3, final=0.01, **dataclasses.asdict(fnet.PAPER), side=512, crop=512,
                                 weight_reconstruction=10.0, weight_shading=0.1),
     "small": RefinementTraining(batch=8, steps=3_000, rate=2e-3, warmup=50, final=0.02, clip=1.0, **dataclasses.asdict(FNetSizes()),
-                                side=256, crop=128, most_yaw=45.0, relit=0.5, weight_reconstruction=10.0, weight_shading=0.1,
+                                side=256, crop=128, relit=0.5, weight_reconstruction=10.0, weight_shading=0.1,
                                 weight_normals=1.0)}
 FRNET_CONFIGS = {
     "paper": FrNetTraining(batch=8, steps=6_250, rate=1e-3, final=0.01, **dataclasses.asdict(frnet.PAPER), side=512, crop=512,
                            weight_reconstruction=1.0, weight_shading=100.0),
     "small": FrNetTraining(batch=8, steps=2_000, rate=1e-3, warmup=50, final=0.02, clip=1.0, **dataclasses.asdict(FrNetSizes()),
-                           side=256, crop=128, most_yaw=45.0, relit=0.5, weight_reconstruction=1.0, weight_shading=100.0)}
+                           side=256, crop=128, relit=0.5, weight_reconstruction=1.0, weight_shading=100.0)}
 
 
 class Kept(NamedTuple):
