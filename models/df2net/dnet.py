@@ -9,7 +9,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt32
 
 from fitkit.models.blocks.up_convolution import UpConvolution, depth_to_space, space_to_depth
 
@@ -83,8 +83,8 @@ class DNet(nnx.Module):
                               for before, width in zip(tail, tail[1:], strict=False)])
         self.norms = nnx.List([_norm(width, rngs) for width in tail[1:-1]])
 
-    def __call__(self, pictures: Float[Array, "b h w 3"], *, key: Array | None = None) -> Float[Array, "b h w"]:
-        """Depth; `key` is of dropout, without which nothing is dropped.
+    def __call__(self, pictures: Float[Array, "b h w 3"], *, drop: UInt32[Array, " 2"] | None = None) -> Float[Array, "b h w"]:
+        """Depth; `drop` is the data of a random key, by which dropout drops; without it nothing is dropped.
 
         Raises:
             ValueError: height or width is no multiple of `block` times 2 for each level.
@@ -99,14 +99,19 @@ class DNet(nnx.Module):
         x = beside.pop()
         for number, upwards in enumerate(self.up):
             x = upwards(x)
-            if key is not None and self.dropout and number < DROPPED:
-                kept = jax.random.bernoulli(jax.random.fold_in(key, number), 1.0 - self.dropout, x.shape)
-                x = jnp.where(kept, x / (1.0 - self.dropout), 0.0)
+            if drop is not None and self.dropout and number < DROPPED:
+                x = _dropped(drop, x, number, self.dropout)
             x = jnp.concatenate([x, beside.pop()], axis=-1) if beside else x
         for conv, norm in zip(self.tail, [*self.norms, None], strict=True):
             x = conv(nnx.relu(x))
             x = x if norm is None else norm(x)
         return depth_to_space(x, block=self.block)[..., 0]
+
+
+def _dropped(key: UInt32[Array, " 2"], x: Float[Array, "b h w c"], level: int, share: float) -> Float[Array, "b h w c"]:
+    """A share of numbers put to 0, the others as much larger (Srivastava et al. 2014)."""
+    kept = jax.random.bernoulli(jax.random.fold_in(jax.random.wrap_key_data(key), level), 1.0 - share, x.shape)
+    return jnp.where(kept, x / (1.0 - share), 0.0)
 
 
 def _norm(width: int, rngs: nnx.Rngs) -> nnx.BatchNorm:

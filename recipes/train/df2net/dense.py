@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -119,8 +118,8 @@ def arrays_of(rng: np.random.Generator, face: Dense) -> dict[str, np.ndarray]:
 
 def loss(network: DNet, batch: Any, config: DNetTraining) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """10 L_rec + 0.1 L_nor (Section 3.3)."""
-    key = jax.random.wrap_key_data(batch["key"][0].astype(jnp.uint32)) if config.dropout else None
-    found = network(network_colours(batch["picture"], batch["shown"]), key=key).astype(jnp.float32)
+    drop = batch["key"][0].astype(jnp.uint32) if config.dropout else None
+    found = network(network_colours(batch["picture"], batch["shown"]), drop=drop).astype(jnp.float32)
     normals, truth = (depth_normals(depth, side=config.side) for depth in (found, batch["depth"]))
     terms = {"reconstruction": reconstruction_loss(found, batch["depth"], batch["mask"]),
              "normals": normal_loss(normals, truth, batch["mask"])}

@@ -57,7 +57,8 @@ def test_dropout_drops_in_training_alone():
     network = nnx.jit(lambda: dnet.DNet(dataclasses.replace(TINY["dnet"], dropout=0.5), rngs=nnx.Rngs(0)))()
     network.eval()
     picture = jnp.asarray(np.random.default_rng(0).normal(size=(1, 16, 16, 3)), jnp.float32)
-    plain, *dropped = (network(picture, key=key) for key in (None, jax.random.key(0), jax.random.key(0), jax.random.key(1)))
+    keys = (None, *(jnp.array([0, seed], jnp.uint32) for seed in (0, 0, 1)))
+    plain, *dropped = (network(picture, drop=key) for key in keys)
     assert jnp.array_equal(dropped[0], dropped[1]) and not jnp.allclose(dropped[0], dropped[2])
     assert jnp.array_equal(plain, network(picture)) and not jnp.allclose(plain, dropped[0])
 
