@@ -58,13 +58,14 @@ def load_network(name: str, *, path: Path | None = None) -> Trained:
 
     Args:
         name: dnet, fnet or frnet.
-        path: of the weights; by default those that come with fitkit.
+        path: of the weights; by default those that come with fitkit, if they do.
 
     Raises:
         FitkitError: E_DATA, the file is missing, damaged or of another network.
     """
     file = path or WEIGHTS / f"{name}.safetensors"
-    mend = f"train one: fitkit train {name} --help" if path else "install fitkit again to restore it"
+    mend = (f"fitkit train {name} makes it" if path else "DF2Net's weights do not come with this version: train dnet, fnet, frnet"
+            " (fitkit train --help) and name their folder, --set networks=FOLDER")
     stored, facts = read_tensors(file, most=MAX_BYTES, code="E_DATA", what=f"the weights of {name}", mend=mend)
     kind, build = BUILDERS[name]
     with parsing("E_DATA", f"the weights of {name} {file} cannot be read", mend=mend):

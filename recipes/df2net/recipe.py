@@ -24,10 +24,13 @@ class Df2NetConfig(CoarseNetConfig):
         weight_landmark: weight of the landmark distance in those steps; 0 because the points are the network's own, so more only
             where they were given.
         broad: share of the networks' broad shape that the head's surface takes, from 0 (their wrinkles alone) to 1.
+        networks: folder of the networks' weights, dnet.safetensors, fnet.safetensors and frnet.safetensors, as `fitkit train` makes
+            them; empty for those that come with fitkit.
         depth_mesh: write depth_mesh.ply, the depth map as a mesh of its pixels, with their colours.
     """
 
     broad: float = 1.0
+    networks: str = ""
     depth_mesh: bool = True
 
     def __post_init__(self) -> None:
@@ -53,4 +56,4 @@ def solve_person(model: MorphableModel, observations: Observation, config: Df2Ne
 
 
 def _refine(config: Df2NetConfig) -> Refine:
-    return partial(refine, broad=config.broad)
+    return partial(refine, broad=config.broad, networks=config.networks)

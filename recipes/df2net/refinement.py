@@ -4,7 +4,7 @@ The networks' depth has the scale of the crop, and no distance: it is put where 
 shape moves the whole face and fades to the face's rim and to the eyes, whose balls stay; what is finer moves skin that can fold.
 """
 
-from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -17,7 +17,7 @@ from fitkit.geometry.depth_maps import pixels_per_mm
 from fitkit.geometry.filters import gaussian_blur
 from fitkit.geometry.pose import camera_from_pose
 from fitkit.models.df2net.depth_frame import NEAREST, to_millimetres
-from fitkit.models.df2net.inference import SIDE, Trained, find_depths, load_network, network_colours
+from fitkit.models.df2net.inference import BUILDERS, SIDE, Trained, find_depths, load_network, network_colours
 from fitkit.morphable.regions import face_region, union_of_regions
 from fitkit.recipes.inverse_rendering.face_surface import Surface, displaced_detail, visible_surface
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
@@ -42,17 +42,18 @@ class Crop(NamedTuple):
     pixel: Float[Array, ""]             # side of a pixel in the plane of the nose, mm
 
 
-@cache
-def load_networks() -> tuple[Trained, Trained, Trained]:
-    """The three networks that come with fitkit.
+def load_networks(folder: str) -> tuple[Trained, Trained, Trained]:
+    """The three networks of a folder, dnet.safetensors, fnet.safetensors and frnet.safetensors; of "" those that come with fitkit.
 
     Raises:
         FitkitError: E_DATA, weights are missing or damaged.
     """
-    return load_network("dnet"), load_network("fnet"), load_network("frnet")
+    first, second, third = (load_network(name, path=Path(folder) / f"{name}.safetensors" if folder else None) for name in BUILDERS)
+    return first, second, third
 
 
-def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments, *, broad: float) -> Detail:
+def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments, *, broad: float,
+           networks: str) -> Detail:
     """Move the surface of a fitted face to the depth that the networks see.
 
     Args:
@@ -61,12 +62,13 @@ def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"]
         photo: the crop, sRGB; NaN outside the photo.
         seen: what its pixels see of the fit (`rasterize_state`).
         broad: share of the broad shape that is taken; the rest is the fitted head's.
+        networks: folder of their weights, as `load_networks` takes it.
 
     Raises:
         FitkitError: E_DATA, a network's weights are missing or damaged.
     """
     crop = _crop(model, state, photo, seen)
-    depths = find_depths(*load_networks(), crop.colour)
+    depths = find_depths(*load_networks(networks), crop.colour)
     return _detail(crop, state, depths.finer[0], jnp.float32(broad))
 
 

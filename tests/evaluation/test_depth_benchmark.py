@@ -44,13 +44,13 @@ def test_the_errors_are_those_that_were_put_in(folders):
 
 
 def test_the_command_prints_them_and_says_what_was_not_measured(folders, capsys):
-    assert main.main(["eval", "depth", str(folders / "out"), "--truth", str(folders / "maps"), "--json"]) == 1
+    assert main.run(["eval", "depth", str(folders / "out"), "--truth", str(folders / "maps"), "--json"]) == 1
     printed = json.loads(capsys.readouterr().out)
     assert [row["truth"] for row in printed["results"]] == ["anna", ""] and printed["table"]["results"] == 1
-    assert main.main(["eval", "depth", str(folders / "out"), "--truth", str(folders / "maps")]) == 1
+    assert main.run(["eval", "depth", str(folders / "out"), "--truth", str(folders / "maps")]) == 1
     shown = capsys.readouterr()
     assert "mean of 1" in shown.out and "bert" in shown.err
-    assert main.main(["eval", "depth", str(folders / "out")]) == 2
+    assert main.run(["eval", "depth", str(folders / "out")]) == 2
 
 
 def test_a_folder_without_maps_and_a_map_of_another_shape_are_refused(folders):

@@ -42,9 +42,9 @@ def moved_to(monkeypatch, depth, *, photo=None, broad=1.0):
     model, state, seen, plain, crop = face()
     units = to_units(np.asarray(depth), np.asarray(crop.face) > 0, float(np.exp(state.pose.log_focal)), side=SIDE)
     found = jnp.asarray(units)[None]
-    monkeypatch.setattr(refinement, "load_networks", lambda: (None, None, None))
+    monkeypatch.setattr(refinement, "load_networks", lambda folder: (None, None, None))
     monkeypatch.setattr(refinement, "find_depths", lambda first, second, third, colour: Depths(found, found, found))
-    return refinement.refine(model, state, plain if photo is None else photo, seen, broad=broad)
+    return refinement.refine(model, state, plain if photo is None else photo, seen, broad=broad, networks="")
 
 
 def test_a_head_seen_as_it_is_stays(monkeypatch):
@@ -75,6 +75,12 @@ def test_nothing_is_seen_beyond_the_photo(monkeypatch):
     assert bool(jnp.isfinite(detail.depth).all()) and not detail.mask[:, :100].any()
     nothing = moved_to(monkeypatch, seen.depth, photo=photo * jnp.nan)
     assert bool(jnp.isfinite(nothing.depth).all()) and not nothing.displacement.any()
+
+
+def test_weights_that_are_missing_are_asked_for(tmp_path):
+    model, state, seen, photo, _ = face()
+    with pytest.raises(FitkitError, match="fitkit train dnet makes it"):
+        refinement.refine(model, state, photo, seen, broad=1.0, networks=str(tmp_path))
 
 
 def test_a_share_beyond_all_is_refused():
