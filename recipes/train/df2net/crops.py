@@ -14,14 +14,13 @@ from scipy.ndimage import gaussian_filter
 from fitkit.color import LUMINANCE, linear_to_srgb
 from fitkit.recipes.train.df2net.appearance import worn_colours
 from fitkit.recipes.train.df2net.examples import Dense, Fine, Pictures, dense_example, fine_example, head_of, square_of
-from fitkit.recipes.train.finenet.data import draw_lamps, lit_by
+from fitkit.recipes.train.finenet.lighting import draw_lamps, lit_by
 from fitkit.recipes.train.task import picture_at
 
 # Chosen, not tuned
 OF_EACH = 4                     # crops of a picture that is read
 SMOOTH = (3.0, 6.0)             # pixels: deviation of the blur that makes colour smooth
 EXPOSURE = (0.08, 0.5)          # median linear luminance of a crop that is lit anew
-TINT = 0.1                      # deviation of the logarithm of its light's channels
 BROAD = 4.0                     # pixels: deviation of the blur of a surface, from which wrinkles are told
 
 
@@ -81,9 +80,7 @@ def lit_anew(
     width = rng.uniform(*SMOOTH)
     share = np.maximum(gaussian_filter(there, width, truncate=2.5), 1e-3)[..., None]
     smooth = np.asarray(gaussian_filter(albedo * there[..., None], (width, width, 0), truncate=2.5) / share, np.float32)
-    lamps, strengths = draw_lamps(rng)
-    light = lit_by(normals, lamps, strengths)[..., None] * np.exp(TINT * rng.normal(size=3)).astype(np.float32)
-    linear = smooth * light
+    linear = smooth * lit_by(normals, *draw_lamps(rng))
     level = float(np.median((linear @ np.array(LUMINANCE, np.float32))[face])) if face.any() else 1.0
     shown = np.asarray(linear_to_srgb(jnp.asarray(np.clip(linear * (rng.uniform(*EXPOSURE) / max(level, 1e-4)), 0, 1))))
     return smooth, np.where(face[..., None], shown, picture)

@@ -116,10 +116,10 @@ def test_a_face_lit_anew_is_lamberts():
     np.testing.assert_array_equal(shown[~face], plain[~face])
     draw = np.random.default_rng(4)
     draw.uniform(*crops.SMOOTH)
-    lamps, strengths = crops.draw_lamps(draw)
-    light = np.maximum(normals @ lamps.T, 0) @ strengths[:-1] + strengths[-1]
+    lamps, strengths, colours = crops.draw_lamps(draw)
+    light = np.maximum(normals @ lamps.T, 0) @ (strengths[:-1, None] * colours[:-1]) + strengths[-1] * colours[-1]
     linear = np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4)
-    ratio = (linear / light[..., None])[face]
+    ratio = (linear / light)[face]
     dark = (linear[face] < 0.99).all(axis=0)
     np.testing.assert_allclose(ratio[:, dark], np.broadcast_to(ratio[:1, dark], ratio[:, dark].shape), rtol=2e-3)
     assert dark.any()
