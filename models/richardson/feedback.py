@@ -26,6 +26,7 @@ from fitkit.types import Camera, MorphableModel
 
 CHANNELS = 7            # grey, three of PNCC, three of normals
 PNCC, NORMALS = slice(1, 4), slice(4, 7)
+POINTS = 96             # vertices of the face that are looked at one by one, at most 16 mm apart; chosen, not tuned
 MIN_FACE = 0.5          # of the face's region, from which a vertex is drawn
 HIDDEN_PARTS = ("teeth_upper", "teeth_lower", "tongue", "mouth")      # not drawn: an open mouth is a hole in the feedback
 # Rec. 709 weights of red, green and blue, of sRGB values as they are: the paper's picture is grey
@@ -40,6 +41,7 @@ class FeedbackHead(NamedTuple):
     triangles: Int[Array, "f 3"]
     code: Float[Array, "v 3"]           # PNCC: the mean head's x, y, z, each scaled to [0, 1]
     extent: Float[Array, " 3"]          # of the mean head, mm: that is PNCC 1
+    points: Int[Array, " k"]            # vertices far from each other, see `fitkit.models.richardson.point_features`
     middle: Float[Array, " 3"]          # of the face, mm, see `hidden_modes`
 
 
@@ -53,7 +55,18 @@ def feedback_head(model: MorphableModel) -> FeedbackHead:
     return FeedbackHead(
         mean=folded.mean[kept], basis=jnp.concatenate([folded.identity, folded.expression])[:, kept],
         triangles=jnp.asarray(corners.reshape(triangles.shape), jnp.int32), code=pncc_colors(model)[kept],
-        extent=model.mean.max(axis=0) - model.mean.min(axis=0), middle=hidden_modes(model).middle)
+        extent=model.mean.max(axis=0) - model.mean.min(axis=0),
+        points=jnp.asarray(spread_points(np.asarray(folded.mean[kept]), POINTS)), middle=hidden_modes(model).middle)
+
+
+def spread_points(vertices: Float[np.ndarray, "v 3"], count: int) -> Int[np.ndarray, " k"]:
+    """Vertices far from each other: from the foremost on, always the one that is farthest from those that are chosen."""
+    chosen = [int(vertices[:, 2].argmax())]
+    distance = np.linalg.norm(vertices - vertices[chosen[0]], axis=1)
+    while len(chosen) < count:
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(vertices - vertices[chosen[-1]], axis=1))
+    return np.array(chosen)
 
 
 def posed(head: FeedbackHead, face: CoarseFace, *, side: int) -> tuple[Float[Array, "v 3"], Camera]:

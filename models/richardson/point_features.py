@@ -1,90 +1,87 @@
-"""What a pretrained trunk sees at the points of a face that feedback shows: the small CoarseNet, for two cores.
+"""A small iterative CoarseNet for two cores: how far off is each point that the feedback shows, and which face is then likeliest.
 
-A ResNet that starts from nothing sees too few pictures there to tell people apart, and a linear map of a whole picture's features
-has to tell where the face lies before it tells whose it is. The feedback says where. For each of some points of the mean face the
-pixels whose PNCC is near it are averaged: of two maps of MediaPipe's mesh trunk (`fitkit.models.coarsenet.mesh_trunk`), of the
-normals, and of their places. What is left to learn is how far the features are from those of a right feedback: shape-indexed
-features, as of cascaded regression (Cao et al. 2014, "Face alignment by explicit shape regression").
+A ResNet that starts from nothing sees too few pictures on two cores to tell people apart. But the feedback says where in the
+picture each point of the face should be; what is left to see is how far off it is, and that is learned from few pictures:
+
+    pictures, feedback -> features of each point [b, k, f]: the pixels whose PNCC is near it are averaged, of three maps of
+                          MediaPipe's mesh trunk, which is frozen, of normals and of places
+    features           -> how far off it is [b, k, 2], mm: a matrix for each point (`recipes/train/richardson_coarse/points.py`)
+    how far off        -> r, in closed form: a step of Gauss-Newton towards the face that is likeliest under these and r_0,
+                          each as sure as it has proved on people that were not learned from
+
+Shape-indexed features are those of cascaded regression (Cao et al. 2014, "Face alignment by explicit shape regression").
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
+from fitkit.geometry.camera import project
+from fitkit.models.coarsenet.estimate import split_outputs
+from fitkit.models.coarsenet.network import CoarseNetConfig
 from fitkit.models.mediapipe.blaze import BlazeBlock, Stem, activate
 from fitkit.models.mediapipe.facemesh_v2 import FaceMeshV2, load_facemesh_v2
 from fitkit.models.parameters import with_parameters
-from fitkit.models.richardson.feedback import NORMALS, PNCC, FeedbackHead
+from fitkit.models.richardson.feedback import NORMALS, PNCC, POINTS, FeedbackHead, posed
 
 SIDE = 192                  # of the picture, pixels: MediaPipe's own
-MAPS = (7, 10)              # blocks whose maps are taken, counted from 0: 24x24x64 and 12x12x128
+MAPS = (4, 7, 10)           # blocks whose maps are taken at points, counted from 0: 48x48x32, 24x24x64 and 12x12x128
 SPREAD = 20.0               # deviation of their values over pictures, roughly: they are divided by it
-POINTS = 96                 # of the face, at most 16 mm apart; chosen, not tuned
-STEP = 4                    # pixels between those at which the maps are looked at
+STEP = 4                    # pixels between those at which the feedback is looked at
 REACH = 6.0                 # mm on the mean head, deviation of the Gaussian about each point; chosen, not tuned
 FEW = 0.3                   # pixels: a point that fewer of them see counts as more than half hidden
-GEOMETRY = 2 + 3 + 1        # numbers of a point beside its features: place, normal, how visible it is
+HIDDEN = 0.5                # visibility below which a point tells nothing; above it counts the more, the more is seen of it
 PLACE = 0.25                # sides of the crop, the unit of a place
-FEATURES = POINTS * (64 + 128 + GEOMETRY)
-BENT = 4                    # units of the bent layer per number of the narrow one; chosen
+GEOMETRY = 2 + 3 + 1        # numbers of a point beside its features: place, normal, how visible it is
+FEATURES = 32 + 64 + 128 + GEOMETRY     # of a point
 
 
-class PointTable(nnx.Variable):
-    """Points of the mean head that are looked at; not trained."""
+class PointStatistics(nnx.Variable):
+    """Solved for, not trained by steps."""
 
 
 class PointReader(nnx.Module):
-    """A trunk, its features at points, and from these through a narrow layer, straight and bent, to outputs that begin at 0."""
+    """A frozen trunk and a matrix for each point; untrained ones find no point off, and know nothing."""
 
-    def __init__(self, width: int, outputs: int, *, rngs: nnx.Rngs):
-        """`width`: of the narrow layer."""
+    def __init__(self, outputs: int) -> None:
+        """`outputs`: numbers of r."""
         self.stem = Stem(16, size=3)
         self.stem_slope = nnx.Param(np.zeros(16, np.float32))
         self.blocks = nnx.List([BlazeBlock(i, o, stride=s, prelu=True, inner=True) for i, o, s in FaceMeshV2.TRUNK[:MAPS[-1] + 1]])
-        self.code = PointTable(np.zeros((POINTS, 3), np.float32))          # PNCC of the points
-        self.extent = PointTable(np.ones(3, np.float32))                   # of the mean head, mm: that is PNCC 1
-        self.narrow = nnx.Linear(FEATURES, width, rngs=rngs)
-        self.straight = nnx.Linear(width, outputs, kernel_init=nnx.initializers.zeros, rngs=rngs)
-        self.mixed = nnx.Linear(width, BENT * width, rngs=rngs)
-        self.bent = nnx.Linear(BENT * width, outputs, kernel_init=nnx.initializers.zeros, use_bias=False, rngs=rngs)
+        self.kernel = nnx.Param(np.zeros((POINTS, FEATURES, 2), np.float32))           # mm
+        self.bias = nnx.Param(np.zeros((POINTS, 2), np.float32))
+        self.doubt = PointStatistics(np.ones(outputs, np.float32))      # what r_0 errs by, in deviations of r over faces
+        self.covariance = PointStatistics(1e4 * np.eye(2 * POINTS, dtype=np.float32))      # of errors, mm^2; x, y of each point
 
-    def __call__(self, pictures: Float[Array, "b 192 192 7"]) -> Float[Array, "b o"]:
-        """The outputs of pictures with feedback (`network_picture`)."""
-        return self.told(self.features(pictures))
+    def __call__(self, pictures: Float[Array, "b 192 192 7"], last: Float[Array, "b o"], first: Float[Array, "b o"],
+                 head: FeedbackHead, *, deviation: Float[Array, " o"], layout: CoarseNetConfig) -> Float[Array, "b o"]:
+        """The next r; `deviation` is that of r over faces, `layout` says how its numbers stand."""
+        features = self.features(pictures, head)
+        off = self.off(features)
 
-    def told(self, features: Float[Array, "b f"]) -> Float[Array, "b o"]:
-        """The outputs of features."""
-        narrow = self.narrow(features)
-        return self.straight(narrow) + self.bent(jax.nn.relu(self.mixed(narrow)))
+        def one(off: Float[Array, "k 2"], visible: Float[Array, " k"], last: Float[Array, " o"], first: Float[Array, " o"]
+                ) -> Float[Array, " o"]:
+            return likeliest(off, visible, last, first, head, deviation=deviation * self.doubt[...],
+                             covariance=self.covariance[...], layout=layout)
 
-    def features(self, pictures: Float[Array, "b 192 192 7"]) -> Float[Array, "b f"]:
+        return jax.vmap(one)(off, features[..., -1], last, first)
+
+    def off(self, features: Float[Array, "b k f"]) -> Float[Array, "b k 2"]:
+        """How far off each point is: its place minus that in the feedback, mm in the picture's plane."""
+        return jnp.einsum("bkf,kfo->bko", features, self.kernel[...], precision="highest") + self.bias[...]
+
+    def features(self, pictures: Float[Array, "b 192 192 7"], head: FeedbackHead) -> Float[Array, "b k f"]:
         """Of each point what the trunk sees there, its place, normal and visibility; nothing where the feedback hides it."""
-        weights, visible = self.attention(pictures)
-        count, side = len(pictures), SIDE // STEP
-        found = []
-        for values in self.maps(pictures[..., 0]):
-            large = jax.image.resize(values, (count, side, side, values.shape[-1]), "linear")
-            found.append(jnp.einsum("bkp,bpc->bkc", weights, large.reshape(count, side * side, -1)))
+        weights, visible = attention(pictures, head)
+        side = SIDE // STEP
+        found = [jnp.einsum("bkyx,byxc->bkc", _pooled(weights, values.shape[1]), values) for values in self.maps(pictures[..., 0])]
         middles = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
-        places = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2) / PLACE
-        normals = looked_at(pictures[..., NORMALS]).reshape(count, side * side, 3)
-        found += [jnp.einsum("bkp,pc->bkc", weights, places), jnp.einsum("bkp,bpc->bkc", weights, normals), visible[..., None]]
-        return jnp.concatenate([each.reshape(count, -1) for each in found], axis=1)
-
-    def attention(self, pictures: Float[Array, "b 192 192 7"]) -> tuple[Float[Array, "b k p"], Float[Array, "b k"]]:
-        """How much each point looks at each pixel of the coarse grid, and how visible it is: the sum of its weights, 0 to 1."""
-        seen = looked_at(pictures)
-        count = len(seen)
-        covered = (jnp.sum(jnp.square(seen[..., PNCC]), axis=-1) > 0.0).reshape(count, 1, -1)
-        code = (seen[..., PNCC] * self.extent[...]).reshape(count, -1, 3)
-        points = self.code[...] * self.extent[...]
-        apart = (jnp.sum(jnp.square(code), -1)[:, None] + jnp.sum(jnp.square(points), -1)[None, :, None]
-                 - 2.0 * jnp.einsum("bpc,kc->bkp", code, points, precision="highest"))
-        weights = jnp.where(covered, jnp.exp(-jnp.maximum(apart, 0.0) / (2.0 * REACH**2)), 0.0)
-        total = jnp.sum(weights, axis=-1)
-        return weights / (total + FEW)[..., None], total / (total + FEW)
+        places = np.stack(np.meshgrid(middles, middles), axis=-1) / PLACE
+        found += [jnp.einsum("bkyx,yxc->bkc", weights, places),
+                  jnp.einsum("bkyx,byxc->bkc", weights, _looked_at(pictures[..., NORMALS])), visible[..., None]]
+        return jnp.concatenate(found, axis=-1)
 
     def maps(self, grey: Float[Array, "b 192 192"]) -> list[Float[Array, "b u u c"]]:
         """The trunk's maps of grey pictures in [0, 1]."""
@@ -93,16 +90,62 @@ class PointReader(nnx.Module):
             x = block(x)
             if index in MAPS:
                 found.append(x / SPREAD)
-        return [jax.lax.stop_gradient(each) for each in found]
+        return found
 
 
-def looked_at(pictures: Float[Array, "b s s c"]) -> Float[Array, "b s/4 s/4 c"]:
-    """Every fourth pixel."""
-    return pictures[:, STEP // 2::STEP, STEP // 2::STEP]
+def attention(pictures: Float[Array, "b 192 192 7"], head: FeedbackHead) -> tuple[Float[Array, "b k s s"], Float[Array, "b k"]]:
+    """How much each point looks at each pixel of a grid of every fourth, and how visible it is: the sum of its weights, 0 to 1."""
+    seen = _looked_at(pictures[..., PNCC])
+    covered = jnp.any(seen > 0.0, axis=-1)[:, None]
+    code, points = seen * head.extent, head.code[head.points] * head.extent
+    apart = (jnp.sum(jnp.square(code), -1)[:, None] + jnp.sum(jnp.square(points), -1)[None, :, None, None]
+             - 2.0 * jnp.einsum("byxc,kc->bkyx", code, points, precision="highest"))
+    weights = jnp.where(covered, jnp.exp(-jnp.maximum(apart, 0.0) / (2.0 * REACH**2)), 0.0)
+    total = jnp.sum(weights, axis=(2, 3))
+    return weights / (total + FEW)[..., None, None], total / (total + FEW)
 
 
-def prepare_points(reader: PointReader, head: FeedbackHead) -> None:
-    """Put MediaPipe's weights into the trunk, and points of a head into the table.
+def point_places(numbers: Float[Array, " o"], head: FeedbackHead, layout: CoarseNetConfig) -> Float[Array, "k 2"]:
+    """Where a face has the points, in sides of the crop."""
+    points = head._replace(mean=head.mean[head.points], basis=head.basis[:, head.points])
+    vertices, camera = posed(points, split_outputs(numbers, layout), side=1)
+    return project(camera, vertices)[0]
+
+
+def likeliest(off: Float[Array, "k 2"], visible: Float[Array, " k"], last: Float[Array, " o"], first: Float[Array, " o"],
+              head: FeedbackHead, *, deviation: Float[Array, " o"], covariance: Float[Array, "k*2 k*2"], layout: CoarseNetConfig
+              ) -> Float[Array, " o"]:
+    """The face that is likeliest where points were found off, to first order about the last: one step of Gauss-Newton.
+
+        argmin over d of (J d - off)^T S^-1 (J d - off) + |(last + d - first) / deviation|^2
+
+    J is the derivative of the points' places by r, and S the covariance, larger the less is seen of a point.
+
+    Args:
+        off: of the points, mm in the picture's plane.
+        visible: 0 to 1.
+        last: r of the feedback.
+        first: r_0.
+        head: whose points they are.
+        deviation: of what r_0 errs by.
+        covariance: of what `off` errs by.
+        layout: of r.
+    """
+    size = jnp.exp(last[-1])                    # sides of the crop per mm
+    slopes = jax.jacfwd(lambda numbers: point_places(numbers, head, layout))(last).reshape(-1, len(last)) / size
+    slopes = slopes * deviation[None]
+    share = jnp.repeat(jnp.clip((visible - HIDDEN) / (1.0 - HIDDEN), 1e-3, 1.0), 2)
+    spread = covariance + jnp.diag(jnp.diag(covariance) * (1.0 / share - 1.0))
+    factor = jax.scipy.linalg.cho_factor(spread)
+    weighted = jax.scipy.linalg.cho_solve(factor, slopes)
+    before = (last - first) / deviation
+    matrix = jnp.dot(slopes.T, weighted, precision="highest") + jnp.eye(len(last))
+    right = jnp.dot(weighted.T, off.reshape(-1), precision="highest") - before
+    return last + deviation * jax.scipy.linalg.solve(matrix, right, assume_a="pos")
+
+
+def with_pretrained_trunk(reader: PointReader) -> PointReader:
+    """The reader with MediaPipe's weights in its trunk.
 
     Raises:
         FitkitError: E_DATA, the weights are missing or damaged.
@@ -110,15 +153,18 @@ def prepare_points(reader: PointReader, head: FeedbackHead) -> None:
     mesh = with_parameters(FaceMeshV2(), load_facemesh_v2())
     reader.stem, reader.stem_slope = mesh.stem, mesh.stem_slope
     reader.blocks = nnx.List(list(mesh.trunk)[:MAPS[-1] + 1])
-    reader.code[...] = head.code[spread_points(np.asarray(head.mean), POINTS)]
-    reader.extent[...] = head.extent
+    return reader
 
 
-def spread_points(vertices: Float[np.ndarray, "v 3"], count: int) -> Int[np.ndarray, " k"]:
-    """Vertices far from each other: from the foremost on, always the one that is farthest from those that are chosen."""
-    chosen = [int(vertices[:, 2].argmax())]
-    distance = np.linalg.norm(vertices - vertices[chosen[0]], axis=1)
-    while len(chosen) < count:
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(vertices - vertices[chosen[-1]], axis=1))
-    return np.array(chosen)
+def _looked_at(pictures: Float[Array, "b s s c"]) -> Float[Array, "b s/4 s/4 c"]:
+    return pictures[:, STEP // 2::STEP, STEP // 2::STEP]
+
+
+def _pooled(weights: Float[Array, "b k s s"], side: int) -> Float[Array, "b k u u"]:
+    """Weights of the values of a coarser map that say the same as `weights` of the map enlarged linearly."""
+    fine = weights.shape[-1]
+    if fine == side:
+        return weights
+    at = np.clip((np.arange(fine) + 0.5) / fine * side - 0.5, 0, side - 1)
+    enlargement = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(side))).astype(np.float32)
+    return jnp.einsum("bkyx,yu,xv->bkuv", weights, enlargement, enlargement)

@@ -2,8 +2,10 @@
 
 from functools import cache
 
+from jaxtyping import Array, Float
+
 from fitkit.models import heads
-from fitkit.models.richardson.coarse import iterate, load_coarse
+from fitkit.models.richardson.coarse import first_numbers, iterate, load_coarse
 from fitkit.models.richardson.feedback import feedback_head
 from fitkit.recipes.coarsenet.prediction import HEAD, FaceReader, mirror_averaged
 from fitkit.recipes.richardson.recipe import RichardsonConfig
@@ -23,5 +25,9 @@ def _load(iterations: int) -> FaceReader:
     parameters, config = load_coarse()
     model = heads.load(HEAD)
     head = feedback_head(model)
-    return mirror_averaged(lambda pictures: iterate(parameters, head, pictures, config=config, iterations=iterations)[-1],
-                           config.numbers, model)
+
+    def look(pictures: Float[Array, "B s s 3"]) -> Float[Array, "B o"]:
+        return iterate(parameters, head, pictures, first_numbers(parameters, pictures, config), config=config,
+                       iterations=iterations)[-1]
+
+    return mirror_averaged(look, config.numbers, model)

@@ -1,6 +1,6 @@
-"""What recipe `coarsenet` gives on photographs, beside fits from detected points; and milliseconds a face.
+"""What recipe `coarsenet`, or `richardson`, gives on photographs, beside fits from detected points; and milliseconds a face.
 
-    python -m tests.measurements.network_fits [--photos FOLDER] [--speed] [--refine N]
+    python -m tests.measurements.network_fits [--photos FOLDER] [--speed] [--refine N] [--recipe richardson]
 
 Printed for the largest face of each photo, and as means:
 
@@ -88,15 +88,15 @@ class Photo:
                      / outer_eye_distance(detected))
 
     def refined(self, start: FaceState, steps: int) -> FaceState:
-        """The state of recipe `coarsenet` after so many steps, as if `start` were the prediction."""
+        """The state of the recipe after so many steps, as if `start` were the prediction."""
         observation = dataclasses.replace(self.observation, message=None, prediction=start)
         return recipe.solve(self.model, observation, CoarseNetConfig(refine=steps)).state
 
 
-def photos(folder: pathlib.Path, steps: int) -> None:
+def photos(folder: pathlib.Path, steps: int, network_recipe: str) -> None:
     """The tables of points and energies."""
     jobs = [pipeline.prepare(recipe=name, head="makehuman", size=224, seed=0, detector="mediapipe", progress=None, fields={})
-            for name in ("coarsenet", "landmarks")]
+            for name in (network_recipe, "landmarks")]
     stage, rows = ModelFittingConfig(), []
     print(f"{'':26s} points: network refined mean head | energy: network refined  mean head  stage 1")
     for path in find_photos(folder):
@@ -162,13 +162,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=pathlib.Path, default=ASSETS / "photos", help="folder of photos")
     parser.add_argument("--refine", type=int, default=3, help="steps")
+    parser.add_argument("--recipe", default="coarsenet", choices=("coarsenet", "richardson"), help="whose network looks")
     parser.add_argument("--speed", action="store_true", help="milliseconds instead")
     options = parser.parse_args()
     keep_compiled_programs()
     if options.speed:
         speed(options.photos)
     else:
-        photos(options.photos, options.refine)
+        photos(options.photos, options.refine, options.recipe)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from fitkit.models import heads
 from fitkit.models.parameters import with_parameters
 from fitkit.models.richardson.coarse import TRUNKS, CoarseConfig, IterativeCoarseNet, load_coarse
 from fitkit.models.richardson.feedback import FeedbackHead, feedback_head
-from fitkit.models.richardson.point_features import SIDE, prepare_points
+from fitkit.models.richardson.point_features import SIDE, with_pretrained_trunk
 from fitkit.recipes.train.coarsenet.configuration import HeadTables, output_statistics, tables_of
 from fitkit.recipes.train.richardson_coarse.losses import gram_matrix
 from fitkit.recipes.train.task import TrainingConfig
@@ -39,11 +39,11 @@ class RichardsonCoarseTraining(TrainingConfig):
         head: whose coefficients are learned; the labels have to be of it.
         side: of the picture, pixels.
         trunk: "resnet18", or "points": MediaPipe's, as it is, at the points that the feedback shows.
-        width: channels of the first stage of a ResNet-18, or of the hidden layer behind the points.
+        width: channels of the first stage of a ResNet-18.
         pncc: whether the feedback shows the coordinate code of r_t, or of the mean face.
         normals: whether it shows the normals of r_t, or of the mean face.
         masked: whether the photo is shown only where the feedback covers it.
-        delta: whether the network tells r_gt - r_t; the paper's tells r_gt.
+        delta: whether a ResNet tells r_gt - r_t; the paper's tells r_gt.
         loss: "gmse", Eq. 4, or "coefficients": their mean squared error, in label deviations.
         weight_pose: of the mean squared error of pose numbers, beside the error of the geometry; that both start equal.
         first: share of examples that start where use does, at the mean face: beta 0 and r_rnd 0 (Eq. 3).
@@ -77,17 +77,17 @@ class RichardsonCoarseTraining(TrainingConfig):
     def network(self) -> CoarseConfig:
         """Of what is trained."""
         model = tables_of(self.head).model
-        return CoarseConfig(side=self.side, trunk=self.trunk, width=self.width, identity=len(model.identity),
-                            expression=len(model.expression), pncc=self.pncc, normals=self.normals, masked=self.masked,
-                            delta=self.delta)
+        return CoarseConfig(side=self.side, trunk=self.trunk, first="coarsenet" if self.trunk == "points" else "mean",
+                            width=self.width, identity=len(model.identity), expression=len(model.expression), pncc=self.pncc,
+                            normals=self.normals, masked=self.masked, delta=self.delta)
 
 
 # The paper's network for the coefficients of the head at hand; it tells neither optimiser nor rate, batch or numbers of pictures
 PAPER_TRAINING = RichardsonCoarseTraining(batch=32, steps=60_000, rate=1e-3, final=0.01, side=200, width=64, delta=False)
 # What two CPU cores train; chosen, not tuned
 SMALL_TRAINING = RichardsonCoarseTraining(batch=32, steps=10_000, rate=1e-3, warmup=200, final=0.01, clip=10.0)
-# Features at points, whose matrices `readout.py` solves for; this trains on from there
-POINTS_TRAINING = dataclasses.replace(SMALL_TRAINING, trunk="points", side=SIDE, width=96, rate=1e-4)
+# Features at points, whose matrices `points.py` solves for: faces that CoarseNet has seen once, so that they are near
+POINTS_TRAINING = dataclasses.replace(SMALL_TRAINING, trunk="points", side=SIDE, first=0.0)
 
 
 class CoarseTables(NamedTuple):
@@ -120,5 +120,5 @@ def build(config: RichardsonCoarseTraining, rngs: nnx.Rngs) -> IterativeCoarseNe
             raise FitkitError("E_FIELD", f"start: {config.start} holds weights of {stored}; this training is of {config.network}")
         return with_parameters(network, parameters)
     if config.trunk == "points":
-        prepare_points(network.points, coarse_tables(config.head).feedback)
+        network.points = with_pretrained_trunk(network.points)
     return network

@@ -22,7 +22,6 @@ from fitkit.recipes.train.coarsenet.task import CoarseNetData, load_labels
 from fitkit.recipes.train.richardson_coarse import losses, scores
 from fitkit.recipes.train.richardson_coarse.configuration import (
     PAPER_TRAINING,
-    POINTS_TRAINING,
     SMALL_TRAINING,
     RichardsonCoarseTraining,
     build,
@@ -76,7 +75,8 @@ def loss(network: IterativeCoarseNet, batch: BatchArrays, config: RichardsonCoar
     """GMSE (Eq. 4), or the mean squared error of coefficients, and that of the pose."""
     some = examples(batch, network.mean[...], config)
     pictures = shown(coarse_tables(config.head).feedback, some.grey, some.last, network.mean[...], config.network)
-    numbers = network(pictures, some.last).astype(jnp.float32)
+    first = jnp.repeat(network.mean[...][None], len(some.last), axis=0)
+    numbers = network(pictures, some.last, first, coarse_tables(config.head).feedback).astype(jnp.float32)
     terms = terms_of(numbers, some.true, network.deviation[...], config)
     return terms[config.loss] + config.weight_pose * terms["pose"], terms
 
@@ -109,5 +109,5 @@ def _build(config: RichardsonCoarseTraining, rngs: nnx.Rngs) -> nnx.Module:
 RICHARDSON_COARSE = Task(
     name="richardson_coarse", summary="corrects its last word on a face, which it is shown drawn into the picture",
     paper="Richardson et al. 2017, Section 3",
-    configs={"paper": PAPER_TRAINING, "small": SMALL_TRAINING, "points": POINTS_TRAINING}, build=_build, load=load, batch=batch,
+    configs={"paper": PAPER_TRAINING, "small": SMALL_TRAINING}, build=_build, load=load, batch=batch,
     loss=loss, score=score, pictures=pictures, described=lambda config: dataclasses.asdict(config.network))

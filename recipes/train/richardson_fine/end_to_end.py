@@ -21,11 +21,19 @@ from jaxtyping import Array, Float, UInt8
 
 from fitkit.labels.hidden_modes import hidden_modes
 from fitkit.models import heads
-from fitkit.models.coarsenet.crop import crop_of_points, cut_crop
+from fitkit.models.coarsenet.crop import crop_of_points, cut_crop, with_margin
 from fitkit.models.coarsenet.estimate import camera_of, rescaled, split_outputs
 from fitkit.models.parameters import with_parameters
-from fitkit.models.richardson.coarse import CoarseConfig, IterativeCoarseNet, iterate, load_coarse, shown
-from fitkit.models.richardson.feedback import FeedbackHead, feedback_head, grey_of
+from fitkit.models.richardson.coarse import (
+    CoarseConfig,
+    IterativeCoarseNet,
+    first_numbers,
+    inner_grey,
+    iterate,
+    load_coarse,
+    shown,
+)
+from fitkit.models.richardson.feedback import FeedbackHead, feedback_head
 from fitkit.models.richardson.fine_inference import load_fine, network_of
 from fitkit.recipes.train.finenet.data import Mixture, open_crops
 from fitkit.recipes.train.finenet.labelled_face import Pictures
@@ -85,6 +93,7 @@ class Seen(NamedTuple):
     grey: Float[np.ndarray, "n s s"]                # what CoarseNet sees
     corner: Float[np.ndarray, "n 2"]                # of its square, pixels of the picture
     side: Float[np.ndarray, " n"]                   # of its square
+    first: Float[np.ndarray, "n o"]                 # r_0
     last: Float[np.ndarray, "n o"]                  # after three looks
     word: Float[np.ndarray, "n o"]                  # r', after four
 
@@ -124,16 +133,20 @@ def _seen(mixture: Mixture, config: EndToEndTraining, most: int) -> Seen:
     flat = round(most * mixture.share) if len(mixture.flat) else 0
     fields = _fields(mixture.relief, most - flat, config) + _fields(mixture.flat, flat, config)
     squares = [crop_of_points(each["points468"]) for each in fields]
-    pictures = np.stack([cut_crop(each["picture"], square, side=sizes.side) for each, square in zip(fields, squares, strict=True)])
+    wide = [with_margin(square, sizes.numbers.margin) for square in squares]
+    pictures = np.stack([cut_crop(each["picture"], square, side=sizes.numbers.seen)
+                         for each, square in zip(fields, wide, strict=True)])
     words = []
     for start in range(0, len(pictures), AT_ONCE):
         part = pictures[start:start + AT_ONCE].astype(np.float32) / 255
         padded = np.concatenate([part, np.repeat(part[-1:], AT_ONCE - len(part), axis=0)])
-        words.append(np.asarray(iterate(parameters, head, jnp.asarray(padded), config=sizes, iterations=ITERATIONS))[:, :len(part)])
+        first = first_numbers(parameters, jnp.asarray(padded), sizes)
+        told = iterate(parameters, head, jnp.asarray(padded), first, config=sizes, iterations=ITERATIONS)
+        words.append(np.concatenate([first[None], told])[:, :len(part)])
     told = np.concatenate(words, axis=1)
-    return Seen(tuple(fields), np.asarray(grey_of(jnp.asarray(pictures, jnp.float32) / 255)),
+    return Seen(tuple(fields), np.asarray(inner_grey(jnp.asarray(pictures, jnp.float32) / 255, sizes)),
                 np.stack([square.corner for square in squares]), np.array([square.side for square in squares], np.float32),
-                told[-2], told[-1])
+                told[0], told[-2], told[-1])
 
 
 def _fields(part: Pictures, count: int, config: EndToEndTraining) -> list[dict[str, np.ndarray]]:
@@ -156,8 +169,8 @@ def examples(seen: Seen, seed: int, places: range, *, crop: int) -> dict[str, np
         fields = seen.fields[row]
         state = CoarseState(*(fields[name] for name in COEFFICIENTS))
         drawn = draw_example(np.random.default_rng((seed, place, 2)), face_of(fields), state, crop=crop, anew=False)
-        made.append(drawn | {"grey": seen.grey[row], "square": seen.corner[row], "side": seen.side[row], "last": seen.last[row],
-                             "word": seen.word[row]})
+        made.append(drawn | {"grey": seen.grey[row], "square": seen.corner[row], "side": seen.side[row], "first": seen.first[row],
+                             "last": seen.last[row], "word": seen.word[row]})
     return {name: np.stack([each[name] for each in made]) for name in made[0]}
 
 
@@ -177,7 +190,7 @@ def run(network: Both, drawn: dict[str, Array], config: EndToEndTraining
     _, sizes, drawn_head = coarse_of(config.coarse)
     start = jax.lax.stop_gradient(network.coarse.mean[...])
     picture = jax.lax.stop_gradient(shown(drawn_head, drawn["grey"], drawn["last"], start, sizes))
-    numbers = network.coarse(picture, drawn["last"]).astype(jnp.float32)
+    numbers = network.coarse(picture, drawn["last"], drawn["first"], drawn_head).astype(jnp.float32)
     numbers = numbers if config.train_coarse else jax.lax.stop_gradient(numbers)
     head = task.training_head()
 

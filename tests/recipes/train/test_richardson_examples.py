@@ -130,7 +130,7 @@ class Told(nnx.Module):
         self.numbers = nnx.Param(numbers)
         self.mean, self.deviation = nnx.Variable(0 * numbers), nnx.Variable(jnp.ones_like(numbers))
 
-    def __call__(self, pictures, last):
+    def __call__(self, pictures, last, first, head):
         return jnp.broadcast_to(self.numbers[...], last.shape)
 
 
@@ -148,7 +148,7 @@ def together(numbers, word):
     fine = HypercolumnNet(HypercolumnSizes(widths=(2, 2, 2), regressor=()), rngs=nnx.Rngs(0))
     fine.output.kernel.set_value(0.3 * jnp.ones_like(fine.output.kernel.get_value()))
     drawn = example(False) | {"grey": np.zeros((SIDE, SIDE), np.float32), "square": np.zeros(2, np.float32),
-                              "side": np.float32(SIDE), "last": np.asarray(word), "word": np.asarray(word)}
+                              "side": np.float32(SIDE), **dict.fromkeys(("first", "last", "word"), np.asarray(word))}
     config = dataclasses.replace(end_to_end.CONFIGS["small"], crop=CROP, weight_coarse=0.0)
     return end_to_end.Both(Told(numbers), fine), {name: np.asarray(values)[None] for name, values in drawn.items()}, config
 
