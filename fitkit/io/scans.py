@@ -21,11 +21,11 @@ from fitkit.io.untrusted import parsing, read_bytes
 MESHES = (".obj", ".ply")
 LANDMARKS = (".pts", ".txt", ".json", ".npy", ".pp")
 UNITS = {"mm": 1.0, "cm": 10.0, "m": 1000.0}      # millimetres in each
-_LARGEST_MESH = 2**30              # bytes; a bound on resources
+LARGEST_MESH = 2**30              # bytes; a bound on resources
 # of an OBJ file: lines that part it, for each of which trimesh goes through the whole; faces with a corner 0, where 1 is the first
 _PARTS = re.compile(rb"^[ \t]*(?:usemtl|mtllib|g|o|s)\b[^\n]*$", re.MULTILINE)
 _CORNER_ZERO = re.compile(rb"^[ \t]*f\b[^\n]*?\s-?0+(?=[/\s]|$)", re.MULTILINE)
-_EYES = (55.0, 140.0)              # mm between the outer eye corners of a person, with a wide margin: catches a wrong unit
+EYES = (55.0, 140.0)              # mm between the outer eye corners of a person, with a wide margin: catches a wrong unit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def read_scan(path: Path, *, name: str | None = None, unit: str = "mm") -> Scan:
     landmarks = read_landmarks(find_landmarks(path)) * UNITS[unit]
     corners = landmarks[[36, 45]] if len(landmarks) == 68 else landmarks[[0, 3]]
     apart = float(np.linalg.norm(corners[1] - corners[0]))
-    if not _EYES[0] <= apart <= _EYES[1]:
+    if not EYES[0] <= apart <= EYES[1]:
         raise FitkitError("E_SCAN", f"the outer eye corners of {path.name} are {apart:.4g} mm apart, and a person's some 90; is its"
                           f" unit {unit}, and are its landmarks in the order of iBUG? --unit says mm, cm or m")
     return Scan(name=name or path.stem, vertices=vertices * UNITS[unit], triangles=triangles, landmarks=landmarks)
@@ -85,32 +85,50 @@ def read_mesh(path: Path) -> tuple[Float[np.ndarray, "N 3"], Int[np.ndarray, "F 
     Raises:
         FitkitError: E_SCAN where it cannot be read, or holds nothing or numbers that are not finite.
     """
-    import trimesh
-
-    logging.getLogger("trimesh").addHandler(logging.NullHandler())      # what it warns of is not printed past our sentence
-    data = read_bytes(path, most=_LARGEST_MESH, code="E_SCAN", mend="correct --truth, or thin the scan out")
+    data = read_bytes(path, most=LARGEST_MESH, code="E_SCAN", mend="correct --truth, or thin the scan out")
     with parsing("E_SCAN", f"{path} is not a mesh that can be read", mend="export it again as OBJ or PLY"):
-        if path.suffix.lower() == ".obj":
-            data = _PARTS.sub(b"", data)
-            if _CORNER_ZERO.search(data):
-                raise ValueError("a face has a corner 0, where 1 is the first vertex")
-        # a stream without a resolver: no file is opened that the mesh names
-        mesh = trimesh.load(io.BytesIO(data), file_type=path.suffix[1:].lower(), process=False, skip_materials=True)
-        parts: list[Any] = list(mesh.dump()) if isinstance(mesh, trimesh.Scene) else [mesh]
+        parts = load_parts(path, data)
         offsets = np.cumsum([0, *(len(part.vertices) for part in parts)])
         vertices = np.concatenate([np.zeros((0, 3)), *(part.vertices for part in parts)])
         faces = [part.faces + offset for part, offset in zip(parts, offsets, strict=False) if hasattr(part, "faces")]
         triangles = np.concatenate([np.zeros((0, 3), int), *faces])
-        if not len(vertices):
-            raise FitkitError("E_SCAN", f"{path} holds no vertices; export it again")
-        if len(triangles) and not 0 <= triangles.min() <= triangles.max() < len(vertices):
-            raise FitkitError("E_SCAN", f"triangles of {path} have corners that are not among its {len(vertices)} vertices; export"
-                              " it again")
-        bad = int((~np.isfinite(vertices)).any(axis=1).sum())
-        if bad:
-            raise FitkitError("E_SCAN", f"{bad} of the {len(vertices)} vertices of {path} are not finite; clean the scan first")
+        checked_mesh(path, vertices, triangles)
         vertices, place = np.unique(np.asarray(vertices, np.float64), axis=0, return_inverse=True)      # texture seams repeat them
         return vertices, place.reshape(-1)[triangles]
+
+
+def load_parts(path: Path, data: bytes) -> list[Any]:
+    """The parts of an OBJ or PLY file as trimesh has them; no file is opened that it names.
+
+    Raises:
+        Exception: of many types where it is damaged; call it within `untrusted.parsing`.
+    """
+    import trimesh
+
+    logging.getLogger("trimesh").addHandler(logging.NullHandler())      # what it warns of is not printed past our sentence
+    if path.suffix.lower() == ".obj":
+        data = _PARTS.sub(b"", data)
+        if _CORNER_ZERO.search(data):
+            raise ValueError("a face has a corner 0, where 1 is the first vertex")
+    # a stream without a resolver: no file is opened that the mesh names
+    mesh = trimesh.load(io.BytesIO(data), file_type=path.suffix[1:].lower(), process=False, skip_materials=True)
+    return list(mesh.dump()) if isinstance(mesh, trimesh.Scene) else [mesh]
+
+
+def checked_mesh(path: Path, vertices: Float[np.ndarray, "N 3"], triangles: Int[np.ndarray, "F 3"]) -> None:
+    """Refuse a mesh without vertices, with numbers that are not finite, or corners that are not there.
+
+    Raises:
+        FitkitError: E_SCAN, in one sentence.
+    """
+    if not len(vertices):
+        raise FitkitError("E_SCAN", f"{path} holds no vertices; export it again")
+    if len(triangles) and not 0 <= triangles.min() <= triangles.max() < len(vertices):
+        raise FitkitError("E_SCAN", f"triangles of {path} have corners that are not among its {len(vertices)} vertices; export"
+                          " it again")
+    bad = int((~np.isfinite(vertices)).any(axis=1).sum())
+    if bad:
+        raise FitkitError("E_SCAN", f"{bad} of the {len(vertices)} vertices of {path} are not finite; clean the scan first")
 
 
 def find_landmarks(path: Path) -> Path:

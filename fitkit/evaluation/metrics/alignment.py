@@ -11,7 +11,7 @@ import scipy.spatial
 from jaxtyping import Bool, Float
 
 from fitkit.errors import FitkitError
-from fitkit.evaluation.metrics.point_to_mesh import Nearby, Surface, check_points, closest, find_nearby
+from fitkit.geometry.point_to_mesh import Nearby, Surface, check_points, closest, find_nearby
 
 _COARSE_POINTS = 1500     # of the first round of `align_surface`
 _COARSE_GAIN = 1e-3       # mm, at which that round ends

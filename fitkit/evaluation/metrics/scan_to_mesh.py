@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from fitkit.errors import FitkitError
 from fitkit.evaluation.metrics.alignment import Similarity, align_clouds, align_points, align_surface
-from fitkit.evaluation.metrics.point_to_mesh import Surface, check_points, closest, make_surface
+from fitkit.geometry.point_to_mesh import Surface, check_points, closest, make_surface
 from fitkit.types import SurfacePoints
 
 SEVEN = (36, 39, 42, 45, 33, 48, 54)                  # of the 68: the landmarks of the NoW challenge, in its order

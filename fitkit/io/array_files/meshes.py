@@ -1,9 +1,10 @@
-"""Reads a user's own mesh with its vertices in the order of the file: OBJ, or binary glTF 2.0 (GLB). Positions and triangles alone.
+"""Reads a user's own mesh with its vertices in the order of the file: OBJ, or binary glTF 2.0 (GLB).
 
-Materials, textures, skins, animations and extensions are not read, and nothing that a file names is opened. Several meshes of a GLB
-become one, each in its node's place.
+Positions and triangles; of a GLB that is a scan also colours, texture coordinates and the image inside the file. Skins, animations
+and extensions are not read, and nothing that a file names is opened. Several meshes of a GLB become one, each in its node's place.
 """
 
+import dataclasses
 import json
 import math
 import struct
@@ -60,6 +61,38 @@ def _obj(data: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _glb(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and triangles; primitives of a mesh share their vertices as a rule, and then stand there once."""
+    vertices: list[np.ndarray] = []
+    triangles: list[np.ndarray] = []
+    known: dict[Any, int] = {}
+    count = 0
+    for primitive in glb_primitives(data):
+        if primitive.key not in known:
+            vertices.append(primitive.vertices)
+            known[primitive.key], count = count, count + len(primitive.vertices)
+        triangles.append(primitive.triangles + known[primitive.key])
+    return np.concatenate([np.zeros((0, 3)), *vertices]), np.concatenate([np.zeros((0, 3), np.int64), *triangles])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GlbPrimitive:
+    """A part of a GLB file's meshes, in its node's place."""
+
+    key: tuple[int, int]                       # node and accessor: equal where parts have the same vertices
+    vertices: Float[np.ndarray, "V 3"]
+    triangles: Int[np.ndarray, "F 3"]
+    colours: Float[np.ndarray, "V 3"] | None   # linear RGB in [0, 1]
+    uv: Float[np.ndarray, "V 2"] | None        # v down, as glTF has it
+    image: bytes | None                        # of its base colour: a JPEG or PNG file
+    tint: tuple[float, float, float]           # linear RGB that colours are multiplied with
+
+
+def glb_primitives(data: bytes, *, colours: bool = False) -> Iterator[GlbPrimitive]:
+    """The triangle meshes of a binary glTF 2.0 file in their nodes' places; `colours`: with colours, texture coordinates and image.
+
+    Raises:
+        Exception: of many types where it is damaged; call it within `untrusted.parsing`.
+    """
     magic, version, length = struct.unpack_from("<III", data)
     if magic != 0x46546C67 or version != 2 or length > len(data):
         raise ValueError("it is no binary glTF 2.0")
@@ -71,27 +104,49 @@ def _glb(data: bytes) -> tuple[np.ndarray, np.ndarray]:
         place += 8 + size
     document, blob = json.loads(chunks[JSON_CHUNK]), chunks.get(BINARY_CHUNK, b"")
     scene = document.get("scenes", [{"nodes": list(range(len(document.get("nodes", []))))}])[document.get("scene", 0)]
-    vertices: list[np.ndarray] = []
-    triangles: list[np.ndarray] = []
     count = 0
-    for node, placing in _nodes(document, scene["nodes"], np.eye(4), 0):
-        known: dict[int, int] = {}      # primitives of a mesh share their vertices as a rule
+    for number, (node, placing) in enumerate(_nodes(document, scene["nodes"], np.eye(4), 0)):
         for primitive in document["meshes"][node["mesh"]]["primitives"]:
             if primitive.get("mode", TRIANGLES) != TRIANGLES:
                 continue
             accessor = primitive["attributes"]["POSITION"]
-            if accessor not in known:
-                points = _accessor(document, blob, accessor, 3).astype(np.float64)
-                vertices.append(points @ placing[:3, :3].T + placing[:3, 3])
-                known[accessor], count = count, count + len(points)
-                if count > MOST:
-                    raise ValueError("it has too many vertices")
-            size = len(_accessor(document, blob, accessor, 3))
+            points = _accessor(document, blob, accessor, 3).astype(np.float64)
+            count += len(points)
+            if count > MOST:
+                raise ValueError("it has too many vertices")
+            size = len(points)
             index = _accessor(document, blob, primitive["indices"], 1).ravel() if "indices" in primitive else np.arange(size)
             if index.size % 3 or (index.size and index.max() >= size):
                 raise ValueError("its triangles point at vertices that are not there")
-            triangles.append(index.astype(np.int64).reshape(-1, 3) + known[accessor])
-    return np.concatenate([np.zeros((0, 3)), *vertices]), np.concatenate([np.zeros((0, 3), np.int64), *triangles])
+            look = _look(document, blob, primitive, size) if colours else {}
+            yield GlbPrimitive(key=(number, accessor), vertices=points @ placing[:3, :3].T + placing[:3, 3],
+                               triangles=index.astype(np.int64).reshape(-1, 3),
+                               **{"colours": None, "uv": None, "image": None, "tint": (1.0, 1.0, 1.0)} | look)
+
+
+def _look(document: Any, blob: bytes, primitive: Any, size: int) -> dict[str, Any]:
+    """Colours, texture coordinates, image and tint of a primitive, those that it has."""
+    look: dict[str, Any] = {}
+    attributes = primitive["attributes"]
+    if "COLOR_0" in attributes:
+        width = 4 if document["accessors"][attributes["COLOR_0"]].get("type") == "VEC4" else 3
+        values = _accessor(document, blob, attributes["COLOR_0"], width)[:, :3]
+        look["colours"] = values / (np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1)
+    material = document["materials"][primitive["material"]].get("pbrMetallicRoughness", {}) if "material" in primitive else {}
+    look["tint"] = tuple(float(part) for part in material.get("baseColorFactor", (1, 1, 1)))[:3]
+    texture = material.get("baseColorTexture")
+    name = f"TEXCOORD_{0 if texture is None else int(texture.get('texCoord', 0))}"
+    if texture is not None and name in attributes:
+        image = document["images"][document["textures"][texture["index"]]["source"]]
+        view = document["bufferViews"][image["bufferView"]]
+        start = int(view.get("byteOffset", 0))
+        values = _accessor(document, blob, attributes[name], 2)
+        look["uv"] = values / (np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1)
+        look["image"] = blob[start:start + int(view["byteLength"])]
+    for name in ("colours", "uv"):
+        if name in look and (len(look[name]) != size or not np.isfinite(look[name]).all()):
+            raise ValueError(f"its {name} do not fit its vertices")
+    return look
 
 
 def _nodes(document: Any, indices: list[int], above: np.ndarray, depth: int) -> Iterator[tuple[Any, np.ndarray]]:
