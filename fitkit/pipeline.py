@@ -25,6 +25,8 @@ from fitkit.detection.landmarks import Detector, Landmarks, box_of, detect_landm
 from fitkit.device import keep_compiled_programs
 from fitkit.errors import FitkitError
 from fitkit.fitting.observation import Lens, known_lens, observe
+from fitkit.fitting.scan_observation import read_scan_view, scan_points
+from fitkit.fitting.scan_view import ScanView
 from fitkit.fitting.state import FaceState, Observation, Solution
 from fitkit.geometry.pose import rescale_pose
 from fitkit.io.given_photo import PhotoLike, as_photo
@@ -81,6 +83,7 @@ class Reading:
     lens: Lens
     faces: list[Landmarks]
     timings: dict[str, float]       # seconds
+    scan: ScanView | None = None    # of a scan or depth image, whose picture is the photo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +131,8 @@ def read(
     Raises:
         FitkitError: of a photo, a lens or points that cannot be used, and E_NOFACE.
     """
+    if job.recipe.scans:
+        return _read_scan(photo, job, landmarks=landmarks, focal=focal, intrinsics=intrinsics)
     started = time.perf_counter()
     image = as_photo(photo)
     lens = known_lens(image, focal, intrinsics)
@@ -141,6 +146,20 @@ def read(
         detector = _detector(BOXES if job.recipe.sees else job.detector)
         faces = detect_landmarks(image.pixels, detector=detector, name=image.path, points=not job.recipe.sees)
     return Reading(image, lens, faces, {"read": done - started, "detect": time.perf_counter() - done})
+
+
+def _read_scan(
+    path: PhotoLike, job: Job, *, landmarks: PointsLike | None, focal: float | None, intrinsics: np.ndarray | None
+) -> Reading:
+    """Read a scan or a depth image, and see it from in front."""
+    if not isinstance(path, str | Path) or focal is not None:
+        raise FitkitError("E_USAGE", "recipe scan takes the file of a scan or depth image, and of a depth image its camera whole,"
+                          " as intrinsics or --camera, not a focal length")
+    started = time.perf_counter()
+    image, view = read_scan_view(path, job.model, detector=_detector(job.detector), landmarks=landmarks, intrinsics=intrinsics,
+                                 unit=job.config.unit, colours=job.config.colours)
+    lens = Lens(view.focal, 1.0, 0.0, view.principal.astype(np.float32), "intrinsics")
+    return Reading(image, lens, [view.landmarks], {"read": time.perf_counter() - started}, view)
 
 
 def observe_face(reading: Reading, number: int, job: Job, *, place: int = 0) -> Observed:
@@ -174,7 +193,9 @@ def _with_points(face: Landmarks, state: FaceState, job: Job) -> Landmarks:
 
 
 def _observed(reading: Reading, face: Landmarks, job: Job, place: int, state: FaceState | None) -> Observed:
-    observation, back = observe(job.model, reading.image, face, reading.lens, job.size)
+    observation, back = observe(job.model, reading.image, face, reading.lens, job.size, learned=reading.scan is None)
+    if reading.scan is not None:
+        observation = dataclasses.replace(observation, scan=scan_points(reading.scan, back, job.size))
     if state is not None:
         observation = dataclasses.replace(observation, prediction=_in_crop(state, back))
     return Observed(place, reading, observation, back, face.source)
@@ -210,7 +231,8 @@ def result_of(face: Observed, solution: Solution, job: Job, *, seconds: float, n
     reading = face.reading
     return result_from_solution(
         job.model, reading.image, reading.lens, face.observation, face.back, solution, face=number,
-        timings=reading.timings | {"fit": seconds}, landmarks_source=face.source, **job.settings())
+        timings=reading.timings | {"fit": seconds}, landmarks_source=face.source,
+        scan=None if reading.scan is None else reading.scan.origin(), **job.settings())
 
 
 def batch_size() -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fitkit.fitting.state import Solution
-from fitkit.recipes import coarsenet, df2net, ganfit, inverse_rendering, landmarks, richardson
+from fitkit.recipes import coarsenet, df2net, ganfit, inverse_rendering, landmarks, richardson, scan
 from fitkit.recipes.coarsenet.prediction import FaceReader, load_reader
 
 
@@ -26,6 +26,7 @@ class Recipe:
     paper: str
     # the network of a configuration, whose word on the photo the recipe takes (`Observation.prediction`): it then needs no points
     reader: Callable[[Any], FaceReader] | None = None
+    scans: bool = False                    # it is given scans and depth images in place of photos (`Observation.scan`)
     takes: tuple[str, ...] = ()            # further arguments of the three: `seed` of what is drawn, `progress` to be called
 
     @property
@@ -66,4 +67,8 @@ RECIPES: dict[str, Recipe] = {
         person=richardson.solve_person,
         summary="what a network sees that is shown its last word, drawn into the photo, and corrects it: four times",
         paper="Richardson et al. 2017, Section 3", reader=richardson.load_reader),
+    "scan": Recipe(
+        config=scan.ScanConfig, function=scan.solve, batch=scan.solve_batch, person=scan.solve_person,
+        summary="a scan (PLY, OBJ, GLB) or a depth image with its camera: shape from its points, texture from its colours",
+        paper="Amberg et al. 2007 (non-rigid ICP), over the coefficients of a morphable model (Blanz and Vetter 1999)", scans=True),
 }

@@ -250,6 +250,24 @@ def _camera(row: Mapping[str, Any], folder: Path | None) -> Matrix | None:
     return _matrix(numbers)
 
 
+def given_camera(text: str) -> Matrix:
+    """K of an option: a JSON file, or fx,fy,cx,cy in pixels.
+
+    Raises:
+        FitkitError: E_USAGE.
+    """
+    words = text.split(",")
+    try:
+        if len(words) != 4:
+            return _camera_file(Path(text))
+        fx, fy, cx, cy = map(float, words)
+        return _matrix({"fx": fx, "fy": fy, "cx": cx, "cy": cy})
+    except ValueError as error:
+        raise FitkitError("E_USAGE", f"--camera {text} is neither FX,FY,CX,CY in pixels nor a JSON file") from error
+    except FitkitError as error:
+        raise FitkitError("E_USAGE", f"--camera {text} cannot be used: {error.message}") from error
+
+
 def _matrix(content: Any) -> Matrix:
     """K of a JSON value: a matrix, an object that holds one as K, or fx, fy, cx, cy."""
     from fitkit.fitting.observation import checked_intrinsics  # late: it brings JAX

@@ -7,7 +7,7 @@ from typing import Any
 
 from fitkit.batch.job import Task, find_results, folder_name, in_shard, photo_messages, read_source, unread_job
 from fitkit.batch.ledger import Ledger
-from fitkit.batch.manifest import Failure, Source
+from fitkit.batch.manifest import Failure, Matrix, Source
 from fitkit.batch.plan import PHOTOS, Message, Told
 from fitkit.batch.row import bare_row, row_of
 from fitkit.errors import FitkitError
@@ -71,6 +71,7 @@ class PhotoWork:
         outputs: what is written of each face.
         points: a file of points, or a folder with one for each photo.
         focal: pixels, where a photo's manifest says none.
+        camera: K [3, 3], pixels, the same.
         every_face: of a photo, not the largest alone.
         overwrite: fit again what is there.
         dry_run: fit nothing.
@@ -85,6 +86,7 @@ class PhotoWork:
     outputs: tuple[str, ...]
     points: Path | None = None
     focal: float | None = None
+    camera: Matrix | None = None
     every_face: bool = False
     overwrite: bool = False
     dry_run: bool = False
@@ -129,6 +131,8 @@ class PhotoWork:
         for source in item:
             if source.focal is None and self.focal is not None:
                 source = dataclasses.replace(source, focal=self.focal)
+            if source.camera is None and self.camera is not None:
+                source = dataclasses.replace(source, camera=self.camera)
             try:
                 read.append(read_source(source, points=self.points))
             except FitkitError as error:

@@ -84,11 +84,14 @@ def checked_intrinsics(intrinsics: object) -> Float[np.ndarray, "3 3"]:
 
 
 def observe(
-    model: MorphableModel, image: Photo, face: Landmarks, lens: Lens, size: int
+    model: MorphableModel, image: Photo, face: Landmarks, lens: Lens, size: int, *, learned: bool = True
 ) -> tuple[Observation, tuple[float, np.ndarray]]:
-    """A face's observation on a crop of `size` pixels, and (scale, offset): `photo = crop * scale + offset`, pixels (x, y)."""
+    """A face's observation on a crop of `size` pixels, and (scale, offset): `photo = crop * scale + offset`, pixels (x, y).
+
+    `learned`: what was learned of our detector's points is wanted, where the points are such.
+    """
     square = crop_square(face.points)
-    return observe_square(model, image.pixels, face.points, lens, square, size, learned=face.source != "network")
+    return observe_square(model, image.pixels, face.points, lens, square, size, learned=learned and face.source != "network")
 
 
 def crop_square(points: Float[np.ndarray, "n 2"]) -> tuple[np.ndarray, float]:

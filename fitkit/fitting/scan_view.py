@@ -11,11 +11,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import scipy.ndimage
+import scipy.spatial
 from jaxtyping import Float
 
 from fitkit.detection.landmarks import Detector, Landmarks, box_of
 from fitkit.errors import FitkitError
 from fitkit.fitting.scan_pictures import TO_CAMERA, View, grid_normals, look
+from fitkit.fitting.state import ScanOrigin
 from fitkit.io.coloured_scans import ColouredScan, DepthImage
 from fitkit.io.scans import EYES, UNITS
 from fitkit.morphable.correspondence import ibug_points
@@ -25,11 +27,11 @@ from fitkit.morphable.registration import similarity
 SEARCH_SIDE = 384            # pixels of the pictures in which the face is searched
 SIDE = 768                   # of the picture from the front
 SIDE_VIEW = 256              # of those from the sides, whose points are taken along
-TURNS = (-55.0, 55.0)        # degrees of yaw of the side views
+TURNS = ((-55.0, 0.0), (55.0, 0.0), (0.0, -40.0))     # degrees of yaw and pitch of the views from the sides and from below
 EXTENT = 340.0               # mm that a picture shows, at the face
 DISTANCE = 900.0             # mm of the camera from the face
 REACH = 125.0                # mm from the middle of the face within which points are taken: no shoulders
-POINTS = 6000                # that are taken: a bound on work; further ones change no fit
+POINTS = 4000                # that are taken: a bound on work; further ones change no fit
 SMALLEST = 32.0              # pixels, longer side of a face's box
 MISFIT = 9.0                 # mm: rms distance of lifted landmarks from the mean head's, beyond which no face was seen
 HOLE = 3                     # pixels round a landmark in which its depth is looked for
@@ -54,6 +56,10 @@ class ScanView:
     unit: float                              # mm in a unit of the file
     coloured: bool
     notes: tuple[str, ...]                   # sentences for the user
+
+    def origin(self) -> ScanOrigin:
+        """The frame of the scan's file, as a result keeps it."""
+        return ScanOrigin(to_scan=self.to_scan, unit=self.unit, coloured=self.coloured)
 
 
 def view_scan(
@@ -164,7 +170,7 @@ def _millimetres(marks: np.ndarray, unit: str, name: str, what: str) -> tuple[fl
     if unit == "auto":
         fitting = [known for known, size in UNITS.items() if EYES[0] <= apart * size <= EYES[1]]
         if not fitting:
-            raise FitkitError("E_SCAN", f"the outer eye corners of {name} are {apart:.4g} of its units apart, and a person's some 90"
+            raise FitkitError("E_SCAN", f"the outer eye corners of {name} are {apart:.4g} of its units apart, a person's some 90"
                               " mm: it is neither in mm nor cm nor m; say with --unit how many millimetres its unit has")
         said = () if fitting[0] == "mm" else (f"{what} was taken to be in {fitting[0]}, as its eyes are {apart:.3g} apart",)
         return UNITS[fitting[0]], said
@@ -204,8 +210,8 @@ def _searched(scan: ColouredScan, own: np.ndarray, detector: Detector) -> np.nda
         if best is not None and best[0] < MISFIT:
             return best[1]
     found = "none that lies on it as a face does" if best is not None else "none"
-    raise FitkitError("E_NOFACE", f"a face was looked for in {scan.name} from six sides, and there is {found}; give its 7 or 68 points"
-                      " in 3D with --landmarks, and let it show one face")
+    raise FitkitError("E_NOFACE", f"a face was looked for in {scan.name} from six sides, and there is {found}; give its 7 or 68"
+                      " points in 3D with --landmarks, and let it show one face")
 
 
 def _misfit(own: np.ndarray, marks: np.ndarray) -> float:
@@ -272,17 +278,18 @@ def _lifted(seen: View, pixels: np.ndarray) -> np.ndarray:
 def _points_from_all_sides(
     scan: ColouredScan, placing: np.ndarray, millimetres: float, front: View, marks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points and normals of the face as cameras in front and at both sides see it; what no camera sees is not compared."""
+    """Points and normals of the face as cameras in front, at both sides and below see it; what no camera sees is not compared."""
     middle = np.nanmedian(marks[LANDMARKS_USED], axis=0)
     step = SIDE // SIDE_VIEW
     grids = [(front.points[step // 2::step, step // 2::step], np.eye(4))]
-    for turn in np.radians(TURNS):
+    for yaw, pitch in TURNS:
         about = np.eye(4)
-        about[:3, :3] = [[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]
+        about[:3, :3] = scipy.spatial.transform.Rotation.from_euler("yx", [yaw, pitch], degrees=True).as_matrix()
         about[:3, 3] = middle - about[:3, :3] @ middle
         side = look(scan, about @ _scaled(placing, millimetres), extent=EXTENT, distance=DISTANCE, side=SIDE_VIEW)
         grids.append((side.points, np.linalg.inv(about)))
-    points, normals = [], []
+    points: list[np.ndarray] = []
+    normals: list[np.ndarray] = []
     for grid, back in grids:
         direction = grid_normals(grid, SMOOTH_NORMALS * SIDE_VIEW / EXTENT)
         near = np.isfinite(direction).all(-1) & (np.linalg.norm(grid - middle, axis=-1) < REACH)

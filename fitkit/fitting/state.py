@@ -56,6 +56,26 @@ class PointMessage:
     target: Float[Array, " M"]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ScanOrigin:
+    """The frame of the file of a scan or depth image."""
+
+    to_scan: Float[np.ndarray, "4 4"]      # camera frame of the picture that was made of it, mm -> the file's frame and unit
+    unit: float                            # mm in a unit of the file
+    coloured: bool                         # whether the file has colours; else the picture is of clay
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScanPoints:
+    """What is known of a face in space: points of a scan or a depth image, in the camera frame of the picture."""
+
+    points: Float[Array, "N 3"]            # mm; NaN fills up
+    normals: Float[Array, "N 3"]           # unit, towards who saw them
+    marks: Float[Array, "68 3"]            # iBUG points, mm; NaN where one is not known
+    depth: Float[Array, "S S"]             # of the crop's pixels, camera z, mm; 0 where nothing was measured
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Observation:
@@ -69,6 +89,7 @@ class Observation:
     exposure: Float[Array, ""] | None = None      # level of the light, white light is 1; None where it is not estimated
     message: PointMessage | None = None    # what the points tell of the face, where that was learned of their detector
     prediction: FaceState | None = None    # what a network sees in the picture, for recipes that ask one; its light is white
+    scan: ScanPoints | None = None         # for recipe `scan`
 
 
 @jax.tree_util.register_dataclass

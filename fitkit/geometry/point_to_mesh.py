@@ -1,9 +1,9 @@
-"""Exact distances from points to a triangle mesh: the inner loop of the benchmarks and of recipe `scan`. NumPy, float64, millimetres.
+"""Exact distances from points to a triangle mesh: the inner loop of benchmarks and of recipe `scan`. NumPy, float64, millimetres.
 
-Takes arrays from the metrics of `evaluation` and from recipe `scan`; knows no face and no file. The triangle arithmetic is trimesh's. Its
-candidate search is not used: it queries an R-tree point by point (0.39 s for 9,409 points on 18,461 triangles, 0.20 s here), cannot
-remember candidates while the points hardly move (then 0.02 to 0.1 s here; an alignment asks some twenty times), and needs another
-package. Here triangles are found by k-d trees over their centres, in batches, just as exactly.
+Takes arrays from the metrics of `evaluation` and from recipe `scan`; knows no face and no file. The triangle arithmetic is
+trimesh's. Its candidate search is not used: it queries an R-tree point by point (0.39 s for 9,409 points on 18,461 triangles,
+0.20 s here), cannot remember candidates while the points hardly move (then 0.02 to 0.1 s here; an alignment asks some twenty
+times), and needs another package. Here triangles are found by k-d trees over their centres, in batches, just as exactly.
 """
 
 import dataclasses

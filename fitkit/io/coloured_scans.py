@@ -76,7 +76,8 @@ def _from_parts(path: Path, data: bytes) -> ColouredScan:
     """A PLY or OBJ file; parts without colours are grey where others have some."""
     parts = load_parts(path, data)
     offsets = np.cumsum([0, *(len(part.vertices) for part in parts)])
-    faces = [np.asarray(part.faces, np.int64) + offset for part, offset in zip(parts, offsets, strict=False) if hasattr(part, "faces")]
+    faces = [np.asarray(part.faces, np.int64) + offset for part, offset in zip(parts, offsets, strict=False)
+             if hasattr(part, "faces")]
     colours = [_vertex_colours(part) for part in parts]
     coordinates = [getattr(getattr(part, "visual", None), "uv", None) for part in parts]
     known = [colour for colour in colours if colour is not None]
@@ -175,8 +176,8 @@ def read_depth_image(path: Path, *, colours: Path | None = None) -> DepthImage:
 def _depth_png(path: Path) -> np.ndarray:
     pixels = read_image(path).pixels
     if not (np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(pixels[..., 0], pixels[..., 2])):
-        raise FitkitError("E_SCAN", f"{path} is a picture in colours, not a depth image; name the depth image (16-bit grey PNG), and"
-                          " the picture with --colours")
+        raise FitkitError("E_SCAN", f"{path} is a picture in colours, not a depth image; name the depth image (16-bit grey PNG),"
+                          " and the picture with --colours")
     steps = np.rint(pixels[..., 0].astype(np.float64) * WHITE)
     if (steps % EIGHT_BITS == 0).all():
         raise FitkitError("E_SCAN", f"the depth image {path} has 8 bits a pixel, and a depth needs 16; export it as a 16-bit PNG")

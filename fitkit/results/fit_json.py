@@ -22,6 +22,7 @@ from fitkit.io.images import Photo
 from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.morphable.expressions import named_weights
 from fitkit.results.integrity import DIGEST, FORMAT, MAX_BYTES, NAME, content_digest
+from fitkit.results.scan_origin import read_scan_content, scan_content
 from fitkit.results.view_angles import view_angles
 from fitkit.uv.displacement import ZERO, Relief, encode_displacement
 from fitkit.version import __version__
@@ -104,6 +105,8 @@ def compose(
             "about": "depth.npy: camera z, millimetres, 0 where there is no head, at every step-th pixel of the photo:"
             " value [i, j] is at the pixel of row step * i + step // 2 and column step * j + step // 2",
             "step": depth_step}
+    if result.scan is not None:
+        content["scan"] = scan_content(result.scan, result.camera)
     if job is not None:
         content["job"] = job
     plain = _to_json(content)
@@ -192,6 +195,7 @@ def _contents(content: dict[str, Any]) -> Contents:
         "timings": {name: _number(value) for name, value in content["timings"].items()},
         "focal_source": camera["focal_source"], "landmarks_source": _point_source(content["landmarks"]),
         "warnings": tuple(map(_string, content["warnings"])),
+        "scan": read_scan_content(content["scan"]) if "scan" in content else None,
     }
     return Contents(
         fitkit_version=_string(content["versions"]["fitkit"]), head=fields["head"], head_sha256=_sha256(content["head"]["sha256"]),

@@ -38,6 +38,7 @@ DOUBTFUL = 0.25                 # confidence under which a fit is doubtful: 0 of
 SECOND = 0.5                    # share of the strongest term's part from which the second is named too
 REACH = (-0.5, 4.0)             # spreads from the typical in which a term counts; the better is no excuse for the rest
 GROWTH = 1.5                    # power of the spreads beyond the typical: one thing far off is worse than several a little off
+MAX_SCAN_DISTANCE = 3.0         # mm, median: people's faces are reached to 0.3, those of a noisy sensor to 1.5; chosen
 OUTER_EYES = (36, 45)           # iBUG points
 
 # Printed by `python -m fitkit.models.build.fit_quality.regression` from 325 fits by stage 1: 135 renderings of 115 people (no kind
@@ -130,6 +131,9 @@ def _failure(
     lost = [name for name, value in losses.items() if not np.isfinite(value)]
     if lost:
         return f"the fit diverged: {lost[0]} is not finite"
+    distance = losses.get("distance_median", 0.0)
+    if distance > MAX_SCAN_DISTANCE:
+        return f"half of the scan's face lies more than {distance:.1f} mm from the fitted head"
     error = landmark_error(fitted, detected)
     if error > MAX_LANDMARK_ERROR:
         return f"the fitted points lie {100 * error:.1f} % of the eye distance from the detected ones"

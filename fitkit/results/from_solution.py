@@ -51,7 +51,8 @@ def result_from_solution(
     detected = np.asarray(observation.ibug) * scale + offset
     status, reason, confidence = assess_fit(
         state.face, fitted, fitted if landmarks_source == "network" else detected, losses, width, height,
-        identity_mean=np.asarray(model.identity_mean), evidence=fit_evidence(model, observation, solution))
+        identity_mean=np.asarray(model.identity_mean),
+        evidence={} if observation.scan is not None else fit_evidence(model, observation, solution))
     return FitResult(
         model=model, parameters=state.face, camera=camera, photo=image, status=status, reason=reason,
         confidence=confidence, losses=losses, focal_source=lens.source,

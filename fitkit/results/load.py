@@ -16,11 +16,12 @@ import numpy as np
 
 from fitkit.errors import FitkitError
 from fitkit.io import images
+from fitkit.io.images import Photo
 from fitkit.io.tensor_files import parse_tensors
 from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.results import fit_json
 from fitkit.results.result import FitResult
-from fitkit.results.save import DETAIL_FILE, POINT_ARRAYS, SKIN_FILE, head_digest
+from fitkit.results.save import DETAIL_FILE, PICTURE_FILE, POINT_ARRAYS, SKIN_FILE, head_digest
 from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
 
 # Bounds on resources: nothing that a fit writes comes near
@@ -58,11 +59,27 @@ def load_result(folder: str | Path, *, load_head: Callable[[str], MorphableModel
         _check_shapes(model, arrays)
         if contents.fields["status"] == "converged":
             _check_face(arrays)
+    if contents.fields["scan"] is not None:
+        contents.fields["photo"] = _with_picture(folder, contents)
     return FitResult(
         model=model, parameters=parameters, camera=camera, albedo_map=_read_map(folder, "albedo.png", contents.files),
         skin=_read_map(folder, SKIN_FILE, contents.files),
         detail=_read_detail(folder, contents), **points, **(contents.fields | {"head": head or contents.head})
     )
+
+
+def _with_picture(folder: Path, contents: fit_json.Contents) -> Photo:
+    """The photo of a result, whose pixels are in the folder: a scan's file shows no picture."""
+    photo: Photo = contents.fields["photo"]
+    if PICTURE_FILE not in contents.files:
+        return photo
+    try:
+        pixels = images.read_image(folder / PICTURE_FILE).pixels
+    except FitkitError as error:
+        raise fit_json.damaged(folder, error.message) from error
+    if pixels.shape[:2] != photo.pixels.shape[:2]:
+        raise fit_json.damaged(folder, f"{PICTURE_FILE} is not of the size that {fit_json.NAME} says")
+    return dataclasses.replace(photo, pixels=pixels)
 
 
 def _head(folder: Path, contents: fit_json.Contents, load_head: Callable[[str], MorphableModel], head: str | None

@@ -14,6 +14,10 @@ and of a recipe that refines the geometry (then normals.png and depth.npy are of
     displacement.png      displacement along the normals in UV, 16 bits; fit.json says how many millimetres a step is
     depth_mesh.ply        of recipe `df2net`: the depth map of the crop as a mesh of its pixels, their colours, head frame, mm
 
+of a scan or a depth image, which show no picture themselves:
+
+    picture.png           the picture that was made of it, sRGB
+
 and of a recipe with a texture of its own, such as `ganfit` (albedo.png is then that texture with the photo's detail):
 
     skin.png              the recipe's UV albedo, sRGB
@@ -32,6 +36,7 @@ from jaxtyping import Float
 
 from fitkit.color import quantize
 from fitkit.errors import FitkitError
+from fitkit.fitting.state import ScanOrigin
 from fitkit.io import images
 from fitkit.io.images import Photo
 from fitkit.morphable.model import shape
@@ -69,6 +74,7 @@ class FitResult:
     warnings: tuple[str, ...] = ()
     detail: Detail | None = None               # per pixel of the working crop; of a recipe that refines the geometry
     skin: np.ndarray | None = None             # UV albedo [S, S, 3], uint8 sRGB, of a recipe with a texture of its own
+    scan: ScanOrigin | None = None             # of a scan or a depth image: `photo` is then the picture that was made of it
     albedo_map: np.ndarray | None = None       # uint8 sRGB [S, S, 3] read from disk; ask `texture` for it
 
     def __repr__(self) -> str:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 DETAIL_FILE = "detail.safetensors"
 SKIN_FILE = "skin.png"
+PICTURE_FILE = "picture.png"
 # pixels: depth.npy of a larger photo holds every second, third, ... pixel; a fit sees a face on some hundred
 MAX_DEPTH_SIDE = 2048
 POINT_ARRAYS = ("landmarks_detected", "landmarks_fitted", "landmarks_mesh")      # fields of `FitResult`, in params.safetensors
@@ -76,6 +77,8 @@ def save_result(
             atomic_files.write_bytes(new / "params.safetensors", arrays)
             if result.skin is not None:
                 images.write_image(new / SKIN_FILE, result.skin)
+            if result.scan is not None and result.photo.pixels.size:
+                images.write_image(new / PICTURE_FILE, quantize(result.photo.pixels, np.uint8))
             if result.detail is not None:
                 atomic_files.write_bytes(new / DETAIL_FILE, safetensors.numpy.save(_detail_arrays(result.detail)))
         files = integrity.describe_files(new, sorted(path.name for path in new.iterdir()))

@@ -197,6 +197,12 @@ def _fine_grid(model: MorphableModel) -> _FineGrid:
                      part)
 
 
+def fine_surface(model: MorphableModel, vertices: Float[Array, "V 3"]) -> tuple[Float[Array, "W 3"], Int[Array, "F 3"]]:
+    """Vertices, mm, and triangles of the surface that `detailed_mesh` displaces: the head's own are its facets."""
+    grid = _fine_grid(model)
+    return jnp.asarray(grid.operator @ np.asarray(vertices, np.float64), jnp.float32), grid.triangles
+
+
 @quick_jit()
 def _displace(
     vertices: Float[Array, "V 3"], triangles: Int[Array, "F 3"], place: Float[Array, "V 2"], skin: Array,

@@ -21,8 +21,8 @@ from trimesh.triangles import points_to_barycentric
 
 from fitkit.geometry.point_to_mesh import Surface, closest, make_surface
 from fitkit.morphable.model import shape, shape_derivatives
-from fitkit.morphable.registration import similarity
 from fitkit.morphable.regions import triangles_of_part
+from fitkit.morphable.registration import similarity
 from fitkit.types import MorphableModel
 
 TANGENTIAL_WEIGHT = 0.03        # of the squared tangential distance beside the normal one

@@ -17,7 +17,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from fitkit import configuration
 from fitkit.batch import PAGE, flow
 from fitkit.batch.job import POINT_FILES, chosen_outputs
-from fitkit.batch.manifest import Failure, Source
+from fitkit.batch.manifest import Failure, Source, given_camera
 from fitkit.batch.photo_jobs import Group, PhotoWork, each_once
 from fitkit.batch.plan import PHOTOS, Plan
 from fitkit.batch.row import Row
@@ -48,6 +48,9 @@ class Fit:
       fitkit fit me.jpg --recipe landmarks           from landmarks only: quick, without light and skin colour
       fitkit fit me.jpg --recipe ganfit              a closer likeness, with a generated texture: takes longer
       fitkit fit a.jpg b.jpg --same-person           two photos of one person: one identity and skin
+      fitkit fit scan.ply --recipe scan              a 3D scan: PLY, OBJ or GLB, a mesh or a cloud of points, in mm, cm or m
+      fitkit fit depth.png --recipe scan --camera 595,595,320,240 --colours rgb.png
+                                                     a depth image (16-bit PNG) with its camera (Kinect, RealSense, TrueDepth)
       fitkit fit me.jpg --set weight_landmark=20     another value for a setting of the recipe
       fitkit fit me.jpg --config paper:ganfit        a recipe with its paper's own values
       fitkit fit *.jpg --json > results.jsonl        one JSON object per face, for other programs
@@ -67,7 +70,8 @@ class Fit:
     """Morphable head model. `fitkit heads` lists them."""
     landmarks: Annotated[str, arg(metavar="SOURCE")] = "mediapipe"
     """Detector (mediapipe, face-alignment), or your landmarks: a .pts or .npy file in pixels, or a directory with one per photo.
-    Points that show no face of the photo are refused: normalised to [0, 1], mirrored or in (y, x) order, mostly outside it."""
+    Points that show no face of the photo are refused: normalised to [0, 1], mirrored or in (y, x) order, mostly outside it.
+    Of a scan: its 68 iBUG points in 3D, or 7: eye corners from right to left, bottom of the nose, corners of the mouth."""
     faces: Literal["largest", "all"] = "largest"
     """Which faces of a photo to fit; with `all`, folders end in -face1, -face2."""
     same_person: Flag = False
@@ -76,6 +80,15 @@ class Fit:
     """Side of the square crop that the fit works on; even, at least 64. Outputs keep the resolution of the photo."""
     focal: Annotated[float | None, arg(metavar="PIXELS", help_behavior_hint="")] = None
     """Focal length in pixels of the photo. By default from EXIF, or else estimated within bounds."""
+    camera: Annotated[str | None, arg(metavar="FX,FY,CX,CY|FILE.json", help_behavior_hint="")] = None
+    """Camera of the photo or depth image, in its pixels: focal lengths and principal point, or a JSON file with K or fx, fy, cx,
+    cy. A depth image needs it; of many, a manifest may give each its own."""
+    unit: Annotated[str | None, arg(metavar="mm|cm|m|NUMBER", help_behavior_hint="")] = None
+    """Recipe scan: unit of the scan, or millimetres of a step of a depth image (1 for Kinect and RealSense, 0.2 for TUM).
+    By default the distance between the eyes tells mm, cm or m, and what is not mm is said."""
+    colours: Annotated[str | None, arg(metavar="PICTURE|DIRECTORY", help_behavior_hint="")] = None
+    """Recipe scan: picture of a depth image, of its size and camera, or texture of an OBJ; of many, a directory with one of each
+    file's name. Without it a depth image is fitted in grey, and no skin colour is told. PLY and GLB hold their own colours."""
     seed: Annotated[int, arg(metavar="NUMBER")] = 0
     """Seed of random numbers; the same seed gives the same result."""
     outputs: Annotated[str, arg(metavar="LIST")] = "all"
@@ -186,12 +199,17 @@ def _work(options: Fit, fields: dict[str, Any], console: Console) -> PhotoWork:
         raise FitkitError("E_USAGE", f"--size takes an even number of at least 64 pixels, not {options.size}; the default is 224")
     if options.focal is not None and not 0 < options.focal < float("inf"):
         raise FitkitError("E_USAGE", f"--focal {options.focal:g} is no focal length in pixels; give one above 0, or leave it out")
+    of_scan = {name: value for name, value in (("unit", options.unit), ("colours", options.colours)) if value is not None}
+    if of_scan and options.recipe != "scan":
+        raise FitkitError("E_USAGE", f"--{next(iter(of_scan))} is of recipe scan, not of {options.recipe}; add --recipe scan")
+    fields = fields | of_scan
     detector, points = _landmarks(options)
     request = {"recipe": options.recipe, "fields": fields, "head": options.head, "size": options.size, "seed": options.seed,
                "detector": detector, "device": options.general.device, "traceback": console.level >= 3,
                "batch_size": _batch_size(options.batch_size)}
     return PhotoWork(
-        groups=(), out=Path(options.out), options=request, points=points, focal=options.focal, outputs=_outputs(options.outputs),
+        groups=(), out=Path(options.out), options=request, points=points, focal=options.focal,
+        camera=None if options.camera is None else given_camera(options.camera), outputs=_outputs(options.outputs),
         every_face=options.faces == "all", overwrite=options.overwrite, dry_run=options.dry_run, shard=part_of(options.shard),
         limit=options.limit)
 

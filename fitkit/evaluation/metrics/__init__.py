@@ -9,7 +9,6 @@ The prediction is moved, the ground truth never: distances are in the ground tru
 
 from fitkit.evaluation.metrics.alignment import Similarity, align_clouds, align_depth, align_points, align_surface
 from fitkit.evaluation.metrics.depth import DepthMeasurement, DepthTable, df2net_depth, guo_depth, inside_outline
-from fitkit.geometry.point_to_mesh import Surface, closest, make_surface
 from fitkit.evaluation.metrics.scan_to_mesh import (
     Measurement,
     RegionMeasurement,
@@ -20,6 +19,7 @@ from fitkit.evaluation.metrics.scan_to_mesh import (
     now,
     realy,
 )
+from fitkit.geometry.point_to_mesh import Surface, closest, make_surface
 
 __all__ = [
     "DepthMeasurement",
