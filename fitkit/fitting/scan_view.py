@@ -281,7 +281,7 @@ def _points_from_all_sides(
     """Points and normals of the face as cameras in front, at both sides and below see it; what no camera sees is not compared."""
     middle = np.nanmedian(marks[LANDMARKS_USED], axis=0)
     step = SIDE // SIDE_VIEW
-    grids = [(front.points[step // 2::step, step // 2::step], np.eye(4))]
+    grids: list[tuple[np.ndarray, np.ndarray]] = [(front.points[step // 2::step, step // 2::step], np.eye(4))]
     for yaw, pitch in TURNS:
         about = np.eye(4)
         about[:3, :3] = scipy.spatial.transform.Rotation.from_euler("yx", [yaw, pitch], degrees=True).as_matrix()
