@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fitkit.errors import FitkitError
+from fitkit.fitting.scan_origin import read_scan_content, scan_content
 from fitkit.geometry.camera import calibration_matrix, head_angles
 from fitkit.io.images import Photo
 from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.morphable.expressions import named_weights
 from fitkit.results.integrity import DIGEST, FORMAT, MAX_BYTES, NAME, content_digest
-from fitkit.results.scan_origin import read_scan_content, scan_content
 from fitkit.results.view_angles import view_angles
 from fitkit.uv.displacement import ZERO, Relief, encode_displacement
 from fitkit.version import __version__

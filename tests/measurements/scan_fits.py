@@ -24,13 +24,13 @@ import scipy.spatial
 import trimesh
 
 import fitkit
+from fitkit.fitting.scan_origin import head_to_scan
 from fitkit.geometry.point_to_mesh import closest, make_surface
 from fitkit.io.images import write_image
 from fitkit.morphable.regions import triangles_of_part
 from fitkit.recipes.scan import registration
 from fitkit.rendering.rasterizer import rasterize
 from fitkit.results.result import FitResult
-from fitkit.results.scan_origin import head_to_scan
 from fitkit.uv.displacement import detailed_mesh
 from tests.fixtures.ict_archive import NARROW_FACE, load_ict, subject_vertices
 

@@ -1,6 +1,5 @@
 """Where a result came from that is no photo's: the frame of a scan or depth image, and the picture that was made of it.
 
-Stands in fit.json as "scan", and the picture as picture.png in the folder: the file of a scan shows none.
 """
 
 from typing import Any
