@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.spatial
@@ -56,7 +55,7 @@ def test_the_registration_finds_pose_and_coefficients_of_a_scan_with_holes_and_h
     found = register(head, points, start_from_marks(head, moved(head.landmarks(surface))), strength=1e-3)
     np.testing.assert_allclose(found.coefficients, true, atol=0.35)
     local = (points[:len(front)] - found.translation) @ found.rotation      # the egg may turn a little about itself
-    assert closest(make_surface(head.shape(found.coefficients), head.triangles), local)[2].mean() < 0.3
+    assert np.median(closest(make_surface(head.shape(found.coefficients), head.triangles), local)[2]) < 0.4
 
 
 def test_the_jacobian_is_that_of_the_residuals():
@@ -133,8 +132,10 @@ def test_a_depth_image_becomes_points_in_millimetres_of_any_unit(monkeypatch, un
     assert np.median((outward * view.normals[np.isfinite(view.points).all(1)]).sum(1)) > 0.9
     known = np.isfinite(view.marks).all(1) & ~np.isin(np.arange(68), EYES)
     assert known.sum() > 40 and np.median(np.linalg.norm(view.marks - marks, axis=1)[known]) < 3
-    crop = scan_points(view, (2.0, np.array([0.0, 0.0])), SIDE // 2)
-    assert crop.depth.shape == (SIDE // 2, SIDE // 2) and float(jnp.abs(crop.depth[40, 40] - depth[80, 80])) < 3
+    crop = np.asarray(scan_points(view, (1.0, np.array([8.0, 16.0])), 96).depth)
+    there = crop > 0
+    assert there.sum() > 1000      # whole pixels further down and right, and as deep
+    np.testing.assert_allclose(crop[there], depth[16:112, 8:104][there], rtol=1e-5)
 
 
 def test_a_unit_that_no_face_has_is_said(monkeypatch):
