@@ -20,12 +20,12 @@ from fitkit.recipes.inverse_rendering.face_surface import Surface, displaced_det
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.types import Camera, Detail, Fragments, MorphableModel
 
-# photo, depth, face, camera -> mm along the depth
-Displacement = Callable[[Float[Array, "S S 3"], Float[Array, "S S"], Float[Array, "S S"], Camera], Float[Array, "S S"]]
+# photo, what is known of it, camera -> mm along the depth
+Displacement = Callable[[Float[Array, "S S 3"], CoarseView, Camera], Float[Array, "S S"]]
 
 
 def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments, *,
-           config: GeometryRefinementConfig | None = None, displacement: Displacement | None = None) -> Detail:
+           config: GeometryRefinementConfig | None = None, displacement: Displacement = fine_displacement) -> Detail:
     """Refine the surface of a fitted face, as `geometry_refinement.refine` does.
 
     Args:
@@ -34,16 +34,14 @@ def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"]
         photo: the crop, sRGB; NaN outside the photo.
         seen: what its pixels see of the fit (`rasterize_state`).
         config: of stage 2, for the skin that can fold: fields `refinement_facing` and `refinement_outline_fade`.
-
-        displacement: of a network that is told neither light nor albedo, another paper's in the place of this one.
+        displacement: the network, as `fine_displacement`: another paper's in its place.
 
     Raises:
         FitkitError: E_DATA, the network's weights are missing or damaged.
     """
     surface, view = _surface(model, state, seen, config or GeometryRefinementConfig())
     camera = camera_from_pose(state.pose)
-    found = displacement(photo, view.depth, view.face, camera) if displacement else fine_displacement(photo, view, camera)
-    return _detail(surface, state, photo, found)
+    return _detail(surface, state, photo, displacement(photo, view, camera))
 
 
 @quick_jit(static_argnames=("config",))

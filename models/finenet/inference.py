@@ -8,17 +8,13 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from fitkit.compilation import quick_jit
-from fitkit.geometry.filters import gaussian_blur
 from fitkit.models.finenet.inputs import (
-    AROUND,
     GREY,
     HALF,
     IN_FACE,
     NOWHERE,
     SIZE,
     CoarseView,
-    brightness,
-    relative_depth,
     view_planes,
 )
 from fitkit.models.finenet.network import FineNet, FineNetSizes
@@ -64,13 +60,13 @@ def _displacement(weights: dict[str, Array], photo: Float[Array, "S S 3"], view:
 
 
 def crop_planes(
-    photo: Float[Array, "S S 3"], view: CoarseView, camera: Camera
-) -> tuple[Float[Array, "256 256 9"], Float[Array, ""]]:
-    """The network's picture of a crop of any size, and the side of its pixels on the face, mm."""
-    level, middle, pixel = _level_and_place(photo @ jnp.array(GREY), view.depth, view.face, camera, SIZE)
+    photo: Float[Array, "S S 3"], view: CoarseView, camera: Camera, *, size: int = SIZE
+) -> tuple[Float[Array, "size size 9"], Float[Array, ""]]:
+    """The network's picture of a crop of any size, `size` pixels a side, and the side of its pixels on the face, mm."""
+    level, middle, pixel = _level_and_place(photo @ jnp.array(GREY), view.depth, view.face, camera, size)
 
-    def resized(plane: Float[Array, "*n S S"]) -> Float[Array, "*n 256 256"]:
-        return jax.image.resize(plane, (*plane.shape[:-2], SIZE, SIZE), "linear", antialias=True)
+    def resized(plane: Float[Array, "*n S S"]) -> Float[Array, "*n size size"]:
+        return jax.image.resize(plane, (*plane.shape[:-2], size, size), "linear", antialias=True)
 
     small = jnp.moveaxis(resized(jnp.moveaxis(jnp.where(jnp.isfinite(photo), photo, level), -1, 0)), 0, -1)
     beyond = jnp.where(view.depth > 0.0, view.depth, middle + NOWHERE * HALF * pixel)      # no mean of a head and of nothing
@@ -85,18 +81,3 @@ def _level_and_place(grey: Float[Array, "S S"], depth: Float[Array, "S S"], face
     level, middle = (jnp.nanmedian(jnp.where(counts, values, jnp.nan)) for values in (grey, depth))
     distance = middle if camera.perspective else camera.translation[2]
     return jnp.maximum(level, MIN_LEVEL), middle, distance / camera.focal * (depth.shape[0] / size)
-
-
-def network_planes(photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], face: Float[Array, "S S"], camera: Camera, *,
-                   size: int = SIZE) -> tuple[Float[Array, "size size 2"], Float[Array, ""]]:
-    """The paper's picture of a crop, brightness and depth, `size` pixels a side, and the side of its pixels on the face, mm.
-
-    Other arguments as of a `CoarseView`.
-    """
-    grey = photo @ jnp.array(GREY)
-    known = jnp.isfinite(grey)
-    level, middle, pixel = _level_and_place(grey, depth, face, camera, size)
-    planes = jnp.stack([jnp.where(known, grey, level), relative_depth(depth, middle, pixel)], axis=-1)
-    planes = jax.image.resize(planes, (size, size, 2), "linear", antialias=True)
-    around = gaussian_blur(planes[..., 0], AROUND) / gaussian_blur(jnp.ones((size, size)), AROUND)
-    return jnp.stack([brightness(planes[..., 0], around, level), planes[..., 1]], axis=-1), pixel

@@ -8,25 +8,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from fitkit.compilation import quick_jit
 from fitkit.errors import FitkitError
 from fitkit.io.tensor_files import read_tensors
 from fitkit.io.untrusted import parsing
-from fitkit.models.finenet.inference import network_planes
+from fitkit.models.finenet.inference import crop_planes
+from fitkit.models.finenet.inputs import HALF, PLANES, CoarseView
 from fitkit.models.parameters import parameter_shapes, with_parameters
-from fitkit.models.richardson.fine_network import HypercolumnNet, HypercolumnSizes
+from fitkit.models.richardson.fine_network import STEEPEST, HypercolumnNet, HypercolumnSizes
 from fitkit.models.shipped import MAX_BYTES, WEIGHTS
 from fitkit.types import Camera
 
 LARGEST = 400       # pixels: side of the network's picture at most (Richardson 2017, Section 5); larger crops are made smaller
+BESIDE = 3          # pixels beside a step of the depth in which nothing is told; chosen, not tuned
 MOST = 1024         # channels of a stored configuration, a bound on resources
 
 
-def fine_displacement(
-    photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], face: Float[Array, "S S"], camera: Camera
-) -> Float[Array, "S S"]:
+def fine_displacement(photo: Float[Array, "S S 3"], view: CoarseView, camera: Camera) -> Float[Array, "S S"]:
     """Displacement along the depth, mm, positive away from the camera (Richardson 2017, Section 4.2).
 
     The network is convolutional: it sees the crop in its own size, up to 400 pixels. It has learned of 0.6 to 1.6 mm a pixel; crops
@@ -34,15 +34,14 @@ def fine_displacement(
 
     Args:
         photo: square crop, sRGB; NaN outside the photo.
-        depth: camera z of the coarse head, mm; 0 where it is not.
-        face: how much a pixel is of the face, in [0, 1].
+        view: of its pixels.
         camera: of the crop, in its pixels.
 
     Raises:
         FitkitError: E_DATA, the weights are missing or damaged.
     """
     weights, sizes = load_fine()
-    found: Array = displacement(weights, photo, depth, face, camera, sizes=sizes, side=min(len(photo), LARGEST))
+    found: Array = displacement(weights, photo, view, camera, sizes=sizes, side=min(len(photo), LARGEST))
     return found
 
 
@@ -61,7 +60,9 @@ def load_fine(*, path: Path = WEIGHTS / "richardson_fine.safetensors") -> tuple[
         first, second, third, *regressor = (int(width) for width in (*described["widths"], *described["regressor"]))
         if len(regressor) > 8 or not all(0 < width <= MOST for width in (first, second, third, *regressor)):
             raise ValueError("the sizes it names are none of this network")
-        sizes = HypercolumnSizes(widths=(first, second, third), regressor=tuple(regressor))
+        if described["planes"] not in (2, len(PLANES)):
+            raise ValueError("the planes it names are none of this network")
+        sizes = HypercolumnSizes(planes=described["planes"], widths=(first, second, third), regressor=tuple(regressor))
     if {name: value.shape for name, value in stored.items()} != parameter_shapes(network_of(sizes)):
         raise FitkitError("E_DATA", f"the weights in {path} do not fit the network of this version; {mend}")
     return jax.device_put({name: value.astype(np.float32) for name, value in stored.items()}), sizes
@@ -72,23 +73,29 @@ def network_of(sizes: HypercolumnSizes) -> HypercolumnNet:
     return nnx.eval_shape(lambda: HypercolumnNet(sizes, rngs=nnx.Rngs(0)))
 
 
+def near_steps(depth: Float[Array, "s s"]) -> Bool[Array, "s s"]:
+    """Where the depth, pixels, steps behind a silhouette within `BESIDE` pixels: what is told there is of another surface."""
+    across, down = (jnp.abs(jnp.diff(depth, axis=axis, append=jnp.take(depth, jnp.array([-1]), axis=axis))) for axis in (1, 0))
+    steps = jnp.maximum(across, down)
+    around = nnx.max_pool(steps[None, ..., None], (2 * BESIDE + 1,) * 2, strides=(1, 1), padding="SAME")
+    return around[0, ..., 0] > STEEPEST
+
+
 @quick_jit(static_argnames=("sizes", "side"))
 def displacement(
-    weights: dict[str, Array], photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], face: Float[Array, "S S"],
-    camera: Camera, *, sizes: HypercolumnSizes, side: int
+    weights: dict[str, Array], photo: Float[Array, "S S 3"], view: CoarseView, camera: Camera, *, sizes: HypercolumnSizes, side: int
 ) -> Float[Array, "S S"]:
     """As `fine_displacement`, by the given weights.
 
     Args:
         weights: of a network of `sizes`.
         photo: square crop.
-        depth: of the coarse head.
-        face: how much a pixel is of the face.
+        view: of its pixels.
         camera: of the crop.
         sizes: of the network.
         side: of the network's picture, pixels; any.
     """
-    planes, pixel = network_planes(photo, depth, face, camera, size=side)
-    found = with_parameters(network_of(sizes), weights)(planes[None])[0] * pixel
-    back = jax.image.resize(found, depth.shape, "cubic")
+    planes, pixel = crop_planes(photo, view, camera, size=side)
+    found = with_parameters(network_of(sizes), weights)(planes[None, ..., :sizes.planes])[0] * pixel
+    back = jax.image.resize(jnp.where(near_steps(planes[..., 1] * HALF), 0.0, found), view.depth.shape, "cubic")
     return jnp.where(jnp.isfinite(back), back, 0.0)

@@ -30,7 +30,7 @@ class RichardsonConfig(CoarseNetConfig):
     """
 
     iterations: int = 4
-    fine: bool = False
+    fine: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.iterations <= MOST_ITERATIONS:

@@ -1,6 +1,6 @@
 """FineNet of Richardson et al. 2017 on synthetic wrinkles at 200 and 400 pixels, what its loss could tell, and its rendering layer.
 
-    python -m tests.measurements.richardson_fine [--heads NUMBER] [--weights FILE ...] [--optimum NUMBER] [--layer] [--fitted]
+    python -m tests.measurements.richardson_fine [--heads N] [--weights FILE ...] [--sizes N ...] [--fitted] [--optimum N] [--layer]
 
 The heads are those of `wrinkles`, from seed 100 on: nothing was tuned on them. A row is a weight file and a size: the share of the
 normals' error in wrinkles that it removes from the true coarse head's, the displacement's correlation, rms on flat skin. `--fitted`
@@ -52,9 +52,9 @@ def refined(case: Case, state: Any, path: Path) -> Detail:
     return finenet.refine(case.model, state, jnp.asarray(case.photo), seen, displacement=network)
 
 
-def heads(paths: list[Path], count: int, *, real: bool) -> None:
+def heads(paths: list[Path], count: int, sizes: list[int], *, real: bool) -> None:
     """The table of weight files and sizes."""
-    for size in SIZES:
+    for size in sizes:
         rows: dict[str, list[Row]] = {}
         for seed in range(FIRST, FIRST + count):
             case = make_case(seed, size=size, noise=NOISE)
@@ -76,7 +76,7 @@ def prepared(seed: int, size: int) -> tuple[Case, LitSurface, jax.Array]:
     picture = jnp.asarray(linear / np.median(linear[np.asarray(surface.skin) > 0.5]), jnp.float32)
     light = losses.least_squares_light(surface, picture, surface.skin)
     albedo = losses.least_squares_albedo(surface, light, picture, surface.skin)
-    return case, LitSurface(surface, light, albedo, surface.depth), picture
+    return case, LitSurface(surface, light, albedo, jnp.zeros((size, size, 9))), picture
 
 
 def optimum(count: int, size: int) -> None:
@@ -132,6 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--heads", type=int, default=10)
     parser.add_argument("--weights", type=Path, nargs="*", default=[WEIGHTS / "richardson_fine.safetensors"])
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="of the pictures, pixels")
     parser.add_argument("--fitted", action="store_true", help="after a real first stage, too")
     parser.add_argument("--optimum", type=int, default=0, help="heads on which the loss itself is minimised")
     parser.add_argument("--layer", action="store_true", help="the rendering layer beside loops")
@@ -139,10 +140,9 @@ def main() -> None:
     if given.layer:
         rendering_layer()
     for real in (False, True)[:1 + given.fitted]:
-        heads(given.weights if given.heads else [], given.heads, real=real)
-    if given.optimum:
-        for size in SIZES:
-            optimum(given.optimum, size)
+        heads(given.weights if given.heads else [], given.heads, given.sizes, real=real)
+    for size in given.sizes if given.optimum else ():
+        optimum(given.optimum, size)
 
 
 if __name__ == "__main__":

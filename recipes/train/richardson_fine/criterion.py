@@ -10,11 +10,12 @@ from jaxtyping import Array, Float
 
 from fitkit.geometry import depth_maps
 from fitkit.geometry.filters import gaussian_blur
-from fitkit.models.finenet.inputs import relative_depth
+from fitkit.models.finenet.inputs import CoarseView, view_planes
 from fitkit.recipes.train.richardson_fine import losses
 from fitkit.recipes.train.richardson_fine.data import SMALL
 from fitkit.recipes.train.richardson_fine.surface import CoarseHead, CoarseSurface, coarse_surface
 from fitkit.recipes.train.task import TrainingConfig
+from fitkit.rendering.shading import sh_basis
 from fitkit.types import Camera
 
 GAIN = (0.3, 3.0)           # bounds of the smooth gain; chosen, as stage 2 of `inverse_rendering` has them
@@ -49,7 +50,7 @@ class LitSurface(NamedTuple):
     surface: CoarseSurface
     light: Float[Array, " 4"]
     albedo: Float[Array, " K"]
-    depth: Float[Array, "s s"]      # relative, as the network sees it
+    planes: Float[Array, "s s 9"]   # what the network is given
 
 
 def pinhole(example: Example) -> Camera:
@@ -77,9 +78,19 @@ def lit_surface(head: CoarseHead, example: Example, camera: Camera) -> LitSurfac
     albedo = losses.least_squares_albedo(whole, light, example["small"], weight)
     crop = dataclasses.replace(camera, principal=camera.principal - example["corner"])
     surface = coarse_surface(head, *state, crop, side=example["picture"].shape[0])
-    depth = relative_depth(surface.depth, example["middle"], example["pixel"])
     light, albedo = jax.lax.stop_gradient((light, albedo))
-    return LitSurface(surface, light, albedo, depth)
+    return LitSurface(surface, light, albedo, planes_of(surface, light, albedo, example))
+
+
+def planes_of(surface: CoarseSurface, light: Float[Array, " 4"], albedo: Float[Array, " K"], example: Example
+              ) -> Float[Array, "s s 9"]:
+    """What the network is given of an example: as of a fit with this light and albedo."""
+    tone = surface.albedo + jnp.tensordot(albedo, surface.modes, 1)
+    constant, linear = sh_basis(jnp.array([0.0, 1.0, 0.0]), bands=2)[:2]
+    harmonics = jnp.zeros(9).at[:4].set(jnp.stack([light[0] / constant, *(light[k] / linear for k in (2, 3, 1))]))      # 1, y, z, x
+    view = CoarseView(surface.depth, surface.skin, surface.slopes, surface.sight, tone, harmonics)
+    photo = jnp.repeat(example["seen"][..., None], 3, axis=-1)
+    return view_planes(photo, view, example["level"], example["middle"], example["pixel"])
 
 
 def terms_of(lit: LitSurface, displacement: Float[Array, "s s"], example: Example, config: CriterionConfig) -> dict[str, Array]:

@@ -13,11 +13,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from fitkit.models.finenet.inputs import brightness
 from fitkit.recipes.train.finenet.data import AT_WRINKLE, GAMMA, OF_EACH, Crops, Mixture
 from fitkit.recipes.train.finenet.labelled_face import Pictures
 from fitkit.recipes.train.finenet.lighting import CODING
-from fitkit.recipes.train.richardson_fine.grey_face import Face, blurred, face_of, relit, worn_photo
+from fitkit.recipes.train.richardson_fine.grey_face import Face, face_of, relit, worn_photo
 from fitkit.recipes.train.task import picture_at
 
 COEFFICIENTS = ("identity", "expression", "rotation", "translation", "focal", "principal")
@@ -99,10 +98,10 @@ def draw_example(rng: np.random.Generator, face: Face, state: CoarseState, *, cr
         anew: whether it may be lit anew.
 
     Returns:
-        brightness [crop, crop]: what the network sees; picture, shown [crop, crop]: linear intensity relative to the face's own,
-        and where it is of the bare face; small, small_shown [SMALL, SMALL]: the same of the whole picture; stride: its pixels in
-        one of small; corner: of the crop (x, y); middle, pixel: depth of the face and side of a pixel there, mm; the fields of a
-        `CoarseState`, a little wrong; target [crop, crop]: true displacement, pixels, for scores alone.
+        seen [crop, crop], level: sRGB grey that the network sees, and the face's own; picture, shown [crop, crop]: linear intensity
+        relative to the face's own, and where it is of the bare face; small, small_shown [SMALL, SMALL]: the same of the whole
+        picture; stride: its pixels in one of small; corner: of the crop (x, y); middle, pixel: depth of the face and side of a
+        pixel there, mm; the fields of a `CoarseState`, a little wrong; target [crop, crop]: true displacement, pixels, for scores.
     """
     height, width = face.grey.shape
     wrinkled = np.abs(face.displacement) > 0.1
@@ -124,7 +123,7 @@ def draw_example(rng: np.random.Generator, face: Face, state: CoarseState, *, cr
     seen = worn_photo(rng, grey) ** np.float32(gamma)
     bare = face.bare & (face.face > 0)
     example = {
-        "brightness": brightness(seen, blurred(seen), level**gamma), "picture": _relative(grey, level), "shown": bare[window],
+        "seen": seen, "level": np.array(level**gamma), "picture": _relative(grey, level), "shown": bare[window],
         "small": _fitted(_relative(whole, level)), "small_shown": _fitted(bare[coarse]), "stride": np.array(stride),
         "corner": np.array([left, top]), "middle": np.array(face.middle), "pixel": np.array(face.pixel),
         "target": face.displacement[window] / face.pixel, **wrong_state(rng, state, face.pixel)._asdict()}

@@ -35,6 +35,7 @@ from fitkit.models.richardson.coarse import (
 )
 from fitkit.models.richardson.feedback import FeedbackHead, feedback_head
 from fitkit.models.richardson.fine_inference import load_fine, network_of
+from fitkit.models.richardson.fine_network import HypercolumnNet
 from fitkit.recipes.train.finenet.data import Mixture, open_crops
 from fitkit.recipes.train.finenet.labelled_face import Pictures
 from fitkit.recipes.train.richardson_fine import task
@@ -81,7 +82,7 @@ CONFIGS = {
 class Both(nnx.Module):
     """CoarseNet and FineNet."""
 
-    def __init__(self, coarse: IterativeCoarseNet, fine: nnx.Module):
+    def __init__(self, coarse: IterativeCoarseNet, fine: HypercolumnNet):
         """`coarse` and `fine`: trained."""
         self.coarse, self.fine = coarse, fine
 
@@ -199,7 +200,7 @@ def run(network: Both, drawn: dict[str, Array], config: EndToEndTraining
         return lit_surface(head, {**example, **told}, camera)
 
     surfaces = jax.lax.map(lit, {**drawn, "numbers": numbers})
-    found = network.fine(task.planes_of(drawn["brightness"], surfaces.depth)).astype(jnp.float32)
+    found = network.fine(surfaces.planes[..., :network.fine.blocks[0][0].in_features]).astype(jnp.float32)
     terms = jax.vmap(lambda one, displacement, example: terms_of(one, displacement, example, config))(surfaces, found, drawn)
     return numbers, found, terms
 
@@ -233,10 +234,10 @@ def score(network: Both, data: Data, config: EndToEndTraining) -> dict[str, floa
 
 
 def pictures(network: Both, data: Data, config: EndToEndTraining) -> dict[str, UInt8[np.ndarray, "H W 3"]]:
-    """A row a held-out picture: brightness, found displacement."""
+    """A row a held-out picture: photo, found displacement."""
     judged = examples(data.held, task.SCORED_SEED, range(task.DRAWN), crop=config.crop)
     found = np.asarray(nnx.jit(lambda network, drawn: run(network, drawn, config)[1])(network, jax.tree.map(jnp.asarray, judged)))
-    shown_planes = judged["brightness"] / 4 + 0.5, found / task.CONTRAST + 0.5
+    shown_planes = judged["seen"], found / task.CONTRAST + 0.5
     sheet = np.concatenate([np.concatenate(list(each), axis=0) for each in shown_planes], axis=1)
     return {"crops": np.repeat(np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=-1)}
 

@@ -39,6 +39,7 @@ class HypercolumnTraining(CriterionConfig):
     """A training of FineNet.
 
     Attributes:
+        planes: how many planes the network is given: the paper's two, brightness and depth, or all nine.
         widths: channels of each of the network's blocks.
         regressor: channels of the 1x1 convolutions before the last.
         crop: side of the crops, pixels.
@@ -48,6 +49,7 @@ class HypercolumnTraining(CriterionConfig):
         start: weight file of the same network, from which it goes on; empty for an untrained one.
     """
 
+    planes: int
     widths: tuple[int, int, int]
     regressor: tuple[int, ...]
     crop: int
@@ -78,13 +80,13 @@ def build(config: HypercolumnTraining, rngs: nnx.Rngs) -> HypercolumnNet:
     Raises:
         FitkitError: E_FIELD, the sizes are not those of trunk or start; E_DATA, they cannot be read.
     """
-    network = HypercolumnNet(HypercolumnSizes(widths=config.widths, regressor=config.regressor), rngs=rngs)
+    network = HypercolumnNet(HypercolumnSizes(planes=config.planes, widths=config.widths, regressor=config.regressor), rngs=rngs)
     if config.trunk:
         start_from_trunk(network, config.trunk)
     if config.start:
         with jax.ensure_compile_time_eval():        # the loop compiles this
             weights, sizes = load_fine(path=Path(config.start))
-        if (sizes.widths, sizes.regressor) != (tuple(config.widths), tuple(config.regressor)):
+        if dataclasses.astuple(sizes) != (config.planes, tuple(config.widths), tuple(config.regressor)):
             raise FitkitError("E_FIELD", f"start: {config.start} holds weights of {sizes}; train with those sizes")
         return with_parameters(network, weights)
     return network
@@ -92,7 +94,7 @@ def build(config: HypercolumnTraining, rngs: nnx.Rngs) -> HypercolumnNet:
 
 def described(config: HypercolumnTraining) -> dict[str, Any]:
     """The network's sizes: fields of `HypercolumnSizes`."""
-    return {"widths": config.widths, "regressor": config.regressor}
+    return {"planes": config.planes, "widths": config.widths, "regressor": config.regressor}
 
 
 def load(runs: Sequence[Path], held: Sequence[Path], config: HypercolumnTraining) -> Crops:
@@ -108,7 +110,7 @@ def batch(data: Crops, config: HypercolumnTraining, places: range) -> dict[str, 
 def loss(network: HypercolumnNet, batch: Any, config: HypercolumnTraining) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Eq. 14 over a batch."""
     examples, lit = lit_batch(batch)
-    found = network(planes_of(examples["brightness"], lit.depth)).astype(jnp.float32)
+    found = network(lit.planes[..., :config.planes]).astype(jnp.float32)
     each = jax.vmap(lambda one, displacement, example: terms_of(one, displacement, example, config))(lit, found, examples)
     terms = {name: jnp.mean(values) for name, values in each.items()}
     return weighted(terms, config), terms
@@ -119,11 +121,6 @@ def lit_batch(batch: Any) -> tuple[dict[str, Array], LitSurface]:
     examples, head = {name: jnp.asarray(values) for name, values in batch.items()}, training_head()
     lit: LitSurface = jax.lax.map(lambda example: lit_surface(head, example, pinhole(example)), examples)
     return examples, lit
-
-
-def planes_of(brightness: Float[Array, "b s s"], depth: Float[Array, "b s s"]) -> Float[Array, "b s s 2"]:
-    """What the network is given."""
-    return jnp.stack([brightness, depth], axis=-1)
 
 
 def score(network: HypercolumnNet, data: Crops, config: HypercolumnTraining) -> dict[str, float]:
@@ -147,7 +144,7 @@ def found_in(network: HypercolumnNet, judged: dict[str, np.ndarray], config: Hyp
     @nnx.jit
     def run(network: HypercolumnNet, part: Any) -> Any:
         examples, lit = lit_batch(part)
-        found = network(planes_of(examples["brightness"], lit.depth))
+        found = network(lit.planes[..., :config.planes])
         return found, lit.surface.skin, jax.vmap(lambda one, moved, example: terms_of(one, moved, example, config))(
             lit, found, examples)
 
@@ -158,10 +155,10 @@ def found_in(network: HypercolumnNet, judged: dict[str, np.ndarray], config: Hyp
 
 
 def pictures(network: HypercolumnNet, data: Crops, config: HypercolumnTraining) -> dict[str, UInt8[np.ndarray, "H W 3"]]:
-    """A row a held-out crop: brightness, skin, true displacement, found displacement."""
+    """A row a held-out crop: photo, skin, true displacement, found displacement."""
     judged = draw_examples(data.held, SCORED_SEED, range(AT_ONCE), crop=config.crop)
     found, skin, _ = found_in(network, judged, config)
-    shown = [judged["brightness"] / 4 + 0.5, skin, judged["target"] / CONTRAST + 0.5, found / CONTRAST + 0.5]
+    shown = [judged["seen"], skin, judged["target"] / CONTRAST + 0.5, found / CONTRAST + 0.5]
     sheet = np.concatenate([np.concatenate(list(each[:DRAWN]), axis=0) for each in shown], axis=1)
     return {"crops": np.repeat(np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8)[..., None], 3, axis=-1)}
 

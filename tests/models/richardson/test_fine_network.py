@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fitkit.models.finenet.inputs import HALF
+from fitkit.models.finenet.inputs import HALF, PLANES
 from fitkit.models.richardson.fine_network import PAPER, STEEPEST, HypercolumnNet, HypercolumnSizes
 
-TINY = HypercolumnSizes(widths=(2, 3, 4), regressor=(3,))
+TINY = HypercolumnSizes(planes=2, widths=(2, 3, 4), regressor=(3,))
 
 
 def count(sizes):
@@ -32,7 +32,7 @@ def test_the_papers_network_by_shape():
     columns = 2 + sum(widths)
     assert columns == 450
     assert count(PAPER) == convolutions + enlarging + columns * 64 + 64 + 64 * 16 + 16 + 16 + 1 == 2_354_657
-    assert count(HypercolumnSizes(widths=widths, regressor=())) == convolutions + enlarging + columns + 1
+    assert count(HypercolumnSizes(planes=2, widths=widths, regressor=())) == convolutions + enlarging + columns + 1
     found = nnx.eval_shape(lambda planes: HypercolumnNet(PAPER, rngs=nnx.Rngs(0))(planes), jnp.zeros((1, 200, 200, 2)))
     assert found.shape == (1, 200, 200)
 
@@ -45,6 +45,12 @@ def test_an_untrained_network_answers_zero_and_any_size_will_do():
     assert odd.shape == (1, 23, 17)
     even = network(jnp.pad(planes, ((0, 0), (0, 1), (0, 3), (0, 0)), mode="edge"))
     np.testing.assert_allclose(odd, even[:, :23, :17], atol=1e-5)
+
+
+def test_with_all_planes_an_untrained_network_answers_the_least_squares():
+    planes = jnp.asarray(np.random.default_rng(0).normal(size=(1, 8, 12, len(PLANES))), jnp.float32)
+    found = HypercolumnNet(HypercolumnSizes(widths=(2, 2, 2), regressor=()), rngs=nnx.Rngs(0))(planes)
+    np.testing.assert_array_equal(found, planes[..., PLANES.index("solved")])
 
 
 def convolved(x, kernel, bias):
@@ -82,7 +88,7 @@ def test_the_network_is_its_layers_by_loops():
 
 
 def test_depth_as_a_whole_says_nothing_to_the_first_layer():
-    network, planes = awake(HypercolumnSizes(widths=(2, 2, 2), regressor=())), np.zeros((1, 8, 8, 2), np.float32)
+    network, planes = awake(HypercolumnSizes(planes=2, widths=(2, 2, 2), regressor=())), np.zeros((1, 8, 8, 2), np.float32)
     network.output.kernel.set_value(network.output.kernel.get_value().at[:, :, 1].set(0.0))      # the input itself is in the column
     ramp = np.mgrid[:8, :8][1] / HALF / 4
     flat, shifted, tilted = (network(jnp.asarray(planes + np.stack([0 * ramp, each], -1), jnp.float32))

@@ -9,7 +9,7 @@ from fitkit.errors import FitkitError
 from fitkit.models.richardson import fine_network, vgg_face
 from fitkit.models.richardson.fine_network import HypercolumnNet, HypercolumnSizes
 
-SMALL = HypercolumnSizes(widths=(2, 3, 4), regressor=())
+SMALL = HypercolumnSizes(planes=2, widths=(2, 5, 4), regressor=())
 
 
 @pytest.fixture(autouse=True)

@@ -93,7 +93,7 @@ def test_an_example_shows_the_picture_and_no_truth():
     assert not drawn["small_shown"][SIDE:].any()
     # what a fit gets wrong is small, and rotations stay rotations
     np.testing.assert_allclose(drawn["rotation"] @ drawn["rotation"].T, np.eye(3), atol=1e-5)
-    assert 0 < np.abs(drawn["rotation"] - true_state().rotation).max() < 0.15 and np.isfinite(drawn["brightness"]).all()
+    assert 0 < np.abs(drawn["rotation"] - true_state().rotation).max() < 0.15 and 0 < drawn["seen"].max() <= 1
     again = example(False)
     assert all((again[name] == values).all() for name, values in drawn.items())
 
@@ -145,7 +145,7 @@ def small(monkeypatch):
 
 def together(numbers, word):
     """Two networks, an example for them, and a configuration."""
-    fine = HypercolumnNet(HypercolumnSizes(widths=(2, 2, 2), regressor=()), rngs=nnx.Rngs(0))
+    fine = HypercolumnNet(HypercolumnSizes(planes=2, widths=(2, 2, 2), regressor=()), rngs=nnx.Rngs(0))
     fine.output.kernel.set_value(0.3 * jnp.ones_like(fine.output.kernel.get_value()))
     drawn = example(False) | {"grey": np.zeros((SIDE, SIDE), np.float32), "square": np.zeros(2, np.float32),
                               "side": np.float32(SIDE), **dict.fromkeys(("first", "last", "word"), np.asarray(word))}
@@ -199,8 +199,8 @@ def test_a_network_learns_shading_of_a_batch(small):
     waves = np.sin(np.arange(CROP))[None, :, None] * np.ones((1, CROP, CROP), np.float32)
     batch = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32)[None], example(False))
     batch["picture"] = batch["picture"] * (1 + 0.2 * waves)
-    batch["brightness"] = jnp.asarray(waves)
-    config = dataclasses.replace(task.CONFIGS["small"], widths=(4, 4, 4), regressor=(4,), weight_fidelity=0.0,
+    batch["seen"] = jnp.asarray(0.5 + 0.1 * waves)
+    config = dataclasses.replace(task.CONFIGS["small"], planes=2, widths=(4, 4, 4), regressor=(4,), weight_fidelity=0.0,
                                  weight_smoothness=0.0)
     network = task.build(config, nnx.Rngs(0))
     optimizer = nnx.Optimizer(network, optax.adam(1e-2), wrt=nnx.Param)

@@ -69,7 +69,7 @@ def case():
     """An example, its lit surface, and a displacement."""
     rng = np.random.default_rng(5)
     picture = jnp.asarray(rng.uniform(0.4, 1.6, (SIDE, SIDE)), jnp.float32)
-    lit = criterion.LitSurface(surface(), jnp.array([0.8, 0.3, 0.5, 1.5]), jnp.array([0.7, -0.4, 0.2]), surface().depth)
+    lit = criterion.LitSurface(surface(), jnp.array([0.8, 0.3, 0.5, 1.5]), jnp.array([0.7, -0.4, 0.2]), jnp.zeros((SIDE, SIDE, 9)))
     return {"picture": picture, "shown": jnp.ones((SIDE, SIDE))}, lit, jnp.asarray(0.1 * rng.normal(size=(SIDE, SIDE)), jnp.float32)
 
 
