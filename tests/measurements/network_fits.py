@@ -1,6 +1,6 @@
 """What recipe `coarsenet`, or `richardson`, gives on photographs, beside fits from detected points; and milliseconds a face.
 
-    python -m tests.measurements.network_fits [--photos FOLDER] [--speed] [--refine N] [--recipe richardson]
+    python -m tests.measurements.network_fits [--photos FOLDER] [--speed] [--refine N] [--recipe richardson] [--weights FILE]
 
 Printed for the largest face of each photo, and as means:
 
@@ -19,6 +19,7 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -93,10 +94,14 @@ class Photo:
         return recipe.solve(self.model, observation, CoarseNetConfig(refine=steps)).state
 
 
-def photos(folder: pathlib.Path, steps: int, network_recipe: str) -> None:
+def photos(folder: pathlib.Path, steps: int, network_recipe: str, weights: pathlib.Path | None) -> None:
     """The tables of points and energies."""
     jobs = [pipeline.prepare(recipe=name, head="makehuman", size=224, seed=0, detector="mediapipe", progress=None, fields={})
             for name in (network_recipe, "landmarks")]
+    if weights:
+        parameters, config = network.load_coarsenet(path=weights)
+        reader = prediction.mirror_averaged(partial(network.predict, parameters, config=config), config, jobs[0].model)
+        jobs[0] = dataclasses.replace(jobs[0], reader=reader)
     stage, rows = ModelFittingConfig(), []
     print(f"{'':26s} points: network refined mean head | energy: network refined  mean head  stage 1")
     for path in find_photos(folder):
@@ -163,13 +168,14 @@ def main() -> None:
     parser.add_argument("--photos", type=pathlib.Path, default=ASSETS / "photos", help="folder of photos")
     parser.add_argument("--refine", type=int, default=3, help="steps")
     parser.add_argument("--recipe", default="coarsenet", choices=("coarsenet", "richardson"), help="whose network looks")
+    parser.add_argument("--weights", type=pathlib.Path, help="of a CoarseNet other than that which comes with fitkit")
     parser.add_argument("--speed", action="store_true", help="milliseconds instead")
     options = parser.parse_args()
     keep_compiled_programs()
     if options.speed:
         speed(options.photos)
     else:
-        photos(options.photos, options.refine, options.recipe)
+        photos(options.photos, options.refine, options.recipe, options.weights)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Least squares in one go are worth many hours of steps from a matrix of zeros. `f
 --set start=coarsenet.safetensors` trains on from there. Features are standardised, and the matrix is folded into raw ones.
 """
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -107,19 +108,23 @@ def _solve(network: CoarseNet, data: CoarseNetData, config: CoarseNetTraining, *
     return solve_ridge(len(rows) * config.batch, sums)
 
 
-def main(*, data: tuple[pathlib.Path, ...], out: pathlib.Path, passes: int = 3, held: tuple[pathlib.Path, ...] = ()) -> None:
-    """Write the weights of a CoarseNet whose matrix is solved for, and print its scores.
+def main(
+    *, data: tuple[pathlib.Path, ...], out: pathlib.Path, passes: int = 2, held: tuple[pathlib.Path, ...] = (),
+    most: int | None = None,
+) -> None:
+    """Write the weights of a CoarseNet whose matrices are solved for, and print its scores.
 
     Args:
         data: runs of labels.
         out: file to write, .safetensors.
         passes: over the pictures, augmented anew each time.
         held: runs to score on; by default the last part of each run.
+        most: pictures that are read of each run; None for all.
 
     Raises:
         FitkitError: E_USAGE, E_RESULT of the labels; E_OUTPUT, the file cannot be written.
     """
-    config = COARSENET.configs["mesh"]
+    config = dataclasses.replace(COARSENET.configs["mesh"], most=most)
     labels = load(data, held, config)
     network = fit_readout(labels, config, passes=passes)
     write_bytes(out, encode_network(network, {"task": COARSENET.name, "config": json.dumps(COARSENET.described(config))}))
