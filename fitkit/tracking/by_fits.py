@@ -3,17 +3,13 @@
 import time
 from collections.abc import Iterator
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fitkit.fitting.observation import Lens, crop_square, observe_square
-from fitkit.geometry.pose import camera_from_pose, rescale_pose
 from fitkit.io.video import Frame
 from fitkit.recipes.tracking import FrameState, Person, estimate_person, face_direction, fit_frame
-from fitkit.results.pictures import make_albedo
 from fitkit.tracking.following import Followed, follow
-from fitkit.tracking.job import Job, KeyFrame, chosen_keys, no_face
+from fitkit.tracking.job import Job, KeyFrame, chosen_keys, no_face, plainest_albedo
 
 RESTART = 0.4           # seconds without the face, after which it starts anew from its points; chosen
 
@@ -38,14 +34,10 @@ def key_frames(samples: list[Frame], lens: Lens, job: Job, name: str) -> list[Ke
 
 
 def person_of(keys: list[KeyFrame], lens: Lens, job: Job) -> tuple[Person, np.ndarray]:
-    """The person of the key frames, and the albedo map of the first."""
+    """The person of the key frames, and an albedo map."""
     observed = [observe_square(job.model, key.frame.floats(), key.points, lens, crop_square(key.points), job.size) for key in keys]
     person, solutions = estimate_person(job.model, [each for each, _ in observed], [back[0] for _, back in observed], job.config)
-    state = jax.tree.map(lambda leaf: leaf[0], solutions.state)
-    scale, offset = observed[0][1]
-    camera = camera_from_pose(rescale_pose(state.pose, jnp.float32(scale), jnp.asarray(offset, jnp.float32)))
-    albedo = make_albedo(job.model, state.face, camera, keys[0].frame.floats())
-    return person, (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return person, plainest_albedo(job.model, keys, [back for _, back in observed], solutions.state)
 
 
 def tracked(

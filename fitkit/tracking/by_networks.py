@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Array, UInt8
 from PIL import Image
 
 from fitkit.detection.landmarks import MINIMUM_SIZE
 from fitkit.fitting.observation import Lens, crop_square, observe_square
 from fitkit.fitting.state import SH_WHITE, FaceState
-from fitkit.geometry.pose import camera_from_pose, rescale_pose
+from fitkit.geometry.pose import rescale_pose
 from fitkit.io.video import Frame
 from fitkit.models.coarsenet.crop import FaceCrop, crop_of_box, crop_of_points
 from fitkit.models.mediapipe.multiscale_detection import detect_faces, overlap
@@ -26,14 +26,14 @@ from fitkit.recipes import coarsenet
 from fitkit.recipes.coarsenet.prediction import Glimpse, check_head, load_reader, predict_states, predicted_points
 from fitkit.recipes.tracking import FrameState, Person, personal_head
 from fitkit.recipes.tracking.person import LEAST_EXPOSURE
-from fitkit.results.pictures import make_albedo
 from fitkit.tracking.following import REMEMBERED, SAME_FACE
 from fitkit.tracking.frame_networks import Networks, Seen, follow_frame, load_networks, look_anew
-from fitkit.tracking.job import Job, KeyFrame, chosen_keys, no_face
+from fitkit.tracking.job import Job, KeyFrame, chosen_keys, no_face, plainest_albedo
 
 # Chosen: of a key frame
 KEY_EVERY = 50          # frames
 WORSE = 2.0             # times the running median of the colours' distance
+BETTER = 1.2            # times that of the tracked face, which a look anew may have to be taken instead
 MEDIAN_OVER = 25        # frames
 DETECT_EVERY = 5        # frames: so often the detector is asked whether the face is where it is tracked
 SAME_FACE_AT = 0.5      # intersection over union of its square and the tracked one, under which it is not
@@ -61,15 +61,16 @@ def key_frames(samples: list[Frame], lens: Lens, job: Job, name: str) -> list[Ke
 
 
 def person_of(keys: list[KeyFrame], lens: Lens, job: Job) -> tuple[Person, np.ndarray]:
-    """The person of the key frames, whose identity is the mean of what is seen in them, and the albedo map of the first."""
-    observations = []
+    """The person of the key frames, whose identity is the mean of what is seen in them, and an albedo map."""
+    observations, backs = [], []
     for key in keys:
         observation, (scale, offset) = observe_square(
             job.model, key.frame.floats(), key.points, lens, crop_square(key.points), job.size, learned=False)
         assert key.state is not None
         pose = rescale_pose(key.state.pose, jnp.float32(1 / scale), jnp.asarray(-offset / scale, jnp.float32))
-        observations.append((dataclasses.replace(observation, prediction=FaceState(face=key.state.face, pose=pose)), scale, offset))
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(each for each, *_ in observations))
+        observations.append(dataclasses.replace(observation, prediction=FaceState(face=key.state.face, pose=pose)))
+        backs.append((scale, offset))
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *observations)
     state = coarsenet.solve_person(job.model, stacked, coarsenet.CoarseNetConfig()).state
     face = jax.tree.map(lambda leaf: leaf[0], state.face)
     light = jnp.mean(state.face.light, 0)
@@ -77,10 +78,7 @@ def person_of(keys: list[KeyFrame], lens: Lens, job: Job) -> tuple[Person, np.nd
     person = Person(
         model=job.model, head=personal_head(job.model, face.identity, face.albedo), identity=face.identity, albedo=face.albedo,
         light=light, exposure=max(exposure, LEAST_EXPOSURE), focal=lens.focal)
-    _, scale, offset = observations[0]
-    pose = rescale_pose(jax.tree.map(lambda leaf: leaf[0], state.pose), jnp.float32(scale), jnp.asarray(offset, jnp.float32))
-    albedo = make_albedo(job.model, face, camera_from_pose(pose), keys[0].frame.floats())
-    return person, (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return person, plainest_albedo(job.model, keys, backs, state)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,9 +113,9 @@ def next_frame(frame: Frame, person: Person, principal: np.ndarray, networks: Ne
                ) -> Memory:
     """A frame: by the tracking network, or anew by the network of single pictures."""
     told, seen, near, light = None, before.seen, None, None
+    usual = float(np.median(before.colours)) if before.colours else np.inf
     if seen is not None and not before.lost:
         told = follow_frame(person, networks, frame.pixels, principal, seen)
-        usual = float(np.median(before.colours)) if before.colours else told.colour
         if told.colour > WORSE * usual or not told.state.agreeing >= agreeing_least:       # True for NaN
             told = None
     if seen is not None and frame.seconds - before.seconds < REMEMBERED:
@@ -125,16 +123,28 @@ def next_frame(frame: Frame, person: Person, principal: np.ndarray, networks: Ne
     due = told is None or before.frames >= KEY_EVERY
     if due or before.frames % DETECT_EVERY == DETECT_EVERY - 1:
         found = find_face(frame.pixels, near)
-        if found is not None and (due or told is None or _shares(found, told.crop)[0] < SAME_FACE_AT):
-            for _ in range(2):          # in the detector's box, then around the points that are seen there
-                anew = look_anew(person, networks, frame.pixels, principal, found, light)
-                found = anew.crop
-            if anew.state.agreeing >= agreeing_least:
-                return Memory(anew, frame.seconds, lost=False, colours=(anew.colour,))
+        if not due and found is not None and told is not None and _shares(found, told.crop)[0] >= SAME_FACE_AT:
+            found = None
+        # a face that is lost is also looked for where it was
+        places = [place for place in (found, near if told is None else None) if place is not None]
+        looks = [_look(frame, person, principal, networks, place, light) for place in places]
+        anew = min(looks, key=lambda look: look.colour, default=None)
+        most = np.inf       # in a light that is known, colours tell the face from what the detector takes for one
+        if anew is not None and near is not None:
+            same = told is None and _shares(anew.crop, near)[1] >= SAME_FACE
+            most = (usual if told is None else told.colour) * (WORSE if same else BETTER)
+        if anew is not None and anew.state.agreeing >= agreeing_least and anew.colour <= most:
+            return Memory(anew, frame.seconds, lost=False, colours=(anew.colour,))
     if told is None:
         return dataclasses.replace(before, lost=True)
     return Memory(told, frame.seconds, lost=False, frames=before.frames + 1,
                   colours=(*before.colours, told.colour)[-MEDIAN_OVER:])
+
+
+def _look(frame: Frame, person: Person, principal: np.ndarray, networks: Networks, place: FaceCrop, light: Array | None) -> Seen:
+    """A frame by the network of single pictures, twice: in a square, then around the points that are seen there."""
+    first = look_anew(person, networks, frame.pixels, principal, place, light)
+    return look_anew(person, networks, frame.pixels, principal, first.crop, light)
 
 
 def find_face(pixels: UInt8[np.ndarray, "H W 3"], near: FaceCrop | None) -> FaceCrop | None:

@@ -34,15 +34,18 @@ def seen(name, *, colour=0.01, agreeing=0.9, crop=CROP):
 
 @pytest.fixture
 def story(monkeypatch):
-    """Plays frames: what the tracking network says of each (or of all), and where the detector finds a face."""
-    def play(told, found, *, count=None):
+    """Plays frames: what the tracking network says of each (or of all), where the detector finds a face, and how well colours fit
+    in a look anew."""
+    def play(told, found, *, count=None, colours=None, agreeing=0.9):
         memory, says = Memory(), []
         answers = told if isinstance(told, list) else [told] * count
         places = found if isinstance(found, list) else [found] * len(answers)
-        for number, (answer, place) in enumerate(zip(answers, places, strict=True)):
+        fits = colours or [0.01] * len(answers)
+        for number, (answer, place, colour) in enumerate(zip(answers, places, fits, strict=True)):
             monkeypatch.setattr(by_networks, "follow_frame", lambda *_, answer=answer: answer)
             monkeypatch.setattr(by_networks, "find_face", lambda *_, place=place: place)
-            monkeypatch.setattr(by_networks, "look_anew", lambda *rest: seen("anew", crop=rest[-2]))
+            monkeypatch.setattr(by_networks, "look_anew", lambda *rest, colour=colour: seen(
+                "anew", crop=rest[-2], colour=colour, agreeing=agreeing))
             memory = next_frame(Frame(number / 25, None), None, None, None, memory, agreeing_least=LEAST)
             says.append(None if memory.lost else memory.seen.state.state.name)
         return says
@@ -68,9 +71,18 @@ def test_a_face_that_the_detector_sees_elsewhere_is_looked_at_anew(story):
 
 
 def test_a_covered_face_is_lost_and_found_again(story):
-    bad = seen("bad", agreeing=0.1)
-    assert story([bad] * 6, [CROP, None, None, None, CROP, CROP]) == ["anew", None, None, None, "anew", "anew"]
-    assert story([seen("told", agreeing=float("nan"))] * 2, [CROP, None]) == ["anew", None]
+    """It is found where the detector sees it, or where it was; what the detector takes for it has other colours."""
+    bad, covered = seen("bad", agreeing=0.1), [0.01, 0.3, 0.3, 0.3]
+    for places in ([CROP, None, None, None, CROP], [CROP, None, ELSEWHERE, ELSEWHERE, None]):
+        assert story([bad] * 5, places, colours=[*covered, 0.015]) == ["anew", None, None, None, "anew"]
+    assert story([bad] * 4, [CROP, None, ELSEWHERE, ELSEWHERE], colours=[0.01, 0.3, 0.021, 0.021]) == ["anew", None, None, None]
+    assert story([seen("told", agreeing=float("nan"))] * 2, [CROP, None], colours=[0.01, 0.3]) == ["anew", None]
+    assert story([bad] * 2, CROP, agreeing=0.2) == [None, None]
+
+
+def test_a_look_anew_whose_colours_fit_worse_is_not_taken(story):
+    says = story(seen("told"), [CROP] + [ELSEWHERE] * 59, count=60, colours=[0.01] + [0.013] * 59)
+    assert says == ["anew"] + ["told"] * 59
 
 
 def test_of_several_detected_faces_the_nearest_is_taken(monkeypatch):

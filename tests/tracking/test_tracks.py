@@ -20,6 +20,7 @@ from fitkit.geometry.vectors import rotation_from_euler
 from fitkit.io import images
 from fitkit.recipes.tracking import FrameState, Person, personal_head
 from fitkit.tracking import by_fits, files, following, run
+from fitkit.tracking.job import KeyFrame, chosen_keys
 from fitkit.tracking.live_link import SHAPES, timecode
 from fitkit.types import FaceParameters
 from tests.export.test_export import Glb
@@ -213,6 +214,19 @@ def test_samples_are_evenly_spaced_and_few():
     kept, count = run._samples(iter(frames))
     steps = np.diff([frame.number for frame in kept])
     assert count == 1000 and run.SAMPLES <= len(kept) <= 2 * run.SAMPLES and len(set(steps.tolist())) == 1
+
+
+def test_the_plainest_key_frame_is_frontal_and_neutral():
+    def key(degrees, smile):
+        face = FaceParameters(identity=None, expression=np.array([smile, smile]), albedo=None, light=None)
+        turned = np.array([np.sin(np.radians(degrees)), 0, np.cos(np.radians(degrees))])
+        return KeyFrame(frame=(degrees, smile), points=None, facing=turned, state=FaceState(face=face, pose=None))
+
+    found = [key(0, 0.6), key(10, 0.0), key(40, 0.0), key(-40, 0.9), key(70, 0.0)]
+    assert [each.frame for each in chosen_keys(found, 3)] == [(10, 0.0), (-40, 0.9), (40, 0.0)]
+    assert [each.frame for each in chosen_keys(found[4:], 2)] == [(70, 0.0)] * 2
+    unknown = [dataclasses.replace(each, state=None) for each in found]
+    assert chosen_keys(unknown, 1)[0].frame == (0, 0.6)
 
 
 def test_of_several_faces_the_followed_one_is_taken(monkeypatch):
