@@ -1,8 +1,8 @@
 """The way of networks (Guo et al. 2018, Section VII): the network of single pictures at key frames, then the tracking network.
 
-A frame is looked at anew, from the detector's box, where the face is new, where its colours fit half as well as they usually do,
-where the detector finds it elsewhere, and every `KEY_EVERY` frames. The network of single pictures also tells the person, from key
-frames that are chosen before the first frame is tracked: one identity and one albedo for the film.
+A frame is looked at anew, around the face that the detector finds, where the face is new, where its colours fit half as well as
+they usually do, where the detector finds it elsewhere, and every `KEY_EVERY` frames. The network of single pictures also tells the
+person, from key frames that are chosen before the first frame is tracked: one identity and one albedo for the film.
 """
 
 import dataclasses
@@ -12,16 +12,16 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, UInt8
-from PIL import Image
+from jaxtyping import Float
 
 from fitkit.detection.landmarks import MINIMUM_SIZE
 from fitkit.fitting.observation import Lens, crop_square, observe_square
 from fitkit.fitting.state import SH_WHITE, FaceState
 from fitkit.geometry.pose import rescale_pose
 from fitkit.io.video import Frame
-from fitkit.models.coarsenet.crop import FaceCrop, crop_of_box, crop_of_points
-from fitkit.models.mediapipe.multiscale_detection import detect_faces, overlap
+from fitkit.models.coarsenet.crop import FaceCrop, crop_of_points
+from fitkit.models.mediapipe.facemesh import find_faces
+from fitkit.models.mediapipe.multiscale_detection import overlap
 from fitkit.recipes import coarsenet
 from fitkit.recipes.coarsenet.prediction import Glimpse, check_head, load_reader, predict_states, predicted_points
 from fitkit.recipes.tracking import FrameState, Person, personal_head
@@ -48,12 +48,12 @@ def key_frames(samples: list[Frame], lens: Lens, job: Job, name: str) -> list[Ke
     check_head(job.model)
     found, near = [], None
     for frame in samples:
-        crop = find_face(frame.pixels, near)
+        pixels = frame.floats()
+        crop = find_face(pixels, near)
         if crop is not None:
-            for _ in range(2):          # around the detector's box, then around the points that are seen there
-                state = predict_states(job.model, load_reader(), [Glimpse(frame.floats(), crop, lens)])[0]
-                points = np.asarray(predicted_points(job.model, state))
-                crop = near = crop_of_points(points)
+            state = predict_states(job.model, load_reader(), [Glimpse(pixels, crop, lens)])[0]
+            points = np.asarray(predicted_points(job.model, state))
+            near = crop_of_points(points)
             found.append(KeyFrame(frame, points, np.asarray(state.pose.rotation[:, 2]), state))
     if not found:
         raise no_face(samples, name)
@@ -122,12 +122,12 @@ def next_frame(frame: Frame, person: Person, principal: np.ndarray, networks: Ne
         near, light = seen.crop if told is None else told.crop, seen.state.state.face.light
     due = told is None or before.frames >= KEY_EVERY
     if due or before.frames % DETECT_EVERY == DETECT_EVERY - 1:
-        found = find_face(frame.pixels, near)
+        found = find_face(frame.floats(), near)
         if not due and found is not None and told is not None and _shares(found, told.crop)[0] >= SAME_FACE_AT:
             found = None
         # a face that is lost is also looked for where it was
         places = [place for place in (found, near if told is None else None) if place is not None]
-        looks = [_look(frame, person, principal, networks, place, light) for place in places]
+        looks = [look_anew(person, networks, frame.pixels, principal, place, light) for place in places]
         anew = min(looks, key=lambda look: look.colour, default=None)
         most = np.inf       # in a light that is known, colours tell the face from what the detector takes for one
         if anew is not None and near is not None:
@@ -141,15 +141,10 @@ def next_frame(frame: Frame, person: Person, principal: np.ndarray, networks: Ne
                   colours=(*before.colours, told.colour)[-MEDIAN_OVER:])
 
 
-def _look(frame: Frame, person: Person, principal: np.ndarray, networks: Networks, place: FaceCrop, light: Array | None) -> Seen:
-    """A frame by the network of single pictures, twice: in a square, then around the points that are seen there."""
-    first = look_anew(person, networks, frame.pixels, principal, place, light)
-    return look_anew(person, networks, frame.pixels, principal, first.crop, light)
-
-
-def find_face(pixels: UInt8[np.ndarray, "H W 3"], near: FaceCrop | None) -> FaceCrop | None:
-    """The square of the detected face that shares most with a square, or of the largest."""
-    found = [crop_of_box(each.box) for each in detect_faces(Image.fromarray(pixels), minimum_size=MINIMUM_SIZE)]
+def find_face(pixels: Float[np.ndarray, "H W 3"], near: FaceCrop | None) -> FaceCrop | None:
+    """The square of the detected face that shares most with a square, or of the largest; the detector's mesh tells faces from what
+    only looks like one."""
+    found = [crop_of_points(face.points) for face in find_faces(pixels, minimum_size=MINIMUM_SIZE) if face.size >= MINIMUM_SIZE]
     if near is not None:
         nearest = max(found, key=lambda crop: _shares(crop, near)[1], default=None)
         if nearest is not None and _shares(nearest, near)[1] >= SAME_FACE:

@@ -23,18 +23,21 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from fitkit.configuration import parse_assignments
+from fitkit.detection.landmarks import MINIMUM_SIZE
 from fitkit.device import keep_compiled_programs
 from fitkit.fitting.observation import Lens, crop_square, observe_square
 from fitkit.io.video import Frame
 from fitkit.models import heads
+from fitkit.models.coarsenet.crop import crop_of_box
+from fitkit.models.mediapipe.multiscale_detection import detect_faces
 from fitkit.recipes.coarsenet.prediction import HEAD, Glimpse, load_reader, predict_states
 from fitkit.recipes.inverse_rendering import model_fitting
 from fitkit.recipes.inverse_rendering.model_fitting import ModelFittingConfig
 from fitkit.results.from_solution import fitted_points
-from fitkit.tracking.by_networks import find_face
 from fitkit.tracking.following import follow
 from fitkit.tracking.run import prepare_track, track_frames
 from fitkit.tracking.source import Source
@@ -61,7 +64,8 @@ def alone(film: Film) -> dict[str, np.ndarray]:
     model, lens = heads.load(HEAD), Lens(FOCAL, 1.0, 0.0, np.full(2, SIDE / 2, np.float32), "given")
     rows = []
     for pixels in film.frames:
-        crop = find_face(pixels, None)
+        found = detect_faces(Image.fromarray(pixels), minimum_size=MINIMUM_SIZE)
+        crop = max((crop_of_box(each.box) for each in found), key=lambda crop: crop.side, default=None)
         if crop is None:
             rows.append((np.full((68, 2), np.nan), np.full((3, 3), np.nan), np.full(len(film.expression[0]), np.nan)))
             continue

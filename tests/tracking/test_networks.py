@@ -46,7 +46,7 @@ def story(monkeypatch):
             monkeypatch.setattr(by_networks, "find_face", lambda *_, place=place: place)
             monkeypatch.setattr(by_networks, "look_anew", lambda *rest, colour=colour: seen(
                 "anew", crop=rest[-2], colour=colour, agreeing=agreeing))
-            memory = next_frame(Frame(number / 25, None), None, None, None, memory, agreeing_least=LEAST)
+            memory = next_frame(Frame(number / 25, np.zeros((2, 2, 3), np.uint8)), None, None, None, memory, agreeing_least=LEAST)
             says.append(None if memory.lost else memory.seen.state.state.name)
         return says
     return play
@@ -86,9 +86,11 @@ def test_a_look_anew_whose_colours_fit_worse_is_not_taken(story):
 
 
 def test_of_several_detected_faces_the_nearest_is_taken(monkeypatch):
-    boxes = [np.array([10.0, 10, 40, 40]), np.array([100.0, 10, 180, 90])]
-    monkeypatch.setattr(by_networks, "detect_faces", lambda *_, **__: [types.SimpleNamespace(box=box) for box in boxes])
-    pixels = np.zeros((100, 200, 3), np.uint8)
+    boxes = [np.array([[10.0, 10], [40, 40]]), np.array([[100.0, 10], [180, 90]])]
+    monkeypatch.setattr(by_networks, "MINIMUM_SIZE", 20.0)
+    monkeypatch.setattr(by_networks, "find_faces", lambda *_, **__: [
+        types.SimpleNamespace(points=np.repeat(box, 234, 0), size=np.ptp(box)) for box in boxes])
+    pixels = np.zeros((100, 200, 3), np.float32)
     largest = by_networks.find_face(pixels, None)
     assert largest.corner[0] > 60
     assert by_networks.find_face(pixels, CROP).corner[0] < 20

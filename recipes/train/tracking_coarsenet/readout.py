@@ -1,6 +1,6 @@
 """The matrices of a Tracking CoarseNet with MediaPipe's trunk, solved for: ridge regression (`models.coarsenet.mesh_tracking`).
 
-    python -m fitkit.recipes.train.tracking_coarsenet.readout --data RUN --out tracking_coarsenet.safetensors
+    python -m fitkit.recipes.train.tracking_coarsenet.readout --data RUN --single coarsenet.safetensors --out FILE
 
 Pose has four times as many features as the trunk gives, more than there are frames: its ridge is solved in the frames' own space,
 by their products. What is told of identity and expression is taken over from the network of single pictures, which sees the same
@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from rich.progress import track
 
 from fitkit.color import srgb_to_linear
+from fitkit.errors import FitkitError
 from fitkit.geometry.camera import to_view_frame
 from fitkit.geometry.vectors import safe_normalize, vertex_normals
 from fitkit.io.atomic_files import write_bytes
@@ -29,7 +30,6 @@ from fitkit.models.coarsenet.estimate import pose_of
 from fitkit.models.coarsenet.mesh_tracking import IDENTITY, UNIT, USUAL_SIZE, cell_means, polynomials, pose_of_pncc
 from fitkit.models.coarsenet.network import POSE, CoarseNet, load_coarsenet
 from fitkit.models.parameters import encode_network
-from fitkit.models.shipped import WEIGHTS
 from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.recipes.train.coarsenet.augmentation import plain_crops
 from fitkit.recipes.train.coarsenet.configuration import POSE_DEVIATION, POSE_MEAN, HeadTables, tables_of
@@ -178,7 +178,10 @@ def fit_readout(seen: dict[str, np.ndarray], network: CoarseNet, single: pathlib
     found["read.kernel"], found["read.bias"] = solve_reading(config, np.asarray(network.tracking.places[...]))
     wanted = (seen["appearance"] - mean[start + POSE:]) / deviation[start + POSE:]
     found["appearance.kernel"], found["appearance.bias"] = solve_linear(seen["colours"].astype(np.float64), wanted, COLOUR_RIDGE)
-    given, _ = load_coarsenet(path=single)
+    given, stored = load_coarsenet(path=single)
+    if (stored.trunk, stored.upright, stored.tracking) != ("mesh", False, False):
+        raise FitkitError("E_FIELD", f"{single} holds weights of {stored}; name a network of single pictures with trunk mesh that"
+                          " looks once, made by fitkit.recipes.train.coarsenet.readout")
     output, means, spreads = (np.asarray(given[name]) for name in ("output.kernel", "mean", "deviation"))
     kernel, bias = output * spreads, means + spreads * np.asarray(given["output.bias"])        # of numbers as they are
     kept, pose = np.r_[:IDENTITY, config.network.identity:start], np.s_[start:start + POSE]
@@ -190,14 +193,14 @@ def fit_readout(seen: dict[str, np.ndarray], network: CoarseNet, single: pathlib
     return network
 
 
-def main(*, data: tuple[pathlib.Path, ...], out: pathlib.Path, single: pathlib.Path = WEIGHTS / "coarsenet.safetensors",
-         passes: int = 1, held: tuple[pathlib.Path, ...] = ()) -> None:
+def main(*, data: tuple[pathlib.Path, ...], out: pathlib.Path, single: pathlib.Path, passes: int = 1,
+         held: tuple[pathlib.Path, ...] = ()) -> None:
     """Write the weights of a Tracking CoarseNet whose matrices are solved for, and print its scores.
 
     Args:
         data: runs of labels of kind `frames`; others, too.
         out: file to write, .safetensors.
-        single: weights of the network of single pictures with the same trunk.
+        single: weights of a network of single pictures with the same trunk, which looks once.
         passes: over the frames, changed anew each time; the products of 10,000 frames take a gigabyte.
         held: runs to score on; by default the last part of each run.
 
