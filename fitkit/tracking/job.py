@@ -48,7 +48,7 @@ class KeyFrame:
     state: FaceState | None = None      # film pixels, where a network sees it
 
 
-def plainness(key: KeyFrame, expression: Float[np.ndarray, " E"] | None = None) -> float:
+def plainness(key: KeyFrame, expression: Float[np.ndarray, " E"] | None) -> float:
     """How frontal a key frame is, and how neutral, where the expression is known."""
     return float(key.facing[2]) - (0.0 if expression is None else EXPRESSIVE * float(np.sum(expression)))
 
