@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fitkit.fitting.state import Solution
-from fitkit.recipes import coarsenet, df2net, ganfit, inverse_rendering, landmarks, richardson, scan
+from fitkit.recipes import coarsenet, df2net, expression_proxy, ganfit, inverse_rendering, landmarks, richardson, scan
 from fitkit.recipes.coarsenet.prediction import FaceReader, load_reader
 
 
@@ -49,6 +49,11 @@ RECIPES: dict[str, Recipe] = {
         config=landmarks.LandmarkConfig, function=landmarks.solve, batch=landmarks.solve_batch, person=landmarks.solve_person,
         summary="pose, shape and expression from the detected points alone; fastest, no colours",
         paper="Guo et al. 2018, Eqs. 7 and 8; Zhu et al. 2015 for the sliding contour"),
+    "expression_proxy": Recipe(
+        config=expression_proxy.ExpressionProxyConfig, function=expression_proxy.solve, batch=expression_proxy.solve_batch,
+        person=expression_proxy.solve_person,
+        summary="shape from points by linear least squares, expression from what networks see; no colours",
+        paper="Chen et al. 2019, Section 3"),
     "coarsenet": Recipe(
         config=coarsenet.CoarseNetConfig, function=coarsenet.solve, batch=coarsenet.solve_batch, person=coarsenet.solve_person,
         summary="what a network sees: pose, shape and expression without landmarks, then light and skin; steps to refine if wanted",

@@ -10,9 +10,11 @@ import numpy as np
 import scipy.optimize
 from jaxtyping import Array, Float
 
+from fitkit.morphable.regions import face_region
 from fitkit.types import MorphableModel
 
 RIDGE = 1e-3        # of squared weights, beside coefficients in units of their prior scale; chosen
+LEAST = 1e-4        # mm^2, added to the metric of weights that move no vertex of the face; chosen
 
 
 def expression_choices(model: MorphableModel) -> tuple[str, ...]:
@@ -35,6 +37,29 @@ def named_weights(model: MorphableModel, expression: Float[np.ndarray, " E"] | F
     rows = np.concatenate([basis, np.sqrt(RIDGE) * np.eye(basis.shape[1])])
     right = np.concatenate([np.asarray(expression, np.float64) / scale, np.zeros(basis.shape[1])])
     return scipy.optimize.lsq_linear(rows, right, bounds=(0.0, 1.0)).x.astype(np.float32)
+
+
+def expression_metric(model: MorphableModel) -> Float[np.ndarray, "E E"]:
+    """M such that `|M (a - b)|^2` is the mean squared distance, mm^2, of the face's vertices under expressions a and b."""
+    share = np.asarray(face_region(model), np.float64)
+    flat = np.asarray(model.expression, np.float64) * np.sqrt(share / share.sum())[:, None]
+    flat = flat.reshape(len(flat), -1)
+    return np.asarray(np.linalg.cholesky(flat @ flat.T + LEAST * np.eye(len(flat))).T)
+
+
+def arkit_basis(model: MorphableModel, names: Sequence[str]) -> Float[np.ndarray, "N E"]:
+    """A head's expression coefficients per weight of each of ARKit's expressions; zeros of those that the head has not.
+
+    ICT-FaceKit has some of ARKit's shapes as a left and a right one: both move with the weight.
+    """
+    basis = np.zeros((len(names), len(model.expression_names)), np.float32)
+    for row, name in zip(basis, names, strict=True):
+        if name in model.named_expressions and model.named is not None:
+            row += np.asarray(model.named)[model.named_expressions.index(name)]
+        for full in (name, f"{name}Left", f"{name}Right"):
+            if full in model.expression_names:
+                row[model.expression_names.index(full)] = 1.0
+    return basis
 
 
 def weight_range(model: MorphableModel, name: str) -> tuple[float, float]:
