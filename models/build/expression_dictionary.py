@@ -68,7 +68,8 @@ def build(runs: Sequence[pathlib.Path], out: pathlib.Path, *, most: int) -> None
     """Write the dictionary of the pictures of some runs to the folder `out`."""
     model = heads.load("makehuman")
     every = [features_of_run(run, most=most) for run in runs]
-    write(*(np.concatenate(values) for values in zip(*every, strict=True)), model, out)
+    seen, weights = (np.concatenate(values) for values in zip(*every, strict=True))
+    write(seen, weights, model, out)
 
 
 def write(seen: Float[np.ndarray, "N F"], weights: Float[np.ndarray, "N E"], model: MorphableModel, out: pathlib.Path) -> None:

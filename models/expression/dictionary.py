@@ -9,7 +9,7 @@ which expressions differ: `matrix` turns them so, by ridge regression, and a dis
 
 import functools
 import json
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +73,8 @@ def load_dictionary() -> tuple[ExpressionDictionary, tuple[str, ...]]:
     stored, header = read_tensors(path, most=MAX_BYTES, code="E_DATA", what="the dictionary", mend="install fitkit again")
     with parsing("E_DATA", f"the dictionary {path} cannot be used", mend="install fitkit again"):
         names = tuple(str(name) for name in json.loads(header["names"]))
-        found = ExpressionDictionary(**{name: stored[name] for name in FIELDS})
+        fields: dict[str, Any] = {name: stored[name] for name in FIELDS}
+        found = ExpressionDictionary(**fields)
     if found.weights.shape != (len(found.keys), len(names)) or found.matrix.shape != (len(found.centre), len(found.step)):
         raise FitkitError("E_DATA", f"the dictionary {path} does not fit this version; reinstall fitkit.")
     return jax.device_put(found), names

@@ -63,7 +63,7 @@ class EmotionNet(nnx.Module):
 
     def __call__(self, pictures: Float[Array, "b s s"], key: Array | None = None) -> SeenEmotion:
         """What it says of grey pictures in [-1, 1]; `key` draws what is dropped, nothing where None."""
-        keys = [None] * 7 if key is None else list(jax.random.split(key, 7))
+        keys: list[Array | None] = [None] * 7 if key is None else list(jax.random.split(key, 7))
         x = jax.nn.relu(self.first(pictures[..., None]))
         for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             x = norm(jax.nn.relu(convolution(x)))

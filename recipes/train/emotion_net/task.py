@@ -196,7 +196,8 @@ def see(network: EmotionNet, pictures: Float[np.ndarray, "N s s"]) -> SeenEmotio
     """What the network says of many pictures, as NumPy arrays."""
     run = nnx.jit(lambda network, some: network(some))
     made = [run(network, pictures[start:start + AT_ONCE]) for start in range(0, len(pictures), AT_ONCE)]
-    return SeenEmotion(*(np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*made, strict=True)))
+    seen: SeenEmotion = jax.tree.map(lambda *parts: np.concatenate([np.asarray(part) for part in parts]), *made)
+    return seen
 
 
 def pictures(network: EmotionNet, data: Parts, config: EmotionNetTraining) -> dict[str, UInt8[np.ndarray, "H W 3"]]:
