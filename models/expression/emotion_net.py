@@ -61,18 +61,18 @@ class EmotionNet(nnx.Module):
         self.output = nnx.Linear(sizes.dense[-1], sizes.classes, rngs=rngs)
         self.regression = nnx.Linear(sizes.dense[-1], sizes.regressed, rngs=rngs) if sizes.regressed else None
 
-    def __call__(self, pictures: Float[Array, "b s s"], key: Array | None = None) -> SeenEmotion:
+    def __call__(self, key: Array | None, pictures: Float[Array, "b s s"]) -> SeenEmotion:
         """What it says of grey pictures in [-1, 1]; `key` draws what is dropped, nothing where None."""
         keys: list[Array | None] = [None] * 7 if key is None else list(jax.random.split(key, 7))
         x = jax.nn.relu(self.first(pictures[..., None]))
         for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             x = norm(jax.nn.relu(convolution(x)))
             if index % 2 == 0:      # the end of a stage
-                x = _dropped(_pooled(x), STAGE_DROPOUT, keys[index // 2])
+                x = _dropped(keys[index // 2], _pooled(x), STAGE_DROPOUT)
         x = x.reshape(len(x), -1)
         for layer, share, drop in zip(self.dense, DENSE_DROPOUT, keys[4:], strict=True):
             features = jax.nn.relu(layer(x))
-            x = _dropped(features, share, drop)
+            x = _dropped(drop, features, share)
         regressed = jnp.zeros((len(x), 0)) if self.regression is None else self.regression(x)
         return SeenEmotion(self.output(x), features, regressed)
 
@@ -84,7 +84,7 @@ def _pooled(x: Float[Array, "b h w c"]) -> Float[Array, "b u v c"]:
     return jnp.maximum(jnp.maximum(x[:, ::2, ::2], x[:, 1::2, ::2]), jnp.maximum(x[:, ::2, 1::2], x[:, 1::2, 1::2]))
 
 
-def _dropped(x: Float[Array, "b *n"], share: float, key: Array | None) -> Float[Array, "b *n"]:
+def _dropped(key: Array | None, x: Float[Array, "b *n"], share: float) -> Float[Array, "b *n"]:
     if key is None:
         return x
     return jnp.where(jax.random.bernoulli(key, 1 - share, x.shape), x / (1 - share), 0.0)

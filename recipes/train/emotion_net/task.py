@@ -147,7 +147,7 @@ def loss(network: EmotionNet, batch: Mapping[str, Array], config: EmotionNetTrai
     """Cross entropy of the emotions, and what is added to it."""
     keys = jax.vmap(jax.random.wrap_key_data)(batch["key"])
     pictures, mirrored = jax.vmap(lambda key, picture: worn(key, picture, side=config.side))(keys, batch["picture"])
-    seen = network(pictures, keys[0])
+    seen = network(keys[0], pictures)
     chosen = jnp.take_along_axis(jax.nn.log_softmax(seen.logits.astype(jnp.float32)), batch["emotion"][:, None], axis=1)
     terms = {"emotion": -jnp.mean(chosen), "first": jnp.sum(jnp.square(network.first.kernel[...]))}
     total = terms["emotion"] + config.weight_first * terms["first"]
@@ -194,7 +194,7 @@ def inner(pictures: UInt8[np.ndarray, "N w w"], side: int) -> Float[np.ndarray, 
 
 def see(network: EmotionNet, pictures: Float[np.ndarray, "N s s"]) -> SeenEmotion:
     """What the network says of many pictures, as NumPy arrays."""
-    run = nnx.jit(lambda network, some: network(some))
+    run = nnx.jit(lambda network, some: network(None, some))
     made = [run(network, pictures[start:start + AT_ONCE]) for start in range(0, len(pictures), AT_ONCE)]
     seen: SeenEmotion = jax.tree.map(lambda *parts: np.concatenate([np.asarray(part) for part in parts]), *made)
     return seen

@@ -19,7 +19,7 @@ TINY = dataclasses.replace(task.CONFIGS["small"], side=20, width=2, dense=(6, 6,
 def test_the_papers_network_by_shape(side, count):
     network = nnx.eval_shape(lambda: EmotionNet(EmotionNetSizes(side=side), rngs=nnx.Rngs(0)))
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(network, nnx.Param))) == count
-    seen = nnx.eval_shape(lambda network: network(jnp.zeros((1, side, side))), network)
+    seen = nnx.eval_shape(lambda network: network(None, jnp.zeros((1, side, side))), network)
     assert seen.logits.shape == (1, 8) and seen.features.shape == (1, 128) and seen.regressed.shape == (1, 0)
 
 
@@ -48,7 +48,7 @@ def test_the_loss_is_cross_entropy_and_the_vertices_distance():
     value, terms = nnx.jit(lambda network, batch: task.loss(network, batch, TINY))(network, batch)
     keys = jax.vmap(jax.random.wrap_key_data)(jnp.asarray(batch["key"]))
     shown, mirrored = jax.vmap(lambda key, picture: task.worn(key, picture, side=20))(keys, jnp.asarray(batch["picture"]))
-    seen = network(shown, keys[0])
+    seen = network(keys[0], shown)
     chances = np.exp(np.asarray(seen.logits, np.float64))
     chances /= chances.sum(1, keepdims=True)
     expected = -np.mean([np.log(row[emotion]) for row, emotion in zip(chances, batch["emotion"], strict=True)])
