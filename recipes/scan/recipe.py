@@ -29,7 +29,7 @@ from fitkit.types import Camera, MorphableModel
 
 LEAST_MARKS = 4              # landmarks in 3D from which a pose is taken
 # what a point counts for that comes to lie on a region; elsewhere ELSEWHERE: hair, collars
-TRUST = {"face_skin": 1.0, "lips": 1.0, "eyelids": 1.0, "nose": 1.0, "neck": 0.2, "ears": 0.1, "eyes": 0.2}
+TRUST = {"face_skin": 1.0, "lips": 1.0, "eyelids": 1.0, "nose": 1.0, "neck": 1.0, "ears": 0.1, "eyes": 0.2}
 ELSEWHERE = 0.05
 
 
