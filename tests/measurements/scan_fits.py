@@ -132,7 +132,8 @@ def main() -> None:
             rows.append(row)
             floors = f", floor {row[2]:.3f}" if len(row) > 2 else ""
             print(f"{seed}: modes {row[0]:.3f} mm, displaced {row[1]:.3f}{floors}; {result.status} {result.reason};"
-                  f" {result.timings['fit']:.1f} s; recipe says {result.losses['distance_mean']:.3f}, {result.losses['distance_displaced']:.3f}", flush=True)
+                  f" {result.timings['fit']:.1f} s; recipe says"
+                  f" {result.losses['distance_mean']:.3f}, {result.losses['distance_displaced']:.3f}", flush=True)
         if arguments.sheet:
             write_image(arguments.sheet, result.pictures["comparison"])
     for name, column in zip(("modes", "displaced", "floor"), np.array(rows).T, strict=False):
