@@ -6,7 +6,7 @@ In: head, photo, lens and `Solution`, from `fitkit.pipeline`. Out: a `FitResult`
     fit_quality.py     "converged", or "doubtful" and why
     result.py          `FitResult`, and the list of the files in its folder
     pictures.py        overlay, comparison, normals, depth and albedo map, rendered in the tiles of photo_window.py
-    summary.py         what `repr` and a notebook show; view.py what the viewer shows
+    shown/             what `repr`, a notebook and the viewer show
     save.py load.py    the folder, bit for bit; fit_json.py writes and reads its text part
 """
 

@@ -41,8 +41,9 @@ from fitkit.io import images
 from fitkit.io.images import Photo
 from fitkit.morphable.model import shape
 from fitkit.rendering.novel_view import Light, render_novel_view
-from fitkit.results import pictures, summary
+from fitkit.results import pictures
 from fitkit.results.save import save_result
+from fitkit.results.shown import summary
 from fitkit.types import Camera, Detail, FaceParameters, Mesh, MorphableModel
 from fitkit.uv.displacement import Relief, bake_relief
 

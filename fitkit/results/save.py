@@ -29,7 +29,7 @@ from fitkit.io import atomic_files, images
 from fitkit.io.images import Photo
 from fitkit.rendering.texture import sample_image
 from fitkit.results import ALL, OUTPUTS, fit_json, integrity
-from fitkit.results.view import VIEWER_FILE, viewed_face
+from fitkit.results.shown.view import VIEWER_FILE, viewed_face
 from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
 from fitkit.uv.displacement import detailed_mesh, encode_displacement, normal_map
 

@@ -23,7 +23,7 @@ from fitkit.batch import LOG, TABLE
 from fitkit.batch.report.pictures import face_picture, histogram
 from fitkit.batch.report.table import Row, mapping, number, pose_angles, result_folder
 from fitkit.errors import visible
-from fitkit.results.view import VIEWER_FILE
+from fitkit.results.shown.view import VIEWER_FILE
 from fitkit.version import __version__
 
 TEMPLATE = "page.html"

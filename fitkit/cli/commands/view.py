@@ -46,7 +46,7 @@ def run_view(options: View, console: Console) -> int:
     from fitkit.export.viewer import viewer_page
     from fitkit.io import atomic_files
     from fitkit.results.integrity import read_content
-    from fitkit.results.view import VIEWER_FILE, saved_face
+    from fitkit.results.shown.view import VIEWER_FILE, saved_face
 
     folders = [folder for name in options.result for folder in _results(Path(name))]
     faces = []

@@ -1,0 +1,1 @@
+"""What people are shown of a result: `summary` for `repr` and notebooks, `view` for the viewer."""
