@@ -55,7 +55,7 @@ class ExpressionProxyConfig:
         iterations: most steps to that camera.
     """
 
-    prior: Literal["fixed", "centre", "rest"] = "centre"
+    prior: Literal["fixed", "centre", "rest"] = "fixed"
     norm: Literal[1, 2] = 2
     neighbours: int = 32
     weight_shape: float = 3e-6
