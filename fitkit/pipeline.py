@@ -24,6 +24,7 @@ from fitkit.detection.given_points import check_points
 from fitkit.detection.landmarks import Detector, Landmarks, box_of, detect_landmarks, read_points
 from fitkit.device import keep_compiled_programs
 from fitkit.errors import FitkitError
+from fitkit.fitting import point_posterior
 from fitkit.fitting.observation import Lens, known_lens, observe
 from fitkit.fitting.scan_observation import read_scan_view, scan_points
 from fitkit.fitting.scan_view import ScanView
@@ -35,6 +36,7 @@ from fitkit.models import heads
 from fitkit.models.coarsenet.crop import FaceCrop, crop_of_box, crop_of_points
 from fitkit.recipes import RECIPES, Recipe
 from fitkit.recipes.coarsenet import prediction
+from fitkit.recipes.coarsenet.aligned import joint_tables, load_glance, predict_upright
 from fitkit.recipes.coarsenet.prediction import FaceReader, Glimpse
 from fitkit.results.from_solution import result_from_solution
 from fitkit.results.result import FitResult
@@ -63,7 +65,7 @@ class Job:
     seed: int
     detector: str
     progress: Callable[[float], None] | None
-    reader: FaceReader | None = None      # the network of a recipe that asks one
+    reader: FaceReader | None = None      # the network of a recipe that asks one, or of its prior
 
     def extra_arguments(self) -> dict[str, Any]:
         """What the recipe takes besides the head, the observation and its configuration."""
@@ -117,9 +119,11 @@ def prepare(
         raise FitkitError("E_USAGE", f"size must be an even number of at least 64 pixels, not {size}")
     head = heads.absolute_name(head)
     model = heads.load(head)
-    if chosen.sees:
-        prediction.check_head(model)
     reader = chosen.reader(config) if chosen.reader else None
+    if reader is not None:
+        prediction.check_head(model)
+    elif getattr(config, "prior", "none") == "coarsenet" and config.learned_points and model.name == prediction.HEAD:
+        reader = load_glance()
     return Job(recipe, chosen, config, head, model, size, seed, detector, progress, reader)
 
 
@@ -172,7 +176,7 @@ def observe_faces(faces: Sequence[tuple[Reading, int, int]], job: Job) -> list[O
 
     Where the recipe asks a network, it looks at all of them at once.
     """
-    if job.reader is None:
+    if job.reader is None or not job.recipe.sees:
         return [_observed(reading, reading.faces[number], job, place, None) for reading, number, place in faces]
     looks = [Glimpse(reading.image.pixels, _network_crop(reading.faces[number]), reading.lens) for reading, number, _ in faces]
     states = prediction.predict_states(job.model, job.reader, looks)
@@ -198,6 +202,11 @@ def _observed(reading: Reading, face: Landmarks, job: Job, place: int, state: Fa
         observation = dataclasses.replace(observation, scan=scan_points(reading.scan, back, job.size))
     if state is not None:
         observation = dataclasses.replace(observation, prediction=_in_crop(state, back))
+    elif job.reader is not None and observation.message is not None:        # points and network are read together
+        seen = _in_crop(predict_upright(job.model, job.reader, reading.image.pixels, face.points, reading.lens), back)
+        told = point_posterior.read_points(joint_tables(job.model), observation.seen.points, observation.focal,
+                                           observation.principal, prediction=seen)
+        observation = dataclasses.replace(observation, message=told)
     return Observed(place, reading, observation, back, face.source)
 
 
@@ -299,7 +308,7 @@ def fit_each(
 
     def faces() -> Iterator[Observed]:
         waiting = readings()
-        while some := list(itertools.islice(waiting, 1 if job.reader is None else prediction.AT_ONCE)):
+        while some := list(itertools.islice(waiting, prediction.AT_ONCE if job.recipe.sees else 1)):
             yield from observe_faces(some, job)
 
     chunk = together or at_once or batch_size()

@@ -47,7 +47,7 @@ class PointRegression:
     """
 
     yaw: Float[Array, " Y"]                # degrees, ascending, evenly spaced
-    matrix: Float[Array, "Y D 2*N+2"]      # expected coordinates = matrix @ features of the points
+    matrix: Float[Array, "Y D F"]          # expected coordinates = matrix @ features: 2 N + 2 of the points, D of a prediction
     factor: Float[Array, "Y D D"]          # covariance = factor @ factor.T; lower triangular
     shapes: Float[Array, "Z N 3"]          # directions in which faces differ, head frame, orthonormal
 

@@ -8,6 +8,7 @@ of their own. The prior is centred on the head's `identity_mean`. `inverse_rende
 
 import dataclasses
 from functools import lru_cache, partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +59,7 @@ class LandmarkConfig:
         weight_landmark: weight of the mean squared landmark distance, in crop sides (Guo 2018, `w_l`: 10).
         weight_prior: weight of the squared coefficients (Guo 2018, `w_r`: 5e-5).
         learned_points: take what 468 points were found to tell of a face; False weighs them as any others.
+        prior: beside `learned_points`: `none`, or `coarsenet`, what a network sees, read with them (on the embedded head).
         weight_message: weight of what they tell, relative to the prior; 1 by the rules of probability.
         share_points: what is then left of `weight_landmark`.
         robust_scale: distance, in crop sides, at which a point counts for a quarter.
@@ -72,6 +74,7 @@ class LandmarkConfig:
     weight_landmark: float = 10.0
     weight_prior: float = 3e-5
     learned_points: bool = True
+    prior: Literal["none", "coarsenet"] = "none"
     weight_message: float = 1.0
     share_points: float = 0.5
     robust_scale: float = 0.03
@@ -337,9 +340,7 @@ def solve(model: MorphableModel, observation: Observation, config: LandmarkConfi
     return _fit(model, landmark_tables(model, point_count(observation)), observation, config=config)
 
 
-def solve_batch(
-    model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: LandmarkConfig
-) -> Solution:
+def solve_batch(model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: LandmarkConfig) -> Solution:
     """Recipe `landmarks` on stacked faces of different people; solutions stacked. A face that is not `active` takes no steps."""
     return _fit_batch(model, landmark_tables(model, point_count(observations)), observations, active, config=config)
 

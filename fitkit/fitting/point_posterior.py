@@ -7,7 +7,9 @@ them, what is left in millimetres is the regression's input, and its output is a
     y = (shapes . (places - mean person's places), rotation vector, shift in mm, log scale, log focal),
 
 the last seven from the mean person's pose, in the view frame with the head's roll undone. A fit has a prior of its own; so its
-energy gets this posterior divided by that prior (`message`): minimised together with the prior it gives the posterior.
+energy gets this posterior divided by that prior (`message`): minimised together with the prior it gives the posterior. What a
+network sees in the same picture may be read with the points, by a regression learned of both: their errors go together, because
+both pull towards the mean person, and so does the prior that is divided out.
 """
 
 import dataclasses
@@ -25,12 +27,13 @@ from fitkit.fitting.state import FaceState, FocalPrior, PointMessage, tangent_si
 from fitkit.geometry.pose import POSE_TANGENT, Pose, head_to_view, project_view, projection_jacobian, retract_pose
 from fitkit.geometry.vectors import safe_normalize, vector_from_rotation
 from fitkit.morphable.correspondence import point_modes
-from fitkit.types import MorphableModel
+from fitkit.types import MorphableModel, PointRegression
 
 POINTS = 468                # of our detector
 POSE_STEPS = 10             # Gauss-Newton steps of the mean person's pose; it moves no more after six on all pictures learned from
 PITCH_UNIT = 26.7           # degrees of pitch that count as much as a millimetre, rms over the points; chosen
 CONSTANT = 3.0              # the last feature; large beside the others, so that a ridge on all hardly holds it
+REACH = 60.0                # mm: lever of rotations and logarithms of scale among the features of a prediction; chosen
 LEAST_SHARE = 1e-12         # of one of two yaws; the square root has no slope at 0
 LEAST_GAIN = 0.02           # of a direction's precision over the prior's, under which the points say nothing about it
 
@@ -45,16 +48,18 @@ class PosteriorTables:
     weight: Float[Array, " N"]             # 0 where a point has no place
     answers: Float[Array, "Z K"]           # of identity and expression, per unit
     mean: Float[Array, " K"]               # coefficients of the mean person
-    read: Float[Array, "Y D 2*N+2"]        # features -> target
+    read: Float[Array, "Y D F"]            # features -> target; F = 2 N + 2, and D more where a prediction is read as well
     root: Float[Array, "Y D D"]            # y -> what is compared with the target
 
 
 @lru_cache(maxsize=8)
 def posterior_tables(model: MorphableModel) -> PosteriorTables | None:
     """The tables of a head, outside jit; None for a head for which nothing was learned."""
-    learned = model.point_regression
-    if learned is None:
-        return None
+    return None if model.point_regression is None else tables_of(model, model.point_regression)
+
+
+def tables_of(model: MorphableModel, learned: PointRegression) -> PosteriorTables:
+    """The tables of a regression on a head, outside jit."""
     modes = point_modes(model, model.dense)
     mean = np.concatenate([np.asarray(model.identity_mean, np.float64), np.zeros(model.expression.shape[0])])
     basis, shapes = np.asarray(modes.basis, np.float64), np.asarray(learned.shapes, np.float64)
@@ -127,6 +132,19 @@ def features(
     return jnp.concatenate([upright.ravel(), jnp.stack([pitch / PITCH_UNIT, jnp.asarray(CONSTANT)])])
 
 
+def prediction_features(tables: PosteriorTables, prediction: FaceState, pose: Pose) -> Float[Array, " D"]:
+    """A network's face as y, in mm over the points, from the mean person in its `pose_of_mean`."""
+    face = prediction.face
+    shape = tables.answers @ (jnp.concatenate([face.identity, face.expression]) - tables.mean)
+    apart = pose_coordinates(prediction.pose, pose, upright_turn(pose))
+    return jnp.concatenate([shape, apart]) * prediction_units(len(shape), tables.places.shape[0])
+
+
+def prediction_units(shapes: int, points: int) -> Float[np.ndarray, " D"]:
+    """What turns y into `prediction_features`."""
+    return np.array([(2.0 * points) ** -0.5] * shapes + [REACH] * 3 + [1.0] * 2 + [REACH] * 2, np.float32)
+
+
 def pose_coordinates(pose: Pose, reference: Pose, turn: Float[Array, "2 2"]) -> Float[Array, " 7"]:
     """How far a pose is from a reference: rotation vector, shift in mm, log scale, log focal; roll undone by `turn`."""
     vector = vector_from_rotation(pose.rotation @ reference.rotation.T)
@@ -145,11 +163,17 @@ def point_message(
 
 @quick_jit()
 def read_points(
-    tables: PosteriorTables, points: Float[Array, "N 2"], focal: FocalPrior, principal: Float[Array, " 2"]
+    tables: PosteriorTables, points: Float[Array, "N 2"], focal: FocalPrior, principal: Float[Array, " 2"], *,
+    prediction: FaceState | None = None,
 ) -> PointMessage:
-    """The message of detected points, pixels; between two yaws of the tables the mean of both messages."""
+    """The message of detected points, pixels; between two yaws of the tables the mean of both messages.
+
+    `prediction`: what a network sees in the same picture, in its pixels, where the tables were learned of both.
+    """
     pose = pose_of_mean(tables.places, tables.weight, points, focal.mean, principal)
     seen = features(pose, tables.places, tables.weight, points)
+    if prediction is not None:
+        seen = jnp.concatenate([seen, prediction_features(tables, prediction, pose)])
     count = tables.yaw.shape[0]
     place = jnp.clip((upright_yaw(pose) - tables.yaw[0]) / (tables.yaw[1] - tables.yaw[0]), 0.0, count - 1.0)
     row = jnp.clip(jnp.floor(place).astype(int), 0, count - 2)

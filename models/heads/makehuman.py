@@ -93,7 +93,7 @@ def calibration(path: pathlib.Path) -> dict[str, Any]:
 
 
 def point_regression(path: pathlib.Path) -> PointRegression:
-    """What the 468 points tell of a face, on both sides: the file holds heads turned to their left.
+    """What the 468 points tell of a face, and with them a prediction, on both sides: the file holds heads turned to their left.
 
     Raises:
         FitkitError: `E_DATA` where the file is missing or damaged.
@@ -103,8 +103,10 @@ def point_regression(path: pathlib.Path) -> PointRegression:
     with parsing("E_DATA", f"{what} {path} cannot be read", mend=MEND):
         yaw, matrix, factor, shapes = (np.asarray(stored[name], np.float32) for name in ("yaw", "matrix", "factor", "shapes"))
         of_features, of_coordinates = mirror_features(), mirror_coordinates(shapes)
-        # a mirrored face has mirrored points and mirrored coordinates
-        other = of_coordinates @ (matrix[:0:-1, :, of_features[0]] * of_features[1])
+        # a mirrored face has mirrored points and mirrored coordinates, and so has a prediction
+        points, predicted = np.split(matrix[:0:-1], [len(of_features[0])], axis=2)
+        turned = [points[:, :, of_features[0]] * of_features[1], *([predicted @ of_coordinates] if predicted.size else [])]
+        other = of_coordinates @ np.concatenate(turned, 2)
         covariance = of_coordinates @ factor[:0:-1] @ factor[:0:-1].transpose(0, 2, 1) @ of_coordinates.T
         return PointRegression(
             yaw=_array(np.concatenate([-yaw[:0:-1], yaw])), matrix=_array(np.concatenate([other, matrix])), shapes=_array(shapes),

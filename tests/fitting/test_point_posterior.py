@@ -18,7 +18,9 @@ from fitkit.fitting.point_posterior import (
     pose_coordinates,
     pose_of_mean,
     posterior_tables,
+    prediction_features,
     read_points,
+    tables_of,
     upright_turn,
     upright_yaw,
 )
@@ -100,6 +102,40 @@ def test_a_head_of_which_nothing_was_learned_and_68_points_have_no_message():
     assert point_message(head, points, FOCAL, PRINCIPAL) is not None
     assert point_message(head, points[:68], FOCAL, PRINCIPAL) is None
     assert point_message(skinned_head(), points, FOCAL, PRINCIPAL) is None
+
+
+def test_a_prediction_is_read_with_the_points():
+    """What the regression is given of a network's face, and the mean of its message, against NumPy."""
+    head, random = taught(), np.random.default_rng(7)
+    learned, size = head.point_regression, SHAPES + 7
+    of_both = np.concatenate([np.asarray(learned.matrix), random.normal(size=(3, size, size))], 2)
+    tables = tables_of(head, made_up(learned.shapes, of_both, learned.factor))
+    points = errant(tables, (20, 5, 12))
+    pose = mean_pose(tables.places, tables.weight, points, FOCAL.mean, PRINCIPAL)
+    prediction = a_state(head)
+    found = np.asarray(prediction_features(tables, prediction, pose), np.float64)
+
+    modes = point_modes(head, head.dense)
+    coefficients = np.concatenate([prediction.face.identity, prediction.face.expression]).astype(np.float64)
+    moved = np.asarray(modes.mean) + np.asarray(modes.basis, np.float64) @ coefficients - np.asarray(tables.places)
+    shape = [sum(float(step @ way) for step, way in zip(moved, each, strict=True)) for each in np.asarray(learned.shapes)]
+    up = np.asarray(pose.rotation[:2, 1], np.float64) / np.linalg.norm(pose.rotation[:2, 1])
+    turn = np.array([[up[1], -up[0]], up])
+    vector = Rotation.from_matrix(np.asarray(prediction.pose.rotation @ pose.rotation.T, np.float64)).as_rotvec()
+    shift = (np.asarray(prediction.pose.centre) - np.asarray(pose.centre)) * [1, -1] / np.exp(float(pose.log_scale))
+    logs = [float(prediction.pose.log_scale - pose.log_scale), float(prediction.pose.log_focal - pose.log_focal)]
+    expected = np.concatenate([np.array(shape) / np.sqrt(2 * 468), 60 * turn @ vector[:2], 60 * vector[2:], turn @ shift,
+                               60 * np.array(logs)])
+    assert np.abs(expected).min() > 1e-4
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)
+
+    message = read_points(tables, points, FOCAL, PRINCIPAL, prediction=prediction)
+    seen = np.concatenate([picture_features(jax.tree.map(lambda leaf: leaf[None], pose), tables.places, tables.weight,
+                                            points[None])[0], found])
+    place = (float(upright_yaw(pose)) - YAW[0]) / (YAW[1] - YAW[0])       # between the frontal row and that of the left
+    both = [np.asarray(tables.read[row], np.float64) @ seen * share ** 0.5 for row, share in ((1, 2 - place), (2, place - 1))]
+    assert 1 < place < 2
+    np.testing.assert_allclose(message.target, np.concatenate(both), rtol=2e-3, atol=2e-3 * np.abs(both).max())
 
 
 @jax.jit

@@ -98,6 +98,17 @@ def test_the_other_side_is_read_from_the_mirror(tmp_path):
         np.testing.assert_allclose(factor @ factor.T, expected, atol=1e-3)
 
 
+def test_the_other_side_of_a_prediction_is_its_mirror_image(tmp_path):
+    written = made_up_file(tmp_path / "joint.safetensors", matrix=np.random.default_rng(2).normal(size=(3, 9, 938 + 9)))
+    read = makehuman.point_regression(tmp_path / "joint.safetensors")
+    answer, random = np.array([1, -1, 1, -1, -1, -1, 1, 1, 1.0]), np.random.default_rng(3)
+    predicted, points = random.normal(size=9), random.normal(size=(468, 2))
+    seen = np.concatenate([points.ravel(), [0.3, 3.0], predicted])
+    mirror = np.concatenate([(points[mirrored_points()] * [-1, 1]).ravel(), [0.3, 3.0], answer * predicted])
+    np.testing.assert_allclose(np.asarray(read.matrix[0], np.float64) @ mirror, answer * (written["matrix"][2] @ seen),
+                               rtol=1e-3, atol=1e-3)
+
+
 def test_a_missing_or_damaged_file_is_one_sentence(tmp_path):
     made_up_file(tmp_path / "part.safetensors", factor=None)
     made_up_file(tmp_path / "few.safetensors", matrix=np.zeros((3, 9, 40)))

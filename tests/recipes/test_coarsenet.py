@@ -28,7 +28,7 @@ from fitkit.models.coarsenet.estimate import CoarseFace, folded_face, pose_of
 from fitkit.morphable.correspondence import ibug_points
 from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.recipes import RECIPES
-from fitkit.recipes.coarsenet import fine_recipe, prediction, recipe
+from fitkit.recipes.coarsenet import aligned, fine_recipe, prediction, recipe
 from fitkit.recipes.coarsenet.appearance import albedo_under_light, fit_appearance, light_under_albedo
 from fitkit.recipes.coarsenet.prediction import FaceReader, Glimpse
 from fitkit.recipes.priors import LightPriorConfig, expected_light, light_precision
@@ -197,6 +197,50 @@ def test_the_network_that_comes_with_fitkit_sees_the_astronaut(seen):
     points = ibug_points(np.asarray(face.observation.seen.points)) * face.back[0] + face.back[1]
     error = np.linalg.norm(points - seen.landmarks_detected, axis=-1).mean() / outer_eye_distance(seen.landmarks_detected)
     assert face.source == "network" and face.observation.message is None and error < 0.15
+
+
+def test_what_the_network_sees_is_a_prior_of_the_points(seen):
+    """In the upright square of the detector's points; both together change what is told, not where the points lie."""
+    job = pipeline.prepare(recipe="landmarks", head="makehuman", size=224, seed=0, detector="mediapipe", progress=None,
+                           fields={"prior": "coarsenet"})
+    reading = pipeline.read(ASTRONAUT, job, landmarks=None, focal=None, intrinsics=None)
+    detected = reading.faces[0].points
+    state = aligned.predict_upright(job.model, job.reader, reading.image.pixels, detected, reading.lens)
+    unit = outer_eye_distance(seen.landmarks_detected)
+    far = np.linalg.norm(np.asarray(prediction.predicted_points(job.model, state)) - detected, axis=-1)
+    assert far[np.asarray(job.model.dense_weight) > 0].mean() < 0.15 * unit
+    face = pipeline.observe_face(reading, 0, job)
+    plain = pipeline.observe_face(reading, 0, dataclasses.replace(job, reader=None))
+    assert np.abs(np.asarray(face.observation.message.target) - np.asarray(plain.observation.message.target)).max() > 0.1
+    result = pipeline.result_of(face, pipeline.solve([face], job, size=1, together=False)[0], job, seconds=0.0, number=None)
+    apart = np.linalg.norm(result.mesh().vertices - seen.mesh().vertices, axis=-1).mean()
+    assert 0.1 < apart < 5      # mm
+    assert np.linalg.norm(result.landmarks_fitted - seen.landmarks_fitted, axis=-1).mean() < 0.03 * unit
+    with pytest.raises(FitkitError) as error:
+        fitkit.fit(ASTRONAUT, recipe="landmarks", prior="coarse")
+    assert error.value.code == "E_FIELD" and "coarsenet" in error.value.message and "\n" not in error.value.message
+    job = pipeline.prepare(recipe="landmarks", head="makehuman", size=224, seed=0, detector="mediapipe", progress=None,
+                           fields={"prior": "coarsenet", "learned_points": False})
+    assert job.reader is None
+
+
+def test_an_answer_about_a_tilted_square_is_tilted():
+    head = tiny_head()
+    lens = Lens(focal=200.0, deviation=1.0, bound=0.0, principal=np.float32([30.0, 33.0]), source="given")
+    answer = jax.tree.map(lambda leaf: leaf[0], answer_for(head, a_state(head)))
+    focal, principal, centre, angle = jnp.float32(lens.focal), jnp.asarray(lens.principal), np.array([38.0, 26.0]), 0.6
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])      # clockwise in the picture
+    tilted = aligned.state_of_upright(head, answer, jnp.array([*(lens.principal + turn @ (centre - lens.principal)), SIDE, angle]),
+                                      focal, principal)
+    upright = prediction.state_from_answer(head, answer, focal, principal, jnp.float32(SIDE), jnp.asarray(centre - SIDE / 2,
+                                                                                                       jnp.float32))
+    expected = lens.principal + (places(head, upright) - lens.principal) @ turn.T
+    np.testing.assert_allclose(places(head, tilted), expected, atol=2e-3)
+    crops = np.zeros((1, 6, 6, 3), np.uint8)
+    crops[:, 2:4, 2:4] = 255
+    pictures = np.asarray(aligned.network_pictures(crops, FaceReader(9, lambda _: answer, 1.5)))
+    assert pictures.shape == (1, 9, 9, 3)
+    np.testing.assert_array_equal(np.flatnonzero(pictures[0, :, 3, 0]), [3, 4])
 
 
 @pytest.fixture

@@ -1,15 +1,19 @@
 """Learns what the detector's points tell of a face, from pictures of known people: `models/weights/point_regression.safetensors`.
 
-    python -m fitkit.models.build.detector.regression DIR --truth ict:PATH [--out FILE]
+    python -m fitkit.models.build.detector.regression DIR --truth ict:PATH [--network joint] [--out FILE]
 
 Takes the shards of `models/build/detector/pictures.py`. Writes the tables of `types.PointRegression` for yaws from 0 to `YAWS[-1]`;
 those of the other side mirror them. At each yaw, pictures weighted by how near theirs is: ridge regression of the coordinates of
 `fitting.point_posterior` on the features of the points. The ridge is chosen, and the covariance measured, on people left out.
+
+With `--network joint` what CoarseNet sees in the same crop is a feature beside the points (`joint_regression.safetensors`): errors
+that both have in common are learned with them.
 """
 
 import argparse
 import pathlib
-from typing import NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,15 +23,24 @@ from jaxtyping import Float, Int
 
 from fitkit.evaluation.synthetic.populations import embedded_population, ict_population
 from fitkit.fitting.observation import FOCAL_MEAN
-from fitkit.fitting.point_posterior import mean_poses, picture_features, pose_coordinates, upright_turn, upright_yaw
+from fitkit.fitting.point_posterior import (
+    mean_poses,
+    picture_features,
+    pose_coordinates,
+    prediction_units,
+    upright_turn,
+    upright_yaw,
+)
+from fitkit.fitting.state import FaceState
 from fitkit.geometry.pose import Pose
 from fitkit.models.build.detector.pictures import STUDIO
 from fitkit.models.heads import ict_source, makehuman
 from fitkit.models.heads.ict import registration
 from fitkit.models.heads.makehuman import mirror_coordinates, mirror_features
 from fitkit.models.mediapipe.facemesh import MAX_MOTION, MIN_PROBABILITY
-from fitkit.morphable.correspondence import mirrored_points
+from fitkit.morphable.correspondence import mirrored_points, point_modes
 from fitkit.morphable.model import shape, values_at_points
+from fitkit.recipes.coarsenet.aligned import JOINT_REGRESSION, load_glance, network_pictures, state_of_upright
 from fitkit.types import MorphableModel
 
 YAWS = (0.0, 15.0, 30.0, 45.0, 60.0, 75.0)     # degrees, of the rows; chosen
@@ -37,6 +50,8 @@ SHAPES = 60                 # directions in which faces differ; chosen
 RIDGES = (1e-7, 3e-7, 1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)      # of the features' mean square, tried
 FOLDS = 5                   # of people
 SHRINK = 0.02               # share of the diagonal in the covariance, against chance correlations; chosen
+LOOKED_AT = 100             # crops in one program of the network; of the 100 pictures of a shard
+FILES = {"none": makehuman.POINT_REGRESSION, "joint": JOINT_REGRESSION}
 CAMERA_TO_VIEW = np.diag([1.0, -1.0, -1.0])
 
 
@@ -51,16 +66,19 @@ class Pictures(NamedTuple):
     shapes: Float[np.ndarray, "Z N 3"]
 
 
-def read_pictures(folder: pathlib.Path, truth: str, *, without: int | None = None) -> Pictures:
+def read_pictures(
+    folder: pathlib.Path, truth: str, *, without: int | None = None, network: Literal["none", "joint"] = "none"
+) -> Pictures:
     """All pictures of the shards of a folder in which the detector would have said that it sees a face.
 
     Args:
         folder: of the shards.
         truth: ICT-FaceKit's folder or archive.
         without: leave out people of this last digit, for tests.
+        network: whether CoarseNet's answers are features beside the points.
     """
     names = ("population", "seed", "identity", "dense", "rotation", "translation", "focal", "principal", "points", "probability",
-             "moved")
+             "moved", *(() if network == "none" else ("crop", "square")))
     shards = [np.load(path) for path in sorted(folder.glob("*.npz"))]
     seen = {name: np.concatenate([shard[name] for shard in shards]) for name in names}
     valid = (seen["probability"] >= MIN_PROBABILITY) & (seen["moved"] <= MAX_MOTION)
@@ -81,10 +99,40 @@ def read_pictures(folder: pathlib.Path, truth: str, *, without: int | None = Non
     apart = jax.vmap(lambda pose, reference: pose_coordinates(pose, reference, upright_turn(reference)))(truth_poses, poses)
     known = np.concatenate([np.einsum("pnd,znd->pz", difference, shapes), np.asarray(apart, np.float64)], 1)
     (order, sign), mirror = mirror_features(), mirror_coordinates(shapes)
+    features = np.concatenate([found, found[:, order] * sign])
+    if network == "joint":
+        own = _coordinates(model, network_states(model, seen), poses, places, shapes)
+        features = np.concatenate(
+            [features, np.concatenate([own, own @ mirror.T]) * prediction_units(SHAPES, len(places))], 1)
     return Pictures(
         person=np.tile(seen["seed"], 2), population=np.tile(seen["population"], 2), yaw=np.concatenate([yaw, -yaw]),
-        features=np.concatenate([found, found[:, order] * sign]), coordinates=np.concatenate([known, known @ mirror.T]),
-        shapes=shapes)
+        features=features, coordinates=np.concatenate([known, known @ mirror.T]), shapes=shapes)
+
+
+def network_states(model: MorphableModel, seen: dict[str, np.ndarray]) -> FaceState:
+    """What CoarseNet sees in the detector's crops, in pixels of the pictures, stacked; the lens is not known to it."""
+    reader, focal = load_glance(), jnp.float32(FOCAL_MEAN * max(STUDIO.width, STUDIO.height))
+    placed = jax.jit(jax.vmap(partial(state_of_upright, model), in_axes=(0, 0, None, 0)))
+    states = []
+    for start in range(0, len(seen["crop"]), LOOKED_AT):
+        rows = slice(start, start + LOOKED_AT)
+        answers = reader.read(network_pictures(seen["crop"][rows], reader))
+        states.append(placed(answers, jnp.asarray(seen["square"][rows], jnp.float32), focal,
+                             jnp.asarray(seen["principal"][rows], jnp.float32)))
+    stacked: FaceState = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *states)
+    return stacked
+
+
+def _coordinates(model: MorphableModel, states: FaceState, poses: Pose, places: np.ndarray, shapes: np.ndarray
+                 ) -> Float[np.ndarray, "P D"]:
+    """The coordinates of states, stacked, about the mean person in these poses."""
+    face = states.face
+    modes = point_modes(model, model.dense)
+    coefficients = np.concatenate([np.asarray(face.identity), np.asarray(face.expression)], 1).astype(np.float64)
+    answers = np.einsum("znd,ndk->zk", shapes, np.asarray(modes.basis, np.float64))
+    shape_part = coefficients @ answers.T + np.einsum("znd,nd->z", shapes, np.asarray(modes.mean, np.float64) - places)
+    apart = jax.vmap(lambda pose, reference: pose_coordinates(pose, reference, upright_turn(reference)))(states.pose, poses)
+    return np.concatenate([shape_part, np.asarray(apart, np.float64)], 1)
 
 
 def mean_places(model: MorphableModel) -> Float[np.ndarray, "N 3"]:
@@ -187,11 +235,13 @@ def main() -> None:
     parser.add_argument("pictures", type=pathlib.Path, help="folder of the shards of `models/build/detector/pictures.py`")
     parser.add_argument("--truth", required=True, help="ict:PATH of ICT-FaceKit's folder or archive")
     parser.add_argument("--without", type=int, help="leave out the people of this last digit")
-    parser.add_argument("--out", type=pathlib.Path, default=makehuman.POINT_REGRESSION, help="weight file to write")
+    parser.add_argument("--out", type=pathlib.Path, help="weight file to write")
+    parser.add_argument("--network", choices=list(FILES), default="none", help="with the points, what CoarseNet sees")
     options = parser.parse_args()
-    tables = learn(read_pictures(options.pictures, options.truth.removeprefix("ict:"), without=options.without))
+    tables = learn(read_pictures(options.pictures, options.truth.removeprefix("ict:"), without=options.without,
+                                 network=options.network))
     safetensors.numpy.save_file({name: np.ascontiguousarray(values, np.float16 if name == "matrix" else np.float32)
-                                 for name, values in tables.items()}, options.out)
+                                 for name, values in tables.items()}, options.out or FILES[options.network])
 
 
 if __name__ == "__main__":
