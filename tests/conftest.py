@@ -30,9 +30,10 @@ LONGEST = (
 # what they assert depends on no optimisation, and most of their programs run once. All others, above all those that hold photos to
 # measured figures, run the programs that a user runs. `JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` optimises all.
 UNOPTIMISED = (
-    "cli/test_bench.py", "cli/test_train.py", "fitting/", "geometry/", "labels/", "models/blocks/", "models/test_texture_gan.py",
-    "morphable/", "recipes/test_albedo_blending.py", "recipes/test_ganfit.py", "recipes/test_several_photos.py",
-    "recipes/test_tracking.py", "recipes/synthesize/", "recipes/train/", "rendering/", "results/", "tracking/", "uv/",
+    "cli/test_bench.py", "cli/test_train.py", "fitting/", "geometry/", "labels/", "models/blocks/", "models/df2net/",
+    "models/expression/", "models/test_texture_gan.py", "morphable/", "recipes/test_albedo_blending.py", "recipes/test_ganfit.py",
+    "recipes/test_several_photos.py", "recipes/test_tracking.py", "recipes/synthesize/", "recipes/train/", "rendering/", "results/",
+    "tracking/", "uv/",
 )
 OPTION = "jax_disable_most_optimizations"
 

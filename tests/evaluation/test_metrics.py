@@ -10,8 +10,9 @@ import scipy.optimize
 from scipy.spatial.transform import Rotation
 
 from fitkit.errors import FitkitError
-from fitkit.evaluation.metrics import alignment, depth, point_to_mesh, scan_to_mesh
+from fitkit.evaluation.metrics import alignment, depth, scan_to_mesh
 from fitkit.evaluation.metrics.alignment import Similarity
+from fitkit.geometry import point_to_mesh
 from fitkit.types import SurfacePoints
 from tests.fixtures.tiny_head import _ball
 

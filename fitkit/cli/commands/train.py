@@ -31,8 +31,9 @@ class Train:
       richardson_fine      the same from shading alone, without any truth (Richardson et al. 2017, Section 4); labels detail, vary
       richardson           richardson_coarse and richardson_fine end to end, from their weights (Section 4.4); labels detail, vary
       dnet                 dense depth from one photo (DF2Net, Zeng et al. 2019, step 1); labels random, vary, detail
-      fnet, frnet          fine and finer depth from the photo and the networks before (steps 2 and 3); labels vary, detail;
-                           --set dnet=FILE fnet=FILE names those networks, if they are not the ones that come with fitkit
+      fnet                 fine depth from the photo and dnet's (step 2); labels vary, detail; --set dnet=FILE names dnet's weights
+      frnet                finer depth from the photo and fnet's (step 3); labels vary, detail; --set dnet=FILE, fnet=FILE
+      emotion_net          emotion and expression from a grey face (Chen et al. 2019, Section 3.2); labels expressions
 
     Each has two configurations: paper, its paper's sizes and schedule, for a GPU; small, which two CPU cores train in hours.
     CoarseNet has a third, mesh: the trunk of MediaPipe's face mesh, trained on from the weights that come with fitkit.
