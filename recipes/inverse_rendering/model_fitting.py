@@ -9,6 +9,7 @@ picture to the sharp one. Only visible face skin counts, and a pixel that disagr
 
 import dataclasses
 from functools import lru_cache, partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -64,8 +65,10 @@ class ModelFittingConfig(LandmarkConfig, LightPriorConfig, InitialLightConfig, C
     Attributes:
         blurred_iterations: most steps against the blurred picture.
         sharp_iterations: most steps against the picture; one is always taken.
+        prior: as of `landmarks`; a look of the network is little beside the steps.
     """
 
+    prior: Literal["none", "coarsenet"] = "coarsenet"
     blurred_iterations: int = 8
     sharp_iterations: int = 5
 
