@@ -15,10 +15,11 @@ from jaxtyping import Float
 from fitkit import api
 from fitkit.errors import FitkitError
 from fitkit.evaluation.metrics.depth import DepthMeasurement, df2net_depth
-from fitkit.evaluation.scan_benchmark import find_results, scan_of
+from fitkit.evaluation.scan_benchmark import scan_of
 from fitkit.io.point_files import parse_points
 from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.results import fit_json
+from fitkit.results.integrity import result_folders
 
 LARGEST = 2**30                                          # bytes of a depth map: a bound on resources
 FIGURES = ("mean", "std", "median", "percentile90")      # of a `DepthMeasurement`: the columns of Zeng's Table 2
@@ -61,7 +62,7 @@ def run(results: Path, truth: Path, *, head: str | None = None, on_progress: Cal
     Raises:
         FitkitError: E_RESULT or E_SCAN if there is nothing to measure at all.
     """
-    folders, maps = find_results(results), find_maps(truth)
+    folders, maps = result_folders(results), find_maps(truth)
     rows = []
     for folder in folders:
         on_progress(folder.name)

@@ -24,7 +24,7 @@ from fitkit.evaluation.metrics import scan_to_mesh
 from fitkit.evaluation.metrics.scan_to_mesh import Measurement
 from fitkit.evaluation.registration_floor import HeadArrays
 from fitkit.io.scans import Scan, find_scans, read_scan
-from fitkit.results import fit_json
+from fitkit.results.integrity import result_folders
 
 METRICS = ("now", "micc", "facecap")            # functions of `metrics.scan_to_mesh`
 SHAPES = ("mean_head", "fit", "floor")          # what is measured against each scan
@@ -42,20 +42,6 @@ class Pair:
     errors: Mapping[str, Mapping[str, float]] | None = None    # measure -> one of `SHAPES` -> mean, mm
     distances: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)     # one of `SHAPES` -> NoW's, with scale, mm
     failure: FitkitError | None = None
-
-
-def find_results(folder: Path) -> list[Path]:
-    """The result folders in `folder`, or `folder` itself if it is one.
-
-    Raises:
-        FitkitError: E_RESULT if there are none.
-    """
-    if (folder / fit_json.NAME).is_file():
-        return [folder]
-    found = sorted(path.parent for path in folder.glob(f"*/{fit_json.NAME}"))
-    if not found:
-        raise FitkitError("E_RESULT", f"there are no results in {folder}; fitkit fit PHOTOS --out {folder} makes them")
-    return found
 
 
 def choose_metrics(text: str) -> tuple[str, ...]:
@@ -100,7 +86,7 @@ def run(results: Path, scan_folder: Path, *, wanted: Sequence[str] = ("now",), u
     Raises:
         FitkitError: E_RESULT or E_SCAN if there is nothing to measure at all.
     """
-    folders, scans = find_results(results), find_scans(scan_folder)
+    folders, scans = result_folders(results), find_scans(scan_folder)
 
     @cache
     def known(name: str, head: str) -> tuple[Scan, Mapping[str, Any], Mapping[str, Any]]:

@@ -59,6 +59,20 @@ def whole_result(folder: Path) -> dict[str, Any] | None:
     return content if intact else None
 
 
+def result_folders(folder: Path) -> list[Path]:
+    """The result folders in `folder`, or `folder` itself if it is one.
+
+    Raises:
+        FitkitError: E_RESULT if there are none.
+    """
+    if (folder / NAME).is_file():
+        return [folder]
+    found = sorted(path.parent for path in folder.glob(f"*/{NAME}"))
+    if not found:
+        raise FitkitError("E_RESULT", f"there are no results in {folder}; fitkit fit PHOTOS --out {folder} makes them")
+    return found
+
+
 def is_ours(folder: Path) -> bool:
     """Whether a folder may be replaced as a result: it has a fit.json, or holds nothing but files that results have."""
     names = {path.name for path in folder.iterdir()}

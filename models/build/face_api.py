@@ -9,14 +9,13 @@ one after another in a .bin, uint8 with a scale and a least value each, or float
 """
 
 import argparse
-import hashlib
 import json
 import pathlib
-import tarfile
 
 import numpy as np
 from safetensors import numpy as safetensors
 
+from fitkit.models.build import package_file
 from fitkit.models.expression.face_api import FaceApiNet
 from fitkit.models.parameters import WEIGHTS, parameter_shapes
 
@@ -31,20 +30,8 @@ MAX_BYTES = 10_000_000      # of a file taken out of the package, a bound on res
 
 
 def read_package(path: pathlib.Path, name: str) -> bytes:
-    """The bytes of one file of the package.
-
-    Raises:
-        SystemExit: it is too large, or its sha256 is that of another release.
-    """
-    with tarfile.open(path) as archive:
-        member = archive.getmember(name)
-        opened = archive.extractfile(member)
-        if opened is None or member.size > MAX_BYTES:
-            raise SystemExit(f"{name} of {path} is no file, or larger than {MAX_BYTES} bytes.")
-        data = opened.read(MAX_BYTES)
-    if (found := hashlib.sha256(data).hexdigest()) != SHA256[name]:
-        raise SystemExit(f"{name} has sha256 {found}, not {SHA256[name]}: {path} is not of @vladmandic/face-api 1.7.15.")
-    return data
+    """The bytes of one file of the package; as `package_file.read_package`."""
+    return package_file.read_package(path, name, digests=SHA256, release="@vladmandic/face-api 1.7.15", most=MAX_BYTES)
 
 
 def read_tensors(manifest: bytes, data: bytes) -> dict[str, np.ndarray]:

@@ -1,19 +1,24 @@
-"""Recipe `richardson`: the head that the iterative network leaves, then light, skin and steps as in recipe `coarsenet`.
+"""Recipe `richardson`: the head that the iterative network leaves, light, skin and steps as in recipe `coarsenet`, and wrinkles.
 
-The network has run when the recipe begins (`Observation.prediction`).
+The network has run when the recipe begins (`Observation.prediction`); FineNet (Richardson et al. 2017, Section 4) runs at its end.
 """
 
 import dataclasses
+from functools import partial
 
 from jaxtyping import Array, Bool
 
 from fitkit.errors import FitkitError
 from fitkit.fitting.state import Observation, Solution
+from fitkit.models.richardson.fine_inference import fine_displacement
+from fitkit.recipes import finenet
 from fitkit.recipes.coarsenet import recipe
+from fitkit.recipes.coarsenet.fine_recipe import refined, refined_each
 from fitkit.recipes.coarsenet.recipe import CoarseNetConfig
 from fitkit.types import MorphableModel
 
 MOST_ITERATIONS = 100       # a bound on resources
+REFINE = partial(finenet.refine, displacement=fine_displacement)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,14 +44,21 @@ class RichardsonConfig(CoarseNetConfig):
 
 def solve(model: MorphableModel, observation: Observation, config: RichardsonConfig) -> Solution:
     """Recipe `richardson` on one face."""
-    return recipe.solve(model, observation, config)
+    found = recipe.solve(model, observation, config)
+    return refined(model, observation, found, REFINE) if config.fine else found
 
 
 def solve_batch(model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: RichardsonConfig) -> Solution:
-    """Recipe `richardson` on stacked faces of different people; solutions stacked. A face that is not `active` takes no steps."""
-    return recipe.solve_batch(model, observations, active, config)
+    """Recipe `richardson` on stacked faces of different people, the active ones first; solutions stacked."""
+    found = recipe.solve_batch(model, observations, active, config)
+    if not config.fine:
+        return found
+    return refined_each(model, observations, found, REFINE, count=int(active.sum()))
 
 
 def solve_person(model: MorphableModel, observations: Observation, config: RichardsonConfig) -> Solution:
-    """Recipe `richardson` on stacked photos of one person, who has one identity and one albedo; solutions stacked."""
-    return recipe.solve_person(model, observations, config)
+    """Recipe `richardson` on stacked photos of one person; solutions stacked, identity and albedo the same in all."""
+    found = recipe.solve_person(model, observations, config)
+    if not config.fine:
+        return found
+    return refined_each(model, observations, found, REFINE, count=len(observations.principal))

@@ -45,10 +45,10 @@ def run_view(options: View, console: Console) -> int:
         raise FitkitError("E_USAGE", "no result folder was named; write for example fitkit view out/me-1a2b3c4d")
     from fitkit.export.viewer import viewer_page
     from fitkit.io import atomic_files
-    from fitkit.results.integrity import read_content
+    from fitkit.results.integrity import read_content, result_folders
     from fitkit.results.shown.view import VIEWER_FILE, saved_face
 
-    folders = [folder for name in options.result for folder in _results(Path(name))]
+    folders = [folder for name in options.result for folder in result_folders(Path(name))]
     faces = []
     for folder in folders[:MOST]:
         if (content := read_content(folder)) is None:
@@ -62,11 +62,3 @@ def run_view(options: View, console: Console) -> int:
     if options.open and not webbrowser.open(path.resolve().as_uri()):
         console.note("no browser could be opened; open the file by hand")
     return 0
-
-
-def _results(folder: Path) -> list[Path]:
-    """A result folder, or those in a folder of them."""
-    found = [folder] if (folder / "fit.json").is_file() else sorted(path.parent for path in folder.glob("*/fit.json"))
-    if not found:
-        raise FitkitError("E_RESULT", f"there is no result in {folder}; fitkit fit PHOTO --out {folder} makes one")
-    return found

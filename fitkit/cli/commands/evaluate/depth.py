@@ -50,10 +50,11 @@ def run_depth(options: EvalDepth, console: Console) -> int:
         raise FitkitError("E_USAGE", "results and true depth maps are both needed; write for example fitkit eval depth out --truth"
                           " depths/, and fitkit eval depth --help says what lies in depths/")
     device.select_device(options.general.device)
-    from fitkit.evaluation import depth_benchmark, scan_benchmark
+    from fitkit.evaluation import depth_benchmark
+    from fitkit.results.integrity import result_folders
 
     results = Path(options.results)
-    with progress_line(console, len(scan_benchmark.find_results(results))) as (live, on_progress):
+    with progress_line(console, len(result_folders(results))) as (live, on_progress):
         rows = depth_benchmark.run(results, Path(options.truth), head=options.head, on_progress=on_progress)
         for row in rows:
             if row.failure is not None:

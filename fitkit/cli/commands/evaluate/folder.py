@@ -62,10 +62,11 @@ def run_folder(options: EvalFolder, console: Console) -> int:
                           " meshes/, and fitkit eval folder --help says what lies in meshes/")
     device.select_device(options.general.device)
     from fitkit.evaluation import scan_benchmark, score_table
+    from fitkit.results.integrity import result_folders
 
     wanted = scan_benchmark.choose_metrics(options.metric)
     results, scans = Path(options.results), Path(options.truth)
-    with progress_line(console, len(scan_benchmark.find_results(results))) as (live, on_progress):
+    with progress_line(console, len(result_folders(results))) as (live, on_progress):
         pairs = scan_benchmark.run(results, scans, wanted=wanted, unit=options.unit, neutral=options.neutral,
                                    head=options.head, on_progress=on_progress)
         for pair in pairs:
