@@ -182,7 +182,7 @@
     }
   });
   controls.addEventListener("change", draw);
-  window.addEventListener("resize", resize);
+  new ResizeObserver(resize).observe(at("stage"));
   window.fitkit = { scene: scene, camera: camera, renderer: renderer, meshes: function () { return meshes; } };     // for the curious, and tests
   light();
   resize();
