@@ -17,8 +17,8 @@ import pygltflib as gltf
 from jaxtyping import Float, UInt8
 from scipy.spatial.transform import Rotation
 
-from fitkit.export.glb_document import VERTICES, add_accessor, add_texture, split_at_seams, write_document
-from fitkit.export.gltf import METRES, add_head, add_parts, with_scene
+from fitkit.export.glb_document import add_accessor, add_texture, split_at_seams, write_document
+from fitkit.export.gltf import METRES, add_head, add_parts, downwards, with_scene
 from fitkit.export.vertex_tables import unit_normals
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.morphable.gaze import Eyeball, eyeballs
@@ -32,6 +32,7 @@ def write_animated_glb(
     path: str | Path, model: MorphableModel, parameters: FaceParameters, *, seconds: Float[np.ndarray, " T"],
     expression: Float[np.ndarray, "T E"], rotation: Float[np.ndarray, "T 3 3"], translation: Float[np.ndarray, "T 3"],
     view: tuple[float, float] | None = None, texture: UInt8[np.ndarray, "S S 3"] | None = None,
+    name: str | None = None,
 ) -> Path:
     """Write a head with the animation of a film: expression weights, pose and gaze; metres.
 
@@ -45,6 +46,7 @@ def write_animated_glb(
         translation: of the head's origin in the view frame, mm; z < 0 is before the camera.
         view: vertical field of view, radians, and width over height of the film; without it no camera is written.
         texture: UV albedo, sRGB; without it vertex colours.
+        name: of the mesh, as other programs show it; by default the head's.
 
     Raises:
         FitkitError: E_OUTPUT where the place cannot be written.
@@ -55,6 +57,7 @@ def write_animated_glb(
     first = dataclasses.replace(parameters, expression=jnp.asarray(expression[0]))
     eyes = eyeballs(model)
     mesh = add_head(document, blob, model, first, without=tuple(eye.name for eye in eyes))
+    document.meshes[mesh].name = name or model.name
     neutral = np.asarray(shape(model, parameters.identity, jnp.zeros(expression.shape[1])))
     colours = np.clip(np.asarray(vertex_albedo(model, parameters.albedo)), 0, 1)
     nodes = [gltf.Node(name=HEAD, mesh=mesh, children=[1 + row for row in range(len(eyes))])]
@@ -104,12 +107,10 @@ def _add_eye(
 ) -> int:
     """Add an eyeball as a mesh about its centre, and return its index."""
     own = np.asarray(model.part) == model.part_names.index(eye.name)
-    vertex, uv, triangles = split_at_seams(np.asarray(model.triangles)[own], np.asarray(model.uv_triangles)[own], model.uv)
+    rows = split_at_seams(np.asarray(model.triangles)[own], np.asarray(model.uv_triangles)[own], model.uv, np.zeros(own.sum()))
     normals = np.asarray(vertex_normals(jnp.asarray(places), model.triangles))
-    attributes = {
-        "POSITION": add_accessor(document, blob, places[vertex] * METRES, target=VERTICES, bounds=True),
-        "NORMAL": add_accessor(document, blob, unit_normals(normals[vertex]), target=VERTICES),
-        "TEXCOORD_0": add_accessor(document, blob, uv * [1, -1] + [0, 1], target=VERTICES)}
+    attributes = {"POSITION": places[rows.vertex] * METRES, "NORMAL": unit_normals(normals[rows.vertex]),
+                  "TEXCOORD_0": downwards(rows.uv)}
     if not document.images:
-        attributes["COLOR_0"] = add_accessor(document, blob, colours[vertex], target=VERTICES)
-    return add_parts(document, blob, (eye.name,), triangles, np.zeros(len(triangles), int), attributes, name=eye.name)
+        attributes["COLOR_0"] = colours[rows.vertex]
+    return add_parts(document, blob, (eye.name,), rows, attributes, name=eye.name)

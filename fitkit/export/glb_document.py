@@ -5,11 +5,13 @@ heads of them. Writes through `io.atomic_files`.
 """
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pygltflib as gltf
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 from PIL import Image
 
 from fitkit.io import atomic_files, images
@@ -18,6 +20,7 @@ JPEG_QUALITY = 95       # of the embedded texture, its colour at full resolution
 
 # glTF 2.0, component types and buffer targets (the numbers are OpenGL's)
 FLOAT, _SHORT, INT = 5126, 5123, 5125
+_KINDS = {"float32": FLOAT, "uint8": 5121, "uint16": _SHORT, "uint32": INT}
 VERTICES, INDICES = 34962, 34963
 _LINEAR, _MIPMAPS, _CLAMP = 9729, 9987, 33071      # of samplers: magnification, minification, wrapping
 
@@ -34,19 +37,45 @@ def document_bytes(document: gltf.GLTF2, blob: bytearray) -> bytes:
     return b"".join(document.save_to_bytes())
 
 
+class VertexRows(NamedTuple):
+    """The rows of a vertex buffer: one for each vertex with a texture coordinate, those of a part together, none twice there."""
+
+    vertex: Int[np.ndarray, " N"]          # of the head
+    uv: Float[np.ndarray, "N 2"]           # v up
+    triangles: Int[np.ndarray, "F 3"]      # rows, counted from the first of the triangle's part
+    part: Int[np.ndarray, " F"]
+    first: Int[np.ndarray, "P+1"]          # row of each part, and the number of rows
+
+    def of_part(self, part: int) -> slice:
+        """The rows of a part."""
+        return slice(int(self.first[part]), int(self.first[part + 1]))
+
+
 def split_at_seams(
-    triangles: np.ndarray | Array, uv_triangles: np.ndarray | Array, uv: np.ndarray | Array
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertex of each corner table row, its texture coordinates, and triangles of rows: glTF has one index per corner."""
-    pairs = np.stack([np.asarray(triangles), np.asarray(uv_triangles)], axis=-1).reshape(-1, 2).astype(np.int64)
-    unique, inverse = np.unique((pairs[:, 0] << 32) | pairs[:, 1], return_inverse=True)
-    return unique >> 32, np.asarray(uv)[unique & 0xFFFFFFFF], inverse.reshape(-1, 3)
+    triangles: np.ndarray | Array, uv_triangles: np.ndarray | Array, uv: np.ndarray | Array, part: np.ndarray | Array
+) -> VertexRows:
+    """Rows for the corners of a mesh: glTF has one index per corner, and programs load all rows that a primitive names.
+
+    Args:
+        triangles: vertices of the corners.
+        uv_triangles: their texture coordinates.
+        uv: texture coordinates, v up.
+        part: of each triangle.
+    """
+    corners, places, part = np.asarray(triangles, np.int64), np.asarray(uv_triangles, np.int64), np.asarray(part, np.int64)
+    vertices, count = int(corners.max()) + 1, len(uv)
+    keys = (part[:, None] * vertices + corners) * count + places
+    kept, inverse = np.unique(keys, return_inverse=True)
+    first = np.searchsorted(kept // (vertices * count), np.arange(int(part.max()) + 2))
+    return VertexRows(vertex=kept // count % vertices, uv=np.asarray(uv)[kept % count], part=part, first=first,
+                      triangles=inverse.reshape(-1, 3) - first[part][:, None])
 
 
-def add_view(document: gltf.GLTF2, blob: bytearray, data: bytes, *, target: int | None = None) -> int:
+def add_view(document: gltf.GLTF2, blob: bytearray, data: bytes, *, target: int | None = None, stride: int | None = None) -> int:
     """Bytes, aligned."""
     blob.extend(bytes(-len(blob) % 4))
-    document.bufferViews.append(gltf.BufferView(buffer=0, byteOffset=len(blob), byteLength=len(data), target=target))
+    document.bufferViews.append(gltf.BufferView(
+        buffer=0, byteOffset=len(blob), byteLength=len(data), byteStride=stride, target=target))
     blob.extend(data)
     return len(document.bufferViews) - 1
 
@@ -60,6 +89,19 @@ def add_accessor(
     accessor.bufferView = add_view(document, blob, values.tobytes(), target=target)
     document.accessors.append(accessor)
     return len(document.accessors) - 1
+
+
+def add_slices(
+    document: gltf.GLTF2, blob: bytearray, values: np.ndarray, slices: Sequence[slice], *, bounds: bool = False
+) -> list[int]:
+    """One vertex buffer `[N, C]`, floats or whole numbers, and an accessor for each of its slices; whole words a row."""
+    values = np.ascontiguousarray(values, "<f4" if values.dtype.kind == "f" else None)
+    view = add_view(document, blob, values.tobytes(), target=VERTICES, stride=values[0].nbytes)
+    for each in slices:
+        accessor = _accessor(values[each], bounds)
+        accessor.bufferView, accessor.byteOffset = view, each.start * values[0].nbytes
+        document.accessors.append(accessor)
+    return list(range(len(document.accessors) - len(slices), len(document.accessors)))
 
 
 def add_sparse(
@@ -90,7 +132,7 @@ def add_sparse(
 
 def _accessor(values: np.ndarray, bounds: bool) -> gltf.Accessor:
     kind = "SCALAR" if values.ndim == 1 else f"VEC{values.shape[1]}"
-    accessor = gltf.Accessor(componentType=FLOAT, count=len(values), type=kind)
+    accessor = gltf.Accessor(componentType=_KINDS[values.dtype.name], count=len(values), type=kind)
     if bounds:
         accessor.min, accessor.max = np.atleast_1d(values.min(0)).tolist(), np.atleast_1d(values.max(0)).tolist()
     return accessor

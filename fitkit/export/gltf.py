@@ -6,6 +6,7 @@ displaced mesh with the expression applied. Takes a `MorphableModel`, its `FaceP
 writes a head that moves.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import jax
@@ -19,8 +20,10 @@ from fitkit.export.glb_document import (
     INDICES,
     INT,
     VERTICES,
+    VertexRows,
     add_accessor,
     add_normal_map,
+    add_slices,
     add_sparse,
     add_texture,
     add_view,
@@ -40,7 +43,7 @@ METRES = 1e-3           # per millimetre
 STILL = 1e-3            # mm; vertices that move less are left out of a morph target: invisible at any size
 STILL_NORMAL = 1e-3     # the same for the change of a unit normal
 FITTED = "fitted"       # name of the morph target that is the fitted expression, of heads whose own are not ARKit's
-_LEAST_GROWTH = 1e-9    # mm times texture coordinate; a summed tangent shorter than this has no direction
+_LEAST_GROWTH = 1e-12   # m times texture coordinate; a summed tangent shorter than this has no direction
 
 
 def write_glb(
@@ -90,31 +93,18 @@ def add_head(
         normal_map: as in `write_glb`.
         without: parts that are left out.
     """
-    vertex, uv, triangles = split_at_seams(model.triangles, model.uv_triangles, model.uv)
+    rows = head_rows(model, without=without)
+    vertex = rows.vertex
     names_of_targets, coefficients, weights = _targets(model, parameters)
     neutral, moves, normals, normal_moves = map(np.asarray, _neutral_and_targets(model, parameters, coefficients))
-    attributes = {
-        "POSITION": add_accessor(document, blob, neutral[vertex] * METRES, target=VERTICES, bounds=True),
-        "NORMAL": add_accessor(document, blob, unit_normals(normals[vertex]), target=VERTICES),
-        "TEXCOORD_0": add_accessor(document, blob, uv * [1, -1] + [0, 1], target=VERTICES),  # glTF: v down
-    }
+    attributes = {"POSITION": neutral[vertex] * METRES, "NORMAL": unit_normals(normals[vertex]), "TEXCOORD_0": downwards(rows.uv)}
     if not document.images:
-        colours = np.clip(vertex_albedo(model, parameters.albedo), 0, 1)
-        attributes["COLOR_0"] = add_accessor(document, blob, colours[vertex], target=VERTICES)
-    targets = [
-        {
-            "POSITION": add_sparse(document, blob, move[vertex] * METRES, STILL * METRES, bounds=True),
-            "NORMAL": add_sparse(document, blob, normal_move[vertex], STILL_NORMAL),
-        }
-        for move, normal_move in zip(moves, normal_moves, strict=True)
-    ]
+        attributes["COLOR_0"] = np.clip(vertex_albedo(model, parameters.albedo), 0, 1)[vertex]
     bumps = None
     if normal_map is not None:
-        tangents = _tangents(neutral[vertex], unit_normals(normals[vertex]), uv, triangles)
-        bumps = add_normal_map(document, blob, normal_map), add_accessor(document, blob, tangents, target=VERTICES)
-    names = tuple("" if name in without else name for name in model.part_names)
-    index = add_parts(document, blob, names, triangles, np.asarray(model.part), attributes, name=model.name, targets=targets,
-                      bumps=bumps)
+        bumps = add_normal_map(document, blob, normal_map), tangents(rows, attributes["POSITION"], attributes["NORMAL"])
+    targets = ((move[vertex] * METRES, normal_move[vertex]) for move, normal_move in zip(moves, normal_moves, strict=True))
+    index = add_parts(document, blob, model.part_names, rows, attributes, name=model.name, targets=targets, bumps=bumps)
     document.meshes[index].weights = [float(w) for w in np.asarray(weights)]
     document.meshes[index].extras = {"targetNames": list(names_of_targets)}
     return index
@@ -136,16 +126,13 @@ def write_detailed_glb(
     Raises:
         FitkitError: E_OUTPUT where the place cannot be written.
     """
-    vertex, uv, triangles = split_at_seams(mesh.triangles, mesh.uv_triangles, mesh.uv)
+    rows = split_at_seams(mesh.triangles, mesh.uv_triangles, mesh.uv, mesh.part)
     document, blob = gltf.GLTF2(), bytearray()
-    attributes = {
-        "POSITION": add_accessor(document, blob, mesh.vertices[vertex] * METRES, target=VERTICES, bounds=True),
-        "NORMAL": add_accessor(document, blob, unit_normals(mesh.normals[vertex]), target=VERTICES),
-    }
+    attributes = {"POSITION": mesh.vertices[rows.vertex] * METRES, "NORMAL": unit_normals(mesh.normals[rows.vertex])}
     if texture is not None:
-        attributes["TEXCOORD_0"] = add_accessor(document, blob, uv * [1, -1] + [0, 1], target=VERTICES)
+        attributes["TEXCOORD_0"] = downwards(rows.uv)
         add_texture(document, blob, texture)
-    index = add_parts(document, blob, model.part_names, triangles, mesh.part, attributes, name=name or model.name)
+    index = add_parts(document, blob, model.part_names, rows, attributes, name=name or model.name)
     return write_document(path, with_scene(document, [gltf.Node(name=name or model.name, mesh=index)], [0]), blob)
 
 
@@ -174,8 +161,23 @@ def _neutral_and_targets(
     return neutral, moves, normals, moved - normals
 
 
-def _tangents(vertices: np.ndarray, normals: np.ndarray, uv: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    # Unit vectors [N, 4] along growing u; the last number says on which side v grows: +1 where the layout is not mirrored.
+def head_rows(model: MorphableModel, *, without: tuple[str, ...] = ()) -> VertexRows:
+    """The rows of a head's vertex buffer; `without`: parts that are left out."""
+    part = np.asarray(model.part)
+    kept = ~np.isin(part, [model.part_names.index(name) for name in without])
+    return split_at_seams(model.triangles[kept], model.uv_triangles[kept], model.uv, part[kept])
+
+
+def downwards(uv: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N 2"]:
+    """Texture coordinates as glTF counts them, v down."""
+    return uv * [1, -1] + [0, 1]
+
+
+def tangents(
+    rows: VertexRows, vertices: Float[np.ndarray, "N 3"], normals: Float[np.ndarray, "N 3"]
+) -> Float[np.ndarray, "N 4"]:
+    """Unit vectors along growing u of rows; the last number says on which side v grows: +1 where the layout is not mirrored."""
+    triangles, uv = rows.triangles + rows.first[rows.part][:, None], rows.uv
     a, b, c = (vertices[triangles[:, i]] for i in range(3))
     (s, t), (p, q) = ((uv[triangles[:, i]] - uv[triangles[:, 0]]).T for i in (1, 2))
     sign = np.sign(s * q - t * p)[:, None]
@@ -192,35 +194,66 @@ def _tangents(vertices: np.ndarray, normals: np.ndarray, uv: np.ndarray, triangl
 
 
 def add_parts(
-    document: gltf.GLTF2, blob: bytearray, part_names: tuple[str, ...], triangles: np.ndarray, part: np.ndarray,
-    attributes: dict[str, int], *, name: str, targets: list[dict[str, int]] | None = None, bumps: tuple[int, int] | None = None,
+    document: gltf.GLTF2, blob: bytearray, part_names: tuple[str, ...], rows: VertexRows, attributes: dict[str, np.ndarray], *,
+    name: str, targets: Iterable[tuple[np.ndarray, np.ndarray]] = (), bumps: tuple[int, np.ndarray] | None = None,
 ) -> int:
-    """Add a mesh with a primitive and a material for each part that has a name, and return its index.
+    """Add a mesh with a primitive and a material for each part that has triangles, and return its index.
 
-    All primitives share the vertices, so weights move them as one. The skin takes `bumps`: the texture of a normal map and the
-    tangents it stands on.
+    All primitives share one vertex buffer, each a slice of it: none holds a vertex that it does not use.
+
+    Args:
+        document: that it is added to; its first texture, if it has one, is the albedo.
+        blob: its bytes.
+        part_names: names of the materials.
+        rows: of the vertex buffer.
+        attributes: `[N, C]` by glTF's names, metres.
+        name: of the mesh.
+        targets: moves `[N, 3]` of places, metres, and of normals, of each morph target.
+        bumps: texture of a normal map for the skin, and the tangents `[N, 4]` that it stands on.
     """
+    parts = [index for index in range(len(rows.first) - 1) if rows.first[index] < rows.first[index + 1]]
+    slices = [rows.of_part(index) for index in parts]
+    shared = {key: add_slices(document, blob, values, slices, bounds=key == "POSITION") for key, values in attributes.items()}
+    moves = _add_targets(document, blob, slices, targets)
     coloured = "TEXCOORD_0" in attributes and any(image.name == "albedo" for image in document.images)
     primitives = []
-    for index, part_name in enumerate(part_names):
-        chosen = triangles[part == index]
-        if not len(chosen) or not part_name:
-            continue
-        colour = gltf.TextureInfo(index=0) if coloured else None
-        rough = bumps if part_name == "skin" else None
-        surface = gltf.PbrMetallicRoughness(baseColorTexture=colour, metallicFactor=0.0, roughnessFactor=roughness(part_name))
+    for place, index in enumerate(parts):
+        own = {key: accessors[place] for key, accessors in shared.items()}
+        rough = bumps if part_names[index] == "skin" else None
+        if rough:
+            own["TANGENT"] = add_accessor(document, blob, rough[1][slices[place]], target=VERTICES)
+        surface = gltf.PbrMetallicRoughness(baseColorTexture=gltf.TextureInfo(index=0) if coloured else None, metallicFactor=0.0,
+                                            roughnessFactor=roughness(part_names[index]))
         document.materials.append(gltf.Material(
-            name=part_name, pbrMetallicRoughness=surface, alphaMode=None, alphaCutoff=None,
+            name=part_names[index], pbrMetallicRoughness=surface, alphaMode=None, alphaCutoff=None,
             normalTexture=gltf.NormalMaterialTexture(index=rough[0]) if rough else None))
+        chosen = rows.triangles[rows.part == index]
         view = add_view(document, blob, chosen.astype("<u4").tobytes(), target=INDICES)
         document.accessors.append(gltf.Accessor(bufferView=view, componentType=INT, count=chosen.size, type="SCALAR"))
-        primitives.append(gltf.Primitive(
-            attributes=gltf.Attributes(**attributes | ({"TANGENT": rough[1]} if rough else {})),
-            indices=len(document.accessors) - 1,
-            material=len(document.materials) - 1, targets=targets or [],
-        ))
+        primitives.append(gltf.Primitive(attributes=gltf.Attributes(**own), indices=len(document.accessors) - 1,
+                                         material=len(document.materials) - 1, targets=moves[place]))
     document.meshes.append(gltf.Mesh(name=name, primitives=primitives))
     return len(document.meshes) - 1
+
+
+def _add_targets(
+    document: gltf.GLTF2, blob: bytearray, slices: list[slice], targets: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> list[list[dict[str, int]]]:
+    """Of each slice of the rows its morph targets, sparse; those that leave a slice as it is share one accessor."""
+    found: list[list[dict[str, int]]] = [[] for _ in slices]
+    still: dict[tuple[int, str], int] = {}
+    for move, turn in targets:
+        for place, rows in enumerate(slices):
+            accessors = {}
+            for key, values, least in (("POSITION", move[rows], STILL * METRES), ("NORMAL", turn[rows], STILL_NORMAL)):
+                if np.abs(values).max() > least:
+                    accessors[key] = add_sparse(document, blob, values, least, bounds=key == "POSITION")
+                    continue
+                if (place, key) not in still:
+                    still[place, key] = add_sparse(document, blob, 0 * values, least, bounds=key == "POSITION")
+                accessors[key] = still[place, key]
+            found[place].append(accessors)
+    return found
 
 
 def with_scene(document: gltf.GLTF2, nodes: list[gltf.Node], roots: list[int]) -> gltf.GLTF2:

@@ -12,7 +12,8 @@ from fitkit.version import __version__
 
 
 def write_obj(
-    path: str | Path, model: MorphableModel, parameters: FaceParameters, *, texture: UInt8[np.ndarray, "S S 3"] | None = None
+    path: str | Path, model: MorphableModel, parameters: FaceParameters, *, texture: UInt8[np.ndarray, "S S 3"] | None = None,
+    name: str | None = None,
 ) -> Path:
     """Write a Wavefront OBJ with its .mtl: one group and material per part, texture coordinates, normals; millimetres.
 
@@ -21,26 +22,44 @@ def write_obj(
         model: the head.
         parameters: identity, expression and albedo are used.
         texture: UV albedo, sRGB, row 0 at v = 1. Without it, colours follow the vertices' positions (sRGB in [0, 1]).
+        name: of the object, as other programs show it; by default the head's.
 
     Raises:
         FitkitError: E_OUTPUT where the place cannot be written.
     """
     path = Path(path)
-    vertices, normals, colours = _shaped(model, parameters)
-    table = vertices if texture is not None else np.concatenate([vertices, colours], axis=1)
-    lines = [f"# fitkit {__version__}; head frame (+Y up, the face looks to +Z), millimetres", f"mtllib {path.stem}.mtl"]
-    lines += _rows("v", table) + _rows("vt", np.asarray(model.uv)) + _rows("vn", normals)
-    corners = np.stack([np.asarray(model.triangles), np.asarray(model.uv_triangles)], axis=-1) + 1
-    for index, name in enumerate(model.part_names):
-        chosen = corners[np.asarray(model.part) == index]
-        if len(chosen):
-            lines += [f"g {name}", f"usemtl {name}"]
-            lines += ["f {}/{}/{} {}/{}/{} {}/{}/{}".format(*face) for face in chosen[..., [0, 1, 0]].reshape(-1, 9).tolist()]
     if texture is not None:
         images.write_image(path.parent / "albedo.png", texture)
-    materials = [_material_lines(name, texture is not None) for name in model.part_names]
+    materials = [_material_lines(part, texture is not None) for part in model.part_names]
     atomic_files.write_bytes(path.with_suffix(".mtl"), "\n".join(materials).encode())
-    return atomic_files.write_bytes(path, ("\n".join(lines) + "\n").encode())
+    text = encode_obj(model, parameters, materials=f"{path.stem}.mtl", textured=texture is not None, name=name)
+    return atomic_files.write_bytes(path, text)
+
+
+def encode_obj(
+    model: MorphableModel, parameters: FaceParameters, *, materials: str, textured: bool, name: str | None = None
+) -> bytes:
+    """The Wavefront OBJ that `write_obj` writes.
+
+    Args:
+        model: the head.
+        parameters: identity, expression and albedo are used.
+        materials: name of the .mtl beside it.
+        textured: colours are in the texture; otherwise in the rows of the vertices.
+        name: of the object; by default the head's.
+    """
+    vertices, normals, colours = _shaped(model, parameters)
+    table = vertices if textured else np.concatenate([vertices, colours], axis=1)
+    lines = [f"# fitkit {__version__}; head frame (+Y up, the face looks to +Z), millimetres", f"mtllib {materials}",
+             f"o {name or model.name}"]
+    lines += _rows("v", table) + _rows("vt", np.asarray(model.uv)) + _rows("vn", normals)
+    corners = np.stack([np.asarray(model.triangles), np.asarray(model.uv_triangles)], axis=-1) + 1
+    for index, part in enumerate(model.part_names):
+        chosen = corners[np.asarray(model.part) == index]
+        if len(chosen):
+            lines += [f"g {part}", f"usemtl {part}"]
+            lines += ["f {}/{}/{} {}/{}/{} {}/{}/{}".format(*face) for face in chosen[..., [0, 1, 0]].reshape(-1, 9).tolist()]
+    return ("\n".join(lines) + "\n").encode()
 
 
 def write_ply(path: str | Path, model: MorphableModel, parameters: FaceParameters) -> Path:

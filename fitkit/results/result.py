@@ -4,6 +4,7 @@
     params.safetensors    coefficients, camera and points, float32, exactly
     mesh.glb              metres, UV texture, 52 morph targets, current expression as weights
     mesh.obj mesh.mtl     head frame, millimetres, expression applied
+    mesh_neutral.obj      the same face at rest, with the same materials
     albedo.png            UV albedo, sRGB
     overlay.png comparison.png normals.png depth.npy    from `pictures.py`
 

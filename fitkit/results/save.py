@@ -22,7 +22,7 @@ from fitkit.configuration import check_choice
 from fitkit.errors import visible
 from fitkit.export.depth_grid import depth_grid, write_depth_ply
 from fitkit.export.gltf import head_glb, write_detailed_glb
-from fitkit.export.obj import write_obj
+from fitkit.export.obj import encode_obj, write_obj
 from fitkit.export.viewer import viewer_page
 from fitkit.geometry.camera import project
 from fitkit.io import atomic_files, images
@@ -135,21 +135,28 @@ def _detail_arrays(detail: Detail) -> dict[str, np.ndarray]:
 def _glb(result: "FitResult") -> bytes:
     model, face, relief = result.model, result.parameters, result.relief
     normals = None if relief is None else np.asarray(normal_map(model, face, relief))
-    return head_glb(model, face, texture=result.texture, normal_map=normals, name=_shown_name(result))
+    return head_glb(model, face, texture=result.texture, normal_map=normals, name=shown_name(result))
 
 
-def _shown_name(result: "FitResult") -> str:
-    """What other programs call the mesh: the photo's name."""
+def neutral(face: FaceParameters) -> FaceParameters:
+    """The same face at rest."""
+    return dataclasses.replace(face, expression=jnp.zeros_like(face.expression))
+
+
+def shown_name(result: "FitResult") -> str:
+    """What other programs call the head: the photo's name."""
     return visible(Path(result.photo.path).stem) + ("" if result.face is None else f"-face{result.face}")
 
 
 def _write_meshes(folder: Path, result: "FitResult", glb: bytes) -> None:
     model, face, relief = result.model, result.parameters, result.relief
     atomic_files.write_bytes(folder / "mesh.glb", glb)
-    write_obj(folder / "mesh.obj", model, face, texture=result.texture)
+    write_obj(folder / "mesh.obj", model, face, texture=result.texture, name=shown_name(result))
+    atomic_files.write_bytes(folder / "mesh_neutral.obj", encode_obj(
+        model, neutral(face), materials="mesh.mtl", textured=result.texture is not None, name=shown_name(result)))
     if relief is not None:
         mesh = detailed_mesh(model, face, relief)
-        write_detailed_glb(folder / "mesh_detailed.glb", model, mesh, texture=result.texture, name=_shown_name(result))
+        write_detailed_glb(folder / "mesh_detailed.glb", model, mesh, texture=result.texture, name=shown_name(result))
         images.write_image(folder / "displacement.png", encode_displacement(relief)[0], bits=16)
     if result.detail is not None and result.fields.get("depth_mesh") and result.photo.pixels.size:
         grid = depth_grid(np.asarray(result.detail.depth), result.detail.camera)

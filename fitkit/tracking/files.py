@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fitkit.errors import FitkitError
+from fitkit.errors import FitkitError, visible
 from fitkit.export.animation import write_animated_glb
 from fitkit.io import atomic_files
 from fitkit.io.untrusted import read_bytes
@@ -123,4 +123,4 @@ def _write_glb(track: "Track", path: Path) -> None:
     write_animated_glb(
         path, track.model, face, seconds=track.seconds[shown], expression=track.expression[shown], rotation=track.rotation[shown],
         translation=track.translation[shown], texture=track.texture,
-        view=(2 * math.atan2(track.height / 2, track.focal), track.width / track.height))
+        view=(2 * math.atan2(track.height / 2, track.focal), track.width / track.height), name=visible(Path(track.film).stem))

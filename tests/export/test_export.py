@@ -52,15 +52,18 @@ class Glb:
         self.mesh = self.document["meshes"][0]
 
     def view(self, index, kind, width, count):
-        view = self.document["bufferViews"][index]
-        flat = np.frombuffer(self.blob, {5123: "<u2", 5125: "<u4", 5126: "<f4"}[kind], count * width, view["byteOffset"])
+        return self.bytes_at(self.document["bufferViews"][index]["byteOffset"], kind, width, count)
+
+    def bytes_at(self, offset, kind, width, count):
+        flat = np.frombuffer(self.blob, {5121: "u1", 5123: "<u2", 5125: "<u4", 5126: "<f4"}[kind], count * width, offset)
         return flat.reshape(count, width)
 
     def accessor(self, index):
         accessor = self.document["accessors"][index]
-        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[accessor["type"]]
+        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}[accessor["type"]]
         if "bufferView" in accessor:
-            return self.view(accessor["bufferView"], accessor["componentType"], width, accessor["count"])
+            offset = self.document["bufferViews"][accessor["bufferView"]]["byteOffset"] + accessor.get("byteOffset", 0)
+            return self.bytes_at(offset, accessor["componentType"], width, accessor["count"])
         values = np.zeros((accessor["count"], width), np.float32)
         sparse = accessor["sparse"]
         rows = self.view(sparse["indices"]["bufferView"], sparse["indices"]["componentType"], 1, sparse["count"])[:, 0]
@@ -69,13 +72,17 @@ class Glb:
         return values
 
     def corners(self):
-        return np.concatenate([self.accessor(p["indices"])[:, 0] for p in self.mesh["primitives"]])
+        """Rows of the corners of all primitives, in the vertices of all of them."""
+        counts = [self.document["accessors"][p["attributes"]["POSITION"]]["count"] for p in self.mesh["primitives"]]
+        return np.concatenate([self.accessor(p["indices"])[:, 0] + first for p, first in
+                               zip(self.mesh["primitives"], np.cumsum([0, *counts]), strict=False)])
 
     def attribute(self, name):
-        return self.accessor(self.mesh["primitives"][0]["attributes"][name])
+        return np.concatenate([self.accessor(p["attributes"][name]) for p in self.mesh["primitives"]])
 
     def targets(self, name):
-        return np.stack([self.accessor(target[name]) for target in self.mesh["primitives"][0]["targets"]])
+        return np.concatenate([np.stack([self.accessor(target[name]) for target in p["targets"]])
+                               for p in self.mesh["primitives"]], axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +97,8 @@ def test_glb_holds_the_neutral_head_in_metres(glb_path):
     np.testing.assert_allclose(glb.attribute("POSITION")[corners], NEUTRAL[vertex] / 1000, rtol=1e-6, atol=1e-9)
     expected = np.asarray(MODEL.uv)[uv] * [1, -1] + [0, 1]
     np.testing.assert_allclose(glb.attribute("TEXCOORD_0")[corners], expected, atol=1e-6)
-    assert len(glb.attribute("POSITION")) == len(np.unique(np.stack([vertex, uv]), axis=1).T)
+    part = np.repeat(np.sort(np.asarray(MODEL.part)), 3)
+    assert len(glb.attribute("POSITION")) == len(np.unique(np.stack([vertex, uv, part]), axis=1).T)
     normals = glb.attribute("NORMAL")
     np.testing.assert_allclose(normals[corners], vertex_normals(jnp.asarray(NEUTRAL), MODEL.triangles)[vertex], atol=1e-5)
 
@@ -115,6 +123,15 @@ def test_glb_targets_move_and_turn_as_the_model_does(glb_path):
     turned = vertex_normals(jnp.asarray(NEUTRAL) + MODEL.expression[7], MODEL.triangles)[vertex]
     found = glb.attribute("NORMAL")[corners] + glb.targets("NORMAL")[7][corners]
     np.testing.assert_allclose(found, turned, atol=2 * gltf.STILL_NORMAL)
+
+
+def test_glb_primitives_are_slices_of_one_vertex_buffer_and_hold_what_they_use(glb_path):
+    glb = Glb(glb_path)
+    for name in ("POSITION", "NORMAL", "TEXCOORD_0"):
+        assert len({glb.document["accessors"][p["attributes"][name]]["bufferView"] for p in glb.mesh["primitives"]}) == 1
+    for primitive in glb.mesh["primitives"]:
+        used = np.unique(glb.accessor(primitive["indices"]))
+        np.testing.assert_array_equal(used, np.arange(len(glb.accessor(primitive["attributes"]["POSITION"]))))
 
 
 def test_glb_targets_are_sparse(glb_path):
@@ -194,7 +211,7 @@ def obj_rows(path, keyword):
 
 
 def test_obj_holds_the_head_with_its_expression(tmp_path):
-    path = obj.write_obj(tmp_path / "mesh.obj", MODEL, PARAMETERS, texture=TEXTURE)
+    path = obj.write_obj(tmp_path / "mesh.obj", MODEL, PARAMETERS, texture=TEXTURE, name="Ada")
     np.testing.assert_allclose(obj_rows(path, "v").astype(np.float32), VERTICES, rtol=1e-6, atol=1e-5)
     np.testing.assert_array_equal(obj_rows(path, "vt").astype(np.float32), MODEL.uv)
     lines = path.read_text().splitlines()
@@ -204,6 +221,7 @@ def test_obj_holds_the_head_with_its_expression(tmp_path):
     np.testing.assert_array_equal(corners, np.stack([vertex, uv, vertex], axis=-1))
     assert [line for line in lines if line.startswith(("g ", "usemtl "))] == ["g skin", "usemtl skin", "g back", "usemtl back"]
     np.testing.assert_array_equal(Image.open(tmp_path / "albedo.png"), TEXTURE)
+    assert "o Ada" in lines
     materials = (tmp_path / "mesh.mtl").read_text()
     assert materials.count("newmtl") == materials.count("map_Kd albedo.png") == 2
 

@@ -114,7 +114,7 @@ def test_a_loaded_result_saves_to_the_same_files(tmp_path, result):
 def test_the_folder_holds_what_it_says(tmp_path, result):
     folder = result.save(tmp_path / "out")
     pictures_ = {"overlay.png", "comparison.png", "normals.png", "depth.npy"}
-    mesh = {"mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png"}
+    mesh = {"mesh.glb", "mesh.obj", "mesh_neutral.obj", "mesh.mtl", "albedo.png"}
     assert {path.name for path in folder.iterdir()} == pictures_ | mesh | {"params.safetensors", "fit.json"}
     content = json.loads((folder / "fit.json").read_text())
     assert set(content["files"]) == pictures_ | mesh | {"params.safetensors"}
@@ -159,6 +159,10 @@ def test_mesh_files_hold_the_fitted_head(tmp_path, result):
     # Nine digits hold a float32 exactly; compiled code and code run step by step may still differ in the last bit.
     np.testing.assert_allclose(np.array(rows, np.float32), result.mesh().vertices, rtol=1e-6, atol=1e-5)
     neutral = shape(MODEL, result.parameters.identity, jnp.zeros(52))
+    text = (folder / "mesh_neutral.obj").read_text().splitlines()
+    rows = [line.split()[1:] for line in text if line.startswith("v ")]
+    np.testing.assert_allclose(np.array(rows, np.float32), neutral, rtol=1e-6, atol=1e-5)
+    assert {"mtllib mesh.mtl", "o my face-face2"} <= set(text)
     scene = trimesh.load(folder / "mesh.glb")
     bounds = scene.bounds
     assert all(name.startswith("my face-face2") for name in scene.geometry)     # not the head's name: the person's photo
@@ -169,10 +173,10 @@ def test_mesh_files_hold_the_fitted_head(tmp_path, result):
     ("outputs", "expected"),
     [
         ("params", {"params.safetensors"}),
-        (("mesh",), {"mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png"}),
+        (("mesh",), {"mesh.glb", "mesh.obj", "mesh_neutral.obj", "mesh.mtl", "albedo.png"}),
         ("pictures", {"overlay.png", "comparison.png", "normals.png", "depth.npy", "albedo.png"}),
         ("viewer", {"viewer.html"}),
-        ("params, mesh", {"params.safetensors", "mesh.glb", "mesh.obj", "mesh.mtl", "albedo.png"}),
+        ("params, mesh", {"params.safetensors", "mesh.glb", "mesh.obj", "mesh_neutral.obj", "mesh.mtl", "albedo.png"}),
     ],
 )
 def test_outputs_are_chosen(tmp_path, result, outputs, expected):

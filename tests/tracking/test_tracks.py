@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import pathlib
 import types
 
 import jax.numpy as jnp
@@ -126,6 +127,7 @@ def test_the_folder_holds_the_track(track, tmp_path):
     np.testing.assert_allclose([float(row[header.index("HeadYaw")]) for row in rows], np.radians(track.angles[shown_rows, 0]),
                                atol=1e-6)
     glb = Glb(folder / "head.glb")
+    assert glb.mesh["name"] == pathlib.Path(track.film).stem != track.model.name
     sampler = glb.document["animations"][0]["samplers"][0]
     np.testing.assert_allclose(glb.accessor(sampler["input"])[:, 0], track.seconds[shown_rows], atol=1e-6)
     np.testing.assert_array_equal(glb.accessor(sampler["output"]).reshape(-1, 52), track.expression[shown_rows])

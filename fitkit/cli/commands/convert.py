@@ -142,6 +142,7 @@ def run_transfer(options: Transfer, console: Console) -> int:
     from fitkit.io.untrusted import parsing
     from fitkit.models.heads.importing.transfer import transferred
     from fitkit.morphable.model import shape
+    from fitkit.results.save import shown_name
 
     place = Path(options.to)
     vertices, triangles = read_own_mesh(place, code="E_SCAN")
@@ -154,7 +155,8 @@ def run_transfer(options: Transfer, console: Console) -> int:
     with parsing("E_SCAN", f"{place} cannot be used", mend="give a head alone, +Y up, the face to +Z"):
         found = transferred(result.model, neutral, vertices, triangles)
     bare = dataclasses.replace(face, identity=jnp.zeros(0))
-    path = write_glb(options.out or Path(options.result) / f"{place.stem}.glb", found.model, bare, texture=result.texture)
+    path = write_glb(options.out or Path(options.result) / f"{place.stem}.glb", found.model, bare, texture=result.texture,
+                     name=shown_name(result))
     if console.level:
         print(visible(f"{path}: the faces come within {found.residual:.2f} mm"))
     return 0
