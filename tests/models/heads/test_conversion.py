@@ -1,6 +1,7 @@
 """Parameters out: the layouts of trackers, and faces of one head in the coefficients of another."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,17 +9,22 @@ import numpy as np
 import pytest
 import scipy.io
 
+import fitkit
 from fitkit.cli import main
 from fitkit.errors import FitkitError
 from fitkit.export.tracker_files import write_parameters
 from fitkit.geometry.vectors import rotation_from_vector
+from fitkit.models import shipped
 from fitkit.models.heads import flame
-from fitkit.models.heads.importing import conversion, stored, transfer
+from fitkit.models.heads.importing import conversion, importer, stored, transfer
 from fitkit.models.heads.importing.stored import Places
 from fitkit.morphable.model import shape
+from fitkit.morphable.registration import similarity
 from tests.fixtures import head_files
-from tests.fixtures.jointed_head import TURNING, bent_by_loops, jointed_head
+from tests.fixtures.ict_archive import ARCHIVE
+from tests.fixtures.jointed_head import TURNING, jointed_head
 from tests.fixtures.tiny_head import tiny_camera, tiny_head, tiny_parameters
+from tests.models.heads.test_foreign_layouts import flame_by_loops
 from tests.models.heads.test_importing import identical, own
 
 __all__ = ["own"]      # a fixture
@@ -28,21 +34,6 @@ __all__ = ["own"]      # a fixture
 def head():
     """A head with joints, named as FLAME's."""
     return dataclasses.replace(jointed_head(), name="flame")
-
-
-def test_a_face_is_found_again_in_the_coefficients_of_another_head(head):
-    random = np.random.default_rng(3)
-    identity = jnp.asarray(random.normal(size=len(head.identity)) * 0.7, jnp.float32)
-    expression = jnp.zeros(len(head.expression)).at[jnp.array([4, 11])].set(0.3).at[-TURNING + 3].set(0.25)
-    vertices = np.asarray(jax.jit(shape)(head, identity, expression))
-    turn = np.asarray(rotation_from_vector(jnp.array([0.1, 0.4, -0.2])), np.float64)
-    found = conversion.converted(head, vertices @ turn.T + [5.0, -3, 400], np.ones(len(vertices)))
-    assert found.residual < 0.6      # the prior holds back
-    again = np.asarray(jax.jit(shape)(head, jnp.asarray(found.identity), jnp.asarray(found.expression)), np.float64)
-    aim = (vertices @ turn.T + [5.0, -3, 400]) @ found.rotation.T + found.translation
-    np.testing.assert_allclose(np.sqrt(np.square(again - aim).sum(1).mean()), found.residual, rtol=1e-3)
-    np.testing.assert_allclose(found.rotation @ found.rotation.T, np.eye(3), atol=1e-6)
-    assert np.abs(bent_by_loops(head, found.identity, found.expression) - again).max() < 1e-2
 
 
 def test_places_are_kept_with_the_head(tmp_path, head):
@@ -103,6 +94,65 @@ def test_basels_are_a_mat_file(tmp_path):
 def test_the_command_says_what_it_needs(capsys):
     assert main.run(["convert"]) == 2
     assert "fitkit convert out/me-1a2b3c4d --to flame:flame2023.pkl" in capsys.readouterr().err
+
+
+def tracked_mesh(layout, path):
+    """FLAME's own way from a tracker's file to vertices, mm, in loops."""
+    with np.load(path) as arrays:
+        eyes = arrays["eyes_pose"].reshape(2, 3)
+        pose = np.stack([arrays["rotation"][0], arrays["neck_pose"][0], arrays["jaw_pose"][0], *eyes])
+        return 1000 * flame_by_loops(layout, np.concatenate([arrays["shape"], arrays["expr"][0]]), pose)
+
+
+def test_a_face_goes_to_flames_layout_and_back(tmp_path):
+    """A turned face becomes coefficients, these a tracker's file, and FLAME's equations make of that the face again."""
+    layout = head_files.flame_layout(*head_files.ball(rings=5, sectors=8))
+    (tmp_path / "a.pkl").write_bytes(head_files.flame_bytes(layout))
+    source = flame.read(tmp_path / "a.pkl")
+    parts = {name: jnp.asarray(getattr(source, name)) for name in (
+        "mean", "identity", "expression", "expression_lower", "expression_upper", "expression_scale")}
+    head = dataclasses.replace(
+        tiny_head(rings=5, sectors=8), **parts, identity_mean=jnp.zeros(300), expression_names=source.expression_names,
+        name="flame", joints=jax.tree.map(jnp.asarray, source.joints))
+    random = np.random.default_rng(4)
+    expression = jnp.zeros(110).at[:100].set(random.normal(size=100) * 0.3).at[103].set(0.3).at[107].set(-0.2)
+    identity = jnp.asarray(random.normal(size=300) * 0.5, jnp.float32)
+    vertices = np.asarray(jax.jit(shape)(head, identity, expression), np.float64)
+    turn = np.asarray(rotation_from_vector(jnp.array([0.1, 0.4, -0.2])), np.float64)
+    given = vertices @ turn.T + [5.0, -3, 400]
+    found = conversion.converted(head, given, np.ones(len(vertices)))
+    assert found.residual < 0.3      # the prior holds back
+    np.testing.assert_allclose(found.rotation @ found.rotation.T, np.eye(3), atol=1e-6)
+    parameters = {"identity": jnp.asarray(found.identity), "expression": jnp.asarray(found.expression)}
+    face = dataclasses.replace(tiny_parameters(head), **parameters)
+    again = tracked_mesh(layout, write_parameters(tmp_path / "flame.npz", head, face, tiny_camera()))
+    left = given @ found.rotation.T + found.translation - again
+    np.testing.assert_allclose(np.sqrt(np.square(left).sum(1).mean()), found.residual, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ARCHIVE.exists(), reason="ICT-FaceKit's archive is not beside the checkout")
+def test_a_fitted_photo_goes_to_flames_layout_and_back(tmp_path, monkeypatch, capsys):
+    """By the commands, on a FLAME file with a real face: what FLAME makes of flame.npz lies on the face that was fitted."""
+    from tests.fixtures.resampled_head import flame_of
+    from tests.test_fits import ASTRONAUT
+
+    monkeypatch.setattr(shipped, "heads_folder", lambda: tmp_path / "heads")
+    layout, path = flame_of(ARCHIVE), tmp_path / "flame2023.pkl"
+    path.write_bytes(head_files.flame_bytes(layout))
+    assert main.run(["assets", "import", "head", str(path)]) == 0
+    result = fitkit.fit(ASTRONAUT, recipe="landmarks")
+    folder = result.save(tmp_path / "out", outputs="params")
+    assert main.run(["convert", str(folder), "--to", f"flame:{path}"]) == 0
+    said = float(re.search(r"stays ([0-9.]+) mm", capsys.readouterr().out)[1])
+    assert said < 1.0
+    again, fitted = tracked_mesh(layout, folder / "flame.npz"), np.asarray(result.mesh().vertices, np.float64)
+    places = stored.read_places(importer.kept_path(path, "flame"), triangles=len(result.model.triangles))
+    sure = places.weight > 0.5
+    turned = similarity(carried := conversion.carried_vertices(fitted, result.model.triangles, places)[sure], again[sure])
+    rotation = turned[:3, :3] / np.cbrt(np.linalg.det(turned[:3, :3]))
+    left = (carried - carried.mean(0)) @ rotation.T - (again[sure] - again[sure].mean(0))
+    np.testing.assert_allclose(np.sqrt(np.square(left).sum(1).mean()), said, atol=0.02)
 
 
 def test_flames_own_joints_come_out_as_they_went_in(tmp_path):
