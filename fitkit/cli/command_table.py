@@ -10,6 +10,7 @@ from fitkit.cli.commands.doctor import Doctor, Heads, Recipes
 from fitkit.cli.commands.evaluate.ablation import EvalAblation
 from fitkit.cli.commands.evaluate.depth import EvalDepth
 from fitkit.cli.commands.evaluate.folder import EvalFolder
+from fitkit.cli.commands.evaluate.networks import EvalNetworks
 from fitkit.cli.commands.evaluate.synthetic import EvalSynthetic
 from fitkit.cli.commands.fit import Fit
 from fitkit.cli.commands.labels.make import LabelsMake
@@ -25,14 +26,14 @@ from fitkit.cli.commands.view import View
 
 Command = (Fit | Predict | Report | Track | Unwrap | Render | Doctor | Heads | Recipes | EvalSynthetic | EvalFolder | EvalAblation
            | Bench | AssetsList | AssetsVerify | AssetsImport | LabelsMake | LabelsShow | LabelsMotion | Train | Convert
-           | Transfer | View | EvalDepth)
+           | Transfer | View | EvalDepth | EvalNetworks)
 # a name of two words is a command in a group
 COMMANDS: dict[str, type[Command]] = {
     "fit": Fit, "predict": Predict, "report": Report, "track": Track, "unwrap": Unwrap, "render": Render, "view": View,
     "convert": Convert,
     "transfer": Transfer, "doctor": Doctor, "heads": Heads, "recipes": Recipes,
     "eval synthetic": EvalSynthetic, "eval folder": EvalFolder, "eval depth": EvalDepth,
-    "eval ablation": EvalAblation, "bench": Bench,
+    "eval ablation": EvalAblation, "eval networks": EvalNetworks, "bench": Bench,
     "assets list": AssetsList, "assets verify": AssetsVerify, "assets import": AssetsImport,
     "labels make": LabelsMake, "labels show": LabelsShow, "labels motion": LabelsMotion, "train": Train}
 # the module in `commands` and its function, which takes the options and the console and returns the exit status; `fit` takes the
@@ -43,7 +44,7 @@ RUN_BY: dict[type[Command], str] = {
     Doctor: "doctor:run_doctor", Heads: "doctor:run_heads", Recipes: "doctor:run_recipes",
     EvalSynthetic: "evaluate.synthetic:run_synthetic", EvalFolder: "evaluate.folder:run_folder",
     EvalDepth: "evaluate.depth:run_depth",
-    EvalAblation: "evaluate.ablation:run_ablation",
+    EvalAblation: "evaluate.ablation:run_ablation", EvalNetworks: "evaluate.networks:run_networks",
     Bench: "bench:run_bench", Transfer: "convert:run_transfer",
     AssetsList: "assets:run_list", AssetsVerify: "assets:run_list", AssetsImport: "assets:run_import",
     LabelsMake: "labels.make:run_make", LabelsShow: "labels.show:run_show", LabelsMotion: "labels.motion:run_motion",

@@ -1,4 +1,4 @@
-"""Kinds of pictures of the synthetic benchmark: light, skin, hair, renderer, occluder, expression, lens, exposure, people, by name.
+"""Kinds of pictures of the synthetic benchmark: light, skin, relief, hair, renderer, occluder and the like, by name.
 
 A kind is written as the words that differ from `portrait`, joined by "+": `hard`, `overcast+photographic`, `embedded+scarf`. Every
 kind is measured and reported apart. `LEFT_OUT_LIGHT` and `LEFT_OUT_SKIN` are for reporting only.
@@ -20,8 +20,9 @@ EXPRESSIONS = ("gestures", "neutral", "strong")
 LENSES = ("portrait_lens", "wide")
 EXPOSURES = ("metered", "underexposed", "overexposed")
 PEOPLE = ("ict", "embedded")
+RELIEFS = ("smooth", "wrinkled")
 FIELDS = {"light": LIGHTS, "skin": SKINS, "hair": HAIR, "renderer": RENDERERS, "occluder": OCCLUDERS, "expression": EXPRESSIONS,
-          "lens": LENSES, "exposure": EXPOSURES, "people": PEOPLE}
+          "lens": LENSES, "exposure": EXPOSURES, "people": PEOPLE, "relief": RELIEFS}
 
 # Never tuned on, never trained on; a kind with either is marked in every table. Colours were once found to bend shapes under soft
 # light while other lights showed a gain, so soft light tells whether a change holds; key and hard light are needed to develop the
@@ -44,6 +45,7 @@ class Kind:
         lens: one of `LENSES`: 35 to 85 mm by seed, or 28 mm from near by.
         exposure: one of `EXPOSURES`: within about 0.3 stops of right; much too dark; much too light.
         people: one of `PEOPLE`: ICT-FaceKit's, or those of the embedded head's prior.
+        relief: one of `RELIEFS`: the model's skin as it is, or with the wrinkles of a person over fifty pressed into it.
     """
 
     light: str = LIGHTS[0]
@@ -55,6 +57,7 @@ class Kind:
     lens: str = LENSES[0]
     exposure: str = EXPOSURES[0]
     people: str = PEOPLE[0]
+    relief: str = RELIEFS[0]
 
     @property
     def name(self) -> str:

@@ -22,6 +22,7 @@ from fitkit.models.heads.ict import registration
 from fitkit.models.heads.ict_source import IctArrays
 from fitkit.morphable import subdivision
 from fitkit.morphable.regions import region_mask, triangles_of_part
+from fitkit.recipes.synthesize.relief.surface import relief_share
 from fitkit.rendering.rasterizer import rasterize
 from fitkit.results.save import head_digest
 from fitkit.types import Camera, MorphableModel, SurfacePoints
@@ -81,6 +82,7 @@ class Population:
     dense_rows: Int[np.ndarray, " m"]         # rows of `face` with a corresponding place on the embedded head
     dense_places: SurfacePoints               # these places
     shirt_rise: float                         # mm that the shirt is lifted to where the neck ends
+    on_embedded: Float[np.ndarray, "V 4"]     # where each vertex lies on the embedded mean head, mm; share of relief it may have
 
     @functools.cached_property
     def scanned(self) -> Int[np.ndarray, " n"]:
@@ -113,7 +115,7 @@ def ict_population(head: IctArrays) -> Population:
         makehuman_uv=np.einsum("nc,ncd->nd", np.asarray(table.from_ict.barycentric),
                                tensors["uv_makehuman"][tensors["uv_triangles"][own]]),
         dense_rows=reliable, dense_places=jax.tree.map(lambda column: column[reliable], table.from_ict),
-        shirt_rise=0.0)
+        shirt_rise=0.0, on_embedded=_carried(table, face))
 
 
 @functools.lru_cache(maxsize=1)
@@ -143,7 +145,18 @@ def embedded_population() -> Population:
         corners=triangles[np.asarray(model.landmarks.triangle)], barycentric=np.asarray(model.landmarks.barycentric, np.float64),
         face=face, face_triangles=order[triangles[inside[triangles].all(axis=1)]], opaque=triangles,
         makehuman_uv=uv, dense_rows=np.flatnonzero(face < len(own.mean)),
-        dense_places=_at_vertices(own, face[face < len(own.mean)]), shirt_rise=EMBEDDED_SHIRT_RISE)
+        dense_places=_at_vertices(own, face[face < len(own.mean)]), shirt_rise=EMBEDDED_SHIRT_RISE,
+        on_embedded=np.concatenate([mean, relief_share(model)[:, None]], axis=1))
+
+
+def _carried(table: Any, face: Int[np.ndarray, " N"]) -> Float[np.ndarray, "V 4"]:
+    """`on_embedded` of ICT-FaceKit: beyond the face area, and where nothing corresponds, no relief may be."""
+    own = makehuman.load(calibrated=False)
+    corners = np.asarray(own.triangles)[np.asarray(table.from_ict.triangle)]
+    values = np.concatenate([np.asarray(own.mean), relief_share(own)[:, None]], axis=1)
+    result = np.einsum("nk,nkc->nc", np.asarray(table.from_ict.barycentric), values[corners])
+    result[:, 3] *= (np.asarray(table.from_ict_weight) >= MIN_TABLE_WEIGHT) & np.isin(np.arange(len(result)), face)
+    return result
 
 
 def _at_vertices(model: MorphableModel, vertices: Int[np.ndarray, " n"]) -> SurfacePoints:

@@ -56,6 +56,24 @@ def occluder_mask(parts: Mapping[str, Part], view: View, studio: Studio) -> Floa
     return _reduced((before[np.maximum(shown, 0)] & (shown >= 0)).astype(np.float64))
 
 
+def surface_maps(
+    parts: Mapping[str, Part], view: View, studio: Studio
+) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
+    """Unit normals (view frame) and camera z (mm) of what is seen, 0 beside it; and where a whole pixel shows the part `skin`."""
+    vertices, triangles, _, _ = _merged(parts)
+    fragments, pixels, depth = _seen(vertices, triangles, view, studio)
+    normals = vertex_normals(jnp.asarray(vertices, jnp.float32), jnp.asarray(triangles))
+    drawn = np.asarray(interpolate(fragments, pixels, depth, jnp.asarray(triangles), normals, perspective=True), np.float64)
+    shown = np.asarray(fragments.triangle)
+    owner = np.repeat(np.arange(len(parts)), [len(part[1]) for part in parts.values()])
+    skin = (shown >= 0) & (owner[np.maximum(shown, 0)] == list(parts).index("skin"))
+    covered = shown >= 0
+    mean = _reduced(drawn * covered[..., None])
+    share = np.maximum(_reduced(covered.astype(np.float64)), 1e-9)
+    return (mean / np.linalg.norm(mean, axis=-1, keepdims=True).clip(1e-9), _reduced(np.asarray(fragments.depth) * covered) / share,
+            _reduced(skin.astype(np.float64)) == 1)
+
+
 def light_coefficients(radiance: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "9 3"]:
     """Irradiance over pi of an environment map, as coefficients of the nine spherical harmonics of `shading`."""
     toward = environment_light.texel_directions()

@@ -73,18 +73,23 @@ def shade(ground: Canvas, grooves: Sequence[Groove]) -> Float[np.ndarray, "S S"]
 
 
 def relief(surface: TexelSurface, grooves: Sequence[Groove]) -> Float[np.ndarray, "S S"]:
-    """The grooves pressed into the skin, mm outwards. Where two cross, the deeper one stays."""
-    pressed, raised = (np.zeros(len(surface.position)) for _ in range(2))
+    """The grooves pressed into the skin, mm outwards."""
+    return surface.on_map(heights(surface.position, surface, grooves) * surface.allowed)
+
+
+def heights(places: Float[np.ndarray, "N 3"], surface: TexelSurface, grooves: Sequence[Groove]) -> Float[np.ndarray, " N"]:
+    """The grooves' relief at places of the mean head (mm), mm outwards. Where two cross, the deeper one stays."""
+    pressed, raised = (np.zeros(len(places)) for _ in range(2))
     for groove in grooves:
         steps = np.linspace(0, len(groove.line) - 1, POINTS)
         curve = np.stack([np.interp(steps, np.arange(len(groove.line)), groove.line[:, k]) for k in range(2)], axis=1)
         points = surface.in_space(curve)
-        near = np.flatnonzero((np.abs(surface.position - (points.max(0) + points.min(0)) / 2)
+        near = np.flatnonzero((np.abs(places - (points.max(0) + points.min(0)) / 2)
                                < (points.max(0) - points.min(0)) / 2 + REACH).all(axis=1))
-        distance, ends = line_distance(surface.position[near], points)
+        distance, ends = line_distance(places[near], points)
         profile = groove.depth * ends * groove_profile(distance, groove.width)
         pressed[near], raised[near] = np.maximum(pressed[near], profile), np.maximum(raised[near], -profile)
-    return surface.on_map((raised - pressed) * surface.allowed)
+    return raised - pressed
 
 
 def line_distance(places: Float[np.ndarray, "N c"], points: Float[np.ndarray, "POINTS c"]) -> tuple[np.ndarray, np.ndarray]:

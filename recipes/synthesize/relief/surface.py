@@ -12,6 +12,7 @@ from fitkit.models.heads import makehuman
 from fitkit.morphable.regions import foldable_skin
 from fitkit.recipes.synthesize.textures.canvas import UNITS, Canvas, build_canvas
 from fitkit.rendering.texture import cached_texel_fragments
+from fitkit.types import MorphableModel
 
 # Chosen, not tuned
 FADE = 3.0                  # mm over which relief fades in beside brows, eyes, nose and lips
@@ -57,10 +58,16 @@ def texel_surface(*, size: int) -> TexelSurface:
     triangles, mean = np.asarray(model.triangles), np.asarray(model.mean)
     corners = triangles[np.maximum(triangle, 0)]
     places = np.einsum("stk,stkc->stc", barycentric, mean[corners])[ground.nearest]
-    azimuth = np.degrees(np.arctan2(np.abs(mean[:, 0]), mean[:, 2]))
-    foldable = np.asarray(foldable_skin(model, fade=FADE)) * (1 - smoothstep(azimuth, *SIDE))
-    allowed = np.einsum("stk,stk->st", barycentric, foldable[corners]) * ground.skin
+    allowed = np.einsum("stk,stk->st", barycentric, relief_share(model)[corners]) * ground.skin
     row, column = np.nonzero(allowed > 0)
     return TexelSurface(
         ground=ground, row=row, column=column, corners=corners[row, column], barycentric=barycentric[row, column],
         position=places[row, column], allowed=allowed[row, column].astype(np.float32), places=places)
+
+
+def relief_share(model: MorphableModel) -> Float[np.ndarray, " V"]:
+    """Share of relief, in [0, 1], that each vertex of the embedded head may have."""
+    mean = np.asarray(model.mean)
+    azimuth = np.degrees(np.arctan2(np.abs(mean[:, 0]), mean[:, 2]))
+    result: np.ndarray = np.asarray(foldable_skin(model, fade=FADE)) * (1 - smoothstep(azimuth, *SIDE))
+    return result

@@ -36,6 +36,7 @@ class EvalSynthetic:
       lens       portrait_lens (35 to 85 mm), wide (28 mm)
       exposure   metered, underexposed (by 1.5 stops), overexposed (by 1)
       people     ict, embedded (of the embedded head's own prior)
+      relief     smooth, wrinkled (lines of people over fifty, 0.3 to 1.5 mm deep)
 
     What is marked * is left out of all tuning: report it, and change nothing because of it.
 
@@ -123,10 +124,7 @@ def run_synthetic(options: EvalSynthetic, console: Console) -> int:
 
 def _plan_fields(options: EvalSynthetic) -> dict[str, Any]:
     """The fields of `benchmark.Plan`, checked before anything is computed."""
-    kind, _, path = options.truth.partition(":")
-    if kind != "ict" or not path:
-        raise FitkitError("E_USAGE", f"--truth {options.truth!r} names no source of people; write --truth ict:PATH with the folder"
-                          " or archive of ICT-FaceKit Light")
+    path = ict_path(options.truth)
     if options.subjects is not None and not 1 <= options.subjects <= SUBJECTS:
         raise FitkitError("E_USAGE", f"--subjects must be 1 to {SUBJECTS}, not {options.subjects}")
     if not options.yaw or not all(0 <= yaw <= 90 for yaw in options.yaw):
@@ -138,3 +136,16 @@ def _plan_fields(options: EvalSynthetic) -> dict[str, Any]:
     return {"ict_path": path, "cache": cache, "seeds": tuple(range(first, first + (options.subjects or SUBJECTS))),
             "skins": options.skins, "yaws": options.yaw, "recipe": options.recipe, "head": options.head,
             "fields": configuration.parse_assignments(options.set)}
+
+
+def ict_path(truth: str) -> str:
+    """The path in `--truth ict:PATH`.
+
+    Raises:
+        FitkitError: E_USAGE, it is written otherwise.
+    """
+    kind, _, path = truth.partition(":")
+    if kind != "ict" or not path:
+        raise FitkitError("E_USAGE", f"--truth {truth!r} names no source of people; write --truth ict:PATH with the folder or"
+                          " archive of ICT-FaceKit Light")
+    return path
