@@ -1,21 +1,17 @@
-"""The iterative CoarseNet of Richardson et al. 2017 on held-out labels: iteration by iteration, by yaw, and without parts of it.
+"""The iterative CoarseNet of Richardson et al. 2017 on held-out labels: iteration by iteration, and by yaw.
 
     python -m tests.measurements.richardson_coarse HELD                    tables of iterations and of yaw; parameter counts
-    python -m tests.measurements.richardson_coarse HELD --ablate RUN       rows of ablations, each trained anew on RUN
     python -m tests.measurements.richardson_coarse --look PHOTO... --out sheet.png     photos, and their feedback after each
 
-HELD and RUN are runs of labels of kind `random`, of different seeds. Vertices are those of the face, after a similarity, mm, and
+HELD is a run of labels of kind `random`. Vertices are those of the face, after a similarity, mm, and
 as a share below the mean head's; points are the 68, % of the distance of the outer eyes; angles are mean absolute errors,
 degrees. Row 0 is r_0, which for the shipped network is CoarseNet's. Pictures are not averaged with their mirror images here.
-
-Ablations: the shipped network learns how far off points are and needs PNCC for that, so that parts cannot be left out of it. Each
-row is a ridge regression of r from what is seen at points, from the same examples at simulated iterates (Eq. 3).
 """
 
 import argparse
 import dataclasses
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,24 +21,17 @@ from PIL import Image
 
 from fitkit.device import keep_compiled_programs
 from fitkit.io.images import read_image
-from fitkit.labels.hidden_modes import FACE
 from fitkit.models.coarsenet.crop import crop_of_box, cut_crop, with_margin
 from fitkit.models.coarsenet.estimate import pose_of, rescaled, split_outputs
 from fitkit.models.mediapipe.face_boxes import find_boxes
-from fitkit.models.richardson.coarse import PAPER, IterativeCoarseNet, first_numbers, iterate, load_coarse, shown
+from fitkit.models.richardson.coarse import PAPER, IterativeCoarseNet, first_numbers, iterate, load_coarse
 from fitkit.models.richardson.feedback import render_feedback
-from fitkit.morphable.regions import region_mask
 from fitkit.recipes.train.coarsenet.augmentation import plain_crops
-from fitkit.recipes.train.coarsenet.configuration import output_statistics
 from fitkit.recipes.train.coarsenet.data import LabelArrays
-from fitkit.recipes.train.coarsenet.scores import similar_distance
-from fitkit.recipes.train.coarsenet.task import CoarseNetData, label_camera, load_labels
-from fitkit.recipes.train.richardson_coarse.configuration import POINTS_TRAINING, build, coarse_tables
+from fitkit.recipes.train.coarsenet.task import label_camera, load_labels
+from fitkit.recipes.train.richardson_coarse.configuration import coarse_tables
 from fitkit.recipes.train.richardson_coarse.scores import figures
-from fitkit.recipes.train.richardson_coarse.task import RICHARDSON_COARSE, examples
 
-MAPPED = 224                # features of a point from the photo; the others are of the feedback
-RANK, RIDGES = 32, 0.5      # numbers that geometry is brought to; ridge of a group of features, of the mean square of its kernel
 YAWS = (0, 30, 60, 85)      # degrees; a face counts for the nearest
 COLUMNS = ("vertices", "points", "yaw", "pitch", "roll")
 
@@ -87,94 +76,6 @@ def parameter_counts() -> None:
         print(f"{name}: {count:,} parameters")
 
 
-class Seen(NamedTuple):
-    """What ridge regressions see of N examples: features of points, in groups, of the whole picture, r_gt and r_t."""
-
-    maps: np.ndarray            # [N, k, 224]
-    places: np.ndarray          # [N, k, 3], with visibility
-    normals: np.ndarray         # [N, k, 3]
-    unmasked: np.ndarray        # [N, k, 224]: maps of the picture without a mask
-    true: np.ndarray
-    last: np.ndarray
-
-
-def examples_seen(labels: CoarseNetData, batches: int) -> Seen:
-    """Examples at simulated iterates (Eq. 3)."""
-    config = dataclasses.replace(POINTS_TRAINING, first=0.2, seed=3)
-    network, head = build(config, nnx.Rngs(0)), coarse_tables("makehuman").feedback
-
-    @nnx.jit
-    def see(network: Any, some: Any) -> Any:
-        made = examples(some, network.mean[...], config)
-        ways = [dataclasses.replace(config.network, masked=masked) for masked in (True, False)]
-        both = [network.points.features(shown(head, made.grey, made.last, network.mean[...], way), head) for way in ways]
-        return both[0].astype(jnp.float16), both[1][..., :MAPPED].astype(jnp.float16), made.true, made.last
-
-    rows = [range(start, start + config.batch) for start in range(0, batches * config.batch, config.batch)]
-    parts = [[np.asarray(each) for each in see(network, RICHARDSON_COARSE.batch(labels, config, row))] for row in rows]
-    points, unmasked, true, last = (np.concatenate(part) for part in zip(*parts, strict=True))
-    places = np.concatenate([points[..., MAPPED:MAPPED + 2], points[..., -1:]], axis=-1)
-    return Seen(points[..., :MAPPED], places, points[..., MAPPED + 2:-1], unmasked, true, last)
-
-
-def ridge_ablations(seen: Seen) -> None:
-    """Rows of what is shown, of the mask, of what is told, and of the metric, each a ridge regression from the same examples.
-
-    The metric is that in which the regression is brought to `RANK` numbers: with all of them it would not matter.
-    """
-    tables = coarse_tables("makehuman")
-    count, kept = len(tables.gram), len(seen.true) * 7 // 8
-    mean, deviation = output_statistics(tables.head.model)
-    groups = {name: _kernel(getattr(seen, name)) for name in ("maps", "places", "normals", "unmasked")}
-    rows = {
-        "all, delta": (("maps", "places", "normals"), True, "gmse"), "absolute": (("maps", "places", "normals"), False, "gmse"),
-        "PNCC alone": (("maps", "places"), True, "gmse"), "no photo": (("places", "normals"), True, "gmse"),
-        "no mask": (("unmasked", "places", "normals"), True, "gmse"),
-        "coefficients, not GMSE": (("maps", "places", "normals"), True, "coefficients")}
-    test = slice(kept, None)
-    first = np.abs(seen.last[test] - mean).max(1) < 1e-5
-
-    def report(name: str, told: np.ndarray) -> None:
-        error = _vertices(told, seen.true[test], tables)
-        turned = np.abs(told - seen.true[test])[:, count:count + 3].mean(1)
-        print(f"{name:24s} {error[first].mean():7.3f} {error[~first].mean():7.3f} mm  {turned[first].mean():6.2f}"
-              f" {turned[~first].mean():6.2f} degrees", flush=True)
-
-    print(f"ridge rows, {kept} examples: from r_0, from others")
-    report("r_t itself", seen.last[test])
-    for name, (shown_groups, delta, metric) in rows.items():
-        kernel = sum(groups[group] for group in shown_groups)
-        start = seen.last if delta else np.repeat(mean[None], len(seen.last), 0)
-        wanted = (seen.true - start) / deviation
-        middle = wanted[:kept].mean(0)
-        solved = np.linalg.solve(kernel[:kept, :kept] + RIDGES * len(shown_groups) * np.eye(kept, dtype=np.float32),
-                                 wanted[:kept] - middle)
-        fitted = kernel[:, :kept] @ solved
-        root = np.eye(len(mean))
-        if metric == "gmse":
-            root[:count, :count] = np.linalg.cholesky(tables.gram * deviation[:count, None] * deviation[None, :count]
-                                                      + 1e-4 * np.eye(count)).T
-        axes = np.linalg.svd((fitted[:kept] @ root.T)[:, :count], full_matrices=False)[2][:RANK]
-        geometry = np.linalg.solve(root[:count, :count], ((fitted @ root.T)[:, :count] @ axes.T @ axes).T).T
-        report(name, (start + deviation * (np.concatenate([geometry, fitted[:, count:]], 1) + middle))[test])
-
-
-def _kernel(values: np.ndarray) -> np.ndarray:
-    flat = values.reshape(len(values), -1).astype(np.float32)
-    flat = (flat - flat.mean(0)) / (flat.std(0) + 1e-3)
-    return flat @ flat.T / flat.shape[1]
-
-
-def _vertices(told: np.ndarray, true: np.ndarray, tables: Any) -> np.ndarray:
-    """Mean distance of the face's vertices after a similarity, mm, of each."""
-    model = tables.head.model
-    inside = np.flatnonzero(np.asarray(region_mask(model, FACE)) > 0.5)[::4]
-    modes = np.concatenate([np.asarray(model.identity), np.asarray(model.expression)])[:, inside].reshape(len(tables.gram), -1)
-    faces = [jnp.asarray((each[:, :len(modes)] @ modes).reshape(len(each), -1, 3) + np.asarray(model.mean)[inside], jnp.float32)
-             for each in (told, true)]
-    return np.asarray(jax.jit(jax.vmap(lambda a, b: similar_distance(a, b, jnp.ones(len(inside)))))(*faces))
-
-
 def look(paths: list[pathlib.Path], out: pathlib.Path, count: int) -> None:
     """A sheet: a row for each photo, its crop and then the normals of r_0 and of each iteration, over it."""
     parameters, config = load_coarse()
@@ -205,8 +106,6 @@ def main() -> None:
     parser.add_argument("--most", type=int, help="pictures of it")
     parser.add_argument("--iterations", type=int, default=4)
     parser.add_argument("--weights", type=pathlib.Path, help="of another network")
-    parser.add_argument("--ablate", type=pathlib.Path, help="run of labels to train on")
-    parser.add_argument("--batches", type=int, default=150, help="of 32 pictures to ablate with")
     parser.add_argument("--look", type=pathlib.Path, nargs="+", help="photos")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("iterations.png"))
     options = parser.parse_args()
@@ -214,14 +113,10 @@ def main() -> None:
     if options.look:
         look(options.look, options.out, options.iterations)
     elif options.held:
-        runs = [options.ablate] if options.ablate else []
-        labels = load_labels(runs or [options.held], [options.held] if runs else [], head="makehuman", most=options.most)
-        held = labels.held if runs else labels.train        # without runs to train on, all of it but its last part
-        if options.ablate:
-            ridge_ablations(examples_seen(labels, options.batches))
-        else:
-            parameter_counts()
-            iterations(held, options.iterations, options.weights)
+        # the last part of a run would be held out: it is read as a held-out one, and nothing is trained on
+        held = load_labels([options.held], [options.held], head="makehuman", most=options.most).held
+        parameter_counts()
+        iterations(held, options.iterations, options.weights)
     else:
         parser.error("a run of held-out labels, or --look with photos")
 

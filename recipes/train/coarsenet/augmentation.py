@@ -194,12 +194,14 @@ def _lit(key: Array, picture: Float[Array, "s s 3"]) -> Float[Array, "s s 3"]:
 
 def _compressed(picture: Float[Array, "s s 3"], step: Float[Array, ""]) -> Float[Array, "s s 3"]:
     """Cosine transforms of 8 x 8 pixels, rounded to steps that grow with the frequency, as JPEG does; step 0: unchanged."""
-    blocks = picture.reshape(len(picture) // 8, 8, len(picture) // 8, 8, 3)
+    side = len(picture)
+    padded = jnp.pad(picture, ((0, -side % 8), (0, -side % 8), (0, 0)), mode="edge")      # as JPEG fills its last blocks
+    blocks = padded.reshape(len(padded) // 8, 8, len(padded) // 8, 8, 3)
     basis = jnp.asarray(_cosines())
     coefficients = jnp.einsum("iujvc,fu,gv->ifjgc", blocks, basis, basis)
     steps = step * (1.0 + jnp.arange(8)[:, None] + jnp.arange(8)[None])[None, :, None, :, None] + 1e-6
     coefficients = jnp.round(coefficients / steps) * steps
-    return jnp.einsum("ifjgc,fu,gv->iujvc", coefficients, basis, basis).reshape(picture.shape)
+    return jnp.einsum("ifjgc,fu,gv->iujvc", coefficients, basis, basis).reshape(padded.shape)[:side, :side]
 
 
 @functools.cache

@@ -49,18 +49,22 @@ def _figures(parameters: dict[str, Array], arrays: dict[str, Array], tables: Coa
     shown = plain_crops(arrays["pictures"], side=config.numbers.seen, margin=config.numbers.margin)
     first = first_numbers(parameters, shown.pictures, config)
     told = iterate(parameters, tables.feedback, shown.pictures, first, config=config, iterations=iterations)
+    return [errors_of(numbers, arrays, tables, config) for numbers in [first, *told]]
+
+
+def errors_of(numbers: Float[Array, "b o"], arrays: dict[str, Array], tables: CoarseTables, config: CoarseConfig
+              ) -> dict[str, Float[Array, " b"]]:
+    """The figures of r told of held-out pictures, whose labels `arrays` are."""
+    shown = plain_crops(arrays["pictures"], side=8)         # of which only where it lies is asked
     true = jax.vmap(rescaled)(
         Camera(focal=arrays["focal"], principal=arrays["principal"], rotation=arrays["rotation"],
                translation=arrays["translation"], perspective=True), shown.scale, shown.offset)
-    found = []
-    for numbers in [first, *told]:
-        face = split_outputs(numbers, config.numbers)
-        camera = jax.vmap(lambda pose, seen: camera_of(
-            pose, tables.head.middle, focal=seen.focal, principal=seen.principal))(face.pose, true)
-        labels = CoarseFace(identity=arrays["identity"], expression=arrays["expression"], pose=face.pose, albedo=face.albedo,
-                            light=face.light)
-        found.append(face_errors(face, camera, labels, true, tables.head))
-    return found
+    face = split_outputs(numbers, config.numbers)
+    camera = jax.vmap(lambda pose, seen: camera_of(
+        pose, tables.head.middle, focal=seen.focal, principal=seen.principal))(face.pose, true)
+    labels = CoarseFace(identity=arrays["identity"], expression=arrays["expression"], pose=face.pose, albedo=face.albedo,
+                        light=face.light)
+    return face_errors(face, camera, labels, true, tables.head)
 
 
 def sheet(network: nnx.Module, held: LabelArrays, tables: CoarseTables, config: CoarseConfig) -> UInt8[np.ndarray, "H W 3"]:

@@ -81,6 +81,15 @@ def loss(network: IterativeCoarseNet, batch: BatchArrays, config: RichardsonCoar
     return terms[config.loss] + config.weight_pose * terms["pose"], terms
 
 
+def equal_start(network: IterativeCoarseNet, data: CoarseNetData, config: RichardsonCoarseTraining, *, batches: int = 10) -> float:
+    """The `weight_pose` with which both terms of the loss start equal: their ratio, of means over the first batches."""
+    step = nnx.jit(lambda network, some: loss(network, some, config)[1])
+    rows = [range(start, start + config.batch) for start in range(0, batches * config.batch, config.batch)]
+    found = [step(network, batch(data, config, row)) for row in rows]
+    geometry, pose = (np.mean([float(terms[name]) for terms in found]) for name in (config.loss, "pose"))
+    return float(geometry / pose)
+
+
 def terms_of(numbers: Float[Array, "b o"], true: Float[Array, "b o"], deviation: Float[Array, " o"],
              config: RichardsonCoarseTraining) -> dict[str, Array]:
     """Means of the terms over a batch: `gmse`, mm^2; `coefficients`, in label deviations; `pose`, in `POSE_UNITS`."""

@@ -15,7 +15,7 @@ from fitkit.recipes.train.coarsenet.data import STORED, LabelArrays
 from fitkit.recipes.train.coarsenet.task import CoarseNetData
 from fitkit.recipes.train.richardson_coarse import losses, points
 from fitkit.recipes.train.richardson_coarse.configuration import PAPER_TRAINING
-from fitkit.recipes.train.richardson_coarse.task import RICHARDSON_COARSE, examples, terms_of
+from fitkit.recipes.train.richardson_coarse.task import RICHARDSON_COARSE, equal_start, examples, terms_of
 
 SMALL = dataclasses.replace(RICHARDSON_COARSE.configs["small"], batch=4, side=32, width=2, augmented=False)
 
@@ -59,6 +59,22 @@ def test_terms_of_the_loss(rng):
     bent = terms_of(true.at[:, 3].add(2.0 * deviation[3]), true, deviation, SMALL)
     assert float(bent["coefficients"]) == pytest.approx(4 / 252, rel=1e-4) and float(bent["pose"]) == 0
     assert losses.pose_error(jnp.asarray(POSE_UNITS)) == pytest.approx(1.0)
+
+
+def test_the_pose_is_weighed_to_an_equal_start(data, monkeypatch):
+    """With the weight, the means of both terms over the first batches are the same."""
+    terms = iter([(4.0, 0.5), (2.0, 0.1), (9.0, 0.3)])
+    seen = []
+
+    def loss(network, batch, config):
+        geometry, pose = next(terms)
+        seen.append(batch["key"])
+        return None, {"gmse": jnp.float32(geometry), "pose": jnp.float32(pose)}
+
+    monkeypatch.setattr("fitkit.recipes.train.richardson_coarse.task.loss", loss)
+    monkeypatch.setattr("flax.nnx.jit", lambda function: function)
+    assert equal_start(None, data, SMALL, batches=3) == pytest.approx(15 / 0.9)
+    np.testing.assert_array_equal(seen[1], RICHARDSON_COARSE.batch(data, SMALL, range(4, 8))["key"])
 
 
 def test_simulated_iterates_lie_between(data):

@@ -16,7 +16,7 @@ from fitkit.models.coarsenet.network import PAPER, CoarseNet, CoarseNetConfig
 from fitkit.models.coarsenet.upright import LOG_SIZE, MARGIN, PLACE, seen_in
 from fitkit.morphable.model import shape, values_at_points
 from fitkit.recipes.train.coarsenet import scores
-from fitkit.recipes.train.coarsenet.augmentation import FIRST_LOOK, Augmented, augment, plain_crops
+from fitkit.recipes.train.coarsenet.augmentation import FIRST_LOOK, Augmented, _compressed, augment, plain_crops
 from fitkit.recipes.train.coarsenet.configuration import PAPER_TRAINING, tables_of
 from fitkit.recipes.train.coarsenet.data import POINTS, STORED, LabelArrays, points_of_uv, read_runs
 from fitkit.recipes.train.coarsenet.task import COARSENET, CoarseNetData, crop_camera, shown_pictures, terms_of
@@ -47,6 +47,17 @@ def arrays():
     mask[:, 40:120, 50:110] = 3
     return LabelArrays(pictures=pictures, mask=mask, identity=identity, expression=expression, triangle=triangle,
                        barycentric=barycentric, place=np.asarray(place), **four)
+
+
+def test_sides_that_blocks_of_compression_do_not_divide(rng):
+    """Whole blocks as without the rest, which is filled by its edge; coarse steps leave each block its mean."""
+    picture = jnp.asarray(rng.uniform(size=(12, 12, 3)), jnp.float32)
+    found, first = (_compressed(each, jnp.float32(0.12)) for each in (picture, picture[:8, :8]))
+    assert found.shape == picture.shape
+    np.testing.assert_allclose(found[:8, :8], first, atol=1e-6)
+    filled = np.pad(picture, ((0, 4), (0, 4), (0, 0)), mode="edge")[8:, 8:]
+    flat = _compressed(picture, jnp.float32(3.0))[8:, 8:]
+    np.testing.assert_allclose(flat, np.round(8 * filled.mean((0, 1)) / 3) * 3 / 8 * np.ones((4, 4, 1)), atol=1e-4)
 
 
 def test_runs_are_read_and_the_last_are_held_out(tmp_path):
