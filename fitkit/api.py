@@ -204,21 +204,21 @@ def fit_faces(
 
 @overload
 def predict(
-    photo: PhotoLike, *, recipe: str = "3dfacenet", refine: int = 0, size: int = 224, focal: float | None = None,
-    intrinsics: np.ndarray | None = None, **fields: Any,
+    photo: PhotoLike, *, recipe: str = "3dfacenet", head: str = "makehuman", refine: int = 0, size: int = 224,
+    focal: float | None = None, intrinsics: np.ndarray | None = None, **fields: Any,
 ) -> FitResult: ...
 
 
 @overload
 def predict(
-    photo: Sequence[PhotoLike], *, recipe: str = "3dfacenet", refine: int = 0, size: int = 224, focal: float | None = None,
-    **fields: Any,
+    photo: Sequence[PhotoLike], *, recipe: str = "3dfacenet", head: str = "makehuman", refine: int = 0, size: int = 224,
+    focal: float | None = None, **fields: Any,
 ) -> list[FitResult | FitkitError]: ...
 
 
 def predict(
-    photo: PhotoLike | Sequence[PhotoLike], *, recipe: str = "3dfacenet", refine: int = 0, size: int = 224,
-    focal: float | None = None, intrinsics: np.ndarray | None = None, **fields: Any,
+    photo: PhotoLike | Sequence[PhotoLike], *, recipe: str = "3dfacenet", head: str = "makehuman", refine: int = 0,
+    size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, **fields: Any,
 ) -> FitResult | list[FitResult | FitkitError]:
     """See the largest face of a photo by a network, without landmarks; of many photos at once.
 
@@ -227,6 +227,8 @@ def predict(
             person of its own.
         recipe: one of the recipes that see faces by networks: "coarsenet" for the head, "3dfacenet" for its wrinkles, too,
             "richardson" for the head by another network, which looks four times.
+        head: name of the morphable head, as in `load_head`. The networks know fitkit's own; another one is laid onto what they
+            see by its registration, which takes some seconds.
         refine: Levenberg-Marquardt steps of the first stage of recipe `inverse_rendering` from what the network sees.
         size: side of the square crop that light, skin and refinement work on, pixels; even, at least 64.
         focal: focal length, photo pixels; without it EXIF's, or else that of a portrait.
@@ -243,7 +245,7 @@ def predict(
     if not RECIPES[check_choice(recipe, RECIPES, code="E_RECIPE", what="recipe")].sees:
         raise FitkitError("E_USAGE", f"recipe {recipe} needs landmarks, and predict takes none; call fitkit.fit, or take recipe"
                           " 3dfacenet, coarsenet or richardson")
-    job = pipeline.prepare(recipe=recipe, head="makehuman", size=size, seed=0, detector=DETECTORS[0], progress=None,
+    job = pipeline.prepare(recipe=recipe, head=head, size=size, seed=0, detector=DETECTORS[0], progress=None,
                            fields={"refine": refine, **fields})
     if is_photo(photo):
         reading = pipeline.read(photo, job, landmarks=None, focal=focal, intrinsics=intrinsics)

@@ -34,6 +34,7 @@ from fitkit.io.given_photo import PhotoLike, as_photo
 from fitkit.io.images import Photo
 from fitkit.models import heads
 from fitkit.models.coarsenet.crop import FaceCrop, crop_of_box, crop_of_points
+from fitkit.models.heads.importing.stored import Places
 from fitkit.recipes import RECIPES, Recipe
 from fitkit.recipes.coarsenet import prediction
 from fitkit.recipes.coarsenet.aligned import joint_tables, load_glance, predict_upright
@@ -66,6 +67,7 @@ class Job:
     detector: str
     progress: Callable[[float], None] | None
     reader: FaceReader | None = None      # the network of a recipe that asks one, or of its prior
+    places: Places | None = None          # of a head that this network does not know, on the one it knows
 
     def extra_arguments(self) -> dict[str, Any]:
         """What the recipe takes besides the head, the observation and its configuration."""
@@ -120,11 +122,10 @@ def prepare(
     head = heads.absolute_name(head)
     model = heads.load(head)
     reader = chosen.reader(config) if chosen.reader else None
-    if reader is not None:
-        prediction.check_head(model)
-    elif getattr(config, "prior", "none") == "coarsenet" and config.learned_points and model.name == prediction.HEAD:
-        reader = load_glance()
-    return Job(recipe, chosen, config, head, model, size, seed, detector, progress, reader)
+    places = None if reader is None else prediction.places_for(head, model)
+    glance = getattr(config, "prior", "none") == "coarsenet" and config.learned_points and model.name == prediction.HEAD
+    reader = load_glance() if reader is None and glance else reader
+    return Job(recipe, chosen, config, head, model, size, seed, detector, progress, reader, places)
 
 
 def read(
@@ -179,7 +180,7 @@ def observe_faces(faces: Sequence[tuple[Reading, int, int]], job: Job) -> list[O
     if job.reader is None or not job.recipe.sees:
         return [_observed(reading, reading.faces[number], job, place, None) for reading, number, place in faces]
     looks = [Glimpse(reading.image.pixels, _network_crop(reading.faces[number]), reading.lens) for reading, number, _ in faces]
-    states = prediction.predict_states(job.model, job.reader, looks)
+    states = prediction.predict_states(job.model, job.reader, looks, places=job.places)
     return [_observed(reading, _with_points(reading.faces[number], state, job), job, place, state)
             for (reading, number, place), state in zip(faces, states, strict=True)]
 

@@ -40,3 +40,10 @@ def load(name: str) -> MorphableModel:
         needs = f"needs its files; write {family}:PATH" if family in from_path else f"takes no path; write {family}"
         raise FitkitError("E_HEAD", f"head {name!r} {needs}")
     return from_path[family](path) if path else own[family]()
+
+
+def wears_own_layout(model: MorphableModel) -> bool:
+    """Whether the head has the texture layout of the embedded one, as imported heads do: ICT-FaceKit has its own."""
+    from fitkit.models.heads.importing import importer
+
+    return model.name in ("makehuman", *importer.READERS)

@@ -20,12 +20,14 @@ from fitkit.errors import FitkitError
 from fitkit.fitting.observation import Lens
 from fitkit.fitting.state import COEFFICIENT_BOUND, FaceState, neutral_state
 from fitkit.geometry.camera import rescale_camera
-from fitkit.geometry.pose import head_to_view, pose_from_camera, project_view
+from fitkit.geometry.pose import camera_from_pose, head_to_view, pose_from_camera, project_view
 from fitkit.labels.hidden_modes import folded_model, hidden_modes
 from fitkit.models import heads
 from fitkit.models.coarsenet.crop import FaceCrop, cut_crop, with_margin
 from fitkit.models.coarsenet.estimate import CoarseFace, camera_of, mirrored_outputs, split_outputs, unfolded_face
 from fitkit.models.coarsenet.network import CoarseNetConfig, load_coarsenet, predict
+from fitkit.models.heads.importing.conversion import converted_face, places_of
+from fitkit.models.heads.importing.stored import Places
 from fitkit.morphable.expressions import mirrored_names
 from fitkit.morphable.model import shape, values_at_points
 from fitkit.types import MorphableModel
@@ -103,14 +105,36 @@ def check_head(model: MorphableModel) -> None:
                           " this head with recipe inverse_rendering")
 
 
-def predict_states(model: MorphableModel, reader: FaceReader, faces: Sequence[Glimpse]) -> list[FaceState]:
+def places_for(head: str, model: MorphableModel) -> Places | None:
+    """Where a head's vertices lie on the one that the network knows; None of that head itself.
+
+    Raises:
+        FitkitError: E_HEAD, E_DATA: no such table is known.
+    """
+    return None if model.name == HEAD else places_of(head, heads.load(HEAD), model)
+
+
+def on_head(model: MorphableModel, places: Places, state: FaceState) -> FaceState:
+    """A state of the head that the network knows as one of another head, in the same pixels."""
+    face, camera, _ = converted_face(heads.load(HEAD), model, places, state.face, camera_from_pose(state.pose))
+    placed = neutral_state(model, pose_from_camera(camera))
+    return dataclasses.replace(placed, face=dataclasses.replace(
+        placed.face, identity=face.identity, expression=face.expression))
+
+
+def predict_states(
+    model: MorphableModel, reader: FaceReader, faces: Sequence[Glimpse], *, places: Places | None = None
+) -> list[FaceState]:
     """What the network sees of faces, in pixels of their photos; albedo and light are those of nobody, under white light.
 
     Args:
-        model: the head that the network knows.
+        model: the head.
         reader: the network; it gets one picture, or `AT_ONCE`.
         faces: of any photos.
+        places: of a head that is not the one which the network knows, as `places_for` gives them: it is laid onto that one's face.
     """
+    if places is not None:
+        return [on_head(model, places, state) for state in predict_states(heads.load(HEAD), reader, faces)]
     states: list[FaceState] = []
     chunk = 1 if len(faces) == 1 else AT_ONCE
     for start in range(0, len(faces), chunk):

@@ -26,6 +26,7 @@ from jaxtyping import Array, Bool, Float, Int
 from fitkit.compilation import quick_jit
 from fitkit.errors import FitkitError
 from fitkit.fitting.state import COEFFICIENT_BOUND, FaceState, Observation, Solution, point_count, rasterize_state
+from fitkit.models import heads
 from fitkit.models.identity.network import load_identity
 from fitkit.models.photo_statistics import load_photo_statistics
 from fitkit.models.texture_gan.generator import HEAD, load_generator
@@ -175,7 +176,7 @@ def average_over_photos(parameters: GanfitParameters) -> GanfitParameters:
 def _load_networks(model: MorphableModel, config: GanfitConfig) -> Networks:
     texture_model = TextureModel(parameters=None, config=None)
     if config.texture == "gan":
-        if model.name != HEAD:
+        if model.name != HEAD and not heads.wears_own_layout(model):
             raise FitkitError("E_HEAD", f"the texture generator paints the UV layout of head {HEAD}, not that of {model.name}; fit "
                               "this head with --set texture=linear (in Python texture='linear')")
         weights, generator = load_generator()

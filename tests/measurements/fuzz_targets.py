@@ -20,6 +20,7 @@ from fitkit import configuration
 from fitkit.detection.landmarks import read_points
 from fitkit.io import images, scans, tar_members
 from fitkit.io.array_files.meshes import read_own_mesh
+from fitkit.io.coloured_scans import read_coloured_scan, read_depth_image
 from fitkit.io.tensor_files import read_tensors
 from fitkit.io.untrusted import open_file, parsing
 from fitkit.models.heads import bfm, flame, gnm, surrey
@@ -32,7 +33,7 @@ from tests.fixtures import head_files, hostile_files
 from tests.fixtures.jointed_head import jointed_head
 from tests.fixtures.tiny_head import tiny_head
 from tests.fixtures.tiny_networks import small_identity
-from tests.io import test_meshes
+from tests.io import test_coloured_scans, test_hostile_layouts, test_meshes
 from tests.io.test_images import linear_profile, png16
 from tests.io.test_tar_members import archive
 from tests.measurements.fuzz_readers import Target
@@ -50,6 +51,7 @@ def all_targets():
     """Every reader; those whose package is not installed are left out."""
     yield from _pictures()
     yield from _points_and_meshes()
+    yield from _scans()
     yield from _texts()
     yield from _networks()
     yield from _results()
@@ -104,6 +106,21 @@ def _points_and_meshes():
     binary = (head.format("binary_little_endian").encode() + np.eye(4, 3, dtype="<f4").tobytes()
               + struct.pack("<B3iB3i", 3, 0, 1, 2, 3, 0, 1, 3))
     yield Target("mesh ply", ".ply", scans.read_mesh, (text.encode(), binary, text.encode().replace(b"float", b"double")))
+
+
+def _scans():
+    """What recipe `scan` reads: coloured scans, depth images, the camera of one."""
+    ply = test_coloured_scans.PLY.format(faces="element face 1\nproperty list uchar int vertex_indices\n") + "3 0 1 2\n"
+    image = test_coloured_scans.png(np.zeros((4, 4, 3)))
+    yield Target("scan ply", ".ply", read_coloured_scan, (ply.encode(), test_coloured_scans.PLY.format(faces="").encode()))
+    yield Target("scan glb", ".glb", read_coloured_scan, (
+        test_coloured_scans.glb(colours=np.eye(3)), test_coloured_scans.glb(uv=[[0, 0], [1, 0], [0, 1]], image=image)))
+    depth = np.arange(600, 648, dtype=np.uint16).reshape(6, 8)
+    yield Target("depth png", ".png", read_depth_image, (png16(depth[..., None]),))
+    yield Target("depth npy", ".npy", read_depth_image, (_array(depth), _array(depth / 7.0)))
+    matrix = {"K": [[500.0, 0, 320], [0, 500.0, 240], [0, 0, 1]]}
+    yield Target("camera", ".json", test_hostile_layouts.camera_of, (
+        json.dumps(matrix).encode(), json.dumps({"camera": {"fx": 9, "fy": 9, "cx": 1, "cy": 2}}).encode()))
 
 
 def _texts():

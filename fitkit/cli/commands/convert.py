@@ -79,24 +79,11 @@ def _converted(result: "FitResult", model: Any, to: str) -> tuple[Any, Any, floa
             f"the result was fitted on {result.head}, and only fits on fitkit's own head are converted; fit the"
             f" photo again with --head {to}",
         )
-    import jax.numpy as jnp
-    import numpy as np
+    from fitkit.models import heads
+    from fitkit.models.heads.importing.conversion import converted_face, places_of
 
-    from fitkit.models.heads.importing import conversion, importer, stored
-    from fitkit.types import FaceParameters
-
-    family, _, place = to.partition(":")
-    triangles = np.asarray(result.model.triangles)
-    places = stored.read_places(importer.kept_path(Path(place).expanduser(), family), triangles=len(triangles))
-    targets = conversion.carried_vertices(np.asarray(result.mesh().vertices), triangles, places)
-    found = conversion.converted(model, targets, places.weight)
-    face = FaceParameters(identity=jnp.asarray(found.identity), expression=jnp.asarray(found.expression),
-                          albedo=jnp.zeros(len(model.albedo)), light=result.parameters.light)
-    rotation = np.asarray(result.camera.rotation, np.float64) @ found.rotation.T
-    translation = np.asarray(result.camera.translation, np.float64) - rotation @ found.translation
-    camera = dataclasses.replace(result.camera, rotation=jnp.asarray(rotation, jnp.float32),
-                                 translation=jnp.asarray(translation, jnp.float32))
-    return face, camera, found.residual
+    own = result.model
+    return converted_face(own, model, places_of(heads.absolute_name(to), own, model), result.parameters, result.camera)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

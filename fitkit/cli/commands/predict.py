@@ -32,6 +32,8 @@ class Predict:
     four times. `fitkit recipes NAME` explains them."""
     refine: Annotated[int, arg(metavar="STEPS")] = 0
     """Levenberg-Marquardt steps from what the network sees: the first stage of recipe inverse_rendering."""
+    head: Annotated[str, arg(metavar="NAME")] = "makehuman"
+    """Morphable head model. The networks know fitkit's own; another is laid onto what they see. `fitkit heads` lists them."""
     out: Annotated[str, arg(metavar="DIRECTORY")] = "out"
     """Directory for the results, one folder per face, and the ledger of the run."""
     faces: Literal["largest", "all"] = "largest"

@@ -104,16 +104,37 @@ def tracked_mesh(layout, path):
         return 1000 * flame_by_loops(layout, np.concatenate([arrays["shape"], arrays["expr"][0]]), pose)
 
 
-def test_a_face_goes_to_flames_layout_and_back(tmp_path):
-    """A turned face becomes coefficients, these a tracker's file, and FLAME's equations make of that the face again."""
+@pytest.fixture(scope="module")
+def flame_head(tmp_path_factory):
+    """The arrays of a FLAME file, and the head that is made of it, with the surface of `tiny_head`."""
     layout = head_files.flame_layout(*head_files.ball(rings=5, sectors=8))
-    (tmp_path / "a.pkl").write_bytes(head_files.flame_bytes(layout))
-    source = flame.read(tmp_path / "a.pkl")
+    path = tmp_path_factory.mktemp("flame") / "a.pkl"
+    path.write_bytes(head_files.flame_bytes(layout))
+    source = flame.read(path)
     parts = {name: jnp.asarray(getattr(source, name)) for name in (
         "mean", "identity", "expression", "expression_lower", "expression_upper", "expression_scale")}
-    head = dataclasses.replace(
+    return layout, dataclasses.replace(
         tiny_head(rings=5, sectors=8), **parts, identity_mean=jnp.zeros(300), expression_names=source.expression_names,
         name="flame", joints=jax.tree.map(jnp.asarray, source.joints))
+
+
+def test_a_face_is_converted_in_its_pixels(flame_head):
+    """What a network sees on its own head, on another one: vertex by vertex, before the camera, as near as the residual says."""
+    _, head = flame_head
+    own, camera = tiny_head(rings=5, sectors=8), tiny_camera()
+    face = tiny_parameters(own)
+    _, registration = identical(own)
+    places = Places(triangle=registration.triangle, share=registration.share, weight=registration.weight)
+    converted, placed, residual = conversion.converted_face(own, head, places, face, camera)
+    assert residual < 4.0 and converted.albedo.shape == (len(head.albedo),)
+    seen = [np.asarray(shape(model, one.identity, one.expression), np.float64) @ np.asarray(view.rotation, np.float64).T
+            + np.asarray(view.translation) for model, one, view in ((own, face, camera), (head, converted, placed))]
+    np.testing.assert_allclose(np.sqrt(np.square(seen[0] - seen[1]).sum(1).mean()), residual, rtol=1e-3)
+
+
+def test_a_face_goes_to_flames_layout_and_back(tmp_path, flame_head):
+    """A turned face becomes coefficients, these a tracker's file, and FLAME's equations make of that the face again."""
+    layout, head = flame_head
     random = np.random.default_rng(4)
     expression = jnp.zeros(110).at[:100].set(random.normal(size=100) * 0.3).at[103].set(0.3).at[107].set(-0.2)
     identity = jnp.asarray(random.normal(size=300) * 0.5, jnp.float32)

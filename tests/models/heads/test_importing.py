@@ -12,7 +12,7 @@ import scipy.spatial
 import fitkit
 from fitkit.errors import FitkitError
 from fitkit.export.gltf import write_glb
-from fitkit.models import shipped
+from fitkit.models import heads, shipped
 from fitkit.models.heads.importing import arkit, dressing, importer, stored
 from fitkit.models.heads.importing.registration import HeadRegistration, mirrored_vertices
 from fitkit.models.heads.source import PARTS, HeadSource, outward
@@ -159,6 +159,7 @@ def test_a_head_registered_to_itself_is_dressed_as_it_was(own):
     np.testing.assert_allclose(model.albedo_mean, own.albedo_mean, atol=1e-6)
     np.testing.assert_allclose(model.albedo, own.albedo, atol=1e-6)
     np.testing.assert_allclose(model.regions, own.regions, atol=1e-6)
+    assert heads.wears_own_layout(model) and not heads.wears_own_layout(dataclasses.replace(model, name="ict"))
     assert model.named_expressions == ARKIT_NAMES and len(named.residual) == 52
     assert np.median(named.residual / np.maximum(named.motion, 1e-6)) < 0.1
     corner = np.asarray(model.uv)[np.asarray(model.uv_triangles)]
