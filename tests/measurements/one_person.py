@@ -112,12 +112,12 @@ def compare(arguments, heads, cache):
         for one, other in itertools.permutations(faces, 2):
             found = [apart(faces[one], faces[other], scale=scale) for scale in (True, False)]
             pairs.setdefault(tuple(sorted((one, other))), []).append(found)
+        means = np.mean([np.mean(values, axis=0) for values in pairs.values()], axis=0)
+        print(f"faces of {len(heads)} heads lie {means[0]:.3f} / {means[1]:.3f} mm apart, with scale and without", flush=True)
     for (one, other), values in pairs.items():
         print(f"{one:10} {other:10} {np.mean(values, axis=0)[0]:.3f} / {np.mean(values, axis=0)[1]:.3f} mm apart")
     for name, values in truths.items():
         print(f"{name:10} from the truth {np.mean(values, axis=0)[0]:.3f} / {np.mean(values, axis=0)[1]:.3f} mm")
-    means = np.mean([np.mean(values, axis=0) for values in pairs.values()], axis=0)
-    print(f"faces of {len(heads)} heads lie {means[0]:.3f} mm apart with scale, {means[1]:.3f} without")
     if arguments.sheet:
         write_image(arguments.sheet, np.concatenate(overlays, axis=1))
 
