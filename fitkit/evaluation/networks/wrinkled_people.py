@@ -24,7 +24,7 @@ from fitkit.geometry.camera import project
 from fitkit.io import atomic_files
 from fitkit.rendering.rasterizer import interpolate, rasterize
 
-STUDIO = Studio(width=768, height=1024, samples=64)      # the noise of 16 paths a pixel hides wrinkles
+STUDIO = Studio(width=768, height=1024, samples=32)      # the noise of 16 paths a pixel hides wrinkles
 WRINKLED = kinds.parse("wrinkled")
 DEEP, LEVEL = 0.1, 0.02     # mm: relief from which a pixel is in a wrinkle, and up to which it is flat
 APART = 6.0                 # mm that flat skin keeps from all relief
@@ -79,9 +79,10 @@ def picture(
 
 def _truth(paint: SkinPaint, person: Person, view: View, studio: Studio) -> dict[str, np.ndarray]:
     """The arrays of a `WrinkledPicture`; slopes in half precision, which errs by less than a twentieth of a degree."""
-    (normals, depth, skin), (smooth, *_) = (rasterized_scene.surface_maps(      # the generator draws the shirt's colour alone
+    unpainted = dataclasses.replace(paint, kind=dataclasses.replace(paint.kind, skin="plain"))      # colours are not looked at
+    (normals, depth, skin), (smooth, *_) = (rasterized_scene.surface_maps(
         scene_parts(each, person, view, studio, np.random.default_rng(0)), view, studio)
-        for each in (paint, dataclasses.replace(paint, level=True)))
+        for each in (unpainted, dataclasses.replace(unpainted, level=True)))
     place = _on_embedded(paint.population, person, view, studio)
     height = paint.relief(place.reshape(-1, 4)).reshape(place.shape[:2])
     skin = skin & (place[..., 3] > ALLOWED) & (normals[..., 2] > FACING)
