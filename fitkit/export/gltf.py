@@ -31,6 +31,7 @@ from fitkit.export.glb_document import (
     split_at_seams,
     write_document,
 )
+from fitkit.export.skeleton import Skeleton, influences
 from fitkit.export.vertex_tables import roughness, unit_normals
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.io import atomic_files
@@ -81,7 +82,7 @@ def head_glb(
 
 def add_head(
     document: gltf.GLTF2, blob: bytearray, model: MorphableModel, parameters: FaceParameters, *,
-    normal_map: Float[np.ndarray, "N N 3"] | None = None, without: tuple[str, ...] = (),
+    normal_map: Float[np.ndarray, "N N 3"] | None = None, without: tuple[str, ...] = (), skeleton: Skeleton | None = None,
 ) -> int:
     """Add the neutral head as a mesh with its expressions as morph targets, and return the mesh's index.
 
@@ -92,6 +93,7 @@ def add_head(
         parameters: identity, expression and albedo are used.
         normal_map: as in `write_glb`.
         without: parts that are left out.
+        skeleton: that the vertices follow; those that it drives are in no morph target.
     """
     rows = head_rows(model, without=without)
     vertex = rows.vertex
@@ -100,6 +102,9 @@ def add_head(
     attributes = {"POSITION": neutral[vertex] * METRES, "NORMAL": unit_normals(normals[vertex]), "TEXCOORD_0": downwards(rows.uv)}
     if not document.images:
         attributes["COLOR_0"] = np.clip(vertex_albedo(model, parameters.albedo), 0, 1)[vertex]
+    if skeleton is not None:
+        attributes["JOINTS_0"], attributes["WEIGHTS_0"] = influences(skeleton.weight[vertex])
+        moves, normal_moves = (np.where(skeleton.driven[:, None], 0, each) for each in (moves, normal_moves))
     bumps = None
     if normal_map is not None:
         bumps = add_normal_map(document, blob, normal_map), tangents(rows, attributes["POSITION"], attributes["NORMAL"])

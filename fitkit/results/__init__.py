@@ -11,5 +11,5 @@ In: head, photo, lens and `Solution`, from `fitkit.pipeline`. Out: a `FitResult`
 """
 
 # What `FitResult.save` and --outputs name; `all` is the first three. This module imports nothing.
-OUTPUTS = ("params", "mesh", "pictures", "viewer", "all")
+OUTPUTS = ("params", "mesh", "pictures", "viewer", "rig", "vrm", "print", "all")
 ALL = OUTPUTS[:3]

@@ -8,6 +8,13 @@
     albedo.png            UV albedo, sRGB
     overlay.png comparison.png normals.png depth.npy    from `pictures.py`
 
+and on request (`outputs`):
+
+    viewer.html           one page that turns the head, without network
+    mesh_rigged.glb       mesh.glb with joints: head, jaw, two eyes, turned as the fitted gaze
+    avatar.vrm            the same as VRM 1.0: expression presets, gaze, at rest
+    print.stl             the head as in the photo, closed, millimetres
+
 and of a recipe that refines the geometry (then normals.png and depth.npy are of the refined surface, mesh.glb has a normal map):
 
     detail.safetensors    the `Detail` of the fit, float32, exactly

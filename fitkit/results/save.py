@@ -8,7 +8,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from fitkit.errors import visible
 from fitkit.export.depth_grid import depth_grid, write_depth_ply
 from fitkit.export.gltf import head_glb, write_detailed_glb
 from fitkit.export.obj import encode_obj, write_obj
+from fitkit.export.printing import printable, stl_bytes
+from fitkit.export.rigged import rigged_glb
 from fitkit.export.viewer import viewer_page
 from fitkit.geometry.camera import project
 from fitkit.io import atomic_files, images
@@ -31,7 +34,7 @@ from fitkit.rendering.texture import sample_image
 from fitkit.results import ALL, OUTPUTS, fit_json, integrity
 from fitkit.results.shown.view import VIEWER_FILE, viewed_face
 from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
-from fitkit.uv.displacement import detailed_mesh, encode_displacement, normal_map
+from fitkit.uv.displacement import detailed_mesh, encode_displacement, fine_surface, normal_map
 
 if TYPE_CHECKING:
     from fitkit.results.result import FitResult
@@ -67,11 +70,14 @@ def save_result(
         step = 1
         if "pictures" in chosen:
             step = _write_pictures(new, result.pictures)
-        glb = _glb(result) if {"mesh", "viewer"} & chosen else b""
+        glb = head_glb(result.model, result.parameters, **_appearance(result)) if {"mesh", "viewer"} & chosen else b""
         if "mesh" in chosen:
             _write_meshes(new, result, glb)
         elif "pictures" in chosen and result.texture is not None:
             images.write_image(new / "albedo.png", result.texture)
+        for output, (file, made) in EXPORTS.items():
+            if output in chosen:
+                atomic_files.write_bytes(new / file, made(result))
         arrays = safetensors.numpy.save(_arrays(result))
         if "params" in chosen:
             atomic_files.write_bytes(new / "params.safetensors", arrays)
@@ -132,10 +138,24 @@ def _detail_arrays(detail: Detail) -> dict[str, np.ndarray]:
     return {name: np.array(value, order="C") for name, value in parts.items() if value is not None}
 
 
-def _glb(result: "FitResult") -> bytes:
-    model, face, relief = result.model, result.parameters, result.relief
-    normals = None if relief is None else np.asarray(normal_map(model, face, relief))
-    return head_glb(model, face, texture=result.texture, normal_map=normals, name=shown_name(result))
+def _appearance(result: "FitResult") -> dict[str, Any]:
+    """What GLB files of a head show beside its shape: texture, normal map, name."""
+    normals = None if result.relief is None else np.asarray(normal_map(result.model, result.parameters, result.relief))
+    return {"texture": result.texture, "normal_map": normals, "name": shown_name(result)}
+
+
+def _rigged(result: "FitResult", *, vrm: bool = False) -> bytes:
+    return rigged_glb(result.model, result.parameters, **_appearance(result), vrm=vrm)
+
+
+def _printed(result: "FitResult") -> bytes:
+    """The head as in the photo, closed, with its wrinkles where the fit found some."""
+    if result.relief is None:
+        vertices, triangles = map(np.asarray, fine_surface(result.model, result.mesh().vertices))
+    else:
+        mesh = detailed_mesh(result.model, result.parameters, result.relief)
+        vertices, triangles = mesh.vertices, mesh.triangles
+    return stl_bytes(printable(vertices, triangles), name=shown_name(result))
 
 
 def neutral(face: FaceParameters) -> FaceParameters:
@@ -162,6 +182,11 @@ def _write_meshes(folder: Path, result: "FitResult", glb: bytes) -> None:
         grid = depth_grid(np.asarray(result.detail.depth), result.detail.camera)
         colors = sample_image(jnp.asarray(result.photo_pixels()), project(result.camera, jnp.asarray(grid.vertices))[0])
         write_depth_ply(folder / "depth_mesh.ply", grid, quantize(np.asarray(colors), np.uint8))
+
+
+# outputs that are one file each, for other programs: its name, and what makes it
+EXPORTS: dict[str, tuple[str, Callable[["FitResult"], bytes]]] = {
+    "rig": ("mesh_rigged.glb", _rigged), "vrm": ("avatar.vrm", partial(_rigged, vrm=True)), "print": ("print.stl", _printed)}
 
 
 def _write_pictures(folder: Path, made: Mapping[str, np.ndarray]) -> int:

@@ -176,6 +176,8 @@ def test_mesh_files_hold_the_fitted_head(tmp_path, result):
         (("mesh",), {"mesh.glb", "mesh.obj", "mesh_neutral.obj", "mesh.mtl", "albedo.png"}),
         ("pictures", {"overlay.png", "comparison.png", "normals.png", "depth.npy", "albedo.png"}),
         ("viewer", {"viewer.html"}),
+        ("rig, vrm", {"mesh_rigged.glb", "avatar.vrm"}),
+        ("print", {"print.stl"}),
         ("params, mesh", {"params.safetensors", "mesh.glb", "mesh.obj", "mesh_neutral.obj", "mesh.mtl", "albedo.png"}),
     ],
 )
