@@ -24,12 +24,10 @@ from fitkit.detection.given_points import check_points
 from fitkit.detection.landmarks import Detector, Landmarks, box_of, detect_landmarks, read_points
 from fitkit.device import keep_compiled_programs
 from fitkit.errors import FitkitError
-from fitkit.fitting import point_posterior
 from fitkit.fitting.observation import Lens, known_lens, observe
 from fitkit.fitting.scan_observation import read_scan_view, scan_points
 from fitkit.fitting.scan_view import ScanView
 from fitkit.fitting.state import FaceState, Observation, Solution
-from fitkit.geometry.pose import rescale_pose
 from fitkit.io.given_photo import PhotoLike, as_photo
 from fitkit.io.images import Photo
 from fitkit.models import heads
@@ -37,8 +35,9 @@ from fitkit.models.coarsenet.crop import FaceCrop, crop_of_box, crop_of_points
 from fitkit.models.heads.importing.stored import Places
 from fitkit.recipes import RECIPES, Recipe
 from fitkit.recipes.coarsenet import prediction
-from fitkit.recipes.coarsenet.aligned import joint_tables, load_glance, predict_upright
+from fitkit.recipes.coarsenet.aligned import load_glance, told_together
 from fitkit.recipes.coarsenet.prediction import FaceReader, Glimpse
+from fitkit.recipes.corrected_points import guide_for, with_corrected_points
 from fitkit.results.from_solution import result_from_solution
 from fitkit.results.result import FitResult
 from fitkit.types import MorphableModel
@@ -68,6 +67,7 @@ class Job:
     progress: Callable[[float], None] | None
     reader: FaceReader | None = None      # the network of a recipe that asks one, or of its prior
     places: Places | None = None          # of a head that this network does not know, on the one it knows
+    guide: MorphableModel | None = None   # the head that corrects the detector's points for one that nothing was learned of
 
     def extra_arguments(self) -> dict[str, Any]:
         """What the recipe takes besides the head, the observation and its configuration."""
@@ -123,9 +123,11 @@ def prepare(
     model = heads.load(head)
     reader = chosen.reader(config) if chosen.reader else None
     places = None if reader is None else prediction.places_for(head, model)
-    glance = getattr(config, "prior", "none") == "coarsenet" and config.learned_points and model.name == prediction.HEAD
-    reader = load_glance() if reader is None and glance else reader
-    return Job(recipe, chosen, config, head, model, size, seed, detector, progress, reader, places)
+    learned = getattr(config, "learned_points", False)
+    guide = guide_for(model) if learned else None
+    if learned and getattr(config, "prior", "none") == "coarsenet" and (guide or model).name == prediction.HEAD:
+        reader = load_glance()
+    return Job(recipe, chosen, config, head, model, size, seed, detector, progress, reader, places, guide)
 
 
 def read(
@@ -201,21 +203,15 @@ def _observed(reading: Reading, face: Landmarks, job: Job, place: int, state: Fa
     observation, back = observe(job.model, reading.image, face, reading.lens, job.size, learned=reading.scan is None)
     if reading.scan is not None:
         observation = dataclasses.replace(observation, scan=scan_points(reading.scan, back, job.size))
-    if state is not None:
-        observation = dataclasses.replace(observation, prediction=_in_crop(state, back))
-    elif job.reader is not None and observation.message is not None:        # points and network are read together
-        seen = _in_crop(predict_upright(job.model, job.reader, reading.image.pixels, face.points, reading.lens), back)
-        told = point_posterior.read_points(joint_tables(job.model), observation.seen.points, observation.focal,
-                                           observation.principal, prediction=seen)
-        observation = dataclasses.replace(observation, message=told)
+    elif state is not None:
+        observation = dataclasses.replace(observation, prediction=prediction.in_crop(state, back))
+    elif job.guide is None:
+        observation = told_together(job.model, job.reader, reading.image.pixels, face.points, reading.lens, observation, back)
+    else:
+        guided, _ = observe(job.guide, reading.image, face, reading.lens, job.size)
+        guided = told_together(job.guide, job.reader, reading.image.pixels, face.points, reading.lens, guided, back)
+        observation = with_corrected_points(observation, job.guide, guided)
     return Observed(place, reading, observation, back, face.source)
-
-
-def _in_crop(state: FaceState, back: tuple[float, np.ndarray]) -> FaceState:
-    """A state in pixels of the photo, in those of a crop."""
-    scale, offset = back
-    pose = rescale_pose(state.pose, jnp.float32(1 / scale), jnp.asarray(-offset / scale, jnp.float32))
-    return dataclasses.replace(state, pose=pose)
 
 
 def solve(group: Sequence[Observed], job: Job, *, size: int, together: bool) -> list[Solution]:

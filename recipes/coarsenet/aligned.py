@@ -4,6 +4,7 @@ In: a photo and 468 points. Out: a `FaceState` in the photo's pixels. A head til
 the network has seen most of. What points and network together tell (`models/build/detector/regression.py`) was learned of such.
 """
 
+import dataclasses
 from functools import cache, lru_cache
 
 import jax
@@ -16,8 +17,8 @@ from fitkit.color import quantize
 from fitkit.compilation import quick_jit
 from fitkit.detection.landmarks import box_of
 from fitkit.fitting.observation import Lens
-from fitkit.fitting.point_posterior import PosteriorTables, tables_of
-from fitkit.fitting.state import FaceState
+from fitkit.fitting.point_posterior import PosteriorTables, read_points, tables_of
+from fitkit.fitting.state import FaceState, Observation
 from fitkit.geometry.pose import Pose
 from fitkit.models.coarsenet.estimate import CoarseFace, split_outputs
 from fitkit.models.coarsenet.network import load_coarsenet, predict
@@ -25,7 +26,7 @@ from fitkit.models.heads import makehuman
 from fitkit.models.mediapipe.facemesh import resample_window, sample_crop, square_of
 from fitkit.models.mediapipe.multiscale_detection import Detection
 from fitkit.models.parameters import WEIGHTS
-from fitkit.recipes.coarsenet.prediction import FaceReader, state_from_answer
+from fitkit.recipes.coarsenet.prediction import FaceReader, in_crop, state_from_answer
 from fitkit.types import MorphableModel
 
 JOINT_REGRESSION = WEIGHTS / "joint_regression.safetensors"     # learned by `models/build/detector/regression.py`
@@ -64,6 +65,28 @@ def predict_upright(
     placed = np.asarray(square, np.float64) * [scale, scale, scale, 1.0] + [*(origin + corner), 0.0, 0.0]
     answer = CoarseFace(*(leaf[0] for leaf in reader.read(network_pictures(picture[None], reader))))
     return state_of_upright(model, answer, jnp.asarray(placed, jnp.float32), jnp.float32(lens.focal), jnp.asarray(lens.principal))
+
+
+def told_together(
+    model: MorphableModel, reader: FaceReader | None, pixels: Float[np.ndarray, "H W 3"], points: Float[np.ndarray, "468 2"],
+    lens: Lens, observation: Observation, back: tuple[float, np.ndarray],
+) -> Observation:
+    """The observation of a face with what its points and a network tell together; as it was where either tells nothing.
+
+    Args:
+        model: the head that the network knows.
+        reader: the network.
+        pixels: the photo, sRGB.
+        points: of the face, photo pixels.
+        lens: of the photo.
+        observation: of the face, on a crop.
+        back: (scale, offset) of that crop: `photo = crop * scale + offset`.
+    """
+    if reader is None or observation.message is None:
+        return observation
+    seen = in_crop(predict_upright(model, reader, pixels, points, lens), back)
+    return dataclasses.replace(observation, message=read_points(
+        joint_tables(model), observation.seen.points, observation.focal, observation.principal, prediction=seen))
 
 
 _crop = jax.jit(sample_crop)

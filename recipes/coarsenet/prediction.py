@@ -20,7 +20,7 @@ from fitkit.errors import FitkitError
 from fitkit.fitting.observation import Lens
 from fitkit.fitting.state import COEFFICIENT_BOUND, FaceState, neutral_state
 from fitkit.geometry.camera import rescale_camera
-from fitkit.geometry.pose import camera_from_pose, head_to_view, pose_from_camera, project_view
+from fitkit.geometry.pose import camera_from_pose, head_to_view, pose_from_camera, project_view, rescale_pose
 from fitkit.labels.hidden_modes import folded_model, hidden_modes
 from fitkit.models import heads
 from fitkit.models.coarsenet.crop import FaceCrop, cut_crop, with_margin
@@ -182,6 +182,13 @@ def state_from_answer(
         identity=jnp.clip(own, model.identity_mean - COEFFICIENT_BOUND, model.identity_mean + COEFFICIENT_BOUND),
         expression=jnp.clip(weights, model.expression_lower, model.expression_upper))
     return FaceState(face=face, pose=pose)
+
+
+def in_crop(state: FaceState, back: tuple[float, np.ndarray]) -> FaceState:
+    """A state in pixels of a photo, in those of a crop; `back`: (scale, offset), `photo = crop * scale + offset`."""
+    scale, offset = back
+    pose = rescale_pose(state.pose, jnp.float32(1 / scale), jnp.asarray(-offset / scale, jnp.float32))
+    return dataclasses.replace(state, pose=pose)
 
 
 @quick_jit()

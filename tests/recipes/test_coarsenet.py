@@ -18,7 +18,7 @@ from fitkit.color import srgb_to_linear
 from fitkit.errors import FitkitError
 from fitkit.fitting.observation import Lens
 from fitkit.fitting.state import Solution, neutral_state
-from fitkit.geometry.camera import rescale_camera
+from fitkit.geometry.camera import project, rescale_camera
 from fitkit.geometry.pose import camera_from_pose, head_to_view, project_view
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.labels.hidden_modes import hidden_modes
@@ -26,11 +26,12 @@ from fitkit.models.coarsenet import network
 from fitkit.models.coarsenet.crop import FaceCrop
 from fitkit.models.coarsenet.estimate import CoarseFace, folded_face, pose_of
 from fitkit.morphable.correspondence import ibug_points
-from fitkit.morphable.model import shape, vertex_albedo
+from fitkit.morphable.model import shape, values_at_points, vertex_albedo
 from fitkit.recipes import RECIPES
 from fitkit.recipes.coarsenet import aligned, fine_recipe, prediction, recipe
 from fitkit.recipes.coarsenet.appearance import albedo_under_light, fit_appearance, light_under_albedo
 from fitkit.recipes.coarsenet.prediction import FaceReader, Glimpse
+from fitkit.recipes.corrected_points import guide_for
 from fitkit.recipes.priors import LightPriorConfig, expected_light, light_precision
 from fitkit.rendering.shading import sh_basis
 from fitkit.results.fit_quality import outer_eye_distance
@@ -222,6 +223,26 @@ def test_what_the_network_sees_is_a_prior_of_the_points(seen):
     job = pipeline.prepare(recipe="landmarks", head="makehuman", size=224, seed=0, detector="mediapipe", progress=None,
                            fields={"prior": "coarsenet", "learned_points": False})
     assert job.reader is None
+
+
+def test_a_head_that_nothing_was_learned_of_gets_corrected_points(seen):
+    """They lie where the embedded head, fitted to the photo, has them; what was detected stays, and so do 68 given points."""
+    job = pipeline.prepare(recipe="landmarks", head="makehuman", size=224, seed=0, detector="mediapipe", progress=None, fields={})
+    assert job.guide is None
+    other = dataclasses.replace(job.model, point_regression=None)
+    job = dataclasses.replace(job, model=other, guide=guide_for(other))
+    reading = pipeline.read(ASTRONAUT, job, landmarks=None, focal=None, intrinsics=None)
+    face = pipeline.observe_face(reading, 0, job)
+    corrected = np.asarray(face.observation.seen.points) * face.back[0] + face.back[1]
+    places = values_at_points(other.dense, other.triangles, jnp.asarray(seen.mesh().vertices))
+    known = np.asarray(other.dense_weight) > 0
+    np.testing.assert_allclose(corrected[known], np.asarray(project(seen.camera, places)[0])[known], atol=0.05)
+    assert face.observation.message is None and np.abs(corrected - reading.faces[0].points)[known].mean() > 0.2
+    np.testing.assert_allclose(np.asarray(face.observation.ibug) * face.back[0] + face.back[1], seen.landmarks_detected, atol=1e-2)
+    given = pipeline.read(ASTRONAUT, job, landmarks=seen.landmarks_detected, focal=None, intrinsics=None)
+    face = pipeline.observe_face(given, 0, job)
+    np.testing.assert_allclose(np.asarray(face.observation.seen.points) * face.back[0] + face.back[1],
+                               seen.landmarks_detected[17:], atol=1e-2)
 
 
 def test_an_answer_about_a_tilted_square_is_tilted():
