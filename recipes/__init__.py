@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fitkit.fitting.state import Solution
-from fitkit.recipes import coarsenet, df2net, expression_proxy, ganfit, inverse_rendering, landmarks, richardson, scan
+from fitkit.recipes import coarsenet, df2net, dfdn, expression_proxy, ganfit, inverse_rendering, landmarks, richardson, scan
 from fitkit.recipes.coarsenet.prediction import FaceReader, load_reader
 
 
@@ -67,6 +67,10 @@ RECIPES: dict[str, Recipe] = {
         config=df2net.Df2NetConfig, function=df2net.solve, batch=df2net.solve_batch, person=df2net.solve_person,
         summary="what `coarsenet` sees, its surface moved to the depth that three networks see: dense, fine, finer",
         paper="Zeng et al. 2019 (DF2Net)", reader=lambda config: load_reader()),
+    "dfdn": Recipe(
+        config=dfdn.DfdnConfig, function=dfdn.solve, batch=dfdn.solve_batch, person=dfdn.solve_person,
+        summary="what `coarsenet` sees, and wrinkles as displacement of its UV map, by networks for forehead, and mouth and cheeks",
+        paper="Chen et al. 2019, Section 4", reader=lambda config: load_reader()),
     "richardson": Recipe(
         config=richardson.RichardsonConfig, function=richardson.solve, batch=richardson.solve_batch,
         person=richardson.solve_person,

@@ -31,10 +31,9 @@ LONGEST = (
 # measured figures, run the programs that a user runs. `JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` optimises all.
 UNOPTIMISED = (
     "cli/test_bench.py", "cli/test_train.py", "fitting/", "geometry/", "labels/", "models/blocks/", "models/df2net/",
-    "models/expression/", "models/test_texture_gan.py", "morphable/", "recipes/test_albedo_blending.py", "recipes/test_ganfit.py",
-    "recipes/test_paper_values.py",
-    "recipes/test_several_photos.py", "recipes/test_tracking.py", "recipes/synthesize/", "recipes/train/", "rendering/", "results/",
-    "tracking/", "uv/",
+    "models/dfdn/", "models/expression/", "models/test_texture_gan.py", "morphable/", "recipes/test_albedo_blending.py",
+    "recipes/test_ganfit.py", "recipes/test_paper_values.py", "recipes/test_several_photos.py", "recipes/test_tracking.py",
+    "recipes/synthesize/", "recipes/train/", "rendering/", "results/", "tracking/", "uv/",
 )
 OPTION = "jax_disable_most_optimizations"
 

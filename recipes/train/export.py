@@ -30,6 +30,7 @@ def export(path: Path, task: Task, config: Any, network: nnx.Module, *, step: in
     Raises:
         FitkitError: E_OUTPUT, a file cannot be written.
     """
+    network = task.exported(network)
     header = {"task": task.name, "config": json.dumps(task.described(config))}
     write_bytes(path, encode_network(network, header))
     count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))

@@ -119,7 +119,9 @@ def _begin(manager: Any, task: Task, config: Any, resume: bool) -> tuple[int, di
         raise FitkitError("E_EXISTS", f"{folder} holds a training of {step} steps; --resume goes on with it, --work takes another"
                           " folder for a new one")
     notes = run_folder.read_notes(manager, step)
-    different = run_folder.same_values({"task": notes["task"], **notes["config"], "steps": 0},
+    # fields that were added since, as they were then
+    defaults = {field.name: field.default for field in dataclasses.fields(config) if field.default is not dataclasses.MISSING}
+    different = run_folder.same_values({"task": notes["task"], **defaults, **notes["config"], "steps": 0},
                                        {"task": task.name, **fields, "steps": 0})
     if different:
         raise FitkitError("E_USAGE", f"the checkpoint in {folder} is of another training ({'; '.join(different)}); give the values"

@@ -36,14 +36,20 @@ class TrainingState(NamedTuple):
 def optimizer(config: TrainingConfig) -> optax.GradientTransformation:
     """Adam (Kingma & Ba 2015), after clipping, at the scheduled rate."""
     clip = optax.identity() if config.clip is None else optax.clip_by_global_norm(config.clip)
-    return optax.chain(clip, optax.adam(schedule(config)))
+    return optax.chain(clip, optax.adam(schedule(config), b1=config.momentum))
 
 
 def schedule(config: TrainingConfig) -> optax.Schedule:
-    """The rate at each step: a linear rise, then half a cosine down to `final` times the rate."""
-    falling = optax.cosine_decay_schedule(config.rate, max(config.steps - config.warmup, 1), alpha=config.final)
-    rising = optax.linear_schedule(0.0, config.rate, max(config.warmup, 1))
-    return optax.join_schedules([rising, falling], [config.warmup]) if config.warmup else falling
+    """The rate at each step: a linear rise, the full rate, then half a cosine or a line down to `final` times the rate."""
+    begins = config.warmup + config.constant
+    steps = max(config.steps - begins, 1)
+    falling = (optax.cosine_decay_schedule(config.rate, steps, alpha=config.final) if config.decay == "cosine"
+               else optax.linear_schedule(config.rate, config.rate * config.final, steps))
+    rising, held = optax.linear_schedule(0.0, config.rate, max(config.warmup, 1)), optax.constant_schedule(config.rate)
+    parts = [(rising, config.warmup), (held, config.constant), (falling, steps)]
+    used = [part for part, length in parts if length]
+    ends = [end for end, length in ((config.warmup, config.warmup), (begins, config.constant)) if length]
+    return optax.join_schedules(used, ends) if ends else falling
 
 
 def initial_state(task: Task, config: Any) -> tuple[nnx.GraphDef, TrainingState]:

@@ -7,7 +7,7 @@ knows no network, and a task knows neither optimiser nor devices: it builds, dra
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from flax import nnx
@@ -27,7 +27,10 @@ class TrainingConfig:
         steps: of the whole training.
         rate: learning rate of Adam.
         warmup: steps over which the rate rises from 0 to `rate`.
-        final: rate at the last step, as a share of `rate`; it falls there along half a cosine. 1 keeps the rate, as the papers do.
+        constant: steps after these at the full rate, before it falls.
+        decay: how it falls: along half a cosine, or a line.
+        final: rate at the last step, as a share of `rate`. 1 keeps the rate, as the papers do.
+        momentum: of Adam: its first beta.
         clip: longest gradient, by its norm over all weights; None for no clipping.
         seed: of the first weights, of the order of pictures and of all that is drawn.
     """
@@ -36,7 +39,10 @@ class TrainingConfig:
     steps: int
     rate: float
     warmup: int = 0
+    constant: int = 0
+    decay: Literal["cosine", "line"] = "cosine"
     final: float = 1.0
+    momentum: float = 0.9
     clip: float | None = None
     seed: int = 0
 
@@ -64,6 +70,7 @@ class Task:
         pictures: (network, data, config) -> pictures to be looked at, [H, W, 3] uint8 sRGB, by name.
         described: config -> what the header of a weight file says, as JSON can hold it, for whoever builds the network to use it;
             by default all of the configuration.
+        exported: trained module -> the part of it that a weight file holds: of adversaries the generator.
     """
 
     name: str
@@ -77,6 +84,7 @@ class Task:
     score: Callable[[Any, Any, Any], dict[str, float]]
     pictures: Callable[[Any, Any, Any], dict[str, UInt8[np.ndarray, "H W 3"]]]
     described: Callable[[Any], dict[str, Any]] = dataclasses.asdict
+    exported: Callable[[Any], nnx.Module] = lambda network: network
 
 
 def picture_at(places: range, *, count: int, seed: int) -> Int[np.ndarray, " n"]:

@@ -4,6 +4,7 @@ from fitkit.configuration import check_choice
 from fitkit.recipes.train.coarsenet.task import COARSENET
 from fitkit.recipes.train.df2net.dense import DNET
 from fitkit.recipes.train.df2net.refinement import FNET, FRNET
+from fitkit.recipes.train.dfdn.task import DFDN
 from fitkit.recipes.train.emotion_net.task import EMOTION_NET
 from fitkit.recipes.train.finenet.task import FINENET
 from fitkit.recipes.train.richardson_coarse.task import RICHARDSON_COARSE
@@ -13,7 +14,7 @@ from fitkit.recipes.train.task import Task
 from fitkit.recipes.train.tracking_coarsenet.task import TRACKING_COARSENET
 
 TASKS: dict[str, Task] = {task.name: task for task in (
-    COARSENET, FINENET, RICHARDSON_COARSE, RICHARDSON_FINE, RICHARDSON, TRACKING_COARSENET, DNET, FNET, FRNET, EMOTION_NET)}
+    COARSENET, FINENET, RICHARDSON_COARSE, RICHARDSON_FINE, RICHARDSON, TRACKING_COARSENET, DNET, FNET, FRNET, EMOTION_NET, DFDN)}
 
 
 def find_task(name: str) -> Task:

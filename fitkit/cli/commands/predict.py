@@ -27,9 +27,9 @@ class Predict:
 
     photo: Annotated[Positional[tuple[str, ...]], arg(metavar="PHOTO...", help_behavior_hint="")] = ()
     """Photos, directories of photos, globs in quotes, manifests (.txt, .csv, .parquet), or - for a list on standard input."""
-    recipe: Literal["3dfacenet", "coarsenet", "df2net", "richardson"] = "3dfacenet"
-    """Which networks: coarsenet for the head, 3dfacenet for its wrinkles, too; df2net moves it to a depth map; richardson looks
-    four times. `fitkit recipes NAME` explains them."""
+    recipe: Literal["3dfacenet", "coarsenet", "df2net", "dfdn", "richardson"] = "3dfacenet"
+    """Which networks: coarsenet for the head, 3dfacenet for its wrinkles, too; dfdn sees those on its UV map; df2net moves it to a
+    depth map; richardson looks four times. `fitkit recipes NAME` explains them."""
     refine: Annotated[int, arg(metavar="STEPS")] = 0
     """Levenberg-Marquardt steps from what the network sees: the first stage of recipe inverse_rendering."""
     head: Annotated[str, arg(metavar="NAME")] = "makehuman"

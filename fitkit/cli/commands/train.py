@@ -34,6 +34,7 @@ class Train:
       fnet                 fine depth from the photo and dnet's (step 2); labels vary, detail; --set dnet=FILE names dnet's weights
       frnet                finer depth from the photo and fnet's (step 3); labels vary, detail; --set dnet=FILE, fnet=FILE
       emotion_net          emotion and expression from a grey face (Chen et al. 2019, Section 3.2); labels expressions
+      dfdn                 displacement of the UV map (Section 4); labels detail, random, vary; --set area=forehead, then area=mouth
 
     Each has two configurations: paper, its paper's sizes and schedule, for a GPU; small, which two CPU cores train in hours.
     CoarseNet has a third, mesh: the trunk of MediaPipe's face mesh, trained on from the weights that come with fitkit.
