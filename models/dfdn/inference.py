@@ -39,7 +39,7 @@ class TrainedArea(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def load_networks(folder: str = "") -> tuple[TrainedArea, ...]:
+def load_networks(*, folder: str = "") -> tuple[TrainedArea, ...]:
     """The networks of all areas, `dfdn_AREA.safetensors` each.
 
     Args:

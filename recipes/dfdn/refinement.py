@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fitkit.compilation import quick_jit
+from fitkit.errors import FitkitError
 from fitkit.fitting.state import FaceState
 from fitkit.geometry.depth_maps import pixels_per_mm
 from fitkit.geometry.pose import camera_from_pose
 from fitkit.models.dfdn.inference import displacement_map, load_networks
 from fitkit.models.dfdn.patches import MAP, WINDOW
+from fitkit.models.heads import wears_own_layout
 from fitkit.morphable.model import shape
 from fitkit.recipes.inverse_rendering.face_surface import displaced_detail, visible_surface
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
@@ -27,7 +29,7 @@ MapOf = Callable[[MorphableModel, Float[Array, "V 3"], Camera, Float[Array, "S S
 def shipped_map(model: MorphableModel, vertices: Float[Array, "V 3"], camera: Camera, photo: Float[Array, "S S 3"], *,
                 folder: str = "") -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
     """`displacement_map` by the networks of a folder, or those that come with fitkit."""
-    return displacement_map(load_networks(folder), model, vertices, camera, photo)
+    return displacement_map(load_networks(folder=folder), model, vertices, camera, photo)
 
 
 def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments, *, map_of: MapOf = shipped_map
@@ -42,8 +44,11 @@ def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"]
         map_of: the networks.
 
     Raises:
-        FitkitError: E_DATA, weights are missing or damaged.
+        FitkitError: E_DATA, weights are missing or damaged; E_HEAD, the head has another UV map than the networks know.
     """
+    if not wears_own_layout(model):
+        raise FitkitError("E_HEAD", f"DFDN's networks know the UV map of the head makehuman, and {model.name} has its own; leave"
+                          " --head away")
     heights, skin = map_of(model, _vertices(model, state), camera_from_pose(state.pose), photo)
     return _detail(model, state, seen, heights, skin)
 

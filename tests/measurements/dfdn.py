@@ -94,7 +94,7 @@ def heads(folders: list[str], count: int, *, real: bool, lamps: bool) -> None:
     """The table of heads."""
     methods: dict[str, Callable[..., Any]] = {LEAST_SQUARES: map_of(None)}
     for folder in folders:
-        networks = load_networks("" if folder == "shipped" else folder)
+        networks = load_networks(folder="" if folder == "shipped" else folder)
         methods |= {folder: map_of(networks), f"{folder}, PDIM alone": map_of(networks, broad=True)}
     table: dict[str, list[list[float]]] = {name: [] for name in methods}
     for seed in range(FIRST, FIRST + count):
@@ -126,7 +126,7 @@ def patches(folders: list[str], runs: list[Path]) -> None:
         data = task.load(runs, (), config)
         some = np.abs(data.held.target).max((1, 2)) > 0.05
         for folder in folders:
-            trained = load_networks("" if folder == "shipped" else folder)[number]
+            trained = load_networks(folder="" if folder == "shipped" else folder)[number]
             network = with_parameters(inference._network(trained.sizes), trained.parameters)
             share = kept_variance(np.asarray(trained.parameters["basis"]), np.asarray(data.held.target[some], np.float32))
             figures = task.score(SimpleNamespace(generator=network), data, config)
@@ -150,7 +150,7 @@ def painted(folders: list[str], run: Path) -> None:
             continue
         vertices = _shape(model, state)
         for folder in found:
-            method = map_of(None if folder == LEAST_SQUARES else load_networks("" if folder == "shipped" else folder))
+            method = map_of(None if folder == LEAST_SQUARES else load_networks(folder="" if folder == "shipped" else folder))
             heights = np.asarray(method(model, vertices, camera_of(state), jnp.asarray(photo))[0])
             found[folder].append([float(np.sqrt(np.mean(heights[there] ** 2))) for there in (beard, cheek)])
         if len(found[LEAST_SQUARES]) == PAINTED:
@@ -167,7 +167,7 @@ def _shape(model: Any, state: CoarseState) -> Any:
 def seams(folders: list[str], count: int) -> None:
     """Steps of the stitched map where patches end, as a share of its rms, beside the authors' Gaussian, which does not end in 0."""
     for folder in folders:
-        networks = load_networks("" if folder == "shipped" else folder)
+        networks = load_networks(folder="" if folder == "shipped" else folder)
         side, shares = networks[0].sizes.side, {"ours": [], "the authors' Gaussian": []}
         for seed in range(FIRST, FIRST + count):
             case = make_case(seed, noise=NOISE)

@@ -112,19 +112,19 @@ def _cut(rng: np.random.Generator, example: Truth | Photographed, *, side: int) 
     return made
 
 
-def kept_patches(name: str, key: object, make: Iterator[dict[str, Patches]], area: str) -> Patches:
+def kept_patches(name: str, facts: object, make: Iterator[dict[str, Patches]], area: str) -> Patches:
     """Patches of an area from the files that an earlier call kept, or else made now, of both areas.
 
     Args:
         name: of what is kept, in the files' names.
-        key: what decides the patches: its `repr` does.
+        facts: what decides the patches: their `repr` does.
         make: makes those of a picture after another.
         area: one of `AREAS`.
 
     Raises:
         FitkitError: E_OUTPUT, the cache folder cannot be written.
     """
-    digest = hashlib.sha256(repr(key).encode()).hexdigest()[:24]
+    digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
     folder = Path(platformdirs.user_cache_dir("fitkit", appauthor=False)) / "dfdn" / f"{name}-{digest}"
     try:
         if not folder.exists():

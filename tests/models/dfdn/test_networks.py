@@ -36,7 +36,7 @@ def test_an_untrained_network_answers_the_least_squares_in_the_pcas_span():
     network.basis = nnx.BatchStat(jnp.asarray(basis, jnp.float32))
     network.eval()
     planes = rng.normal(size=(3, 16, 16, len(PLANES))).astype(np.float32)
-    broad, fine = network(jnp.asarray(planes))
+    broad, fine = nnx.jit(lambda network, x: network(x))(network, jnp.asarray(planes))
     unit = basis / np.linalg.norm(basis, axis=0)
     solved = planes[..., -1].reshape(3, -1) * UNIT_TEXEL / UNIT
     np.testing.assert_allclose(np.asarray(broad).reshape(3, -1), solved @ unit @ unit.T, atol=1e-4)
@@ -56,5 +56,5 @@ def test_every_part_of_a_map_sees_the_picture():
     network = PixUNet(1, 1, width=2, levels=3, rngs=nnx.Rngs(1))
     network.eval()
     picture = jnp.asarray(np.random.default_rng(1).normal(size=(1, 16, 16, 1)), jnp.float32)
-    slope = np.asarray(jax.grad(lambda x: network(x)[0, 5, 6, 0])(picture))[0, ..., 0]
+    slope = np.asarray(nnx.jit(lambda network, x: jax.grad(lambda x: network(x)[0, 5, 6, 0])(x))(network, picture))[0, ..., 0]
     assert abs(slope[5, 6]) > 0 and np.mean(slope != 0) > 0.3

@@ -15,7 +15,7 @@ from fitkit.recipes.train.dfdn.basis import kept_variance, patch_basis
 from fitkit.recipes.train.dfdn.patches import SKIN, Patches, chosen_places
 from fitkit.recipes.train.step import differentiable_loss, schedule
 
-SIDE, RNG = 16, np.random.default_rng(3)
+SIDE, RNG = 24, np.random.default_rng(3)
 TINY = dataclasses.replace(task.CONFIGS["small"], side=SIDE, components=3, pdim_width=2, pdim_levels=3, hidden=(8,), pdrm_width=2,
                            pdrm_levels=2, judge_width=2, batch=4, steps=100)
 
@@ -70,7 +70,7 @@ def test_appearance_moves_nothing_but_the_displacement():
     points, normals = curved(5)
     given = [jnp.asarray(each, jnp.float32)[None] for each in (
         np.zeros((5, 5)), points, normals, np.ones((5, 5, 3)), np.ones((9, 3)), np.zeros((5, 5, 3)), np.ones((5, 5)))]
-    slopes = jax.grad(lambda *args: losses.appearance_loss(*args).sum(), argnums=(0, 3, 4))(*given)
+    slopes = jax.jit(jax.grad(lambda *args: losses.appearance_loss(*args).sum(), argnums=(0, 3, 4)))(*given)
     assert bool(jnp.isfinite(slopes[0]).all()) and bool((slopes[0] != 0).any())
     assert not slopes[1].any() and not slopes[2].any()
 
@@ -112,19 +112,19 @@ def test_each_network_is_moved_by_its_own_side():
     data = task.Data(some_patches(5), some_patches(3, appearance=True), some_patches(2))
     given = task.batch(data, TINY, range(200, 204))
 
-    def slopes(config):
-        graph, parameters, rest = nnx.split(task.build(config, nnx.Rngs(0)), nnx.Param, ...)
-        value, terms = differentiable_loss(task.DFDN, config, graph)(parameters, rest, given)[0], None
-        found = jax.grad(lambda weights: differentiable_loss(task.DFDN, config, graph)(weights, rest, given)[0])(parameters)
-        assert np.isfinite(float(value)) and terms is None
-        return found
+    graph, parameters, rest = nnx.split(jax.jit(lambda: task.build(TINY, nnx.Rngs(0)))(), nnx.Param, ...)
 
-    game = slopes(TINY)
-    alone = slopes(dataclasses.replace(TINY, weight_adversary=0.0))
-    assert not any(leaf.any() for leaf in jax.tree.leaves(alone.judge)) and any(leaf.any() for leaf in jax.tree.leaves(game.judge))
-    judged = slopes(dataclasses.replace(TINY, weight_geometry=0.0))
-    for one, other in zip(jax.tree.leaves(judged.judge), jax.tree.leaves(game.judge), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)      # geometry and the generator's side do not move it
+    @jax.jit
+    def slopes(weight):
+        config = dataclasses.replace(TINY, weight_geometry=weight)
+        return jax.value_and_grad(differentiable_loss(task.DFDN, config, graph), has_aux=True)(parameters, rest, given)
+
+    ((game, (terms, _)), moved), ((_, _), other) = slopes(100.0), slopes(0.0)
+    assert np.isfinite(float(game)) and all(float(terms[name]) > 0 for name in ("fine", "slopes", "appearance", "discriminator"))
+    for one, same in zip(jax.tree.leaves(moved["judge"]), jax.tree.leaves(other["judge"]), strict=True):
+        np.testing.assert_allclose(one, same, atol=1e-5)      # geometry does not move it
+    mine, theirs = (jax.tree.leaves(each["generator"]["pdrm"]) for each in (moved, other))
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in mine) and any(bool(leaf.any()) for leaf in theirs)
 
 
 def test_patches_are_taken_where_wrinkles_are():
