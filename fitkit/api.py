@@ -1,6 +1,6 @@
 """The public functions: `fit`, `fit_batch`, `fit_faces`, `predict`, `track`, `load`, `load_head`; `pipeline.py` has the steps."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, overload
 
@@ -10,6 +10,8 @@ from fitkit import pipeline
 from fitkit.configuration import check_choice
 from fitkit.detection import DETECTORS
 from fitkit.errors import FitkitError
+from fitkit.io.cameras import CameraFile, GivenCamera, camera_of, checked_intrinsics
+from fitkit.io.cameras.given import of_content
 from fitkit.io.given_photo import PhotoLike, is_photo
 from fitkit.models import heads
 from fitkit.pipeline import PointsLike
@@ -22,6 +24,9 @@ from fitkit.tracking.track import Track
 from fitkit.types import MorphableModel
 
 __all__ = ["FitResult", "Track", "fit", "fit_batch", "fit_faces", "load", "load_head", "predict", "track"]
+
+# a known camera: its values, or a file of cameras
+CameraLike = str | Path | Mapping[str, Any] | GivenCamera | CameraFile
 
 
 def load_head(name: str) -> MorphableModel:
@@ -55,30 +60,33 @@ def load(folder: str | Path, *, head: str | None = None) -> FitResult:
 @overload
 def fit(
     photo: PhotoLike, *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: PointsLike | None = None,
-    size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, seed: int = 0, detector: str = "mediapipe",
-    progress: Callable[[float], None] | None = None, same_person: None = None, **fields: Any,
+    size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, camera: CameraLike | None = None,
+    seed: int = 0, detector: str = "mediapipe", progress: Callable[[float], None] | None = None, same_person: None = None,
+    **fields: Any,
 ) -> FitResult: ...
 
 
 @overload
 def fit(
     photo: Sequence[PhotoLike], *, recipe: str = "inverse_rendering", head: str = "makehuman",
-    landmarks: Sequence[PointsLike] | None = None, size: int = 224, focal: float | None = None, seed: int = 0,
-    detector: str = "mediapipe", progress: Callable[[float], None] | None = None, same_person: bool | None = None, **fields: Any,
+    landmarks: Sequence[PointsLike] | None = None, size: int = 224, focal: float | None = None,
+    camera: CameraLike | Sequence[CameraLike | None] | None = None, seed: int = 0, detector: str = "mediapipe",
+    progress: Callable[[float], None] | None = None, same_person: bool | None = None, **fields: Any,
 ) -> list[FitResult | FitkitError]: ...
 
 
 def fit(
     photo: PhotoLike | Sequence[PhotoLike], *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: Any = None,
-    size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, seed: int = 0, detector: str = "mediapipe",
-    progress: Callable[[float], None] | None = None, same_person: bool | None = None, **fields: Any,
+    size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, camera: Any = None, seed: int = 0,
+    detector: str = "mediapipe", progress: Callable[[float], None] | None = None, same_person: bool | None = None, **fields: Any,
 ) -> FitResult | list[FitResult | FitkitError]:
     """Fit a 3D face to the largest face of a photo, or one person to several photos.
 
     Args:
         photo: an image file, by its path, its bytes or opened; a Pillow image; an array `[height, width, 3]`, grey or with alpha,
             of uint8, uint16 or floats in [0, 1] (sRGB, upright); or a list of them that show one person, who has one identity and
-            one albedo in all of them; expression, pose, light and lens are each photo's own. Each number of photos compiles once.
+            one albedo in all of them; expression, pose, light and lens are each photo's own (`same_lens=True`: one lens; `camera`
+            with R and t: one instant). Each number of photos compiles once.
         recipe: name of the recipe; `fitkit recipes` lists them.
         head: name of the morphable head, as in `load_head`.
         landmarks: the points of the face instead of a detector: a `.pts` or `.npy` file, or an array [68 or 468, 2] in pixels
@@ -87,6 +95,10 @@ def fit(
         size: side of the square crop the fit works on, pixels; even, at least 64.
         focal: focal length, photo pixels; without it EXIF's, or else estimated within bounds.
         intrinsics: known calibration matrix K [3, 3] of one photo, pixels; square pixels, no skew. Takes precedence over `focal`.
+        camera: known camera: `{"K": K, "R": R, "t": t, "distortion": [k1, k2, p1, p2, k3], "unit": "m"}`, of which K alone is
+            needed; or a file of cameras (`fitkit.io.cameras.files`: JSON, transforms.json, COLMAP's text). Distortion is taken off
+            the photo. Of several photos a file of all, or a list. R and t (world to camera, OpenCV axes) of all of them mean one
+            instant: recipes inverse_rendering and landmarks then fit one expression and one head in space.
         seed: of everything that the recipe draws at random; kept with the result.
         detector: "mediapipe" or "face-alignment".
         progress: called with the completed fraction of the fit, in [0, 1], by recipes that take longer than a second or two.
@@ -111,10 +123,21 @@ def fit(
         raise FitkitError("E_USAGE", "intrinsics are of one photo; of several photos give focal, or fit them one by one")
     job = pipeline.prepare(recipe=recipe, head=head, size=size, seed=seed, detector=detector, progress=progress, fields=fields)
     if is_photo(photo):
-        reading = pipeline.read(photo, job, landmarks=landmarks, focal=focal, intrinsics=intrinsics)
-        return pipeline.fit_photo(reading, job, largest=True)[0]
+        known = _camera(photo, camera, intrinsics)
+        return pipeline.fit_photo(pipeline.read(photo, job, landmarks=landmarks, focal=focal, camera=known), job, largest=True)[0]
     several = cast(Sequence[PhotoLike], photo)
-    return pipeline.fit_several(several, job, together=True, landmarks=landmarks, focal=focal, at_once=None)
+    cameras = [None if each is None else camera_of(each).of(str(path)) for each, path in zip(camera, several, strict=False)] \
+        if isinstance(camera, list | tuple) else None if camera is None else camera_of(camera)
+    return pipeline.fit_several(several, job, together=True, landmarks=landmarks, focal=focal, cameras=cameras, at_once=None)
+
+
+def _camera(photo: PhotoLike, camera: CameraLike | None, intrinsics: np.ndarray | None) -> GivenCamera | None:
+    """The one known camera of a photo."""
+    if intrinsics is not None:
+        if camera is not None:
+            raise FitkitError("E_USAGE", "camera holds K, and intrinsics is K; give one of them")
+        return of_content({"K": checked_intrinsics(intrinsics)})
+    return None if camera is None else camera_of(camera).of(photo if isinstance(photo, str | Path) else "the photo")
 
 
 @overload
@@ -175,8 +198,9 @@ def fit_batch(
 
 def fit_faces(
     photo: PhotoLike, *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: PointsLike | None = None,
-    size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, seed: int = 0, detector: str = "mediapipe",
-    largest: bool = False, progress: Callable[[float], None] | None = None, **fields: Any,
+    size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, camera: CameraLike | None = None,
+    seed: int = 0, detector: str = "mediapipe", largest: bool = False, progress: Callable[[float], None] | None = None,
+    **fields: Any,
 ) -> list[FitResult]:
     """Fit a 3D face to every face of a photo, largest first.
 
@@ -188,6 +212,7 @@ def fit_faces(
         size: side of the square crop the fit works on, pixels.
         focal: focal length, photo pixels.
         intrinsics: known calibration matrix K [3, 3], photo pixels.
+        camera: as in `fit`.
         seed: of everything that the recipe draws at random.
         detector: "mediapipe" or "face-alignment".
         largest: stop after the largest face.
@@ -198,14 +223,14 @@ def fit_faces(
         FitkitError: as in `fit`.
     """
     job = pipeline.prepare(recipe=recipe, head=head, size=size, seed=seed, detector=detector, progress=progress, fields=fields)
-    reading = pipeline.read(photo, job, landmarks=landmarks, focal=focal, intrinsics=intrinsics)
-    return pipeline.fit_photo(reading, job, largest=largest)
+    known = _camera(photo, camera, intrinsics)
+    return pipeline.fit_photo(pipeline.read(photo, job, landmarks=landmarks, focal=focal, camera=known), job, largest=largest)
 
 
 @overload
 def predict(
     photo: PhotoLike, *, recipe: str = "3dfacenet", head: str = "makehuman", refine: int = 0, size: int = 224,
-    focal: float | None = None, intrinsics: np.ndarray | None = None, **fields: Any,
+    focal: float | None = None, intrinsics: np.ndarray | None = None, camera: CameraLike | None = None, **fields: Any,
 ) -> FitResult: ...
 
 
@@ -218,7 +243,8 @@ def predict(
 
 def predict(
     photo: PhotoLike | Sequence[PhotoLike], *, recipe: str = "3dfacenet", head: str = "makehuman", refine: int = 0,
-    size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, **fields: Any,
+    size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, camera: CameraLike | None = None,
+    **fields: Any,
 ) -> FitResult | list[FitResult | FitkitError]:
     """See the largest face of a photo by a network, without landmarks; of many photos at once.
 
@@ -233,6 +259,7 @@ def predict(
         size: side of the square crop that light, skin and refinement work on, pixels; even, at least 64.
         focal: focal length, photo pixels; without it EXIF's, or else that of a portrait.
         intrinsics: known calibration matrix K [3, 3] of one photo, pixels.
+        camera: of one photo, as in `fit`.
         **fields: other values for fields of the recipe.
 
     Returns:
@@ -248,10 +275,11 @@ def predict(
     job = pipeline.prepare(recipe=recipe, head=head, size=size, seed=0, detector=DETECTORS[0], progress=None,
                            fields={"refine": refine, **fields})
     if is_photo(photo):
-        reading = pipeline.read(photo, job, landmarks=None, focal=focal, intrinsics=intrinsics)
+        reading = pipeline.read(photo, job, focal=focal, camera=_camera(photo, camera, intrinsics))
         return pipeline.fit_photo(reading, job, largest=True)[0]
-    if intrinsics is not None:
-        raise FitkitError("E_USAGE", "intrinsics are of one photo; of several photos give focal, or predict them one by one")
+    if intrinsics is not None or camera is not None:
+        raise FitkitError("E_USAGE", "camera and intrinsics are of one photo; of several photos give focal, or predict them one by"
+                                     " one")
     several = cast(Sequence[PhotoLike], photo)
     return pipeline.fit_several(several, job, together=False, landmarks=None, focal=focal, at_once=None)
 

@@ -26,6 +26,7 @@ class Recipe:
     paper: str
     # the network of a configuration, whose word on the photo the recipe takes (`Observation.prediction`): it then needs no points
     reader: Callable[[Any], FaceReader] | None = None
+    rigs: bool = False                     # of photos of one instant it fits one expression and one head in space
     scans: bool = False                    # it is given scans and depth images in place of photos (`Observation.scan`)
     takes: tuple[str, ...] = ()            # further arguments of the three: `seed` of what is drawn, `progress` to be called
 
@@ -38,7 +39,7 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "inverse_rendering": Recipe(
         config=inverse_rendering.InverseRenderingConfig, function=inverse_rendering.solve, batch=inverse_rendering.solve_batch,
-        person=inverse_rendering.solve_person,
+        person=inverse_rendering.solve_person, rigs=True,
         summary="shape, expression, albedo, light and pose from the photo's colours and points; wrinkles from its shading",
         paper="Guo et al. 2018, Section V"),
     "ganfit": Recipe(
@@ -47,6 +48,7 @@ RECIPES: dict[str, Recipe] = {
         paper="Gecer et al. 2019 (GANFIT), Sections 3 and 4.1", takes=("seed", "progress")),
     "landmarks": Recipe(
         config=landmarks.LandmarkConfig, function=landmarks.solve, batch=landmarks.solve_batch, person=landmarks.solve_person,
+        rigs=True,
         summary="pose, shape and expression from the detected points alone; fastest, no colours",
         paper="Guo et al. 2018, Eqs. 7 and 8; Zhu et al. 2015 for the sliding contour"),
     "expression_proxy": Recipe(

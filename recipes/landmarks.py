@@ -26,10 +26,10 @@ from fitkit.fitting.state import (
     neutral_state,
     point_count,
     retract_state,
-    shared_coordinates,
     tangent_bounds,
     tangent_sizes,
 )
+from fitkit.fitting.together.descent import descend_together
 from fitkit.geometry.pose import head_to_view, project_view, projection_jacobian
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.morphable.correspondence import (
@@ -67,6 +67,7 @@ class LandmarkConfig:
         landmark_facing: a point counts fully where the cosine of its normal and the line of sight is above the second number, and
             least where it is below minus the first: a detector guesses points that the head turns away.
         landmark_facing_least: the least share of its weight that such a point keeps, so that the fit can leave a wrong pose.
+        same_lens: of several photos of one person: one lens took all, so that one focal length is estimated.
         landmark_lids: weight of how far the eyes are open, relative to that of all points together: expression depends on it.
     """
 
@@ -82,6 +83,7 @@ class LandmarkConfig:
     landmark_facing: tuple[float, float] = (0.1, 0.3)
     landmark_facing_least: float = 0.05
     landmark_lids: float = 0.5
+    same_lens: bool = False
 
 
 @jax.tree_util.register_dataclass
@@ -221,8 +223,7 @@ def landmark_system(state: FaceState, points: FrozenPoints) -> LinearSystem:
     jacobian = (append_lid_openings(points, jnp.concatenate([by_shape, by_pose], -1)) * scale[..., None]).reshape(residual.size, -1)
     n, m = a + b + c, a + b + c + d + e
     matrix = jnp.zeros((m, m)).at[:n, :n].set(jacobian.T @ jacobian)
-    gradient = jnp.zeros(m).at[:n].set(jacobian.T @ residual)
-    return LinearSystem(jnp.sum(jnp.square(residual)), gradient, matrix)
+    return LinearSystem(jnp.sum(jnp.square(residual)), jnp.zeros(m).at[:n].set(jacobian.T @ residual), matrix)
 
 
 def points_system(
@@ -261,7 +262,7 @@ def initial_state(model: MorphableModel, observation: Observation, config: Landm
     """The mean person, in the pose in which it fits the points best."""
     message = message_in_use(observation, config)
     if config.perspective and message is not None:
-        return neutral_state(model, message.pose)
+        return neutral_state(model, dataclasses.replace(message.pose, log_focal=observation.focal.mean))
     index = jnp.asarray(STABLE_POINTS)
     typical = shape(model, model.identity_mean, jnp.zeros(model.expression.shape[0]))
     stable = jax.tree.map(lambda table: table[index], model.landmarks)
@@ -296,10 +297,9 @@ def descend(
     if not together:
         return solvers.levenberg_marquardt(
             problem(model, modes, config), observation, initial_state(model, observation, config), iterations=iterations)
-    photos = observation.principal.shape[0]
     begin = jax.vmap(lambda each: initial_state(model, each, config))(observation)
-    joint = solvers.shared_problem(problem(model, modes, config, photos=photos), shared_coordinates(model), photos)
-    return solvers.levenberg_marquardt(joint, observation, begin, iterations=iterations)
+    each = problem(model, modes, config, photos=observation.principal.shape[0])
+    return descend_together(each, model, observation, begin, iterations=iterations, same_lens=config.same_lens)
 
 
 def _finish(

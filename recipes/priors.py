@@ -65,7 +65,7 @@ def prior_system(
     """The priors of Guo 2018 Eq. 8 and ours on lens and light as `sum(residual^2)`: residual, gradient, Gauss-Newton matrix.
 
     Expected light and its deviation are those under the observation's exposure. Of the `photos` of one person each carries its part
-    of the prior of what they share.
+    of the prior of what they share; of one instant (`observation.view`) the expression, too.
     """
     a, b, c, d, e = tangent_sizes(state)
     face, focal = state.face, observation.focal
@@ -73,8 +73,9 @@ def prior_system(
     coordinates = jnp.concatenate([
         face.identity - model.identity_mean, face.expression, jnp.zeros(POSE_TANGENT - 1),
         (state.pose.log_focal - focal.mean)[None], face.albedo, face.light.ravel()])
+    instant = 1.0 if observation.view is None else photos**0.5
     scale = jnp.concatenate([
-        jnp.full(a, photos**0.5), model.expression_scale, jnp.full(POSE_TANGENT - 1, jnp.inf), focal.deviation[None],
+        jnp.full(a, photos**0.5), model.expression_scale * instant, jnp.full(POSE_TANGENT - 1, jnp.inf), focal.deviation[None],
         jnp.full(d, photos**0.5), jnp.full(e, jnp.inf)])
     diagonal = 1.0 / jnp.square(scale)
     exposure = jnp.ones(()) if observation.exposure is None else observation.exposure

@@ -61,8 +61,8 @@ def test_faces_of_one_program_have_as_many_points_and_all_or_none_a_message():
     """A head of which something was learned gives 468 points a message and 68 none, so that their observations never stack."""
     photo = fitkit.fit(ASTRONAUT, recipe="landmarks")
     job = pipeline.prepare(recipe="landmarks", head="makehuman", size=128, seed=0, detector="mediapipe", progress=None, fields={})
-    few = pipeline.read(ASTRONAUT, job, landmarks=photo.landmarks_detected, focal=None, intrinsics=None)
-    many = pipeline.read(ASTRONAUT, job, landmarks=None, focal=None, intrinsics=None)
+    few = pipeline.read(ASTRONAUT, job, landmarks=photo.landmarks_detected, focal=None)
+    many = pipeline.read(ASTRONAUT, job, landmarks=None, focal=None)
     waiting = [pipeline.observe_face(reading, 0, job, place=place) for place, reading in enumerate((many, few, many, few, many))]
     groups = list(pipeline._groups(iter(waiting), 2))
     assert sorted([face.place for face in group] for group in groups) == [[0, 2], [1, 3], [4]]

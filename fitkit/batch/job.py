@@ -18,6 +18,7 @@ from typing import Any
 from fitkit.batch.manifest import Source
 from fitkit.configuration import nearest
 from fitkit.errors import FitkitError
+from fitkit.io.cameras.given import GivenCamera, of_content
 from fitkit.io.untrusted import FileRefused, open_bounded
 from fitkit.results import ALL, OUTPUTS
 from fitkit.results.integrity import FORMAT, whole_result
@@ -51,22 +52,31 @@ class Task:
         shared = {"format": FORMAT, "settings": dict(settings), "face": face,
                   "person": list(zip(self.digests, self.point_digests, strict=True)) if len(self.sources) > 1 else None}
         return tuple(
-            _sha256_of(shared | {"photo": digest, "points": points, "focal": source.focal, "camera": source.camera})
+            _sha256_of(shared | {"photo": digest, "points": points, "focal": source.focal, "camera": _camera_content(source)})
             for source, digest, points in zip(self.sources, self.digests, self.point_digests, strict=True))
 
 
 def photo_messages(task: Task) -> list[dict[str, Any]]:
     """The photos of a task as JSON values, for a worker."""
     return [{"path": str(source.path), "points": None if source.points is None else str(source.points), "sha256": digest,
-             "points_sha256": points, "focal": source.focal, "camera": source.camera}
+             "points_sha256": points, "focal": source.focal, "camera": _camera_content(source)}
             for source, digest, points in zip(task.sources, task.digests, task.point_digests, strict=True)]
 
 
 def task_of(photos: Sequence[Mapping[str, Any]]) -> Task:
     """The task of `photo_messages`."""
     return Task(
-        sources=tuple(Source(path=Path(photo["path"]), focal=photo["focal"], camera=photo["camera"]) for photo in photos),
+        sources=tuple(Source(path=Path(photo["path"]), focal=photo["focal"], camera=message_camera(photo)) for photo in photos),
         digests=tuple(photo["sha256"] for photo in photos), point_digests=tuple(photo["points_sha256"] for photo in photos))
+
+
+def message_camera(photo: Mapping[str, Any]) -> GivenCamera | None:
+    """The camera of one of `photo_messages`."""
+    return None if photo["camera"] is None else of_content(photo["camera"])
+
+
+def _camera_content(source: Source) -> dict[str, Any] | None:
+    return None if source.camera is None else source.camera.content()
 
 
 def read_source(source: Source, *, points: Path | None = None) -> tuple[Source, str, str]:

@@ -6,7 +6,8 @@ Columns of CSV and Parquet, `path` alone obligatory; other columns are left alon
     points               a .pts or .npy file with the points of the face, relative to the manifest's folder
     person               adjacent rows of one person are fitted together
     focal                focal length, pixels
-    camera               a JSON file with K [3, 3] or fx, fy, cx, cy, in pixels, as fit.json is; relative to the manifest's folder
+    camera               a file of cameras (`io.cameras.files`): JSON with K [3, 3] or fx, fy, cx, cy, in pixels, as fit.json is,
+                         if known with R and t; transforms.json; cameras.txt of COLMAP; relative to the manifest's folder
     fx, fy, cx, cy       the same as four columns
 What is wrong with one row is a `Failure` of that row, and the next one is read.
 """
@@ -16,17 +17,16 @@ import csv
 import dataclasses
 import functools
 import io
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-import numpy as np
-
 from fitkit.errors import FitkitError
-from fitkit.io.untrusted import open_file, parsing, read_bytes
+from fitkit.io.cameras import CameraFile, GivenCamera, read_cameras
+from fitkit.io.cameras.given import of_content
+from fitkit.io.untrusted import open_file, parsing
 
 MANIFEST_SUFFIXES = (".txt", ".csv", ".parquet")
 COLUMNS = ("path", "id", "points", "person", "focal", "camera", "fx", "fy", "cx", "cy")
@@ -35,11 +35,8 @@ POINT_SUFFIXES = (".pts", ".npy")
 CHUNK = 1 << 16                  # bytes of a list that are read at once
 MAX_CELL = 1 << 16               # characters of a path or another cell; file systems take 4,096 bytes
 MAX_MANIFEST = 1 << 36           # bytes: 100 million rows of 600 bytes
-MAX_CAMERA_FILE = 1 << 22        # bytes; fit.json of a face is 0.03 MB
 ROWS = 4096                      # of a Parquet file, in memory at once
 CAMERAS = 256                    # files of cameras that are remembered: the rows of one camera often follow each other
-
-Matrix = tuple[tuple[float, float, float], ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +48,11 @@ class Source:
     points: Path | None = None         # a .pts or .npy file
     person: str | None = None          # photos of one person are fitted together
     focal: float | None = None         # pixels
-    camera: Matrix | None = None       # K [3, 3], pixels; `intrinsics` of `fitkit.fit`; takes precedence over `focal`
+    camera: GivenCamera | None = None  # takes precedence over `focal`
 
     def known(self) -> dict[str, Any]:
         """What is known of the photo, as arguments of `fitkit.fit`."""
-        camera = None if self.camera is None else np.array(self.camera)
-        given = {"landmarks": self.points, "focal": self.focal, "intrinsics": camera}
+        given = {"landmarks": self.points, "focal": self.focal, "camera": self.camera}
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -206,7 +202,7 @@ def _source(row: Mapping[str, Any], folder: Path | None, where: str) -> Source |
         if points is not None and points.suffix.lower() not in POINT_SUFFIXES:
             raise _error(f"names {points} for its points; give a .pts or .npy file")
         return Source(path=path, points=points, id=_text(row, "id"), person=_text(row, "person"),
-                      focal=_number(row, "focal", positive=True), camera=_camera(row, folder))
+                      focal=_number(row, "focal", positive=True), camera=_camera(row, folder, path))
     except FitkitError as error:
         return Failure(shown, FitkitError(error.code, f"{where} {error.message}"))
 
@@ -239,19 +235,27 @@ def _number(row: Mapping[str, Any], name: str, *, positive: bool) -> float | Non
     return value
 
 
-def _camera(row: Mapping[str, Any], folder: Path | None) -> Matrix | None:
+def _camera(row: Mapping[str, Any], folder: Path | None, photo: Path) -> GivenCamera | None:
     file = _path(row, "camera", folder)
     numbers = {name: _number(row, name, positive=name in ("fx", "fy")) for name in ("fx", "fy", "cx", "cy")}
     given = [name for name, value in numbers.items() if value is not None]
-    if not given:
-        return None if file is None else _camera_file(file)
-    if file is not None:
-        raise _error("has a camera file and fx, fy, cx, cy; give one of them")
-    return _matrix(numbers)
+    try:
+        if not given:
+            return None if file is None else _camera_file(file).of(photo)
+        if file is not None:
+            raise _error("has a camera file and fx, fy, cx, cy; give one of them")
+        missing = [name for name, value in numbers.items() if value is None]
+        if missing:
+            raise _error(f"has a camera without {', '.join(missing)}; give fx, fy, cx and cy, in pixels")
+        return _pinhole(*numbers.values())
+    except FitkitError as error:
+        if error.code == "E_MANIFEST":
+            raise
+        raise _error(f"has a camera that cannot be used: {error.message}") from error
 
 
-def given_camera(text: str) -> Matrix:
-    """K of an option: a JSON file, or fx,fy,cx,cy in pixels.
+def given_camera(text: str, *, unit: str | None = None) -> CameraFile:
+    """The cameras of an option: a file or folder of them, or fx,fy,cx,cy in pixels; `unit` of their t, where it is known.
 
     Raises:
         FitkitError: E_USAGE.
@@ -259,38 +263,19 @@ def given_camera(text: str) -> Matrix:
     words = text.split(",")
     try:
         if len(words) != 4:
-            return _camera_file(Path(text))
-        fx, fy, cx, cy = map(float, words)
-        return _matrix({"fx": fx, "fy": fy, "cx": cx, "cy": cy})
+            return read_cameras(Path(text), unit=unit)
+        return CameraFile("--camera", _pinhole(*map(float, words)), {})
     except ValueError as error:
-        raise FitkitError("E_USAGE", f"--camera {text} is neither FX,FY,CX,CY in pixels nor a JSON file") from error
+        raise FitkitError("E_USAGE", f"--camera {text} is neither FX,FY,CX,CY in pixels nor a file of cameras") from error
     except FitkitError as error:
         raise FitkitError("E_USAGE", f"--camera {text} cannot be used: {error.message}") from error
 
 
-def _matrix(content: Any) -> Matrix:
-    """K of a JSON value: a matrix, an object that holds one as K, or fx, fy, cx, cy."""
-    from fitkit.fitting.observation import checked_intrinsics  # late: it brings JAX
-
-    if isinstance(content, Mapping):
-        inner = content.get("camera", content)
-        inner = inner if isinstance(inner, Mapping) else content
-        missing = [name for name in ("fx", "fy", "cx", "cy") if inner.get(name) is None]
-        if "K" not in inner and missing:
-            raise _error(f"has a camera without {', '.join(missing)}; give K [3, 3], or fx, fy, cx and cy, in pixels")
-        content = inner["K"] if "K" in inner else [[inner["fx"], 0, inner["cx"]], [0, inner["fy"], inner["cy"]], [0, 0, 1]]
-    try:
-        first, second, third = map(tuple, checked_intrinsics(content).tolist())
-        return first, second, third
-    except FitkitError as error:
-        raise _error(f"has a camera that cannot be used: {error.message}") from error
+def _pinhole(fx: float | None, fy: float | None, cx: float | None, cy: float | None) -> GivenCamera:
+    return of_content({"K": [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]})
 
 
-@functools.lru_cache(maxsize=CAMERAS)
-def _camera_file(path: Path) -> Matrix:
-    with parsing("E_MANIFEST", f"names {path} for its camera, which is not JSON", mend="give K [3, 3], or fx, fy, cx and cy"):
-        data = read_bytes(path, most=MAX_CAMERA_FILE, code="E_MANIFEST", mend="give a JSON file for the camera")
-        return _matrix(json.loads(data))
+_camera_file = functools.lru_cache(maxsize=CAMERAS)(read_cameras)
 
 
 def _open(path: Path) -> contextlib.AbstractContextManager[io.BufferedReader]:

@@ -7,10 +7,11 @@ from typing import Any
 
 from fitkit.batch.job import Task, find_results, folder_name, in_shard, photo_messages, read_source, unread_job
 from fitkit.batch.ledger import Ledger
-from fitkit.batch.manifest import Failure, Matrix, Source
+from fitkit.batch.manifest import Failure, Source
 from fitkit.batch.plan import PHOTOS, Message, Told
 from fitkit.batch.row import bare_row, row_of
 from fitkit.errors import FitkitError
+from fitkit.io.cameras import CameraFile
 from fitkit.results.integrity import read_content
 
 Group = tuple[Source, ...]           # photos that are fitted together
@@ -71,7 +72,7 @@ class PhotoWork:
         outputs: what is written of each face.
         points: a file of points, or a folder with one for each photo.
         focal: pixels, where a photo's manifest says none.
-        camera: K [3, 3], pixels, the same.
+        camera: the file of cameras, the same.
         every_face: of a photo, not the largest alone.
         overwrite: fit again what is there.
         dry_run: fit nothing.
@@ -86,7 +87,7 @@ class PhotoWork:
     outputs: tuple[str, ...]
     points: Path | None = None
     focal: float | None = None
-    camera: Matrix | None = None
+    camera: CameraFile | None = None
     every_face: bool = False
     overwrite: bool = False
     dry_run: bool = False
@@ -131,9 +132,9 @@ class PhotoWork:
         for source in item:
             if source.focal is None and self.focal is not None:
                 source = dataclasses.replace(source, focal=self.focal)
-            if source.camera is None and self.camera is not None:
-                source = dataclasses.replace(source, camera=self.camera)
             try:
+                if source.camera is None and self.camera is not None:
+                    source = dataclasses.replace(source, camera=self.camera.of(source.path))
                 read.append(read_source(source, points=self.points))
             except FitkitError as error:
                 told.append(self._unread(source, error, name=str(source.path)))

@@ -32,6 +32,7 @@ class Landmarks:
     scheme: str                            # what point i is: "mediapipe468", "ibug68", or "box": see `face_boxes.py`
     score: float                           # in [0, 1]; 1 for points that were given
     box: Float[np.ndarray, " 4"]           # x0, y0, x1, y1 around the points, photo pixels
+    irises: Float[np.ndarray, "2 2"] | None = None     # middles of the subject's right and left one, photo pixels, where known
     source: str = "detector"               # "detector", "given", or "network", which tells the face and its points from the pixels
 
     @property

@@ -16,6 +16,7 @@ from fitkit.detection.landmarks import Landmarks
 from fitkit.errors import FitkitError
 from fitkit.fitting.point_posterior import point_message
 from fitkit.fitting.state import FocalPrior, Observation
+from fitkit.io.cameras import GivenCamera
 from fitkit.io.images import Photo
 from fitkit.morphable.correspondence import correspond, ibug_points
 from fitkit.types import MorphableModel
@@ -26,7 +27,6 @@ FOCAL_DEVIATION = 0.4        # of its natural logarithm; chosen
 FOCAL_BOUND = 1.0            # of the same: the estimate stays within a factor of e of the mean
 EXIF_DEVIATION = 0.02        # of its logarithm; EXIF rounds to whole millimetres
 EXIF_BOUND = 0.1             # of the same
-MAX_SKEW = 0.02              # skew, and difference of both focal lengths, relative to the focal length
 MAX_EXTENT = 1e6             # photo pixels; a bound on resources
 MIN_BOX = 0.05               # photo pixels; below it the box filter is numerically a copy
 
@@ -42,16 +42,16 @@ class Lens:
     source: str          # "given", "exif", "intrinsics" or "estimated"
 
 
-def known_lens(image: Photo, focal: float | None, intrinsics: np.ndarray | None) -> Lens:
-    """What is known of a photo's lens: K where it is given, a focal length in pixels, EXIF's, or bounds for an estimate.
+def known_lens(image: Photo, focal: float | None, camera: GivenCamera | None) -> Lens:
+    """What is known of a photo's lens: that of a known camera, a focal length in pixels, EXIF's, or bounds for an estimate.
 
     Raises:
-        FitkitError: E_USAGE for a focal length or a matrix that no lens has, and for non-square pixels or skew.
+        FitkitError: E_USAGE for a focal length that no lens has.
     """
     height, width = image.pixels.shape[:2]
     middle = np.array([width / 2.0, height / 2.0], np.float32)
-    if intrinsics is not None:
-        matrix = checked_intrinsics(intrinsics)
+    if camera is not None:
+        matrix = np.array(camera.intrinsics)
         return Lens(float((matrix[0, 0] + matrix[1, 1]) / 2), 1.0, 0.0, matrix[:2, 2].astype(np.float32), "intrinsics")
     if focal is not None:
         if not (np.isfinite(focal) and focal > 0):
@@ -59,28 +59,12 @@ def known_lens(image: Photo, focal: float | None, intrinsics: np.ndarray | None)
         return Lens(float(focal), 1.0, 0.0, middle, "given")
     if image.exif_focal:
         return Lens(image.exif_focal, EXIF_DEVIATION, EXIF_BOUND, middle, "exif")
-    return Lens(FOCAL_MEAN * max(width, height), FOCAL_DEVIATION, FOCAL_BOUND, middle, "estimated")
+    return Lens(expected_focal(width, height), FOCAL_DEVIATION, FOCAL_BOUND, middle, "estimated")
 
 
-def checked_intrinsics(intrinsics: object) -> Float[np.ndarray, "3 3"]:
-    """A calibration matrix K, pixels, as float64.
-
-    Args:
-        intrinsics: an array, or nested lists as JSON gives them.
-
-    Raises:
-        FitkitError: E_USAGE where no lens has it, and for non-square pixels or skew.
-    """
-    try:
-        matrix = np.asarray(intrinsics, np.float64)
-    except (TypeError, ValueError, OverflowError):
-        matrix = np.empty(0)
-    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
-        raise FitkitError("E_USAGE", "intrinsics must be a 3x3 matrix K in pixels with focal lengths above 0, not "
-                          f"{str(intrinsics).replace(chr(10), ',')[:100]}")
-    if abs(matrix[0, 0] - matrix[1, 1]) > MAX_SKEW * matrix[0, 0] or abs(matrix[0, 1]) > MAX_SKEW * matrix[0, 0]:
-        raise FitkitError("E_USAGE", "intrinsics with non-square pixels or skew are not supported; resample the photo first")
-    return matrix
+def expected_focal(width: int, height: int) -> float:
+    """The focal length of a photo of which nothing else is known, pixels."""
+    return FOCAL_MEAN * max(width, height)
 
 
 def observe(
@@ -118,10 +102,12 @@ def observe_square(
     moved, principal = (jnp.asarray((places - offset) / scale, jnp.float32) for places in (points, lens.principal))
     focal = FocalPrior(mean=jnp.float32(np.log(lens.focal / scale)), deviation=jnp.float32(lens.deviation),
                        bound=jnp.float32(lens.bound))
+    # what points and networks tell was learned where the lens was not known: read so, it then holds for the lens that is
+    learned_at = dataclasses.replace(focal, mean=jnp.float32(np.log(expected_focal(width, height) / scale)))
     observation = Observation(
         crop=jnp.asarray(np.where(inside[..., None], np.asarray(crop), np.float32(np.nan))),
         seen=correspond(model, moved, jnp.asarray(small)), ibug=jnp.asarray(small), focal=focal, principal=principal,
-        message=point_message(model, moved, focal, principal) if learned else None)
+        message=point_message(model, moved, learned_at, principal) if learned else None)
     return observation, (scale, offset)
 
 

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from fitkit.color import quantize
 from fitkit.detection.landmarks import Detector, read_points
 from fitkit.errors import FitkitError
-from fitkit.fitting.observation import checked_intrinsics
 from fitkit.fitting.scan_view import ScanView, view_depth_image, view_scan
 from fitkit.fitting.state import ScanPoints
+from fitkit.io.cameras import checked_intrinsics
 from fitkit.io.coloured_scans import DEPTHS, MESHES, digest_of, read_coloured_scan, read_depth_image
 from fitkit.io.images import Photo
 from fitkit.io.point_files import MAX_BYTES, parse_points

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from fitkit.geometry.pose import POSE_TANGENT, Pose, head_to_view, project_view, retract_pose, view_depth
+from fitkit.geometry.rig import KnownView, WorldHead
 from fitkit.morphable.correspondence import Correspondence
 from fitkit.morphable.model import shape
 from fitkit.rendering.rasterizer import rasterize
@@ -90,6 +91,7 @@ class Observation:
     message: PointMessage | None = None    # what the points tell of the face, where that was learned of their detector
     prediction: FaceState | None = None    # what a network sees in the picture, for recipes that ask one; its light is white
     scan: ScanPoints | None = None         # for recipe `scan`
+    view: KnownView | None = None          # of photos of one instant, whose cameras' places are known
 
 
 @jax.tree_util.register_dataclass
@@ -101,6 +103,7 @@ class Solution:
     losses: dict[str, Float[Array, ""]]    # by the term's name
     detail: Detail | None = None           # of recipes that refine single pixels
     texture: Float[Array, "T T 3"] | None = None       # UV albedo map, linear RGB, of recipes that make one
+    world: WorldHead | None = None         # of photos of one instant, in the world of their cameras
 
 
 def tangent_sizes(state: FaceState) -> tuple[int, int, int, int, int]:
@@ -157,10 +160,12 @@ def tangent_bounds(
     return side(-1.0, model.expression_lower, lens[0]), side(1.0, model.expression_upper, lens[1])
 
 
-def shared_coordinates(model: MorphableModel) -> Bool[np.ndarray, " n"]:
-    """Which tangent coordinates several photos of one person share: identity and albedo."""
+def shared_coordinates(model: MorphableModel, *, lens: bool = False, instant: bool = False) -> Bool[np.ndarray, " n"]:
+    """Which tangent coordinates several photos of one person share: identity and albedo; of one `lens` the focal length; of one
+    `instant`, their pose being that of the head in the cameras' world, expression and pose.
+    """
     a, b, d = (basis.shape[0] for basis in (model.identity, model.expression, model.albedo))
-    return np.repeat([True, False, True, False], [a, b + POSE_TANGENT, d, 27])
+    return np.repeat([True, instant, instant, instant or lens, True, False], [a, b, POSE_TANGENT - 1, 1, d, 27])
 
 
 def with_mean_albedo(states: FaceState) -> FaceState:

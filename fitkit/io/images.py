@@ -31,6 +31,7 @@ from fitkit.color import quantize
 from fitkit.configuration import nearest
 from fitkit.errors import FitkitError
 from fitkit.io import atomic_files
+from fitkit.io.cameras.given import GivenCamera
 from fitkit.io.image_decoder import HEIF_SUFFIXES, SUFFIXES, check_header, decode, reads_heif
 from fitkit.io.untrusted import FileRefused, open_bounded
 
@@ -46,6 +47,7 @@ class Photo:
     sha256: str                    # of the file's bytes, hexadecimal
     exif_focal: float | None       # pixels of this image; None where the file does not say
     warnings: tuple[str, ...]      # one sentence each
+    undistorted: GivenCamera | None = None     # the camera whose distortion was taken off the pixels
 
 
 def read_image(path: str | Path) -> Photo:

@@ -18,7 +18,9 @@ import numpy as np
 
 from fitkit.errors import FitkitError
 from fitkit.fitting.scan_origin import read_scan_content, scan_content
+from fitkit.fitting.together.cameras import read_world_content, world_content
 from fitkit.geometry.camera import calibration_matrix, head_angles
+from fitkit.io.cameras.given import GivenCamera, of_content
 from fitkit.io.images import Photo
 from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.morphable.expressions import named_weights
@@ -76,6 +78,7 @@ def compose(
         "photo": {
             "path": photo.path, "sha256": photo.sha256, "width": width, "height": height, "face": result.face,
             "exif_focal": photo.exif_focal, "warnings": photo.warnings,
+            "undistorted": None if photo.undistorted is None else photo.undistorted.content(),
         },
         "head": {"name": result.head, "sha256": head_sha256},
         "recipe": {"name": result.recipe, "fields": dict(result.fields), "size": result.size, "seed": result.seed},
@@ -107,6 +110,8 @@ def compose(
             "step": depth_step}
     if result.scan is not None:
         content["scan"] = scan_content(result.scan, result.camera)
+    if result.world is not None:
+        content["world"] = world_content(result.world)
     if job is not None:
         content["job"] = job
     plain = _to_json(content)
@@ -185,6 +190,7 @@ def _contents(content: dict[str, Any]) -> Contents:
             pixels=np.empty((height, width, 0), np.float32), path=_string(photo["path"]), sha256=_string(photo["sha256"]),
             exif_focal=None if photo["exif_focal"] is None else _number(photo["exif_focal"]),
             warnings=tuple(map(_string, photo["warnings"])),
+            undistorted=_undistorted(photo.get("undistorted")),
         ),
         "face": None if photo["face"] is None else _positive_int(photo["face"]),
         "recipe": _string(recipe["name"]), "fields": dict(recipe["fields"]),
@@ -196,6 +202,7 @@ def _contents(content: dict[str, Any]) -> Contents:
         "focal_source": camera["focal_source"], "landmarks_source": _point_source(content["landmarks"]),
         "warnings": tuple(map(_string, content["warnings"])),
         "scan": read_scan_content(content["scan"]) if "scan" in content else None,
+        "world": read_world_content(content["world"]) if "world" in content else None,
     }
     return Contents(
         fitkit_version=_string(content["versions"]["fitkit"]), head=fields["head"], head_sha256=_sha256(content["head"]["sha256"]),
@@ -203,6 +210,14 @@ def _contents(content: dict[str, Any]) -> Contents:
         detail_sha256=_sha256(content["detail_sha256"]) if "detail_sha256" in content else "",
         perspective=camera["perspective"], files=tuple(map(_file_name, content["files"])), fields=fields,
     )
+
+
+def _undistorted(value: Mapping[str, Any] | None) -> GivenCamera | None:
+    """The camera whose distortion was taken off a photo."""
+    try:
+        return None if value is None else of_content(value)
+    except FitkitError as error:
+        raise ValueError(error.message) from error
 
 
 def _point_source(landmarks: Mapping[str, Any]) -> str:

@@ -45,7 +45,9 @@ from jaxtyping import Float
 from fitkit.color import quantize
 from fitkit.errors import FitkitError
 from fitkit.fitting.state import ScanOrigin
+from fitkit.fitting.together.cameras import CameraWorld
 from fitkit.io import images
+from fitkit.io.cameras.distortion import undistort_photo
 from fitkit.io.images import Photo
 from fitkit.morphable.model import shape
 from fitkit.rendering.novel_view import Light, render_novel_view
@@ -83,6 +85,8 @@ class FitResult:
     warnings: tuple[str, ...] = ()
     detail: Detail | None = None               # per pixel of the working crop; of a recipe that refines the geometry
     skin: np.ndarray | None = None             # UV albedo [S, S, 3], uint8 sRGB, of a recipe with a texture of its own
+    irises: np.ndarray | None = None           # [2, 2] pixels, middles of the right and left one; not saved
+    world: CameraWorld | None = None           # of a photo whose camera stands at a known place
     scan: ScanOrigin | None = None             # of a scan or a depth image: `photo` is then the picture that was made of it
     albedo_map: np.ndarray | None = None       # uint8 sRGB [S, S, 3] read from disk; ask `texture` for it
 
@@ -208,4 +212,4 @@ class FitResult:
                 "E_RESULT", f"pictures need the photo, and {self.photo.path} is no longer the file that was fitted;"
                 " put it back, or save with outputs='params,mesh'"
             )
-        return photo.pixels
+        return photo.pixels if self.photo.undistorted is None else undistort_photo(photo, self.photo.undistorted).pixels

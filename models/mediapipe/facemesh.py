@@ -190,7 +190,7 @@ def refine(parameters: dict[str, Array], windows: Float[Array, "b w w 3"], squar
 
 @quick_jit()
 def points_in_square(parameters: dict[str, Array], windows: Float[Array, "b w w 3"], squares: Float[Array, "b 4"]) -> Array:
-    """Points `[b, 468, 2]`, pixels of the window, by the second mesh, in the square where the first one stopped."""
+    """Points `[b, 470, 2]`, pixels of the window, by the second mesh, in the square where the first one stopped; irises last."""
     return jax.vmap(crop_to_window)(mirror_averaged_points(parameters, jax.vmap(sample_crop)(windows, squares)), squares)
 
 
@@ -252,10 +252,11 @@ def mesh_face(photo: Image.Image, detection: Detection, *, least: float = MIN_PR
     resting, *quality = refine(load_facemesh(), window[None], square[None], least=start)
     found = points_in_square(load_facemesh_v2(), window[None], squares_of(resting))
     points, probability, moved = (x[0] for x in jax.device_get((found, *quality)))
-    points = np.asarray(points * scale + origin, np.float32)
+    points, irises = np.split(np.asarray(points * scale + origin, np.float32), [POINTS])
     if probability < least or moved > MAX_MOTION or keypoint_distance(points, detection) > MAX_KEYPOINT_DISTANCE:
         return None
-    return Landmarks(points=points, scheme="mediapipe468", score=float(probability) * detection.score, box=box_of(points))
+    return Landmarks(points=points, scheme="mediapipe468", score=float(probability) * detection.score, box=box_of(points),
+                     irises=irises)
 
 
 def second_look(photo: Image.Image, detection: Detection) -> Landmarks | None:

@@ -1,7 +1,8 @@
 """MediaPipe's second face mesh (478 points, 192 px) as a Flax NNX network; its 468 face points, averaged with the mirror image's.
 
 Newer than the mesh of `facemesh.py`, half its size, and better where that is weak: closed and squinting eyes, turned heads. It
-runs once, in the square where that mesh stopped; the ten iris points are left out. Weights: `weights/facemesh_v2.safetensors`, made
+runs once, in the square where that mesh stopped. Of the ten iris points the two middles are used: the diameters hardly follow an
+iris's size. Weights: `weights/facemesh_v2.safetensors`, made
 by `models/build/mediapipe.py`; the card beside it tells more.
 """
 
@@ -19,6 +20,7 @@ from fitkit.morphable.correspondence import mirrored_points
 # MediaPipe's own
 POINTS = 478            # the last ten are on the irises
 FACE_POINTS = 468       # without those: the numbering of `facemesh.py`
+IRISES = (468, 473)     # the middles of the subject's right and left one
 
 
 class FaceMeshV2(nnx.Module):
@@ -52,9 +54,13 @@ def load_facemesh_v2() -> dict[str, Array]:
     return load_parameters(FaceMeshV2(), "facemesh_v2")
 
 
-def mirror_averaged_points(parameters: dict[str, Array], crops: Float[Array, "b s s 3"]) -> Float[Array, "b 468 2"]:
-    """Points of RGB crops in [0, 1], in pixels of the crop: the mean of those of the crop and of its mirror image."""
+def mirror_averaged_points(parameters: dict[str, Array], crops: Float[Array, "b s s 3"]) -> Float[Array, "b 470 2"]:
+    """Points of RGB crops in [0, 1], in pixels of the crop: the mean of those of the crop and of its mirror image.
+
+    The 468 of the face, then the middles of the right and the left iris.
+    """
     network = with_parameters(FaceMeshV2(), parameters)
-    both = network(jnp.concatenate([crops, crops[:, :, ::-1]]))[:, :FACE_POINTS, :2]
-    plain, mirrored = both[: len(crops)], both[len(crops):, mirrored_points()]
+    both = network(jnp.concatenate([crops, crops[:, :, ::-1]]))[..., :2]
+    plain = both[: len(crops), np.append(np.arange(FACE_POINTS), IRISES)]
+    mirrored = both[len(crops):, np.append(mirrored_points(), IRISES[::-1])]
     return (plain + mirrored.at[..., 0].set(crops.shape[2] - mirrored[..., 0])) / 2

@@ -84,9 +84,12 @@ def told_together(
     """
     if reader is None or observation.message is None:
         return observation
-    seen = in_crop(predict_upright(model, reader, pixels, points, lens), back)
+    log_focal = observation.message.pose.log_focal      # of a lens that is not known: so both were learned
+    unknown = dataclasses.replace(lens, focal=float(np.exp(log_focal)) * back[0])
+    seen = in_crop(predict_upright(model, reader, pixels, points, unknown), back)
     return dataclasses.replace(observation, message=read_points(
-        joint_tables(model), observation.seen.points, observation.focal, observation.principal, prediction=seen))
+        joint_tables(model), observation.seen.points, dataclasses.replace(observation.focal, mean=log_focal),
+        observation.principal, prediction=seen))
 
 
 _crop = jax.jit(sample_crop)

@@ -25,10 +25,10 @@ from fitkit.fitting.state import (
     Solution,
     point_count,
     retract_state,
-    shared_coordinates,
     tangent_bounds,
     with_mean_albedo,
 )
+from fitkit.fitting.together.descent import descend_together
 from fitkit.morphable.model import vertex_albedo
 from fitkit.recipes import landmarks
 from fitkit.recipes.inverse_rendering.colour_term import (
@@ -178,7 +178,7 @@ def descend(
     photos = observation.crop.shape[0] if together else 1
     chosen = problem(model, modes, config, photos=photos)
     if together:
-        chosen = solvers.shared_problem(chosen, shared_coordinates(model), photos)
+        return descend_together(chosen, model, observation, state, iterations=iterations, same_lens=config.same_lens)
     return solvers.levenberg_marquardt(chosen, observation, state, iterations=iterations)
 
 

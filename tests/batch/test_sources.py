@@ -177,7 +177,7 @@ def test_a_csv_manifest(tmp_path):
     first, second, third, fourth = photos
     assert first == Source(path=tmp_path / "a,1.jpg", id="7", points=tmp_path / "p/a.pts", person="anna", camera=first.camera)
     assert second == Source(path=tmp_path / "b.jpg", person="anna", focal=850.5)
-    assert first.camera == third.camera == fourth.camera == FOCAL and not failures
+    assert first.camera == third.camera == fourth.camera and first.camera.intrinsics == FOCAL and not failures
 
 
 BAD_ROWS = {

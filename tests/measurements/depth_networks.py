@@ -68,7 +68,7 @@ def depth(run: Path, networks: Networks, count: int) -> None:
     for index in range(len(source)):
         read = source[index]
         try:
-            reading = pipeline.read(read["picture"].astype(np.float32) / 255, job, landmarks=None, focal=None, intrinsics=None)
+            reading = pipeline.read(read["picture"].astype(np.float32) / 255, job, landmarks=None, focal=None)
             face = pipeline.observe_face(reading, 0, job)
         except FitkitError:
             continue
@@ -100,7 +100,7 @@ def depth(run: Path, networks: Networks, count: int) -> None:
 def coarse_depth(picture: np.ndarray, job: pipeline.Job, square: examples.Square) -> np.ndarray:
     """Depth of CoarseNet's head in a square of a picture, mm; 0 everywhere where it finds no face."""
     try:
-        reading = pipeline.read(picture.astype(np.float32) / 255, job, landmarks=None, focal=None, intrinsics=None)
+        reading = pipeline.read(picture.astype(np.float32) / 255, job, landmarks=None, focal=None)
         face = pipeline.observe_face(reading, 0, job)
     except FitkitError:
         return np.zeros((SIDE_PICTURES, SIDE_PICTURES), np.float32)
@@ -164,7 +164,7 @@ def photos(folder: Path, networks: Networks, sheet: Path | None, count: int) -> 
     job, rows, strips = job_of("inverse_rendering", stages=1), [], []
     for path in find_photos(folder)[:count]:
         try:
-            face = pipeline.observe_face(pipeline.read(path, job, landmarks=None, focal=None, intrinsics=None), 0, job)
+            face = pipeline.observe_face(pipeline.read(path, job, landmarks=None, focal=None), 0, job)
         except FitkitError as error:
             print(path.name, error)
             continue

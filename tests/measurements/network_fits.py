@@ -69,11 +69,11 @@ class Photo:
 
     def __init__(self, path: pathlib.Path, boxes: pipeline.Job, points: pipeline.Job):
         self.name = path.name
-        reading = pipeline.read(path, points, landmarks=None, focal=None, intrinsics=None)
+        reading = pipeline.read(path, points, landmarks=None, focal=None)
         self.face = pipeline.observe_face(reading, 0, points)
         self.observation: Observation = self.face.observation
         self.model = points.model
-        seen = pipeline.read(path, boxes, landmarks=None, focal=None, intrinsics=None)
+        seen = pipeline.read(path, boxes, landmarks=None, focal=None)
         middle = (reading.faces[0].box[:2] + reading.faces[0].box[2:]) / 2
         away = [np.abs((face.box[:2] + face.box[2:]) / 2 - middle).max() / face.size for face in seen.faces]
         number = int(np.argmin(away))
@@ -148,7 +148,7 @@ def speed(folder: pathlib.Path) -> None:
             print(f"network, {name}, {config.side} px, {count} at once: {taken:.1f} ms a face")
     job = pipeline.prepare(recipe="coarsenet", head="makehuman", size=224, seed=0, detector="mediapipe", progress=None, fields={})
     path = find_photos(folder)[0]
-    reading = pipeline.read(path, job, landmarks=None, focal=None, intrinsics=None)
+    reading = pipeline.read(path, job, landmarks=None, focal=None)
     for count in (1, prediction.AT_ONCE):
         looks = [prediction.Glimpse(reading.image.pixels, pipeline._network_crop(reading.faces[0]), reading.lens)] * count
         print(f"crop, network and posed head, {count} at once:"

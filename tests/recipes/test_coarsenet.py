@@ -193,7 +193,7 @@ def seen():
 def test_the_network_that_comes_with_fitkit_sees_the_astronaut(seen):
     """From the box alone; the detector's points are the reference. On 18 photos of photos_train 7.9 % of the outer-eye distance."""
     job = pipeline.prepare(recipe="coarsenet", head="makehuman", size=64, seed=0, detector="mediapipe", progress=None, fields={})
-    reading = pipeline.read(ASTRONAUT, job, landmarks=None, focal=None, intrinsics=None)
+    reading = pipeline.read(ASTRONAUT, job, landmarks=None, focal=None)
     face = pipeline.observe_face(reading, 0, job)
     points = ibug_points(np.asarray(face.observation.seen.points)) * face.back[0] + face.back[1]
     error = np.linalg.norm(points - seen.landmarks_detected, axis=-1).mean() / outer_eye_distance(seen.landmarks_detected)
@@ -204,7 +204,7 @@ def test_what_the_network_sees_is_a_prior_of_the_points(seen):
     """In the upright square of the detector's points; both together change what is told, not where the points lie."""
     job = pipeline.prepare(recipe="landmarks", head="makehuman", size=224, seed=0, detector="mediapipe", progress=None,
                            fields={"prior": "coarsenet"})
-    reading = pipeline.read(ASTRONAUT, job, landmarks=None, focal=None, intrinsics=None)
+    reading = pipeline.read(ASTRONAUT, job, landmarks=None, focal=None)
     detected = reading.faces[0].points
     state = aligned.predict_upright(job.model, job.reader, reading.image.pixels, detected, reading.lens)
     unit = outer_eye_distance(seen.landmarks_detected)
@@ -279,7 +279,7 @@ def reader(seen, monkeypatch):
     monkeypatch.setitem(RECIPES, "coarsenet", dataclasses.replace(
         RECIPES["coarsenet"], reader=lambda config: FaceReader(32, read)))
     job = pipeline.prepare(recipe="coarsenet", head="makehuman", size=64, seed=0, detector="mediapipe", progress=None, fields={})
-    face, = pipeline.read(ASTRONAUT, job, landmarks=None, focal=float(camera.focal), intrinsics=None).faces
+    face, = pipeline.read(ASTRONAUT, job, landmarks=None, focal=float(camera.focal)).faces
     square = pipeline._network_crop(face)
     return job
 

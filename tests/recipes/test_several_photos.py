@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from fitkit.fitting import solvers
+from fitkit.geometry.camera import to_camera_frame
+from fitkit.geometry.pose import camera_from_pose
+from fitkit.geometry.rig import KnownView, head_of_pose
 from fitkit.recipes import landmarks
 from fitkit.recipes.inverse_rendering import model_fitting
-from tests.fixtures.tiny_photo import observe, stacked
+from tests.fixtures.tiny_photo import observe, stacked, true_pose
 from tests.fixtures.tiny_regression import learned_head, with_message
 
 
@@ -70,3 +73,39 @@ def test_one_person_in_three_photos_is_known_better_than_in_one(head, recipe):
     alone = [error(recipe.solve(head, each, config).state, vertices) for each, vertices in seen]
     together = [error(jax.tree.map(lambda leaf, i=i: leaf[i], joint.state), vertices) for i, (_, vertices) in enumerate(seen)]
     assert np.mean(together) < np.mean(alone)
+
+
+def test_photos_of_one_instant_share_a_head_in_space(head):
+    """Cameras at known places: one expression, one head; nearer to the truth than with a pose and an expression in each photo."""
+    yaws, config = (-0.5, 0.0, 0.5), landmarks.LandmarkConfig()
+    seen = [observe(head, yaw, noise=0.5, seed=seed) for seed, yaw in enumerate(yaws)]
+    photos = stacked([with_message(head, each) for each, _ in seen])
+    cameras = [camera_from_pose(true_pose(yaw)) for yaw in yaws]      # the head is the world, in units of 2 mm
+    views = stacked([KnownView(rotation=camera.rotation, translation=camera.translation / 2, unit=jnp.float32(2.0))
+                     for camera in cameras])
+    apart = landmarks.solve_person(head, photos, config).state
+    joint = landmarks.solve_person(head, dataclasses.replace(photos, view=views), config).state
+    for name in ("identity", "expression"):
+        coefficients = getattr(joint.face, name)
+        np.testing.assert_array_equal(coefficients, jnp.broadcast_to(coefficients[0], coefficients.shape))
+    found = [head_of_pose(jax.tree.map(lambda leaf, i=i: leaf[i], views), jax.tree.map(lambda leaf, i=i: leaf[i], joint.pose),
+                          -jnp.log(2.0)) for i in range(len(yaws))]
+    for each in found:
+        np.testing.assert_allclose(each.place, found[0].place, atol=1e-3)
+        np.testing.assert_allclose(each.rotation, found[0].rotation, atol=1e-4)
+
+    def errors(states):
+        each = [jax.tree.map(lambda leaf, i=i: leaf[i], states) for i in range(len(yaws))]
+        moved = [to_camera_frame(camera_from_pose(state.pose), landmarks.head_vertices(state, head)) for state in each]
+        true = [to_camera_frame(camera, vertices) for camera, (_, vertices) in zip(cameras, seen, strict=True)]
+        return np.mean([jnp.linalg.norm(one - other, axis=-1).mean() for one, other in zip(moved, true, strict=True)])
+
+    assert errors(joint) < errors(apart)
+
+
+def test_one_lens_is_one_focal_length(head):
+    photos = stacked([with_message(head, observe(head, yaw, noise=0.5, seed=seed)[0]) for seed, yaw in enumerate((-0.5, 0.0, 0.5))])
+    free = dataclasses.replace(photos, focal=dataclasses.replace(photos.focal, bound=jnp.ones(3), deviation=jnp.full(3, 0.4)))
+    own, shared = (landmarks.solve_person(head, free, landmarks.LandmarkConfig(learned_points=False, same_lens=same))
+                   .state.pose.log_focal for same in (False, True))
+    assert float(jnp.ptp(own)) > 1e-4 and float(jnp.ptp(shared)) < 2e-6

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fitkit import pipeline
-from fitkit.batch.job import folder_name, keep_or_write, task_of
+from fitkit.batch.job import folder_name, keep_or_write, message_camera, task_of
 from fitkit.batch.plan import PHOTOS
 from fitkit.batch.workers.serve import Face, Message, Reading, Report, failure
 from fitkit.batch.workers.waking import wake
@@ -49,8 +49,7 @@ class FaceProgram:
         for place, photo in enumerate(task["photos"]):
             try:
                 reading = pipeline.read(
-                    photo["path"], self._job, landmarks=photo["points"], focal=photo["focal"],
-                    intrinsics=None if photo["camera"] is None else np.array(photo["camera"]))
+                    photo["path"], self._job, landmarks=photo["points"], focal=photo["focal"], camera=message_camera(photo))
                 if reading.image.sha256 != photo["sha256"]:
                     raise FitkitError("E_NOFILE", f"{photo['path']} changed while it was read; fit it again")
                 numbers = range(len(reading.faces)) if self._request["every_face"] else (0,)

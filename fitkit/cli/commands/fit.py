@@ -48,6 +48,9 @@ class Fit:
       fitkit fit me.jpg --recipe landmarks           from landmarks only: quick, without light and skin colour
       fitkit fit me.jpg --recipe ganfit              a closer likeness, with a generated texture: takes longer
       fitkit fit a.jpg b.jpg --same-person           two photos of one person: one identity and skin
+      fitkit fit a.jpg b.jpg --same-person --same-lens      and one lens: its focal length is told better by both
+      fitkit fit l.jpg m.jpg r.jpg --same-person --camera transforms.json
+                                                     three photos of one instant by calibrated cameras: one expression, one head
       fitkit fit scan.ply --recipe scan              a 3D scan: PLY, OBJ or GLB, a mesh or a cloud of points, in mm, cm or m
       fitkit fit depth.png --recipe scan --camera 595,595,320,240 --colours rgb.png
                                                      a depth image (16-bit PNG) with its camera (Kinect, RealSense, TrueDepth)
@@ -75,17 +78,22 @@ class Fit:
     faces: Literal["largest", "all"] = "largest"
     """Which faces of a photo to fit; with `all`, folders end in -face1, -face2."""
     same_person: Flag = False
-    """All photos show one person: fit one identity and skin to all of them, and expression, pose and light to each."""
+    """All photos show one person: fit one identity and skin to all of them, and expression, pose and light to each.
+    Where --camera gives R and t of all, they show one instant: one expression, and one head in space."""
+    same_lens: Flag = False
+    """With --same-person: one lens took all photos, at one zoom; its focal length is estimated from all of them together."""
     size: Annotated[int, arg(metavar="PIXELS")] = 224
     """Side of the square crop that the fit works on; even, at least 64. Outputs keep the resolution of the photo."""
     focal: Annotated[float | None, arg(metavar="PIXELS", help_behavior_hint="")] = None
     """Focal length in pixels of the photo. By default from EXIF, or else estimated within bounds."""
-    camera: Annotated[str | None, arg(metavar="FX,FY,CX,CY|FILE.json", help_behavior_hint="")] = None
-    """Camera of the photo or depth image, in its pixels: focal lengths and principal point, or a JSON file with K or fx, fy, cx,
-    cy. A depth image needs it; of many, a manifest may give each its own."""
+    camera: Annotated[str | None, arg(metavar="FX,FY,CX,CY|FILE", help_behavior_hint="")] = None
+    """Camera of the photo or depth image, in its pixels (pixel centres at +0.5): focal lengths and principal point, or a file:
+    {"K": 3x3, "R": 3x3, "t": 3, "distortion": [k1, k2, p1, p2, k3], "unit": "m"} in JSON, of which K, or fx, fy, cx, cy, is needed;
+    of several photos {"cameras": {"a.jpg": {...}, ...}}; nerfstudio's transforms.json; COLMAP's cameras.txt with images.txt beside
+    it, or their folder. R and t are from world to camera (OpenCV axes). Distortion is taken off the photo. Depth images need K."""
     unit: Annotated[str | None, arg(metavar="mm|cm|m|NUMBER", help_behavior_hint="")] = None
-    """Recipe scan: unit of the scan, or millimetres of a step of a depth image (1 for Kinect and RealSense, 0.2 for TUM).
-    By default the distance between the eyes tells mm, cm or m, and what is not mm is said."""
+    """Unit of t in the file of cameras, where it is known: the head then has its true size. Of recipe scan the unit of the scan, or
+    millimetres of a step of a depth image (1 for Kinect and RealSense, 0.2 for TUM); by default told by the eyes' distance."""
     colours: Annotated[str | None, arg(metavar="PICTURE|DIRECTORY", help_behavior_hint="")] = None
     """Recipe scan: picture of a depth image, of its size and camera, or texture of an OBJ; of many, a directory with one of each
     file's name. Without it a depth image is fitted in grey, and no skin colour is told. PLY and GLB hold their own colours."""
@@ -199,7 +207,15 @@ def _work(options: Fit, fields: dict[str, Any], console: Console) -> PhotoWork:
         raise FitkitError("E_USAGE", f"--size takes an even number of at least 64 pixels, not {options.size}; the default is 224")
     if options.focal is not None and not 0 < options.focal < float("inf"):
         raise FitkitError("E_USAGE", f"--focal {options.focal:g} is no focal length in pixels; give one above 0, or leave it out")
-    of_scan = {name: value for name, value in (("unit", options.unit), ("colours", options.colours)) if value is not None}
+    if options.same_lens and not options.same_person:
+        raise FitkitError("E_USAGE", "--same-lens is of several photos of one person; add --same-person, or of one lens that is"
+                                     " known give"
+                          " --focal")
+    fields = fields | ({"same_lens": True} if options.same_lens else {})
+    camera, unit = None if options.camera is None else given_camera(options.camera, unit=options.unit), options.unit
+    if camera is not None and options.recipe != "scan":
+        unit = None
+    of_scan = {name: value for name, value in (("unit", unit), ("colours", options.colours)) if value is not None}
     if of_scan and options.recipe != "scan":
         raise FitkitError("E_USAGE", f"--{next(iter(of_scan))} is of recipe scan, not of {options.recipe}; add --recipe scan")
     fields = fields | of_scan
@@ -209,7 +225,7 @@ def _work(options: Fit, fields: dict[str, Any], console: Console) -> PhotoWork:
                "batch_size": _batch_size(options.batch_size)}
     return PhotoWork(
         groups=(), out=Path(options.out), options=request, points=points, focal=options.focal,
-        camera=None if options.camera is None else given_camera(options.camera), outputs=_outputs(options.outputs),
+        camera=camera, outputs=_outputs(options.outputs),
         every_face=options.faces == "all", overwrite=options.overwrite, dry_run=options.dry_run, shard=part_of(options.shard),
         limit=options.limit)
 

@@ -113,7 +113,7 @@ def detect(pixels: np.ndarray, marks: np.ndarray, generator: np.random.Generator
     window, square, origin, scale = facemesh.resample_window(photo, detection)
     resting, probability, moved = facemesh.refine(facemesh.load_facemesh(), window[None], square[None])
     squares = facemesh.squares_of(resting)
-    found = facemesh.points_in_square(facemesh_v2.load_facemesh_v2(), window[None], squares)
+    found = facemesh.points_in_square(facemesh_v2.load_facemesh_v2(), window[None], squares)[:, :facemesh.POINTS]
     crop = np.asarray(facemesh.sample_crop(jnp.asarray(window), squares[0]))
     placed = np.asarray(squares[0], np.float64) * [scale, scale, scale, 1] + [*origin, 0, 0]
     return (np.asarray(found[0]) * scale + origin, np.asarray(probability)[0], np.asarray(moved)[0],

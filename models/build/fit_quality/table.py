@@ -88,7 +88,7 @@ class Table:
 
     def _points(self, pixels: np.ndarray) -> np.ndarray | None:
         try:
-            return np.asarray(pipeline.read(pixels, self.job, landmarks=None, focal=None, intrinsics=None).faces[0].points, float)
+            return np.asarray(pipeline.read(pixels, self.job).faces[0].points, float)
         except FitkitError:
             return None
 

@@ -8,86 +8,40 @@ needs no points is given only the face's box, and the crop is cut around the poi
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fitkit.configuration import check_choice, check_fields
-from fitkit.detection import DETECTORS
-from fitkit.detection.face_alignment import face_alignment_detector
-from fitkit.detection.given_points import check_points
-from fitkit.detection.landmarks import Detector, Landmarks, box_of, detect_landmarks, read_points
-from fitkit.device import keep_compiled_programs
+from fitkit.detection.landmarks import Landmarks, box_of
 from fitkit.errors import FitkitError
-from fitkit.fitting.observation import Lens, known_lens, observe
-from fitkit.fitting.scan_observation import read_scan_view, scan_points
-from fitkit.fitting.scan_view import ScanView
+from fitkit.fitting.observation import observe
+from fitkit.fitting.scan_observation import scan_points
 from fitkit.fitting.state import FaceState, Observation, Solution
-from fitkit.io.given_photo import PhotoLike, as_photo
-from fitkit.io.images import Photo
-from fitkit.models import heads
+from fitkit.fitting.together.cameras import CameraWorld, head_of_solutions, known_views, world_of
+from fitkit.geometry.pose import rescale_pose
+from fitkit.geometry.rig import KnownView
+from fitkit.io.cameras import CameraFile, GivenCamera
+from fitkit.io.given_photo import PhotoLike
 from fitkit.models.coarsenet.crop import FaceCrop, crop_of_box, crop_of_points
-from fitkit.models.heads.importing.stored import Places
-from fitkit.recipes import RECIPES, Recipe
+from fitkit.pipeline.reading import Job, PointsLike, Reading, prepare, read
 from fitkit.recipes.coarsenet import prediction
-from fitkit.recipes.coarsenet.aligned import load_glance, told_together
-from fitkit.recipes.coarsenet.prediction import FaceReader, Glimpse
-from fitkit.recipes.corrected_points import guide_for, with_corrected_points
+from fitkit.recipes.coarsenet.aligned import told_together
+from fitkit.recipes.coarsenet.prediction import Glimpse
+from fitkit.recipes.corrected_points import with_corrected_points
 from fitkit.results.from_solution import result_from_solution
 from fitkit.results.result import FitResult
-from fitkit.types import MorphableModel
+
+__all__ = ["Job", "Observed", "PointsLike", "Reading", "batch_size", "fit_each", "fit_photo", "fit_several", "observe_face",
+           "observe_faces", "prepare", "read", "result_of", "solve"]
 
 # Faces in one program, by JAX's backend. On a CPU a program computes its faces one after another: recipe `landmarks` took 0.10 s a
 # photo, detection included, with 1, 0.12 with 8 and 0.11 with 32 in one, and compiled in 6, 10 and 12 s.
 AT_ONCE = {"cpu": 1}
 AT_ONCE_ELSEWHERE = 32       # chosen
-
-BOXES = "boxes"              # the detector of recipes that need no points: no option names it
-
-PointsLike = str | Path | np.ndarray     # points of a face: a file, or an array [68 or 468, 2] in pixels
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What is the same for every photo of a call."""
-
-    name: str
-    recipe: Recipe
-    config: Any
-    head: str
-    model: MorphableModel
-    size: int
-    seed: int
-    detector: str
-    progress: Callable[[float], None] | None
-    reader: FaceReader | None = None      # the network of a recipe that asks one, or of its prior
-    places: Places | None = None          # of a head that this network does not know, on the one it knows
-    guide: MorphableModel | None = None   # the head that corrects the detector's points for one that nothing was learned of
-
-    def extra_arguments(self) -> dict[str, Any]:
-        """What the recipe takes besides the head, the observation and its configuration."""
-        return {name: getattr(self, name) for name in self.recipe.takes}
-
-    def settings(self) -> dict[str, Any]:
-        """How a result was made, for `FitResult` and fit.json."""
-        return {"recipe": self.name, "fields": dataclasses.asdict(self.config), "head": self.head, "seed": self.seed,
-                "size": self.size}
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """A photo that was read, and the faces found in it, largest first."""
-
-    image: Photo
-    lens: Lens
-    faces: list[Landmarks]
-    timings: dict[str, float]       # seconds
-    scan: ScanView | None = None    # of a scan or depth image, whose picture is the photo
+Cameras = CameraFile | Sequence[GivenCamera | None] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,74 +53,12 @@ class Observed:
     observation: Observation
     back: tuple[float, np.ndarray]
     source: str                     # of its points, see `Landmarks`
+    irises: np.ndarray | None = None     # see `Landmarks`
 
     @property
     def bucket(self) -> tuple[int, bool]:
         """Faces of one bucket go through one program: they have as many points, and all or none a message."""
         return len(self.observation.seen.points), self.observation.message is None
-
-
-def prepare(
-    *, recipe: str, head: str, size: int, seed: int, detector: str, progress: Callable[[float], None] | None, fields: dict[str, Any]
-) -> Job:
-    """The job of a call, every choice checked.
-
-    Raises:
-        FitkitError: E_RECIPE, E_FIELD, E_HEAD, E_DATA, E_USAGE.
-    """
-    keep_compiled_programs()
-    chosen = RECIPES[check_choice(recipe, RECIPES, code="E_RECIPE", what="recipe")]
-    config = chosen.config(**check_fields(chosen.config, fields))
-    if size < 64 or size % 2:
-        raise FitkitError("E_USAGE", f"size must be an even number of at least 64 pixels, not {size}")
-    head = heads.absolute_name(head)
-    model = heads.load(head)
-    reader = chosen.reader(config) if chosen.reader else None
-    places = None if reader is None else prediction.places_for(head, model)
-    learned = getattr(config, "learned_points", False)
-    guide = guide_for(model) if learned else None
-    if learned and getattr(config, "prior", "none") == "coarsenet" and (guide or model).name == prediction.HEAD:
-        reader = load_glance()
-    return Job(recipe, chosen, config, head, model, size, seed, detector, progress, reader, places, guide)
-
-
-def read(
-    photo: PhotoLike, job: Job, *, landmarks: PointsLike | None, focal: float | None, intrinsics: np.ndarray | None
-) -> Reading:
-    """Read a photo, its lens, and the points of its faces, given or detected.
-
-    Raises:
-        FitkitError: of a photo, a lens or points that cannot be used, and E_NOFACE.
-    """
-    if job.recipe.scans:
-        return _read_scan(photo, job, landmarks=landmarks, focal=focal, intrinsics=intrinsics)
-    started = time.perf_counter()
-    image = as_photo(photo)
-    lens = known_lens(image, focal, intrinsics)
-    done = time.perf_counter()
-    if landmarks is not None:
-        faces = [read_points(landmarks)]
-        height, width = image.pixels.shape[:2]
-        name = "the given array" if isinstance(landmarks, np.ndarray) else str(landmarks)
-        check_points(faces[0], job.model, width=width, height=height, name=name)
-    else:
-        detector = _detector(BOXES if job.recipe.sees else job.detector)
-        faces = detect_landmarks(image.pixels, detector=detector, name=image.path, points=not job.recipe.sees)
-    return Reading(image, lens, faces, {"read": done - started, "detect": time.perf_counter() - done})
-
-
-def _read_scan(
-    path: PhotoLike, job: Job, *, landmarks: PointsLike | None, focal: float | None, intrinsics: np.ndarray | None
-) -> Reading:
-    """Read a scan or a depth image, and see it from in front."""
-    if not isinstance(path, str | Path) or focal is not None:
-        raise FitkitError("E_USAGE", "recipe scan takes the file of a scan or depth image, and of a depth image its camera whole,"
-                          " as intrinsics or --camera, not a focal length")
-    started = time.perf_counter()
-    image, view = read_scan_view(path, job.model, detector=_detector(job.detector), landmarks=landmarks, intrinsics=intrinsics,
-                                 unit=job.config.unit, colours=job.config.colours)
-    lens = Lens(view.focal, 1.0, 0.0, view.principal.astype(np.float32), "intrinsics")
-    return Reading(image, lens, [view.landmarks], {"read": time.perf_counter() - started}, view)
 
 
 def observe_face(reading: Reading, number: int, job: Job, *, place: int = 0) -> Observed:
@@ -211,7 +103,7 @@ def _observed(reading: Reading, face: Landmarks, job: Job, place: int, state: Fa
         guided, _ = observe(job.guide, reading.image, face, reading.lens, job.size)
         guided = told_together(job.guide, job.reader, reading.image.pixels, face.points, reading.lens, guided, back)
         observation = with_corrected_points(observation, job.guide, guided)
-    return Observed(place, reading, observation, back, face.source)
+    return Observed(place, reading, observation, back, face.source, face.irises)
 
 
 def solve(group: Sequence[Observed], job: Job, *, size: int, together: bool) -> list[Solution]:
@@ -224,12 +116,33 @@ def solve(group: Sequence[Observed], job: Job, *, size: int, together: bool) -> 
                 for face in group]
     filled = [face.observation for face in group] + ([] if together else [group[-1].observation] * (size - len(group)))
     observations = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
+    views = _views_together(group, job) if together else None
     if together:
+        observations = dataclasses.replace(observations, view=views)
         stacked = job.recipe.person(job.model, observations, job.config, **job.extra_arguments())
     else:
         stacked = job.recipe.batch(job.model, observations, jnp.arange(size) < len(group), job.config, **job.extra_arguments())
     stacked = jax.block_until_ready(stacked)
+    if views is not None:
+        head = head_of_solutions(views, stacked.state.pose)
+        stacked = dataclasses.replace(stacked, world=jax.tree.map(lambda leaf: jnp.stack([leaf] * len(group)), head))
     return [jax.tree.map(lambda leaf, index=index: leaf[index], stacked) for index in range(len(group))]
+
+
+def _views_together(group: Sequence[Observed], job: Job) -> KnownView | None:
+    """The places of the cameras of photos of one instant, stacked; None where they are not known."""
+    lenses = {face.reading.lens.source for face in group}
+    if getattr(job.config, "same_lens", False) and len(lenses) > 1:
+        raise FitkitError("E_USAGE", f"one lens took all photos, but the focal length is {' for some, '.join(sorted(lenses))} for"
+                                     " others;"
+                          " give it of all with --focal, or leave --same-lens out")
+    points = [np.asarray(face.observation.ibug) * face.back[0] + face.back[1] for face in group]
+    views = known_views([face.reading.camera for face in group], points, [face.reading.image.path for face in group])
+    if views is not None and not job.recipe.rigs:
+        raise FitkitError("E_USAGE", f"recipe {job.name} fits a pose to each photo, and takes no cameras that stand in space; take"
+                                     " recipe"
+                          " inverse_rendering or landmarks, or leave R and t out")
+    return views
 
 
 def result_of(face: Observed, solution: Solution, job: Job, *, seconds: float, number: int | None) -> FitResult:
@@ -238,7 +151,15 @@ def result_of(face: Observed, solution: Solution, job: Job, *, seconds: float, n
     return result_from_solution(
         job.model, reading.image, reading.lens, face.observation, face.back, solution, face=number,
         timings=reading.timings | {"fit": seconds}, landmarks_source=face.source,
-        scan=None if reading.scan is None else reading.scan.origin(), **job.settings())
+        scan=None if reading.scan is None else reading.scan.origin(), world=_world(face, solution),
+        irises=face.irises, **job.settings())
+
+
+def _world(face: Observed, solution: Solution) -> CameraWorld | None:
+    """Where the face stands among known cameras."""
+    scale, offset = face.back
+    pose = rescale_pose(solution.state.pose, jnp.float32(scale), jnp.asarray(offset, jnp.float32))
+    return world_of(face.reading.camera, solution.world, pose)
 
 
 def batch_size() -> int:
@@ -260,7 +181,7 @@ def fit_photo(reading: Reading, job: Job, *, largest: bool) -> list[FitResult]:
 
 def fit_several(
     photos: Sequence[PhotoLike], job: Job, *, together: bool, landmarks: Sequence[PointsLike] | None, focal: float | None,
-    at_once: int | None,
+    cameras: Cameras = None, at_once: int | None,
 ) -> list[FitResult | FitkitError]:
     """Fit the largest face of each photo, `at_once` in one program; `together` makes them one person.
 
@@ -269,12 +190,16 @@ def fit_several(
     """
     if landmarks is not None and len(landmarks) != len(photos):
         raise FitkitError("E_USAGE", f"there are {len(photos)} photos and {len(landmarks)} sets of landmarks; give one for each")
-    return list(fit_each(photos, job, together=len(photos) if together else 0, landmarks=landmarks, focal=focal, at_once=at_once))
+    if cameras is not None and not isinstance(cameras, CameraFile) and len(cameras) != len(photos):
+        raise FitkitError("E_USAGE", f"there are {len(photos)} photos and {len(cameras)} cameras; give one for each, or a file of"
+                                     " all")
+    return list(fit_each(photos, job, together=len(photos) if together else 0, landmarks=landmarks, focal=focal, cameras=cameras,
+                         at_once=at_once))
 
 
 def fit_each(
     photos: Iterable[PhotoLike], job: Job, *, together: int, landmarks: Iterable[PointsLike] | None, focal: float | None,
-    at_once: int | None,
+    cameras: Cameras = None, at_once: int | None,
 ) -> Iterator[FitResult | FitkitError]:
     """The fits of `fit_several` in the order of the photos, each as soon as it and those before it are done.
 
@@ -297,7 +222,7 @@ def fit_each(
     def readings() -> Iterator[tuple[Reading, int, int]]:
         for place, (photo, points) in enumerate(zip(photos, itertools.repeat(None) if landmarks is None else landmarks)):  # noqa: B905
             try:
-                yield read(photo, job, landmarks=points, focal=focal, intrinsics=None), 0, place
+                yield read(photo, job, landmarks=points, focal=focal, camera=_camera_of(cameras, photo, place)), 0, place
             except FitkitError as error:
                 if error.exit_status != 1:
                     raise
@@ -319,6 +244,13 @@ def fit_each(
     yield from in_turn()
 
 
+def _camera_of(cameras: Cameras, photo: PhotoLike, place: int) -> GivenCamera | None:
+    """The camera of a photo among several."""
+    if isinstance(cameras, CameraFile):
+        return cameras.of(photo if isinstance(photo, str | Path) else f"photo {place + 1}")
+    return None if cameras is None else cameras[place]
+
+
 def _groups(faces: Iterator[Observed], most: int) -> Iterator[list[Observed]]:
     """Faces in groups that one program can take: at most `most`, and of one bucket."""
     waiting: dict[tuple[int, bool], list[Observed]] = {}
@@ -328,17 +260,3 @@ def _groups(faces: Iterator[Observed], most: int) -> Iterator[list[Observed]]:
         if len(group) == most:
             yield waiting.pop(face.bucket)
     yield from waiting.values()
-
-
-@cache
-def _detector(name: str) -> Detector:
-    from fitkit.models.mediapipe.face_boxes import find_boxes
-    from fitkit.models.mediapipe.facemesh import load_detector
-
-    def second() -> Detector:
-        return face_alignment_detector(load_detector())
-
-    loaders = dict(zip(DETECTORS, (load_detector, second), strict=True))
-    if name == BOXES:
-        return find_boxes
-    return loaders[check_choice(name, DETECTORS, code="E_USAGE", what="detector")]()
