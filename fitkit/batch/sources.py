@@ -37,6 +37,7 @@ UNREAD = {
     **dict.fromkeys((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw"), RAW),
     **dict.fromkeys((".eps", ".exr", ".hdr", ".jxl", ".pdf", ".psd", ".svg", ".tga"), DRAWING),
 }
+PHOTOS = SUFFIXES + HEIF_SUFFIXES
 LINK_TO_NOTHING = ("a link to nothing", "mend the link or delete it")
 SPECIAL = {
     stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
@@ -46,7 +47,9 @@ NO_FILE = "copy what it gives into a file"
 Kind = tuple[str, str]
 
 
-def find_sources(named: Sequence[str | Path], *, standard_input: BinaryIO | None = None) -> Iterator[Source | Failure]:
+def find_sources(
+    named: Sequence[str | Path], *, standard_input: BinaryIO | None = None, endings: tuple[str, ...] | None = None
+) -> Iterator[Source | Failure]:
     """The photos that `named` stands for, in order.
 
     A photo that does not exist is given all the same, for its reader to report: one bad photo does not stop the others. One that
@@ -55,13 +58,14 @@ def find_sources(named: Sequence[str | Path], *, standard_input: BinaryIO | None
     Args:
         named: files, folders, globs, manifests, or "-".
         standard_input: the list that "-" stands for; by default the process's own.
+        endings: of the files that are taken from folders; by default those of photos.
 
     Raises:
         FitkitError: E_DATA, at once, where a manifest needs an extra that is not installed.
     """
     if any(str(name).lower().endswith(".parquet") for name in named):
         check_parquet()
-    return (source for name in named for source in _find(str(name), standard_input))
+    return (source for name in named for source in _find(str(name), standard_input, endings or PHOTOS))
 
 
 def by_person(sources: Iterable[Source | Failure]) -> Iterator[tuple[Source, ...] | Failure]:
@@ -95,7 +99,7 @@ def by_person(sources: Iterable[Source | Failure]) -> Iterator[tuple[Source, ...
         yield tuple(group)
 
 
-def _find(name: str, standard_input: BinaryIO | None) -> Iterator[Source | Failure]:
+def _find(name: str, standard_input: BinaryIO | None, endings: tuple[str, ...]) -> Iterator[Source | Failure]:
     if name == "-":
         return read_list(standard_input or sys.stdin.buffer, folder=None, name="standard input")
     try:
@@ -105,7 +109,7 @@ def _find(name: str, standard_input: BinaryIO | None) -> Iterator[Source | Failu
     except (OSError, ValueError) as error:      # ValueError: NUL in a name
         return iter([_unreadable(name, error)])
     if stat.S_ISDIR(mode):
-        return _walk(name, (ANY_DEPTH, "*"), endings=True)
+        return _walk(name, (ANY_DEPTH, "*"), endings=endings)
     if not stat.S_ISREG(mode):
         return iter([_sentence([name], 1, (SPECIAL.get(stat.S_IFMT(mode), "a special file"), NO_FILE), name)])
     if Path(name).suffix.lower() in MANIFEST_SUFFIXES:
@@ -122,11 +126,11 @@ def _missing(name: str) -> Iterator[Source | Failure]:
             return iter([Failure(name, FitkitError("E_NOFILE", f"there is no list of photos {name}; check the path"))])
         return iter([Source(path=Path(name))])
     pattern = parts[first:] + (("*",) if parts[-1] == ANY_DEPTH else ())
-    return _walk(str(Path(*parts[:first])), pattern, endings=False)
+    return _walk(str(Path(*parts[:first])), pattern, endings=None)
 
 
-def _walk(folder: str, pattern: tuple[str, ...], *, endings: bool) -> Iterator[Source | Failure]:
-    """The files below `folder` whose path matches `pattern`, one part a level; with `endings` those that end as photos do."""
+def _walk(folder: str, pattern: tuple[str, ...], *, endings: tuple[str, ...] | None) -> Iterator[Source | Failure]:
+    """The files below `folder` whose path matches `pattern`, one part a level; of these endings, where any are given."""
     left_out: dict[Kind, list[str]] = {}           # the first of each kind
     counts: Counter[Kind] = Counter()
     others: Counter[str] = Counter()                # endings of what is no picture
@@ -139,7 +143,7 @@ def _walk(folder: str, pattern: tuple[str, ...], *, endings: bool) -> Iterator[S
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
-            photos, folders, odd = _listing(place, states, pattern, others if endings else None)
+            photos, folders, odd = _listing(place, states, pattern, endings, others)
         except OSError as error:
             found = True
             yield _unreadable(place, error)
@@ -161,7 +165,7 @@ def _walk(folder: str, pattern: tuple[str, ...], *, endings: bool) -> Iterator[S
 
 
 def _listing(
-    place: str, states: frozenset[int], pattern: tuple[str, ...], others: Counter[str] | None
+    place: str, states: frozenset[int], pattern: tuple[str, ...], endings: tuple[str, ...] | None, others: Counter[str]
 ) -> tuple[list[str], list[tuple[str, frozenset[int]]], list[tuple[str, Kind]]]:
     """Names in a folder, each kind sorted: files that match, subfolders with the states they are entered with, what is not read.
 
@@ -169,10 +173,10 @@ def _listing(
         place: the folder.
         states: places in `pattern` that have been reached.
         pattern: of the whole walk.
-        others: counts the endings of what is no picture, and only pictures match; None takes every ending.
+        endings: of what matches; None takes every ending.
+        others: counts the endings of what does not.
     """
     unread = UNREAD if reads_heif() else UNREAD | dict.fromkeys(HEIF_SUFFIXES, HEIF)
-    suffixes = SUFFIXES + HEIF_SUFFIXES
     photos, folders, odd = [], [], []
     with os.scandir(place) as entries:
         for entry in entries:
@@ -187,7 +191,7 @@ def _listing(
                     odd.append((entry.name, _special(entry.path)))
                 elif suffix in unread:
                     odd.append((entry.name, unread[suffix]))
-                elif others is None or suffix in suffixes:
+                elif endings is None or suffix in endings:
                     photos.append(entry.name)
                 else:
                     others[suffix or "no ending"] += 1
@@ -251,10 +255,11 @@ def _unreadable(path: str, error: Exception) -> Failure:
     return Failure(path, FitkitError("E_NOFILE", f"cannot read {path}: {reason}; check the path and its rights"))
 
 
-def _nothing(folder: str, pattern: tuple[str, ...], endings: bool, others: Counter[str]) -> FitkitError:
+def _nothing(folder: str, pattern: tuple[str, ...], endings: tuple[str, ...] | None, others: Counter[str]) -> FitkitError:
     """The error for a folder without photos, or a glob that matches nothing."""
     if not endings:
         return FitkitError("E_NOFILE", f"no file matches {os.path.join(folder, *pattern)!r}; check the pattern")
     held = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(SHOWN_KINDS))
     hint = f" but {held}; files of any ending are named by {os.path.join(folder, '**', '*')!r}" if held else "; name another"
-    return FitkitError("E_EMPTYDIR", f"the directory {folder} holds no images{hint}")
+    wanted = "images" if endings == PHOTOS else "files that end in " + ", ".join(endings)
+    return FitkitError("E_EMPTYDIR", f"the directory {folder} holds no {wanted}{hint}")

@@ -112,6 +112,13 @@ def test_an_unreadable_folder_does_not_stop_the_others(tmp_path, monkeypatch):
     assert names(photos, tmp_path) == ["b/y.png"] and "Permission denied" in failure.error.message
 
 
+def test_scans_are_taken_from_folders_by_their_endings(tmp_path):
+    folder = tree(tmp_path, "a.ply", "b/c.OBJ", "b/c.png", "d.glb", "e.jpg", "f.mtl")
+    assert names(found(folder, endings=(".ply", ".obj", ".glb"))[0], folder) == ["a.ply", "d.glb", "b/c.OBJ"]
+    _, (failure,) = found(folder, endings=(".npy",))
+    assert "holds no files that end in .npy but" in failure.error.message and failure.error.code == "E_EMPTYDIR"
+
+
 @pytest.mark.parametrize(("pattern", "expected"), [
     ("*.png", ["a.png"]), ("**/*.png", ["a.png", "m/b.png", "m/n/c.png"]), ("m/*", ["m/b.png", "m/odd"]), ("*/?.png", ["m/b.png"]),
     ("m/**", ["m/b.png", "m/odd", "m/n/c.png"]), ("**/n/**/*.png", ["m/n/c.png"]), ("[ab].*", ["a.png"]), (".h*", [".h.png"]),

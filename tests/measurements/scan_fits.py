@@ -2,16 +2,16 @@
 
     python -m tests.measurements.scan_fits [--people 20] [--depth] [--sheet FILE]
 
-Each person's whole head is written to a PLY file, in the head's own frame, and fitted as a user would: the front, the landmarks and
-the unit are found by the recipe. Printed is the mean distance of the vertices of the narrow face (brow to chin) that can be seen
-from outside (no nostrils, no inside of lips and lids) from the fitted skin where the recipe says that it lies in the scan's frame,
-with no further alignment: of the head's modes, and with the displacement that mesh_detailed.glb has; beside them the benchmarks'
-floor, which is registered to all vertices of the narrow face; the same for those of the vertices that the recipe's cameras saw (a
-point of theirs within 4 mm) and those that they did not; and, as the benchmark measures fits, NoW's distance from what a scanner
-sees of the face. `--depth`: from 700 mm, 640 x 480 pixels, noise and quantisation of a
-Kinect by Handa et al. 2014 ("A benchmark for RGB-D visual odometry, 3D reconstruction and SLAM", Section IV-C):
-`z' = 35130 / round(35130 / z + n + 0.5)` in centimetres, n of deviation 1/6, pixels shifted by a deviation of 1/2; rounded to
-millimetres, holes at the outline.
+Each person's whole head, without what is transparent (tear fluid, shadow cards, lashes), is written to a PLY file, in the head's
+own frame, and fitted as a user would: the front, the landmarks and the unit are found by the recipe. Printed is the mean distance
+of the vertices of the narrow face (brow to chin) that can be seen from outside (no nostrils, no inside of lips and lids) from the
+fitted skin where the recipe says that it lies in the scan's frame, with no further alignment: of the head's modes, and with the
+displacement that mesh_detailed.glb has; beside them the benchmarks' floor, which is registered to all vertices of the narrow face;
+the same for those of the vertices that the recipe's cameras saw (a point of theirs within 4 mm) and those that they did not; and,
+as the benchmark measures fits, NoW's distance from what a scanner sees of the face. `--depth`: from 700 mm, 640 x 480 pixels,
+noise and quantisation of a Kinect by Handa et al. 2014 ("A benchmark for RGB-D visual odometry, 3D reconstruction and SLAM",
+Section IV-C): `z' = 35130 / round(35130 / z + n + 0.5)` in centimetres, n of deviation 1/6, pixels shifted by a deviation of 1/2;
+rounded to millimetres, holes at the outline.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from fitkit.fitting.scan_origin import head_to_scan
 from fitkit.geometry.point_to_mesh import Surface, closest, make_surface
 from fitkit.io.images import write_image
 from fitkit.models.heads import ict_source
+from fitkit.models.heads.ict import OPAQUE_TRIANGLES
 from fitkit.morphable.regions import triangles_of_part
 from fitkit.recipes.scan import registration
 from fitkit.rendering.rasterizer import rasterize
@@ -74,7 +75,7 @@ def depth_image(vertices: np.ndarray, triangles: np.ndarray, *, side: int | None
 
 def outside(ict: dict[str, Any]) -> np.ndarray:
     """Vertices of the narrow face that can be seen from outside."""
-    vertices, triangles = ict["neutral"].astype(np.float64), np.asarray(ict["triangles"])
+    vertices, triangles = ict["neutral"].astype(np.float64), np.asarray(ict["triangles"][:OPAQUE_TRIANGLES])
     seen = np.zeros(NARROW_FACE, bool)
     for view in VIEWS:
         turned = vertices @ scipy.spatial.transform.Rotation.from_euler("yx", view, degrees=True).as_matrix().T
@@ -127,7 +128,7 @@ def floor(vertices: np.ndarray, ict: dict[str, Any], chosen: np.ndarray) -> floa
 
 def measure(seed: int, ict: dict[str, Any], chosen: np.ndarray, folder: Path) -> tuple[FitResult, dict[str, float]]:
     """Fit one person's mesh; mean distances, by name, of the `chosen` vertices."""
-    vertices, triangles = subject_vertices(ict, seed).astype(np.float64), np.asarray(ict["triangles"])
+    vertices, triangles = subject_vertices(ict, seed).astype(np.float64), np.asarray(ict["triangles"][:OPAQUE_TRIANGLES])
     path = folder / f"person{seed}.ply"
     trimesh.Trimesh(vertices, triangles, process=False).export(path)
     job = pipeline.prepare(recipe="scan", head="makehuman", size=224, seed=0, detector="mediapipe", progress=None, fields={})
@@ -148,7 +149,7 @@ def measure(seed: int, ict: dict[str, Any], chosen: np.ndarray, folder: Path) ->
 
 def measure_depth(seed: int, ict: dict[str, Any], chosen: np.ndarray, folder: Path) -> tuple[FitResult, dict[str, float]]:
     """The same of one person's depth image."""
-    vertices, triangles = subject_vertices(ict, seed).astype(np.float64), np.asarray(ict["triangles"])
+    vertices, triangles = subject_vertices(ict, seed).astype(np.float64), np.asarray(ict["triangles"][:OPAQUE_TRIANGLES])
     exact, placing = depth_image(vertices, triangles)
     path = folder / f"depth{seed}.png"
     write_image(path, kinect_depth(exact, np.random.default_rng(seed)).astype(np.uint16), bits=16)

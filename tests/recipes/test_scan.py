@@ -1,11 +1,14 @@
 """Recipe `scan`: the registration against oracles, the view of scans and depth images, units, and inputs that are none."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import scipy.spatial
+import trimesh
 
+from fitkit.cli import main
 from fitkit.detection.landmarks import Landmarks, box_of
 from fitkit.errors import FitkitError
 from fitkit.fitting import scan_view
@@ -13,10 +16,12 @@ from fitkit.fitting.scan_observation import read_scan_view, scan_points
 from fitkit.fitting.scan_pictures import grid_normals
 from fitkit.geometry.point_to_mesh import closest, make_surface
 from fitkit.io.coloured_scans import ColouredScan, DepthImage
+from fitkit.models.heads.ict import OPAQUE_TRIANGLES
 from fitkit.recipes.scan import registration
 from fitkit.recipes.scan.recipe import ScanConfig, solve, solve_person
 from fitkit.recipes.scan.registration import HeadArrays, Registration, register, start_from_marks
 from fitkit.recipes.scan.surface_detail import depth_noise
+from tests.fixtures.ict_archive import ARCHIVE, load_ict, subject_vertices
 
 FOCAL, SIDE = 380.0, 160
 EYES = (36, 45)
@@ -202,3 +207,23 @@ def test_a_photo_and_several_scans_are_refused():
         solve(None, Photo(), ScanConfig())
     with pytest.raises(FitkitError, match="one by one"):
         solve_person(None, Photo(), ScanConfig())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ARCHIVE.exists(), reason="ICT-FaceKit's archive is not beside the checkout")
+def test_a_folder_of_scans_is_a_run(tmp_path):
+    """By the command: two people, one in metres and lying on her back; each has its folder, the run its table."""
+    ict, scans = load_ict(), tmp_path / "scans"
+    triangles = ict["triangles"][:OPAQUE_TRIANGLES]
+    scans.mkdir()
+    lying = subject_vertices(ict, 101) @ np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]) / 1000
+    trimesh.Trimesh(subject_vertices(ict, 100), triangles, process=False).export(scans / "one.ply")
+    trimesh.Trimesh(lying, triangles, process=False).export(scans / "two.obj")
+    (scans / "note.txt").write_text("no scan")
+    assert main.run(["fit", str(scans), "--recipe", "scan", "--out", str(tmp_path / "out"), "--outputs", "params,mesh"]) == 0
+    folders = {path.name.split("-")[0]: path for path in (tmp_path / "out").glob("*-scan")}
+    assert set(folders) == {"one", "two"} and (tmp_path / "out" / "report.html").is_file()
+    for name, unit in (("one", 1.0), ("two", 1000.0)):
+        content = json.loads((folders[name] / "fit.json").read_text())
+        assert content["status"] == "converged" and content["scan"]["unit"] == unit
+        assert content["losses"]["distance_mean"] < 0.4 and (folders[name] / "mesh_detailed.glb").is_file()

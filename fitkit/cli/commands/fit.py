@@ -52,6 +52,7 @@ class Fit:
       fitkit fit l.jpg m.jpg r.jpg --same-person --camera transforms.json
                                                      three photos of one instant by calibrated cameras: one expression, one head
       fitkit fit scan.ply --recipe scan              a 3D scan: PLY, OBJ or GLB, a mesh or a cloud of points, in mm, cm or m
+      fitkit fit scans/ --recipe scan                every scan of a directory; with --camera every depth image
       fitkit fit depth.png --recipe scan --camera 595,595,320,240 --colours rgb.png
                                                      a depth image (16-bit PNG) with its camera (Kinect, RealSense, TrueDepth)
       fitkit fit me.jpg --set weight_landmark=20     another value for a setting of the recipe
@@ -151,7 +152,8 @@ def run_fit(options: Fit, fields: dict[str, Any], console: Console) -> int:
         with workplace(work.out):      # can it be written into? What a kill leaves of it the next run clears away
             pass
     console.note(f"recipe {options.recipe}, results in {work.out}; starting")
-    groups, total = _groups(each_once(find_sources(options.photo), options.photo), options, work)
+    sources = find_sources(options.photo, endings=_endings(options))
+    groups, total = _groups(each_once(sources, options.photo), options, work)
     plan = Plan(out=work.out, work=dataclasses.replace(work, groups=groups), dry_run=options.dry_run, shard=work.shard,
                 workers=options.workers, timeout=options.timeout)
     counts: collections.Counter[str] = collections.Counter()
@@ -228,6 +230,15 @@ def _work(options: Fit, fields: dict[str, Any], console: Console) -> PhotoWork:
         camera=camera, outputs=_outputs(options.outputs),
         every_face=options.faces == "all", overwrite=options.overwrite, dry_run=options.dry_run, shard=part_of(options.shard),
         limit=options.limit)
+
+
+def _endings(options: Fit) -> tuple[str, ...] | None:
+    """Of the files that are taken from folders: those of scans, or with a camera of depth images; None for photos."""
+    if options.recipe != "scan":
+        return None
+    from fitkit.io.coloured_scans import DEPTHS, MESHES  # late: it brings JAX
+
+    return MESHES if options.camera is None else DEPTHS
 
 
 def _landmarks(options: Fit) -> tuple[str, Path | None]:
