@@ -26,6 +26,7 @@ from fitkit.evaluation.registration_floor import head_arrays
 from fitkit.geometry.point_to_mesh import closest, make_surface
 from fitkit.io.array_files.meshes import read_own_mesh
 from fitkit.io.images import write_image
+from fitkit.models import shipped
 from fitkit.models.heads import ict, ict_source
 from fitkit.models.heads.importing import registration, transfer
 from fitkit.morphable.model import shape
@@ -107,6 +108,8 @@ def main():
         for name, place in meshes(Path(made), arguments.glb):
             vertices, triangles = read_own_mesh(place, code="E_SCAN")
             for way in ("ours", "amberg")[:1 + arguments.amberg]:
+                kept = Path(made) / way      # registrations are kept
+                shipped.heads_folder = lambda kept=kept: kept
                 registration.displace, started = (OURS if way == "ours" else amberg), time.process_time()
                 found = transfer.transferred(own, neutral, vertices, triangles)
                 spent = time.process_time() - started

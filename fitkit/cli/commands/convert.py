@@ -90,9 +90,9 @@ def _converted(result: "FitResult", model: Any, to: str) -> tuple[Any, Any, floa
 class Transfer:
     """Put a fitted face on your own head mesh: its shape, ARKit's 52 expressions and its texture, as a GLB with your vertices.
 
-    The mesh, .obj or .glb, shows a head alone, +Y up, the face to +Z, in any unit. It is registered to fitkit's own head, which
-    takes a minute; its own texture coordinates are replaced by those of fitkit's texture. The result must be of a fit with
-    fitkit's own head.
+    The mesh, .obj or .glb, shows a head alone, +Y up, the face to +Z, in any unit. It is registered to fitkit's own head once,
+    which takes a minute, and kept in your data folder; its own texture coordinates are replaced by those of fitkit's texture. The
+    result must be of a fit with fitkit's own head.
 
     Examples:
       fitkit transfer out/me-1a2b3c4d --to character.obj
@@ -138,9 +138,8 @@ def run_transfer(options: Transfer, console: Console) -> int:
         raise FitkitError("E_HEAD", f"the result was fitted on {result.head}; fit the photo again without --head")
     face = result.parameters
     neutral = np.asarray(shape(result.model, face.identity, jnp.zeros_like(face.expression)))
-    console.note("registering the mesh ...")
     with parsing("E_SCAN", f"{place} cannot be used", mend="give a head alone, +Y up, the face to +Z"):
-        found = transferred(result.model, neutral, vertices, triangles)
+        found = transferred(result.model, neutral, vertices, triangles, progress=lambda step: console.note(f"{step} ..."))
     bare = dataclasses.replace(face, identity=jnp.zeros(0))
     path = write_glb(options.out or Path(options.result) / f"{place.stem}.glb", found.model, bare, texture=result.texture,
                      name=shown_name(result))

@@ -47,6 +47,7 @@ class Places:
     triangle: Int[np.ndarray, " W"]
     share: Float[np.ndarray, "W 3"]     # barycentric
     weight: Float[np.ndarray, " W"]     # in [0, 1]: how reliable
+    registered: Float[np.ndarray, "V 3"] | None = None      # the embedded head laid over the kept one, mm; kept of own meshes
 
 
 def encode_head(model: MorphableModel, facts: dict[str, str], *, places: Places | None = None) -> bytes:
@@ -55,6 +56,7 @@ def encode_head(model: MorphableModel, facts: dict[str, str], *, places: Places 
     if places is not None:
         tensors |= {"places_triangle": places.triangle.astype(np.int32), "places_share": places.share.astype(np.float32),
                     "places_weight": places.weight.astype(np.float32)}
+        tensors |= {} if places.registered is None else {"places_registered": places.registered.astype(np.float32)}
     tensors |= {name: getattr(model, name) for name in OPTIONAL if getattr(model, name) is not None}
     for name in POINTS:
         tensors |= {f"{name}_triangle": getattr(model, name).triangle, f"{name}_barycentric": getattr(model, name).barycentric}
@@ -103,9 +105,11 @@ def read_places(path: Path, *, triangles: int) -> Places:
     tensors, _ = read_tensors(path, most=LARGEST, code="E_DATA", what="the imported head", mend=MEND)
     with parsing("E_DATA", f"the imported head {path} cannot be used", mend=MEND):
         places = Places(triangle=tensors["places_triangle"].astype(np.int64), share=tensors["places_share"].astype(np.float64),
-                        weight=tensors["places_weight"].astype(np.float64))
+                        weight=tensors["places_weight"].astype(np.float64), registered=tensors.get("places_registered"))
         vertices = len(tensors["mean"])
         fits = places.triangle.shape == places.weight.shape == (vertices,) and places.share.shape == (vertices, 3)
+        over = np.zeros((1, 3)) if places.registered is None else places.registered
+        fits &= over.ndim == 2 and over.shape[1] == 3 and bool(np.isfinite(over).all())
         if not fits or places.triangle.min() < 0 or places.triangle.max() >= triangles or not np.isfinite(places.share).all():
             raise ValueError("its places do not lie on the embedded head")
         return places

@@ -200,17 +200,27 @@ def test_flames_own_joints_come_out_as_they_went_in(tmp_path):
     np.testing.assert_allclose(np.tensordot(expression, source.joints.rotation, 1)[3], [0, -0.2, 0])
 
 
-def test_a_person_is_put_on_a_mesh_of_another_unit(monkeypatch, own):
-    """The mesh is the embedded head itself in centimetres, turned nowhere: it becomes the person, expressions included."""
+def test_a_person_is_put_on_a_mesh_of_another_unit(tmp_path, monkeypatch, own):
+    """The mesh is the embedded head itself in centimetres, turned nowhere: it becomes the person, expressions included, and is
+    registered once."""
+    asked = []
+    monkeypatch.setattr(shipped, "heads_folder", lambda: tmp_path)
+
     def registered(own, source):
+        asked.append(source.family)
         _, found = identical(own)
         size = float(np.ptp(source.mean[:, 1]) / np.ptp(np.asarray(own.mean)[:, 1]))
         return dataclasses.replace(found, registered=source.mean.astype(np.float64), linear=np.eye(3) * size)
 
     monkeypatch.setattr(transfer.registration, "register", registered)
     neutral = np.asarray(jax.jit(shape)(own, jnp.full(len(own.identity), 0.5), jnp.zeros(52)))
-    found = transfer.transferred(own, neutral, np.asarray(own.mean, np.float64) / 10, np.asarray(own.triangles))
-    np.testing.assert_allclose(np.asarray(found.model.mean) - np.asarray(found.model.mean)[0], neutral - neutral[0], atol=1e-2)
+    mesh = np.asarray(own.mean, np.float64) / 10, np.asarray(own.triangles)
+    for person in (np.asarray(own.mean), neutral):
+        found = transfer.transferred(own, person, *mesh)
+        moved = np.asarray(found.model.mean)
+        np.testing.assert_allclose(moved - moved[0], person - person[0], atol=1e-2)
+    transfer.transferred(own, neutral, mesh[0] * 2, mesh[1])
+    assert asked == ["own", "own"]
     np.testing.assert_allclose(found.model.expression, own.expression, atol=1e-3)
     assert found.model.expression_names == own.expression_names and found.model.identity.shape[0] == 0
 
