@@ -73,14 +73,15 @@ def test_a_glb_has_arkits_targets_and_the_fitted_expression(tmp_path, named_head
     document = pygltflib.GLTF2().load(str(write_glb(tmp_path / "a.glb", named_head, face)))
     assert document.meshes[0].extras["targetNames"] == ["jawOpen", "smile", "fitted"]
     assert document.meshes[0].weights == [0.0, 0.0, 1.0]
-    primitive = document.meshes[0].primitives[0]
-    at = primitive.attributes.POSITION
 
     def positions(accessor):
-        view = document.bufferViews[document.accessors[accessor].bufferView]
-        return np.frombuffer(document.binary_blob(), "<f4", document.accessors[accessor].count * 3, view.byteOffset).reshape(-1, 3)
+        accessor = document.accessors[accessor]
+        view = document.bufferViews[accessor.bufferView]
+        start = (view.byteOffset or 0) + (accessor.byteOffset or 0)
+        return np.frombuffer(document.binary_blob(), "<f4", accessor.count * 3, start).reshape(-1, 3)
 
-    reached = (positions(at) + positions(primitive.targets[2]["POSITION"])) * 1000
+    reached = 1000 * np.concatenate([
+        positions(part.attributes.POSITION) + positions(part.targets[2]["POSITION"]) for part in document.meshes[0].primitives])
     gap, _ = scipy.spatial.cKDTree(reached).query(np.asarray(bend(named_head, face.identity, face.expression)))
     assert gap.max() < 0.01
 
