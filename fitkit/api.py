@@ -1,5 +1,6 @@
 """The public functions: `fit`, `fit_batch`, `fit_faces`, `predict`, `track`, `load`, `load_head`; `pipeline.py` has the steps."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, overload
@@ -10,6 +11,7 @@ from fitkit import pipeline
 from fitkit.configuration import check_choice
 from fitkit.detection import DETECTORS
 from fitkit.errors import FitkitError
+from fitkit.fitting.state import Watch
 from fitkit.io.cameras import CameraFile, GivenCamera, camera_of, checked_intrinsics
 from fitkit.io.cameras.given import of_content
 from fitkit.io.given_photo import PhotoLike, is_photo
@@ -61,8 +63,8 @@ def load(folder: str | Path, *, head: str | None = None) -> FitResult:
 def fit(
     photo: PhotoLike, *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: PointsLike | None = None,
     size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, camera: CameraLike | None = None,
-    seed: int = 0, detector: str = "mediapipe", progress: Callable[[float], None] | None = None, same_person: None = None,
-    **fields: Any,
+    seed: int = 0, detector: str = "mediapipe", progress: Callable[[float], None] | None = None, watch: Watch | None = None,
+    same_person: None = None, **fields: Any,
 ) -> FitResult: ...
 
 
@@ -78,7 +80,8 @@ def fit(
 def fit(
     photo: PhotoLike | Sequence[PhotoLike], *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: Any = None,
     size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, camera: Any = None, seed: int = 0,
-    detector: str = "mediapipe", progress: Callable[[float], None] | None = None, same_person: bool | None = None, **fields: Any,
+    detector: str = "mediapipe", progress: Callable[[float], None] | None = None, watch: Watch | None = None,
+    same_person: bool | None = None, **fields: Any,
 ) -> FitResult | list[FitResult | FitkitError]:
     """Fit a 3D face to the largest face of a photo, or one person to several photos.
 
@@ -102,6 +105,8 @@ def fit(
         seed: of everything that the recipe draws at random; kept with the result.
         detector: "mediapipe" or "face-alignment".
         progress: called with the completed fraction of the fit, in [0, 1], by recipes that take longer than a second or two.
+        watch: called with a `fitkit.fitting.FitStep` after each step of the fit of one photo by `inverse_rendering`, and after each
+            tenth by `ganfit`. The fit is the same to rounding.
         same_person: None or True for a list; False is refused there: different people are for `fit_batch`.
         **fields: other values for fields of the recipe; `fitkit recipes NAME` lists them. The values that a recipe's paper states:
             `**fitkit.configuration.read_config("paper:ganfit")["recipe"]`.
@@ -121,8 +126,11 @@ def fit(
                           "fit_batch")
     if not one and intrinsics is not None:
         raise FitkitError("E_USAGE", "intrinsics are of one photo; of several photos give focal, or fit them one by one")
+    if not one and watch is not None:
+        raise FitkitError("E_USAGE", "watch is told of the fit of one photo; leave it out, or fit the photos one by one")
     job = pipeline.prepare(recipe=recipe, head=head, size=size, seed=seed, detector=detector, progress=progress, fields=fields)
     if is_photo(photo):
+        job = dataclasses.replace(job, watch=watch)
         known = _camera(photo, camera, intrinsics)
         return pipeline.fit_photo(pipeline.read(photo, job, landmarks=landmarks, focal=focal, camera=known), job, largest=True)[0]
     several = cast(Sequence[PhotoLike], photo)

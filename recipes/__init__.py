@@ -29,6 +29,7 @@ class Recipe:
     rigs: bool = False                     # of photos of one instant it fits one expression and one head in space
     scans: bool = False                    # it is given scans and depth images in place of photos (`Observation.scan`)
     takes: tuple[str, ...] = ()            # further arguments of the three: `seed` of what is drawn, `progress` to be called
+    tells: bool = False                    # `function` takes `watch`, which is called after each step
 
     @property
     def sees(self) -> bool:
@@ -41,11 +42,11 @@ RECIPES: dict[str, Recipe] = {
         config=inverse_rendering.InverseRenderingConfig, function=inverse_rendering.solve, batch=inverse_rendering.solve_batch,
         person=inverse_rendering.solve_person, rigs=True,
         summary="shape, expression, albedo, light and pose from the photo's colours and points; wrinkles from its shading",
-        paper="Guo et al. 2018, Section V"),
+        paper="Guo et al. 2018, Section V", tells=True),
     "ganfit": Recipe(
         config=ganfit.GanfitConfig, function=ganfit.solve, batch=ganfit.solve_batch, person=ganfit.solve_person,
         summary="texture from a generator, shape and texture by an identity network: nearer to the person, some twenty seconds",
-        paper="Gecer et al. 2019 (GANFIT), Sections 3 and 4.1", takes=("seed", "progress")),
+        paper="Gecer et al. 2019 (GANFIT), Sections 3 and 4.1", takes=("seed", "progress"), tells=True),
     "landmarks": Recipe(
         config=landmarks.LandmarkConfig, function=landmarks.solve, batch=landmarks.solve_batch, person=landmarks.solve_person,
         rigs=True,

@@ -192,6 +192,9 @@ class _Leader:
         for flight in [flight for flight in station.flights.values() if flight.stage == "solve"][:1]:
             self._listener.begun(flight.job.names[0], message["fraction"])
 
+    def _on_watched(self, station: Station, message: Message) -> None:
+        self._listener.watched(message)
+
     def _on_stage(self, station: Station, message: Message) -> None:
         station.on_stage(message["stage"], message["tasks"])
         if message["stage"] == "solve" and message["tasks"][0] in station.flights:

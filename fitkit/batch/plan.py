@@ -132,6 +132,9 @@ class Listener(Protocol):
     def begun(self, name: str, fraction: float) -> None:
         """Work on a photo or shard begins, or has come so far."""
 
+    def watched(self, message: Message) -> None:
+        """A step of a fit, where the request asks to `watch`: as `workers.watching` makes it."""
+
     def note(self, text: str, level: int) -> None:
         """A sentence."""
 

@@ -36,10 +36,12 @@ class Voice:
         console: prints notes and tracebacks.
         on_done: called with row, status and folder of each face or shard.
         on_progress: of `console.progress_line`.
+        on_watched: called with each step of a fit that is watched.
     """
 
-    def __init__(self, console: Console, on_done: Callable[[Row, str, str | None], None], on_progress: Any):
-        self._console, self._on_done, self._on_progress = console, on_done, on_progress
+    def __init__(self, console: Console, on_done: Callable[[Row, str, str | None], None], on_progress: Any, *,
+                 on_watched: Callable[[dict[str, Any]], None] = lambda message: None):
+        self._console, self._on_done, self._on_progress, self._on_watched = console, on_done, on_progress, on_watched
 
     def done(self, row: Row, *, status: str, folder: str | None, traceback: str) -> None:
         """A face or a shard is done."""
@@ -51,6 +53,10 @@ class Voice:
     def begun(self, name: str, fraction: float) -> None:
         """Work on a photo or a shard begins, or has come so far."""
         self._on_progress(Path(name).name, fraction)
+
+    def watched(self, message: dict[str, Any]) -> None:
+        """A step of a fit."""
+        self._on_watched(message)
 
     def note(self, text: str, level: int) -> None:
         """A sentence."""

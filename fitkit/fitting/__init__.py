@@ -69,9 +69,11 @@ from fitkit.fitting.solvers import (
 )
 from fitkit.fitting.state import (
     FaceState,
+    FitStep,
     FocalPrior,
     Observation,
     Solution,
+    Watch,
     neutral_state,
     rasterize_state,
     retract_state,
@@ -82,8 +84,8 @@ from fitkit.fitting.state import (
 from fitkit.io.given_photo import as_photo
 
 __all__ = [
-    "STABLE_POINTS", "Descent", "FaceState", "FocalPrior", "FrozenPixels", "Lens", "LinearSystem", "Observation", "Problem",
-    "SkinTables", "Solution", "as_photo", "known_lens", "levenberg_marquardt", "losses", "map_over_faces", "neutral_state",
-    "observe", "photometric", "pose_from_points", "rasterize_state", "retract_state", "robust_weight", "shared_coordinates",
-    "shared_problem", "solvers", "tangent_bounds", "tangent_sizes", "working_crop",
+    "STABLE_POINTS", "Descent", "FaceState", "FitStep", "FocalPrior", "FrozenPixels", "Lens", "LinearSystem", "Observation",
+    "Problem", "SkinTables", "Solution", "Watch", "as_photo", "known_lens", "levenberg_marquardt", "losses", "map_over_faces",
+    "neutral_state", "observe", "photometric", "pose_from_points", "rasterize_state", "retract_state", "robust_weight",
+    "shared_coordinates", "shared_problem", "solvers", "tangent_bounds", "tangent_sizes", "working_crop",
 ]

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 CONJUGATE_STEPS = 200      # most steps of the linear solve; a bound on work, tens are usual
 CONJUGATE_TOLERANCE = 1e-4      # of the linear solve, relative to its right-hand side
 DAMPING_BOUNDS = (1e-7, 1e5)    # of the scaled diagonal (Marquardt 1963); above the second no step gains, and the descent ends
+FIRST_DAMPING = 1e-2
 DAMPING_FACTORS = (0.5, 4.0)    # after a kept step, and after one that is not
 
 
@@ -46,6 +47,8 @@ class Descent(NamedTuple):
     energy: Float[Array, ""]       # of the state, with that held fixed
     steps: Int[Array, ""]
     accepted: Int[Array, ""]       # steps that were kept
+    damping: Float[Array, ""]      # of the step that would be next
+    ended: Bool[Array, ""]         # whether there is none: it has converged, or no step gains
 
 
 def robust_weight(squared_error: Float[Array, "..."], scale: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -76,7 +79,8 @@ def damped_step(
 
 
 def levenberg_marquardt(
-    problem: Problem, data: Any, state: Any, *, iterations: int | Int[Array, ""], damping: float = 1e-2, tolerance: float = 1e-4
+    problem: Problem, data: Any, state: Any, *, iterations: int | Int[Array, ""],
+    damping: float | Float[Array, ""] = FIRST_DAMPING, tolerance: float = 1e-4
 ) -> Descent:
     """Minimise an energy by damped Gauss-Newton steps.
 
@@ -103,8 +107,8 @@ def levenberg_marquardt(
 
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(problem.linearize, data, state)[0])
     start = (state, nothing, jnp.asarray(jnp.inf), jnp.asarray(damping), jnp.asarray(0), jnp.asarray(0), jnp.asarray(False))
-    final, frozen, value, _, accepted, steps, _ = lax.while_loop(unfinished, body, start)
-    return Descent(final, frozen, value, steps, accepted)
+    final, frozen, value, factor, accepted, steps, done = lax.while_loop(unfinished, body, start)
+    return Descent(final, frozen, value, steps, accepted, factor, done | (factor >= DAMPING_BOUNDS[1]))
 
 
 def map_over_faces(function: Callable[..., Any], *faces: Any, vectorize: bool | None = None) -> Any:

@@ -4,6 +4,7 @@ Tangent order: identity, expression, pose (rotation 3, centre 2, log scale, log 
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -104,6 +105,21 @@ class Solution:
     detail: Detail | None = None           # of recipes that refine single pixels
     texture: Float[Array, "T T 3"] | None = None       # UV albedo map, linear RGB, of recipes that make one
     world: WorldHead | None = None         # of photos of one instant, in the world of their cameras
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitStep:
+    """Where a fit is after one of its steps, for whoever watches it."""
+
+    stage: str                             # what is being minimised, in a few words
+    step: int                              # 0 is where the stage begins
+    most: int                              # steps that there may be
+    loss: float                            # NaN where none is known yet
+    state: FaceState                       # in pixels of the crop
+    texture: Float[Array, "T T 3"] | None = None       # as of `Solution`
+
+
+Watch = Callable[[FitStep], None]          # called after each step
 
 
 def tangent_sizes(state: FaceState) -> tuple[int, int, int, int, int]:

@@ -112,8 +112,8 @@ def solve(group: Sequence[Observed], job: Job, *, size: int, together: bool) -> 
     A group of different people is filled up to `size` with faces that take no steps. A program of one face is that of `fit`.
     """
     if size == 1 and not together:
-        return [jax.block_until_ready(job.recipe.function(job.model, face.observation, job.config, **job.extra_arguments()))
-                for face in group]
+        return [jax.block_until_ready(job.recipe.function(
+            job.model, face.observation, job.config, **job.extra_arguments(alone=True))) for face in group]
     filled = [face.observation for face in group] + ([] if together else [group[-1].observation] * (size - len(group)))
     observations = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
     views = _views_together(group, job) if together else None

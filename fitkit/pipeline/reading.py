@@ -22,6 +22,7 @@ from fitkit.errors import FitkitError
 from fitkit.fitting.observation import Lens, known_lens
 from fitkit.fitting.scan_observation import read_scan_view
 from fitkit.fitting.scan_view import ScanView
+from fitkit.fitting.state import Watch
 from fitkit.io.cameras import GivenCamera
 from fitkit.io.cameras.distortion import undistort_photo, undistort_points
 from fitkit.io.given_photo import PhotoLike, as_photo
@@ -56,10 +57,12 @@ class Job:
     reader: FaceReader | None = None      # the network of a recipe that asks one, or of its prior
     places: Places | None = None          # of a head that this network does not know, on the one it knows
     guide: MorphableModel | None = None   # the head that corrects the detector's points for one that nothing was learned of
+    watch: Watch | None = None            # called after each step of one photo's fit, by recipes that tell
 
-    def extra_arguments(self) -> dict[str, Any]:
-        """What the recipe takes besides the head, the observation and its configuration."""
-        return {name: getattr(self, name) for name in self.recipe.takes}
+    def extra_arguments(self, *, alone: bool = False) -> dict[str, Any]:
+        """What the recipe takes besides the head, the observation and its configuration; `alone` of one face."""
+        watched = {"watch": self.watch} if alone and self.recipe.tells and self.watch is not None else {}
+        return watched | {name: getattr(self, name) for name in self.recipe.takes}
 
     def settings(self) -> dict[str, Any]:
         """How a result was made, for `FitResult` and fit.json."""

@@ -25,7 +25,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fitkit.compilation import quick_jit
 from fitkit.errors import FitkitError
-from fitkit.fitting.state import COEFFICIENT_BOUND, FaceState, Observation, Solution, point_count, rasterize_state
+from fitkit.fitting.state import (
+    COEFFICIENT_BOUND,
+    FaceState,
+    FitStep,
+    Observation,
+    Solution,
+    Watch,
+    point_count,
+    rasterize_state,
+)
 from fitkit.models import heads
 from fitkit.models.identity.network import load_identity
 from fitkit.models.photo_statistics import load_photo_statistics
@@ -38,7 +47,7 @@ from fitkit.recipes.inverse_rendering.model_fitting import FittingTables, ModelF
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.types import MorphableModel
 
-PROGRESS_INTERVAL = 10   # steps between two calls of `progress`; chosen, not tuned
+PROGRESS_INTERVAL = 10   # steps between two calls of `progress` or `watch`; chosen, not tuned
 THREADS = 2              # faces fitted at once on a CPU: one step leaves cores idle between its operations
 
 Progress = Callable[[float], None]      # called with the completed fraction in [0, 1]
@@ -190,7 +199,8 @@ def _initial_stage(config: GanfitConfig) -> ModelFittingConfig:
 
 
 def solve(
-    model: MorphableModel, observation: Observation, config: GanfitConfig, *, seed: int = 0, progress: Progress | None = None
+    model: MorphableModel, observation: Observation, config: GanfitConfig, *, seed: int = 0, progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Solution:
     """Recipe `ganfit` on one face.
 
@@ -200,12 +210,14 @@ def solve(
         config: fields of the recipe.
         seed: of everything random.
         progress: called with the completed fraction in [0, 1].
+        watch: called after every tenth step of Adam.
 
     Raises:
         FitkitError: E_HEAD, the generator paints another head; E_DATA, a network is missing or damaged.
     """
-    stacked = jax.tree.map(lambda leaf: leaf[None], observation)
-    found = solve_batch(model, stacked, jnp.ones(1, bool), config, seed=seed, progress=progress)
+    networks, stacked = _load_networks(model, config), jax.tree.map(lambda leaf: leaf[None], observation)
+    started = model_fitting.solve_batch(model, stacked, jnp.ones(1, bool), _initial_stage(config)).state
+    found = _solve(model, networks, stacked, started, config, seed, progress, same_person=False, watch=watch)
     return jax.tree.map(lambda leaf: leaf[0], found)
 
 
@@ -257,7 +269,7 @@ def solve_person(
 
 def _solve(
     model: MorphableModel, networks: Networks, observations: Observation, started: FaceState, config: GanfitConfig, seed: int,
-    progress: Progress | None, *, same_person: bool,
+    progress: Progress | None, *, same_person: bool, watch: Watch | None = None,
 ) -> Solution:
     modes = model_fitting.fitting_tables(model, point_count(observations), ModelFittingConfig())
     hyperparameters = {name: jnp.asarray(value) for name, value in dataclasses.asdict(config).items()
@@ -265,12 +277,21 @@ def _solve(
     problem = _set_up(model, modes, networks, observations, started, hyperparameters, jnp.asarray(same_person), jnp.asarray(seed),
                       harmonics=config.light == "harmonics")
     parameters, optimizer_state = problem.initial, optax.adam(config.rate).init(problem.initial)
+
+    def tell(step: int) -> None:
+        if watch is not None:
+            first = jax.tree.map(lambda leaf: leaf[0], _to_solution(model, networks, problem, parameters))
+            watch(FitStep(stage="Adam", step=step, most=config.iterations, loss=float(first.losses["total"]), state=first.state,
+                          texture=first.texture))
+
+    tell(0)
     for step in range(1, config.iterations + 1):      # step 0 seeds the losses at the end
         parameters, optimizer_state = _adam_step(model, networks, problem, parameters, optimizer_state, step)
         if step % PROGRESS_INTERVAL == 0 or step == config.iterations:
             jax.block_until_ready(parameters)
             if progress is not None:
                 progress(step / config.iterations)
+            tell(step)
     return _with_wrinkles(model, observations, _to_solution(model, networks, problem, parameters))
 
 

@@ -21,8 +21,10 @@ from fitkit.fitting.photometric import FrozenPixels, SkinTables
 from fitkit.fitting.solvers import Descent, LinearSystem, Problem
 from fitkit.fitting.state import (
     FaceState,
+    FitStep,
     Observation,
     Solution,
+    Watch,
     point_count,
     retract_state,
     tangent_bounds,
@@ -169,7 +171,7 @@ def with_initial_light(
 @partial(jax.jit, static_argnames=("config", "together"))
 def descend(
     model: MorphableModel, modes: FittingTables, observation: Observation, state: FaceState, *, config: ModelFittingConfig,
-    iterations: int | Int[Array, ""], together: bool = False,
+    iterations: int | Int[Array, ""], damping: float | Float[Array, ""] = solvers.FIRST_DAMPING, together: bool = False,
 ) -> Descent:
     """Minimise Eq. 5 from a state, against the observation's picture.
 
@@ -179,7 +181,7 @@ def descend(
     chosen = problem(model, modes, config, photos=photos)
     if together:
         return descend_together(chosen, model, observation, state, iterations=iterations, same_lens=config.same_lens)
-    return solvers.levenberg_marquardt(chosen, observation, state, iterations=iterations)
+    return solvers.levenberg_marquardt(chosen, observation, state, iterations=iterations, damping=damping)
 
 
 def coarse_to_fine(
@@ -230,6 +232,29 @@ def _fit(model: MorphableModel, modes: FittingTables, observation: Observation, 
     return _fit_one(model, modes, config, observation)
 
 
+def _fit_watched(
+    model: MorphableModel, modes: FittingTables, observation: Observation, watch: Watch, *, config: ModelFittingConfig
+) -> Solution:
+    """The steps of `_fit`, each a program of its own, and each told. The same to rounding."""
+    state, observation = initial_state(model, modes, observation, config=config)
+    most = [int(each) for each in _steps(config)]
+    count, levels = 0, (("blurred picture", blur_photo(observation.crop)), ("picture", observation.crop))
+    watch(FitStep(stage="points and first light", step=count, most=sum(most), loss=float("nan"), state=state))
+    for (stage, crop), iterations in zip(levels, most, strict=True):
+        damping = jnp.asarray(solvers.FIRST_DAMPING, jnp.float32)
+        for _ in range(iterations):
+            found = descend(model, modes, dataclasses.replace(observation, crop=crop), state, config=config, iterations=1,
+                            damping=damping)
+            state, damping, count = found.state, found.damping, count + 1
+            watch(FitStep(stage=stage, step=count, most=sum(most), loss=float(found.energy), state=state))
+            if found.ended:
+                break
+    return _finish(model, modes, config, observation, found.frozen, state)
+
+
+_finish = quick_jit(static_argnames=("config",))(finish)
+
+
 @partial(jax.jit, static_argnames=("config",))
 def _fit_batch(
     model: MorphableModel, modes: FittingTables, observations: Observation, active: Bool[Array, " B"], *, config: ModelFittingConfig
@@ -248,9 +273,12 @@ def _fit_person(
     return solvers.map_over_faces(partial(finish, model, modes, config), observations, found.frozen, found.state)
 
 
-def solve(model: MorphableModel, observation: Observation, config: ModelFittingConfig) -> Solution:
-    """Model fitting of one face."""
-    return _fit(model, fitting_tables(model, point_count(observation), config), observation, config=_stage_config(config))
+def solve(model: MorphableModel, observation: Observation, config: ModelFittingConfig, *, watch: Watch | None = None) -> Solution:
+    """Model fitting of one face; `watch` is called after each step."""
+    modes, stage = fitting_tables(model, point_count(observation), config), _stage_config(config)
+    if watch is not None:
+        return _fit_watched(model, modes, observation, watch, config=stage)
+    return _fit(model, modes, observation, config=stage)
 
 
 def solve_batch(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from fitkit.compilation import quick_jit
-from fitkit.fitting.state import Observation, Solution, rasterize_state
+from fitkit.fitting.state import Observation, Solution, Watch, rasterize_state
 from fitkit.recipes import finenet
 from fitkit.recipes.inverse_rendering import albedo_blending, geometry_refinement, model_fitting
 from fitkit.recipes.inverse_rendering.albedo_blending import AlbedoBlendingConfig
@@ -35,9 +35,11 @@ class InverseRenderingConfig(AlbedoBlendingConfig, GeometryRefinementConfig, Mod
     detail: Literal["shading", "finenet"] = "shading"
 
 
-def solve(model: MorphableModel, observation: Observation, config: InverseRenderingConfig) -> Solution:
-    """Recipe `inverse_rendering` on one face."""
-    return _refine(model, observation, model_fitting.solve(model, observation, config), config)
+def solve(
+    model: MorphableModel, observation: Observation, config: InverseRenderingConfig, *, watch: Watch | None = None
+) -> Solution:
+    """Recipe `inverse_rendering` on one face; `watch` is called after each step of stage 1."""
+    return _refine(model, observation, model_fitting.solve(model, observation, config, watch=watch), config)
 
 
 def solve_batch(

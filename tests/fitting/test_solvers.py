@@ -43,6 +43,22 @@ def test_box_minimum_is_scipys():
     np.testing.assert_allclose(found.state, reference.x, atol=2e-3)
 
 
+def test_one_step_at_a_time_is_the_same_descent():
+    box = jnp.full(2, 9.0)
+    whole = solve(rosenbrock, jnp.array([-1.2, 1.0]), -box, box)
+    state, damping, steps = jnp.array([-1.2, 1.0]), jnp.float32(solvers.FIRST_DAMPING), 0
+    problem = a_problem(lambda _, x: rosenbrock(x), -box, box)
+    step = jax.jit(lambda state, damping: solvers.levenberg_marquardt(
+        problem, None, state, iterations=1, damping=damping, tolerance=1e-10))
+    ended = False
+    while not ended and steps < 60:
+        found = step(state, damping)
+        state, damping, ended, steps = found.state, found.damping, bool(found.ended), steps + 1
+    assert ended and bool(whole.ended) and steps == int(whole.steps) < 60
+    np.testing.assert_allclose(state, whole.state, rtol=1e-5)
+    np.testing.assert_allclose(damping, whole.damping, rtol=1e-5)
+
+
 @pytest.mark.parametrize("vectorize", [False, True])
 def test_one_bad_face_changes_no_other(vectorize):
     """Bit for bit; each face has its own damping and its own number of steps."""

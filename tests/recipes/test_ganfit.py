@@ -407,7 +407,11 @@ def test_a_fit_ends_with_the_wrinkles_of_stage_2(head, monkeypatch):
 def test_one_alone_is_as_in_a_batch(head, networks):
     faces = [observe(head, 0.3)[0], observe(head, -0.2)[0]]
     beside = solve(head, stacked(faces), iterations=6)
-    alone = recipe.solve(head, faces[0], GanfitConfig(iterations=6))
+    told = []
+    alone = recipe.solve(head, faces[0], GanfitConfig(iterations=6), watch=told.append)
+    assert [(step.step, step.most) for step in told] == [(0, 6), (6, 6)]
+    assert told[-1].loss == float(alone.losses["total"])
+    np.testing.assert_array_equal(told[-1].texture, alone.texture)
     np.testing.assert_allclose(beside.state.face.identity[0], alone.state.face.identity, atol=2e-3)
     np.testing.assert_allclose(beside.texture[0], alone.texture, atol=5e-3)
 

@@ -16,6 +16,7 @@ from fitkit.batch.job import folder_name, keep_or_write, message_camera, task_of
 from fitkit.batch.plan import PHOTOS
 from fitkit.batch.workers.serve import Face, Message, Reading, Report, failure
 from fitkit.batch.workers.waking import wake
+from fitkit.batch.workers.watching import WatchedFit
 from fitkit.errors import FitkitError
 from fitkit.results.save import head_digest, save_result
 
@@ -36,6 +37,9 @@ class FaceProgram:
             recipe=request["recipe"], head=request["head"], size=request["size"], seed=request["seed"],
             detector=request["detector"], fields=request["fields"],
             progress=lambda share: report({"event": "progress", "fraction": share}))
+        self._watched = WatchedFit(self._job.model, report) if request.get("watch") else None
+        if self._watched is not None:
+            self._job = dataclasses.replace(self._job, watch=self._watched.step)
         self.settings = {
             "recipe": self._job.name, "fields": dataclasses.asdict(self._job.config), "size": self._job.size,
             "seed": self._job.seed, "head": head_digest(self._job.model), "detector": request["detector"]}
@@ -67,7 +71,12 @@ class FaceProgram:
         """Solve faces in one program; with each solution the seconds that its face took."""
         begun = time.perf_counter()
         self._programs = min(self._programs, self.batch_size)
+        alone = self._watched if len(faces) == 1 and not together else None
+        if alone is not None:
+            alone.begin(faces[0].content.reading.image.path, faces[0].content.observation)
         solutions = pipeline.solve([face.content for face in faces], self._job, size=self._programs, together=together)
+        if alone is not None:
+            alone.end(solutions[0])
         seconds = (time.perf_counter() - begun) / len(faces)
         return [(solution, seconds) for solution in solutions]
 

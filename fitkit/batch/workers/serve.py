@@ -5,7 +5,8 @@
     in      {"request": ...} first: settings of the run; then {"task": number, "names": of its photos or its shard, ...} each;
             {"stop": true}; end of file: leave at once
     out     ready (settings with the head's digest) or refused; stage (which tasks are read, solved, written: this takes time);
-            compiling; progress; note; done (what was made of a task, and what of it failed); dropped (not begun when the stop came)
+            compiling; progress; watched (a step of a fit); note; done (what was made of a task, and what of it failed); dropped
+            (not begun when the stop came)
 
 Three threads, so that no one waits for another: one decodes and detects, the main one solves, one writes. Queues between them are
 short. What is fitted, and how, is a `Program`; tests put a stand-in in its place.

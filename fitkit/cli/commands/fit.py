@@ -26,6 +26,7 @@ from fitkit.cli.commands.predict import Predict
 from fitkit.cli.commands.report import make_report
 from fitkit.cli.console import Console, Outcome, exit_status, progress_line, summary
 from fitkit.cli.general_options import Flag, General, Words
+from fitkit.cli.live_page import LivePage
 from fitkit.cli.runs import Voice, check_run, engine_of, part_of, stopped
 from fitkit.detection import DETECTORS
 from fitkit.errors import FitkitError
@@ -57,6 +58,7 @@ class Fit:
                                                      a depth image (16-bit PNG) with its camera (Kinect, RealSense, TrueDepth)
       fitkit fit me.jpg --set weight_landmark=20     another value for a setting of the recipe
       fitkit fit me.jpg --config paper:ganfit        a recipe with its paper's own values
+      fitkit fit me.jpg --watch                      see the optimisation in a browser while it runs
       fitkit fit *.jpg --json > results.jsonl        one JSON object per face, for other programs
       fitkit fit photos/ --shard 3/8                 the third of eight parts, for Slurm arrays: --shard $SLURM_ARRAY_TASK_ID/8
 
@@ -108,6 +110,11 @@ class Fit:
     config: Annotated[str | None, arg(metavar="FILE.toml|paper:NAME", help_behavior_hint="")] = None
     """Options from a TOML file: table [fit] for these options, [recipe] for the recipe's fields. The command line wins.
     paper:NAME is recipe NAME with the values that its paper states."""
+    watch: Flag = False
+    """Show each fit while it runs, in a browser, at the address that is printed: the head in 3D between the photo and its
+    rendering over it, loss and step, and a slider back over all steps. inverse_rendering shows each step of stage 1, ganfit each
+    tenth, other recipes their result. The page stays when all is written, until Ctrl-C. It can be opened on this machine alone
+    (127.0.0.1), by whoever uses it. pip install 'fitkit[view]'."""
     json: Flag = False
     """Write one JSON object per face to standard output, and nothing else there."""
     dry_run: Flag = False
@@ -154,6 +161,7 @@ def run_fit(options: Fit, fields: dict[str, Any], console: Console) -> int:
     console.note(f"recipe {options.recipe}, results in {work.out}; starting")
     sources = find_sources(options.photo, endings=_endings(options))
     groups, total = _groups(each_once(sources, options.photo), options, work)
+    page = _live_page(options, console) if options.watch else None
     plan = Plan(out=work.out, work=dataclasses.replace(work, groups=groups), dry_run=options.dry_run, shard=work.shard,
                 workers=options.workers, timeout=options.timeout)
     counts: collections.Counter[str] = collections.Counter()
@@ -169,7 +177,8 @@ def run_fit(options: Fit, fields: dict[str, Any], console: Console) -> int:
             status = max(status, exit_status([outcome]))
             live.outcome(outcome)
 
-        ending = flow.run(plan, Voice(live, on_done, on_progress), start=engine_of(options.engine))
+        voice = Voice(live, on_done, on_progress, on_watched=page.show) if page else Voice(live, on_done, on_progress)
+        ending = flow.run(plan, voice, start=engine_of(options.engine))
     said = summary(counts, time.perf_counter() - started) + stopped(ending, PHOTOS)
     with contextlib.suppress(OSError):      # the terminal may be gone
         console.note(said)
@@ -180,7 +189,26 @@ def run_fit(options: Fit, fields: dict[str, Any], console: Console) -> int:
     changed = set(counts) - {"kept"} or not (plan.out / PAGE).exists()
     if changed and not plan.dry_run and plan.shard == (1, 1):      # of a run in parts, `fitkit report` when all are done
         console.note(f"report: {make_report(plan.out)}")
+    if page is not None:
+        console.note(f"{page.address} stays open until Ctrl-C" if page.steps else
+                     "no photo was fitted, so that there was nothing to watch; --overwrite fits again what is there")
+        page.wait()
     return status
+
+
+def _live_page(options: Fit, console: Console) -> LivePage:
+    """The page that shows the fits.
+
+    Raises:
+        FitkitError: E_USAGE with options that it cannot show, E_DATA without viser.
+    """
+    for other, there in (("--same-person", options.same_person), ("--dry-run", options.dry_run),
+                         ("--engine ray", options.engine != "local"), ("--workers", options.workers > 1)):
+        if there:
+            raise FitkitError("E_USAGE", f"--watch shows one photo after the other, fitted here; leave out {other}, or --watch")
+    page = LivePage()
+    console.note(f"watch the fit at {page.address}")
+    return page
 
 
 def run_predict(options: Predict, console: Console) -> int:
@@ -224,7 +252,8 @@ def _work(options: Fit, fields: dict[str, Any], console: Console) -> PhotoWork:
     detector, points = _landmarks(options)
     request = {"recipe": options.recipe, "fields": fields, "head": options.head, "size": options.size, "seed": options.seed,
                "detector": detector, "device": options.general.device, "traceback": console.level >= 3,
-               "batch_size": _batch_size(options.batch_size)}
+               "batch_size": 1 if options.watch else _batch_size(options.batch_size)}
+    request |= {"watch": True} if options.watch else {}
     return PhotoWork(
         groups=(), out=Path(options.out), options=request, points=points, focal=options.focal,
         camera=camera, outputs=_outputs(options.outputs),
