@@ -4,7 +4,6 @@
     options    the options of every command, typed and documented: `--help` is made from them (general_options; some commands
                hold their own)
     console    everything that is printed while a command runs
-    live_page  what `fitkit fit --watch` shows in a browser
     commands   a module a command: it checks its options and calls the library
 
 To add a command: a module in `commands` with a dataclass of options and a function; a line in `options.COMMANDS` and `RUN_BY`.

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 
 from fitkit.batch.workers.watching import WatchedFit
-from fitkit.cli.live_page import unpacked
 from fitkit.fitting.state import FitStep, Solution
 from fitkit.morphable.model import shape
+from fitkit.results.shown.live_page import unpacked
 from tests.fixtures.tiny_photo import SIZE, a_state, observe, skinned_head
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from fitkit.batch.workers.watching import packed
 from fitkit.cli import main
-from fitkit.cli.commands import fit
-from fitkit.cli.live_page import LivePage, unpacked
 from fitkit.errors import FitkitError
+from fitkit.results.shown import live_page
+from fitkit.results.shown.live_page import LivePage, unpacked
 from tests.fixtures.browser import browser, opened
 from tests.fixtures.tiny_head import tiny_head
 from tests.fixtures.toy_fit import photos
@@ -37,7 +37,7 @@ class Listening:
 
 def test_steps_reach_the_page_which_stays(calls, capsys, monkeypatch):
     page = Listening()
-    monkeypatch.setattr(fit, "LivePage", lambda: page)
+    monkeypatch.setattr(live_page, "LivePage", lambda: page)
     assert main.run(["fit", *photos("ok"), "--watch"]) == 0
     assert page.steps == [{"event": "watched", "name": "p0.jpg"}, {"event": "watched", "stage": "toy", "step": 1}]
     said = capsys.readouterr().err
@@ -49,7 +49,7 @@ def test_steps_reach_the_page_which_stays(calls, capsys, monkeypatch):
 
 
 def test_without_it_no_step_is_told(calls, monkeypatch):
-    monkeypatch.setattr(fit, "LivePage", None)
+    monkeypatch.setattr(live_page, "LivePage", None)
     assert main.run(["fit", *photos("ok")]) == 0
 
 

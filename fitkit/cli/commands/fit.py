@@ -10,7 +10,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -26,12 +26,14 @@ from fitkit.cli.commands.predict import Predict
 from fitkit.cli.commands.report import make_report
 from fitkit.cli.console import Console, Outcome, exit_status, progress_line, summary
 from fitkit.cli.general_options import Flag, General, Words
-from fitkit.cli.live_page import LivePage
 from fitkit.cli.runs import Voice, check_run, engine_of, part_of, stopped
 from fitkit.detection import DETECTORS
 from fitkit.errors import FitkitError
 from fitkit.io.atomic_files import workplace
 from fitkit.results import OUTPUTS
+
+if TYPE_CHECKING:
+    from fitkit.results.shown.live_page import LivePage
 
 LOOKED_AHEAD = 10_000      # photos that are listed before the first is fitted, so that the progress bar knows how many there are
 
@@ -196,7 +198,7 @@ def run_fit(options: Fit, fields: dict[str, Any], console: Console) -> int:
     return status
 
 
-def _live_page(options: Fit, console: Console) -> LivePage:
+def _live_page(options: Fit, console: Console) -> "LivePage":
     """The page that shows the fits.
 
     Raises:
@@ -206,6 +208,8 @@ def _live_page(options: Fit, console: Console) -> LivePage:
                          ("--engine ray", options.engine != "local"), ("--workers", options.workers > 1)):
         if there:
             raise FitkitError("E_USAGE", f"--watch shows one photo after the other, fitted here; leave out {other}, or --watch")
+    from fitkit.results.shown.live_page import LivePage
+
     page = LivePage()
     console.note(f"watch the fit at {page.address}")
     return page

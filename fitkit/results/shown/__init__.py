@@ -1,1 +1,1 @@
-"""What people are shown of a result: `summary` for `repr` and notebooks, `view` for the viewer."""
+"""What people are shown: `summary` for `repr` and notebooks, `view` for the viewer, `live_page` while it is fitted."""

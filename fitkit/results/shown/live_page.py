@@ -48,7 +48,7 @@ class LivePage:
         self._server.initial_camera.position, self._server.initial_camera.look_at = CAMERA, (0.0, 0.0, 0.0)
         gui = self._server.gui
         self._said = gui.add_markdown("waiting for the first step: the first fit compiles for up to a minute")
-        self._slider = gui.add_slider("step", min=0, max=1, step=1, initial_value=0)
+        self._slider: Any = gui.add_slider("step", min=0, max=1, step=1, initial_value=0)
         self._curve = gui.add_uplot((np.zeros(1), np.zeros(1)), ({}, {"label": "loss", "stroke": "#b3541e", "width": 2}),
                                     scales={"x": {"time": False}}, title="loss", aspect=1.4)
         self._slider.on_update(lambda event: self._turned() if event.client is not None else None)
@@ -90,7 +90,7 @@ class LivePage:
         self._server.scene.add_image("/photo", photo, SIDE, SIDE, position=(-APART, 0.0, 0.0), wxyz=FRONT, cast_shadow=False)
         self._overlay = self._server.scene.add_image("/overlay", photo, SIDE, SIDE, position=(APART, 0.0, 0.0), wxyz=FRONT,
                                                      cast_shadow=False)
-        self._head = None
+        self._head: Any = None
 
     def _turned(self) -> None:
         """The slider was moved."""
