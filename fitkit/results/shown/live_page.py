@@ -20,7 +20,8 @@ HOST = "127.0.0.1"
 UNIT = 0.01                  # of a millimetre
 SIDE = 3.0                   # of the pictures beside the head
 APART = 3.1                  # of their middles from the head's
-CAMERA = (0.0, 0.2, 6.5)     # from the head's middle
+CAMERA = (0.0, 0.2, 10.5)    # from the head's middle
+FIELD = 0.52                 # radians from top to bottom: a portrait lens
 CLAY = (205, 190, 178)       # sRGB, of the head
 FRONT = (0.0, 1.0, 0.0, 0.0)     # quaternion of a half turn about x: viser's pictures have y down
 
@@ -45,12 +46,14 @@ class LivePage:
         self._server.gui.configure_theme(show_logo=False, show_share_button=False)
         self._server.gui.main_panel.dock_right()
         self._server.scene.set_up_direction("+y")
-        self._server.initial_camera.position, self._server.initial_camera.look_at = CAMERA, (0.0, 0.0, 0.0)
+        camera = self._server.initial_camera
+        camera.position, camera.look_at, camera.fov = CAMERA, (0.0, 0.0, 0.0), FIELD
         gui = self._server.gui
         self._said = gui.add_markdown("waiting for the first step: the first fit compiles for up to a minute")
         self._slider: Any = gui.add_slider("step", min=0, max=1, step=1, initial_value=0)
         self._curve = gui.add_uplot((np.zeros(1), np.zeros(1)), ({}, {"label": "loss", "stroke": "#b3541e", "width": 2}),
-                                    scales={"x": {"time": False}}, title="loss", aspect=1.4)
+                                    scales={"x": {"time": False}}, title="loss, % of the first", aspect=1.4)
+        gui.add_markdown("What counts is weighed anew after each step, and against a blurred picture first: the loss may rise.")
         self._slider.on_update(lambda event: self._turned() if event.client is not None else None)
 
     def show(self, message: dict[str, Any]) -> None:
@@ -65,7 +68,7 @@ class LivePage:
             known = [(place, step["loss"]) for place, step in enumerate(self.steps) if step["loss"] is not None]
             if known:
                 places, losses = np.array(known, float).T
-                self._curve.data = (places, losses)
+                self._curve.data = (places, 100 * losses / losses[0] if losses[0] else losses)
             if following:
                 self._slider.value = len(self.steps) - 1
                 self._draw(message)
