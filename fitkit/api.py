@@ -62,16 +62,16 @@ def load(folder: str | Path, *, head: str | None = None) -> FitResult:
 @overload
 def fit(
     photo: PhotoLike, *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: PointsLike | None = None,
-    size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, camera: CameraLike | None = None,
-    seed: int = 0, detector: str = "mediapipe", progress: Callable[[float], None] | None = None, watch: Watch | None = None,
-    same_person: None = None, **fields: Any,
+    size: int = 224, texture_size: int = 1024, focal: float | None = None, intrinsics: np.ndarray | None = None,
+    camera: CameraLike | None = None, seed: int = 0, detector: str = "mediapipe", progress: Callable[[float], None] | None = None,
+    watch: Watch | None = None, same_person: None = None, **fields: Any,
 ) -> FitResult: ...
 
 
 @overload
 def fit(
     photo: Sequence[PhotoLike], *, recipe: str = "inverse_rendering", head: str = "makehuman",
-    landmarks: Sequence[PointsLike] | None = None, size: int = 224, focal: float | None = None,
+    landmarks: Sequence[PointsLike] | None = None, size: int = 224, texture_size: int = 1024, focal: float | None = None,
     camera: CameraLike | Sequence[CameraLike | None] | None = None, seed: int = 0, detector: str = "mediapipe",
     progress: Callable[[float], None] | None = None, same_person: bool | None = None, **fields: Any,
 ) -> list[FitResult | FitkitError]: ...
@@ -79,23 +79,24 @@ def fit(
 
 def fit(
     photo: PhotoLike | Sequence[PhotoLike], *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: Any = None,
-    size: int = 224, focal: float | None = None, intrinsics: np.ndarray | None = None, camera: Any = None, seed: int = 0,
-    detector: str = "mediapipe", progress: Callable[[float], None] | None = None, watch: Watch | None = None,
-    same_person: bool | None = None, **fields: Any,
+    size: int = 224, texture_size: int = 1024, focal: float | None = None, intrinsics: np.ndarray | None = None,
+    camera: Any = None, seed: int = 0, detector: str = "mediapipe", progress: Callable[[float], None] | None = None,
+    watch: Watch | None = None, same_person: bool | None = None, **fields: Any,
 ) -> FitResult | list[FitResult | FitkitError]:
     """Fit a 3D face to the largest face of a photo, or one person to several photos.
 
     Args:
         photo: an image file, by its path, its bytes or opened; a Pillow image; an array `[height, width, 3]`, grey or with alpha,
             of uint8, uint16 or floats in [0, 1] (sRGB, upright); or a list of them that show one person, who has one identity and
-            one albedo in all of them; expression, pose, light and lens are each photo's own (`same_lens=True`: one lens; `camera`
-            with R and t: one instant). Each number of photos compiles once.
+            one albedo in all of them, and one texture, made of all; expression, pose, light and lens are each photo's own
+            (`same_lens=True`: one lens; `camera` with R and t: one instant). Each number of photos compiles once.
         recipe: name of the recipe; `fitkit recipes` lists them.
         head: name of the morphable head, as in `load_head`.
         landmarks: the points of the face instead of a detector: a `.pts` or `.npy` file, or an array [68 or 468, 2] in pixels
             (x, y) of the photo upright; of several photos a list with one entry for each. Points that show no face in it are
             refused: normalised to [0, 1], in (y, x) order or mirrored otherwise, mostly outside the photo, on one line, not finite.
         size: side of the square crop the fit works on, pixels; even, at least 64.
+        texture_size: side of the result's texture, texels: 1024, 2048 or 4096; more of them show what photos hold above 1024.
         focal: focal length, photo pixels; without it EXIF's, or else estimated within bounds.
         intrinsics: known calibration matrix K [3, 3] of one photo, pixels; square pixels, no skew. Takes precedence over `focal`.
         camera: known camera: `{"K": K, "R": R, "t": t, "distortion": [k1, k2, p1, p2, k3], "unit": "m"}`, of which K alone is
@@ -128,7 +129,8 @@ def fit(
         raise FitkitError("E_USAGE", "intrinsics are of one photo; of several photos give focal, or fit them one by one")
     if not one and watch is not None:
         raise FitkitError("E_USAGE", "watch is told of the fit of one photo; leave it out, or fit the photos one by one")
-    job = pipeline.prepare(recipe=recipe, head=head, size=size, seed=seed, detector=detector, progress=progress, fields=fields)
+    job = pipeline.prepare(recipe=recipe, head=head, size=size, seed=seed, detector=detector, progress=progress, fields=fields,
+                           texture_size=texture_size)
     if is_photo(photo):
         job = dataclasses.replace(job, watch=watch)
         known = _camera(photo, camera, intrinsics)

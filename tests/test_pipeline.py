@@ -51,7 +51,9 @@ def test_several_photos_of_one_person():
                                      recipe="landmarks")
     assert isinstance(lost, FitkitError) and first.status == second.status == "converged"
     np.testing.assert_array_equal(first.parameters.identity, second.parameters.identity)
-    for wrong in ({"photo": [ASTRONAUT], "same_person": False}, {"photo": ASTRONAUT, "same_person": True}):
+    assert first.person is second.person and len(first.person.fits) == 2
+    for wrong in ({"photo": [ASTRONAUT], "same_person": False}, {"photo": ASTRONAUT, "same_person": True},
+                  {"photo": ASTRONAUT, "texture_size": 1000}):
         with pytest.raises(FitkitError) as error:
             fitkit.fit(**wrong)
         assert error.value.code == "E_USAGE"

@@ -152,6 +152,14 @@ def add_normal_map(document: gltf.GLTF2, blob: bytearray, normals: np.ndarray) -
     return _add_image(document, view, "image/png", "normals")
 
 
+def add_occlusion(document: gltf.GLTF2, blob: bytearray, occlusion: np.ndarray) -> None:
+    """Ambient occlusion `[S, S]`, in [0, 1] or of 8 bits, as PNG, for the skin's material; glTF reads its red channel."""
+    index = _add_image(document, add_view(document, blob, images.encode_png(occlusion)), "image/png", "occlusion")
+    for material in document.materials:
+        if material.name == "skin":
+            material.occlusionTexture = gltf.OcclusionTextureInfo(index=index)
+
+
 def _add_image(document: gltf.GLTF2, view: int, kind: str, name: str) -> int:
     document.images.append(gltf.Image(bufferView=view, mimeType=kind, name=name))
     document.samplers = [gltf.Sampler(magFilter=_LINEAR, minFilter=_MIPMAPS, wrapS=_CLAMP, wrapT=_CLAMP)]

@@ -23,6 +23,7 @@ from fitkit.export.glb_document import (
     VertexRows,
     add_accessor,
     add_normal_map,
+    add_occlusion,
     add_slices,
     add_sparse,
     add_texture,
@@ -70,12 +71,15 @@ def write_glb(
 def head_glb(
     model: MorphableModel, parameters: FaceParameters, *, texture: UInt8[np.ndarray, "S S 3"] | None = None,
     normal_map: Float[np.ndarray, "N N 3"] | None = None, name: str | None = None,
+    occlusion: UInt8[np.ndarray, "N N"] | None = None,
 ) -> bytes:
-    """The file that `write_glb` writes, as bytes."""
+    """The file that `write_glb` writes, as bytes; `occlusion` is a map of ambient occlusion for the skin."""
     document, blob = gltf.GLTF2(), bytearray()
     if texture is not None:
         add_texture(document, blob, texture)
     mesh = add_head(document, blob, model, parameters, normal_map=normal_map)
+    if occlusion is not None:
+        add_occlusion(document, blob, occlusion)
     document.meshes[mesh].name = name or model.name
     return document_bytes(with_scene(document, [gltf.Node(name=name or model.name, mesh=mesh)], [0]), blob)
 

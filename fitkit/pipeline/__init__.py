@@ -32,6 +32,7 @@ from fitkit.recipes.coarsenet.aligned import told_together
 from fitkit.recipes.coarsenet.prediction import Glimpse
 from fitkit.recipes.corrected_points import with_corrected_points
 from fitkit.results.from_solution import result_from_solution
+from fitkit.results.person_texture import of_one_person
 from fitkit.results.result import FitResult
 
 __all__ = ["Job", "Observed", "PointsLike", "Reading", "batch_size", "fit_each", "fit_photo", "fit_several", "observe_face",
@@ -238,8 +239,10 @@ def fit_each(
         begun = time.perf_counter()
         solutions = solve(group, job, size=chunk, together=bool(together))
         seconds = (time.perf_counter() - begun) / len(group)
-        for face, solution in zip(group, solutions, strict=True):
-            done[face.place] = result_of(face, solution, job, seconds=seconds, number=None)
+        results = [result_of(face, solution, job, seconds=seconds, number=None)
+                   for face, solution in zip(group, solutions, strict=True)]
+        for face, result in zip(group, of_one_person(results) if together else results, strict=True):
+            done[face.place] = result
         yield from in_turn()
     yield from in_turn()
 

@@ -35,6 +35,8 @@ from fitkit.recipes.coarsenet.aligned import load_glance
 from fitkit.recipes.coarsenet.prediction import FaceReader
 from fitkit.recipes.corrected_points import guide_for
 from fitkit.types import MorphableModel
+from fitkit.uv.fine_texture import check_size
+from fitkit.uv.layout import TEXTURE
 
 BOXES = "boxes"              # the detector of recipes that need no points: no option names it
 
@@ -56,6 +58,7 @@ class Job:
     progress: Callable[[float], None] | None
     reader: FaceReader | None = None      # the network of a recipe that asks one, or of its prior
     places: Places | None = None          # of a head that this network does not know, on the one it knows
+    texture_size: int = TEXTURE           # texels a side
     guide: MorphableModel | None = None   # the head that corrects the detector's points for one that nothing was learned of
     watch: Watch | None = None            # called after each step of one photo's fit, by recipes that tell
 
@@ -67,7 +70,7 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """How a result was made, for `FitResult` and fit.json."""
         return {"recipe": self.name, "fields": dataclasses.asdict(self.config), "head": self.head, "seed": self.seed,
-                "size": self.size}
+                "size": self.size, "texture_size": self.texture_size}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +86,8 @@ class Reading:
 
 
 def prepare(
-    *, recipe: str, head: str, size: int, seed: int, detector: str, progress: Callable[[float], None] | None, fields: dict[str, Any]
+    *, recipe: str, head: str, size: int, seed: int, detector: str, progress: Callable[[float], None] | None,
+    fields: dict[str, Any], texture_size: int = TEXTURE,
 ) -> Job:
     """The job of a call, every choice checked.
 
@@ -92,6 +96,7 @@ def prepare(
     """
     keep_compiled_programs()
     chosen = RECIPES[check_choice(recipe, RECIPES, code="E_RECIPE", what="recipe")]
+    check_size(texture_size)
     config = chosen.config(**check_fields(chosen.config, fields))
     if size < 64 or size % 2:
         raise FitkitError("E_USAGE", f"size must be an even number of at least 64 pixels, not {size}")
@@ -103,7 +108,7 @@ def prepare(
     guide = guide_for(model) if learned else None
     if learned and getattr(config, "prior", "none") == "coarsenet" and (guide or model).name == prediction.HEAD:
         reader = load_glance()
-    return Job(recipe, chosen, config, head, model, size, seed, detector, progress, reader, places, guide)
+    return Job(recipe, chosen, config, head, model, size, seed, detector, progress, reader, places, texture_size, guide)
 
 
 def read(

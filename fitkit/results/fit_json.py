@@ -27,6 +27,7 @@ from fitkit.morphable.expressions import named_weights
 from fitkit.results.integrity import DIGEST, FORMAT, MAX_BYTES, NAME, content_digest
 from fitkit.results.view_angles import view_angles
 from fitkit.uv.displacement import ZERO, Relief, encode_displacement
+from fitkit.uv.fine_texture import SIZES
 from fitkit.version import __version__
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def compose(
             "undistorted": None if photo.undistorted is None else photo.undistorted.content(),
         },
         "head": {"name": result.head, "sha256": head_sha256},
-        "recipe": {"name": result.recipe, "fields": dict(result.fields), "size": result.size, "seed": result.seed},
+        "recipe": {"name": result.recipe, "fields": dict(result.fields), "size": result.size, "seed": result.seed,
+                   "texture_size": result.texture_size},
         "losses": dict(result.losses),
         "timings": dict(result.timings),
         "camera": _camera(result),
@@ -195,6 +197,7 @@ def _contents(content: dict[str, Any]) -> Contents:
         "face": None if photo["face"] is None else _positive_int(photo["face"]),
         "recipe": _string(recipe["name"]), "fields": dict(recipe["fields"]),
         "size": _positive_int(recipe["size"]), "seed": _int(recipe["seed"]),
+        "texture_size": _texture_size(recipe.get("texture_size", SIZES[0])),
         "status": content["status"], "reason": _string(content["reason"]),
         "confidence": _number(content["confidence"], most=1.0),
         "losses": {name: _number(value, finite=finite) for name, value in content["losses"].items()},
@@ -226,6 +229,13 @@ def _point_source(landmarks: Mapping[str, Any]) -> str:
     if source not in POINT_SOURCES:
         raise ValueError(f"{source!r} where a source of points was expected")
     return str(source)
+
+
+def _texture_size(value: object) -> int:
+    """Texels a side of the texture; results of before there was a choice do not say it."""
+    if value not in SIZES:
+        raise ValueError(f"{value!r} where the size of a texture was expected")
+    return _int(value)
 
 
 def _int(value: object) -> int:

@@ -21,8 +21,9 @@ from fitkit.io.tensor_files import parse_tensors
 from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.results import fit_json
 from fitkit.results.result import FitResult
-from fitkit.results.save import DETAIL_FILE, PICTURE_FILE, POINT_ARRAYS, SKIN_FILE, head_digest
+from fitkit.results.save import DETAIL_FILE, PICTURE_FILE, POINT_ARRAYS, SEEN_FILE, SKIN_FILE, head_digest
 from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
+from fitkit.uv.layout import TEXTURE
 
 # Bounds on resources: nothing that a fit writes comes near
 MAX_BYTES = 256 * 2**20      # of one file
@@ -63,7 +64,7 @@ def load_result(folder: str | Path, *, load_head: Callable[[str], MorphableModel
         contents.fields["photo"] = _with_picture(folder, contents)
     return FitResult(
         model=model, parameters=parameters, camera=camera, albedo_map=_read_map(folder, "albedo.png", contents.files),
-        skin=_read_map(folder, SKIN_FILE, contents.files),
+        skin=_read_map(folder, SKIN_FILE, contents.files), seen_map=_read_seen(folder, contents.files),
         detail=_read_detail(folder, contents), **points, **(contents.fields | {"head": head or contents.head})
     )
 
@@ -136,6 +137,14 @@ def _read_map(folder: Path, name: str, written: Sequence[str]) -> np.ndarray | N
     if pixels.shape[0] != pixels.shape[1] or len(pixels) > MAX_TEXELS:
         raise fit_json.damaged(folder, f"{name} is no UV map: it has {pixels.shape[1]} x {pixels.shape[0]} texels")
     return (pixels * 255 + 0.5).astype(np.uint8)
+
+
+def _read_seen(folder: Path, written: Sequence[str]) -> np.ndarray | None:
+    """The mask of what several photos saw: as large as the smallest map, whatever size `albedo.png` has."""
+    seen = _read_map(folder, SEEN_FILE, written)
+    if seen is not None and len(seen) != TEXTURE:
+        raise fit_json.damaged(folder, f"{SEEN_FILE} has {len(seen)} texels a side, not {TEXTURE}")
+    return None if seen is None else seen[..., 0]
 
 
 def _check_shapes(model: MorphableModel, arrays: Mapping[str, np.ndarray]) -> None:

@@ -9,6 +9,7 @@ one size (`photo_window.py`), so that photos of any size share the compiled prog
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +43,8 @@ from fitkit.results.photo_window import (
 )
 from fitkit.types import Camera, FaceParameters, MorphableModel
 from fitkit.uv.displacement import Relief, relief_normals
-from fitkit.uv.unwrap import complete_albedo
+from fitkit.uv.layout import SeenTexels
+from fitkit.uv.unwrap import complete_albedo, read_texels
 
 # Chosen, not tuned.
 PANEL = 384                         # side of one picture of the sheet, pixels
@@ -214,9 +216,19 @@ def make_albedo(
     return _albedo(model, face, camera, photo, window, depth, relief, skin, model_share, animated=animated)
 
 
+def seen_texels(
+    model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, *, relief: Relief | None = None
+) -> SeenTexels:
+    """What the photo shows of the head at every texel; arguments as in `make`."""
+    window, layers = _photo_layers(model, face, camera)
+    depth = join_tiles([np.asarray(tile.depth) for tile in layers])
+    return read_texels(*_albedo_window(model, face, camera, photo, window, depth),
+                       gradient=None if relief is None else relief.gradient)
+
+
 def make(
     model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, *, relief: Relief | None = None,
-    skin: np.ndarray | None = None, model_share: tuple[float, float] = (0.0, 0.0),
+    skin: np.ndarray | None = None, model_share: tuple[float, float] = (0.0, 0.0), albedo: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """All pictures of one fitted face.
 
@@ -228,6 +240,7 @@ def make(
         relief: fine geometry; all pictures show it, and its shading is taken off the albedo map.
         skin: a recipe's own albedo map `[1024, 1024, 3]`, sRGB in [0, 1]; without it the linear albedo model's.
         model_share: how much of the model's fine albedo stays in the map (`uv.albedo_completion.albedo_map`).
+        albedo: the map, where it is not made of this photo alone, sRGB in [0, 1].
 
     Returns:
         overlay [H, W, 3], comparison [768, 1536, 3] and albedo [1024, 1024, 3] (sRGB in [0, 1]), normals [H, W, 3] (view frame, in
@@ -239,7 +252,8 @@ def make(
               for tile, place in zip(layers, tiles_of(window), strict=True)]
     opacity, depth, normals = (join_tiles([np.asarray(getattr(tile, name)) for tile in layers])
                                for name in ("face", "depth", "normals"))
-    albedo = _albedo(model, face, camera, photo, window, coarse, relief, skin, model_share)
+    if albedo is None:
+        albedo = _albedo(model, face, camera, photo, window, coarse, relief, skin, model_share)
 
     def over_photo(lit: list[Float[Array, "S S 3"]]) -> np.ndarray:
         colour = join_tiles([np.asarray(tile) for tile in lit])
@@ -279,7 +293,19 @@ def _albedo(
     model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, window: Window, depth: np.ndarray,
     relief: Relief | None, skin: np.ndarray | None, model_share: tuple[float, float], *, animated: bool = False,
 ) -> np.ndarray:
-    # read from a window of one size: a smaller one is continued to the right and below, a larger one is reduced
+    return np.asarray(complete_albedo(
+        *_albedo_window(model, face, camera, photo, window, depth), gradient=None if relief is None else relief.gradient,
+        generated=None if skin is None else srgb_to_linear(jnp.asarray(skin)), model_share=model_share,
+        animated=animated))
+
+
+def _albedo_window(
+    model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, window: Window, depth: np.ndarray
+) -> tuple[Any, ...]:
+    """What `unwrap` reads an albedo map from: its arguments up to `doubled`.
+
+    The window is of one size: a smaller one is continued to the right and below, a larger one is reduced.
+    """
     square = Window(corner=window.corner, side=ALBEDO_WINDOW, scale=window.scale * max(1.0, window.side / ALBEDO_WINDOW))
     places = ((np.arange(ALBEDO_WINDOW) + 0.5) * (square.scale / window.scale)).astype(int)
     within, places = places < window.side, np.minimum(places, window.side - 1)
@@ -287,9 +313,5 @@ def _albedo(
     height, width = photo.shape[:2]
     corner = np.asarray(square.corner, np.float32)
     border = np.stack([-corner, np.array([width, height], np.float32) - corner]) / np.float32(square.scale)
-    return np.asarray(complete_albedo(
-        jnp.asarray(crop_window(photo, square)), jnp.asarray(seen), jnp.asarray(border), model, face, window_camera(camera, square),
-        face_region(model), jnp.asarray(is_grey(photo)), jnp.asarray(square.scale < 1),
-        gradient=None if relief is None else relief.gradient,
-        generated=None if skin is None else srgb_to_linear(jnp.asarray(skin)), model_share=model_share,
-        animated=animated))
+    return (jnp.asarray(crop_window(photo, square)), jnp.asarray(seen), jnp.asarray(border), model, face,
+            window_camera(camera, square), face_region(model), jnp.asarray(is_grey(photo)), jnp.asarray(square.scale < 1))

@@ -6,6 +6,8 @@
     mesh.obj mesh.mtl     head frame, millimetres, expression applied
     mesh_neutral.obj      the same face at rest, with the same materials
     albedo.png            UV albedo, sRGB
+    seen.png              of several photos of one person: how far a texel is a photo's, in UV, 8 bits
+    occlusion.png         ambient occlusion in UV, 8 bits, where it is asked for; it is in mesh.glb, too
     overlay.png comparison.png normals.png depth.npy    from `pictures.py`
 
 and on request (`outputs`):
@@ -52,10 +54,12 @@ from fitkit.io.images import Photo
 from fitkit.morphable.model import shape
 from fitkit.rendering.novel_view import Light, render_novel_view
 from fitkit.results import pictures
+from fitkit.results.person_texture import Person
 from fitkit.results.save import save_result
 from fitkit.results.shown import summary
 from fitkit.types import Camera, Detail, FaceParameters, Mesh, MorphableModel
 from fitkit.uv.displacement import Relief, bake_relief
+from fitkit.uv.layout import TEXTURE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,7 +92,10 @@ class FitResult:
     irises: np.ndarray | None = None           # [2, 2] pixels, middles of the right and left one; not saved
     world: CameraWorld | None = None           # of a photo whose camera stands at a known place
     scan: ScanOrigin | None = None             # of a scan or a depth image: `photo` is then the picture that was made of it
+    texture_size: int = TEXTURE                # texels a side of `texture`
+    person: Person | None = None               # of one of several photos of a person: all of them, which share one texture
     albedo_map: np.ndarray | None = None       # uint8 sRGB [S, S, 3] read from disk; ask `texture` for it
+    seen_map: np.ndarray | None = None         # uint8 [1024, 1024] read from disk; ask `seen` for it
 
     def __repr__(self) -> str:
         return summary.describe(self)
@@ -111,7 +118,7 @@ class FitResult:
             FitkitError: E_RESULT where the result was loaded and its photo is gone or changed.
         """
         return pictures.make(self.model, self.parameters, self.camera, self.photo_pixels(), relief=self.relief,
-                             skin=self._skin(), model_share=self._model_share())
+                             skin=self._skin(), model_share=self.model_share(), albedo=self._shared_albedo())
 
     @cached_property
     def relief(self) -> Relief | None:
@@ -120,16 +127,36 @@ class FitResult:
 
     @cached_property
     def texture(self) -> np.ndarray | None:
-        """UV albedo, uint8 sRGB `[S, S, 3]`, made on first use; None in a result that was saved without it."""
+        """UV albedo, uint8 sRGB `[S, S, 3]`, S = `texture_size`, made on first use; None in a result that was saved without it.
+
+        Of several photos of one person it is one texture, made of all of them.
+        """
         if self.albedo_map is not None or not self.photo.pixels.size:
             return self.albedo_map
-        if "pictures" in self.__dict__:
-            albedo = self.pictures["albedo"]
-        else:   # alone it costs a fraction of all the pictures
-            albedo = pictures.make_albedo(
-                self.model, self.parameters, self.camera, self.photo.pixels, relief=self.relief, skin=self._skin(),
-                model_share=self._model_share())
+        if (albedo := self._shared_albedo()) is None:
+            if "pictures" in self.__dict__:
+                albedo = self.pictures["albedo"]
+            else:   # alone it costs a fraction of all the pictures
+                albedo = pictures.make_albedo(
+                    self.model, self.parameters, self.camera, self.photo.pixels, relief=self.relief, skin=self._skin(),
+                    model_share=self.model_share())
+        if self.texture_size > TEXTURE:
+            return (self.person or Person(fits=(self,))).enlarged(albedo, size=self.texture_size)
         return (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+    @property
+    def seen(self) -> np.ndarray | None:
+        """Of several photos of one person, what they saw of the face: uint8 `[1024, 1024]` in UV, 255 in full; else None."""
+        return self.seen_map if self.person is None else self.person.texture.seen
+
+    def _shared_albedo(self) -> np.ndarray | None:
+        """The texture of several photos, sRGB `[1024, 1024, 3]` in [0, 1]; None where there is one photo."""
+        if self.person is not None:
+            return self.person.texture.albedo.astype(np.float32) / 255
+        if self.seen_map is None or self.albedo_map is None:
+            return None
+        times = len(self.albedo_map) // TEXTURE
+        return self.albedo_map.reshape(TEXTURE, times, TEXTURE, times, 3).mean((1, 3), dtype=np.float32) / np.float32(255)
 
     def animated_texture(self, *, pixels: Float[np.ndarray, "H W 3"] | None = None) -> np.ndarray:
         """`texture` for other expressions than the photo's, uint8 sRGB `[1024, 1024, 3]`.
@@ -145,7 +172,7 @@ class FitResult:
         """
         albedo = pictures.make_albedo(
             self.model, self.parameters, self.camera, self.photo_pixels() if pixels is None else pixels,
-            relief=self.relief, skin=self._skin(), model_share=self._model_share(), animated=True)
+            relief=self.relief, skin=self._skin(), model_share=self.model_share(), animated=True)
         return (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
 
     def render(
@@ -191,7 +218,7 @@ class FitResult:
     def _skin(self) -> np.ndarray | None:
         return None if self.skin is None else self.skin.astype(np.float32) / 255
 
-    def _model_share(self) -> tuple[float, float]:
+    def model_share(self) -> tuple[float, float]:
         """Beta of Guo 2018, Section V-C, of a recipe that has it: on plain skin, and where wrinkles are likely."""
         return float(self.fields.get("model_share", 0.0)), float(self.fields.get("model_share_wrinkled", 0.0))
 

@@ -35,12 +35,14 @@ from fitkit.results import ALL, OUTPUTS, fit_json, integrity
 from fitkit.results.shown.view import VIEWER_FILE, viewed_face
 from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
 from fitkit.uv.displacement import detailed_mesh, encode_displacement, fine_surface, normal_map
+from fitkit.uv.occlusion_map import bake_occlusion
 
 if TYPE_CHECKING:
     from fitkit.results.result import FitResult
 
 DETAIL_FILE = "detail.safetensors"
 SKIN_FILE = "skin.png"
+SEEN_FILE = "seen.png"
 PICTURE_FILE = "picture.png"
 # pixels: depth.npy of a larger photo holds every second, third, ... pixel; a fit sees a face on some hundred
 MAX_DEPTH_SIDE = 2048
@@ -70,11 +72,16 @@ def save_result(
         step = 1
         if "pictures" in chosen:
             step = _write_pictures(new, result.pictures)
-        glb = head_glb(result.model, result.parameters, **_appearance(result)) if {"mesh", "viewer"} & chosen else b""
+        occlusion = _occlusion(new, result) if "occlusion" in chosen else None
+        glb = b""
+        if {"mesh", "viewer"} & chosen:
+            glb = head_glb(result.model, result.parameters, **_appearance(result), occlusion=occlusion)
         if "mesh" in chosen:
             _write_meshes(new, result, glb)
         elif "pictures" in chosen and result.texture is not None:
             images.write_image(new / "albedo.png", result.texture)
+        if {"mesh", "pictures"} & chosen and result.seen is not None:
+            images.write_image(new / SEEN_FILE, result.seen)
         for output, (file, made) in EXPORTS.items():
             if output in chosen:
                 atomic_files.write_bytes(new / file, made(result))
@@ -142,6 +149,13 @@ def _appearance(result: "FitResult") -> dict[str, Any]:
     """What GLB files of a head show beside its shape: texture, normal map, name."""
     normals = None if result.relief is None else np.asarray(normal_map(result.model, result.parameters, result.relief))
     return {"texture": result.texture, "normal_map": normals, "name": shown_name(result)}
+
+
+def _occlusion(folder: Path, result: "FitResult") -> np.ndarray:
+    """Write the ambient occlusion of the head at rest; the map, 8 bits."""
+    made = quantize(np.asarray(bake_occlusion(result.model, result.parameters.identity)), np.uint8)
+    images.write_image(folder / "occlusion.png", made)
+    return made
 
 
 def _rigged(result: "FitResult", *, vrm: bool = False) -> bytes:

@@ -87,9 +87,26 @@ def albedo_map(
     """
     planes = planes_of(texels, layout, photo, visibility, config=config.observed)
     scalp = scalp_colours(planes.photo, visibility, planes.albedo, planes.irradiance, layout, grey, config=config.scalp)
+    log_ratio, weight = trusted_log_ratio(planes, visibility, layout, grey, config=config)
+    broad, fine = _broad_and_fine(log_ratio, weight, layout, model_share, config=config)
+    return with_filled_gutters(_composed(planes.albedo, scalp, broad, fine, weight, layout), layout)
+
+
+def trusted_log_ratio(
+    planes: TexelPlanes, visibility: Float[Array, "T T"], layout: Layout, grey: Bool[Array, ""],
+    *, config: AlbedoCompletionConfig = DEFAULT,
+) -> tuple[Float[Array, "4 T T"], Float[Array, "T T"]]:
+    """The log ratio of a photo's observed albedo to the model's, and how far each texel of it is taken, in [0, 1].
+
+    Args:
+        planes: from `planes_of`.
+        visibility: how squarely the photo shows a texel, in [0, 1].
+        layout: of the head.
+        grey: the photo is black and white.
+        config: how the face is told from what hides it.
+    """
     log_ratio = log_ratio_planes(_ratio(planes, grey))
-    broad, fine, weight = _broad_and_fine(log_ratio, planes.weight, visibility, layout, model_share, config=config)
-    return _with_filled_gutters(_composed(planes.albedo, scalp, broad, fine, weight, layout), layout)
+    return log_ratio, _trusted_weight(log_ratio, planes.weight, visibility, layout, config=config)
 
 
 # Programs of their own: XLA for CPU, left to fuse them, computes each part anew wherever it is read, mirrored or per channel.
@@ -100,12 +117,19 @@ def _ratio(planes: TexelPlanes, grey: Bool[Array, ""]) -> Float[Array, "3 T T"]:
 
 
 @quick_jit(static_argnames=("config",))
-def _broad_and_fine(
+def _trusted_weight(
     log_ratio: Float[Array, "4 T T"], weight: Float[Array, "T T"], visibility: Float[Array, "T T"], layout: Layout,
-    model_share: tuple[float, float], *, config: AlbedoCompletionConfig,
-) -> tuple[Float[Array, "4 C C"], Float[Array, "4 T T"], Float[Array, "T T"]]:
-    """Log ratios laid over the model, broad and fine, and the weight of a texel's own photo."""
-    weight = weight * upsampled(_trust(log_ratio, weight, visibility, layout, config))
+    *, config: AlbedoCompletionConfig,
+) -> Float[Array, "T T"]:
+    return weight * upsampled(_trust(log_ratio, weight, visibility, layout, config))
+
+
+@quick_jit(static_argnames=("config",))
+def _broad_and_fine(
+    log_ratio: Float[Array, "4 T T"], weight: Float[Array, "T T"], layout: Layout, model_share: tuple[float, float],
+    *, config: AlbedoCompletionConfig,
+) -> tuple[Float[Array, "4 C C"], Float[Array, "4 T T"]]:
+    """Log ratios laid over the model, broad and fine; `weight` is that of a texel's own photo."""
     total = block_mean(weight) * (1.0 - layout.inside)
     values = block_mean(log_ratio * weight) / jnp.maximum(block_mean(weight), MIN_WEIGHT)
     inner = _carried_on(values, block_mean(weight) * layout.inside, config.inside_blurs, config)[0]
@@ -116,7 +140,7 @@ def _broad_and_fine(
     other = jnp.where(layout.mirrored > 0, broad[:, :, ::-1], broad)
     broad = broad - 0.5 * (1.0 - config.side_share) * (broad - other)
     share = model_share[0] + (model_share[1] - model_share[0]) * layout.albedo_blend
-    return broad, fine * (weight * upsampled(1.0 - share)), weight
+    return broad, fine * (weight * upsampled(1.0 - share))
 
 
 def _trust(
@@ -160,7 +184,8 @@ def _composed(
 
 
 @quick_jit()
-def _with_filled_gutters(colours: Float[Array, "3 T T"], layout: Layout) -> Float[Array, "T T 3"]:
+def with_filled_gutters(colours: Float[Array, "C T T"], layout: Layout) -> Float[Array, "T T C"]:
+    """A map in [0, 1] whose texels between the islands have the nearest island's colours."""
     covered = layout.fragments.triangle >= 0
     return jnp.moveaxis(jnp.where(covered, colours, _gutter_colours(colours, covered)), 0, -1)
 
@@ -194,7 +219,7 @@ def _carried_on(
     return total + left * everywhere[:, None, None], confidences[0]
 
 
-def _gutter_colours(colours: Float[Array, "3 T T"], covered: Bool[Array, "T T"]) -> Float[Array, "3 T T"]:
+def _gutter_colours(colours: Float[Array, "C T T"], covered: Bool[Array, "T T"]) -> Float[Array, "C T T"]:
     """Colours for the texels between the islands: those of the nearest island, so that no filter brings in black."""
     inside = covered.astype(colours.dtype)
     sums = block_mean(jnp.concatenate([colours * inside, inside[None]]))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from fitkit.compilation import quick_jit
 from fitkit.geometry.filters import smoothstep
@@ -46,6 +46,15 @@ class Texels(NamedTuple):
     albedo: Float[Array, "T T 3"]          # the linear model's, or a generated one, linear RGB
     photo_weight: Float[Array, "T T"]      # how much of the photo to take, by region, in [0, 1]
     irradiance: Float[Array, "T T 3"]      # of the fitted light, linear RGB
+
+
+class SeenTexels(NamedTuple):
+    """What a photo shows of a fitted head at every texel."""
+
+    texels: Texels
+    photo: Float[Array, "T T 3"]           # linear RGB
+    visibility: Float[Array, "T T"]        # how squarely the photo shows it, in [0, 1]
+    grey: Bool[Array, ""]                  # the photo is black and white
 
 
 @jax.tree_util.register_dataclass

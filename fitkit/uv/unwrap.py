@@ -21,7 +21,7 @@ from fitkit.types import Camera, FaceParameters, MorphableModel
 from fitkit.uv.albedo_completion import DEFAULT, AlbedoCompletionConfig, albedo_map
 from fitkit.uv.displacement import relief_normals
 from fitkit.uv.generated_albedo import limited_by_photo, regularised_to_model
-from fitkit.uv.layout import Layout, Texels, layout_of, upsampled
+from fitkit.uv.layout import Layout, SeenTexels, Texels, layout_of, upsampled
 from fitkit.uv.observed_albedo import planes_of
 from fitkit.uv.openings import lips_apart, shows_skin
 
@@ -54,17 +54,38 @@ def complete_albedo(
         config: how much of the photo is taken for skin, and how far a generated map may leave the linear model.
     """
     layout = layout_of(model)
-    texels = _texels(model, face, camera, region, layout, gradient)
-    seen, visibility = _photo_at_texels(photo, depth, border, texels, camera, doubled, layout)
+    seen = read_texels(photo, depth, border, model, face, camera, region, grey, doubled, gradient=gradient)
     if animated:
         apart = lips_apart(model, shape(model, face.identity, face.expression), config=config.openings)
-        planes = planes_of(texels, layout, seen, visibility, config=config.observed)
+        planes = planes_of(seen.texels, layout, seen.photo, seen.visibility, config=config.observed)
         skin = shows_skin(planes, layout, apart, grey, config=config.openings)
-        texels = texels._replace(photo_weight=texels.photo_weight * skin)
+        seen = seen._replace(texels=seen.texels._replace(photo_weight=seen.texels.photo_weight * skin))
+    return completed_albedo(seen, layout, generated=generated, model_share=model_share, config=config)
+
+
+def read_texels(
+    photo: Float[Array, "S S 3"], depth: Float[Array, "S S"], border: Float[Array, "2 2"], model: MorphableModel,
+    face: FaceParameters, camera: Camera, region: Float[Array, " V"], grey: Bool[Array, ""], doubled: Bool[Array, ""], *,
+    gradient: Float[Array, "1024 1024 3"] | None = None,
+) -> SeenTexels:
+    """What a photo shows of the head at every texel; arguments as in `complete_albedo`."""
+    layout = layout_of(model)
+    texels = _texels(model, face, camera, region, layout, gradient)
+    seen, visibility = _photo_at_texels(photo, depth, border, texels, camera, doubled, layout)
+    return SeenTexels(texels=texels, photo=seen, visibility=visibility, grey=grey)
+
+
+def completed_albedo(
+    seen: SeenTexels, layout: Layout, *, generated: Float[Array, "1024 1024 3"] | None = None,
+    model_share: tuple[float, float] = (0.0, 0.0), config: AlbedoCompletionConfig = DEFAULT,
+) -> Float[Array, "1024 1024 3"]:
+    """The albedo map of what a photo, or several joined ones, show; sRGB in [0, 1]; arguments as in `complete_albedo`."""
+    texels = seen.texels
     if generated is not None:
         texels = texels._replace(albedo=limited_by_photo(
-            generated, texels, layout, seen, visibility, grey, config=config.generated, observed_config=config.observed))
-    return albedo_map(texels, layout, seen, visibility, grey, model_share=model_share, config=config)
+            generated, texels, layout, seen.photo, seen.visibility, seen.grey, config=config.generated,
+            observed_config=config.observed))
+    return albedo_map(texels, layout, seen.photo, seen.visibility, seen.grey, model_share=model_share, config=config)
 
 
 def full_generated_albedo(

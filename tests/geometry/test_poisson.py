@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from fitkit.geometry.poisson import poisson_residual, solve_poisson
+from fitkit.geometry.poisson import poisson_residual, solve_poisson, solve_screened_poisson
 
 HEIGHT, WIDTH = 29, 38
 
@@ -49,6 +49,18 @@ def test_the_field_is_that_of_a_dense_solver():
     before, after = (np.linalg.norm(poisson_residual(jnp.asarray(gradient), jnp.asarray(field), jnp.asarray(unknown)))
                      for field in (start, found))
     assert after < 1e-5 * before
+
+
+def test_the_screened_field_is_that_of_a_dense_solver():
+    """Differences at every pair, and the field itself times the root of the screening, in one least-squares problem."""
+    gradient, screening = problem(0)[0][:, :13, :17], 0.05
+    rows, right = [np.sqrt(screening) * np.eye(13 * 17)], [np.zeros(13 * 17)]
+    place = np.arange(13 * 17).reshape(13, 17)
+    for wanted, first, second in ((gradient[0, :, :-1], place[:, :-1], place[:, 1:]), (gradient[1, :-1], place[:-1], place[1:])):
+        rows.append(np.eye(13 * 17)[second.ravel()] - np.eye(13 * 17)[first.ravel()])
+        right.append(wanted.ravel())
+    dense = np.linalg.lstsq(np.concatenate(rows), np.concatenate(right))[0].reshape(13, 17)
+    np.testing.assert_allclose(solve_screened_poisson(jnp.asarray(gradient), screening), dense, atol=1e-5)
 
 
 def test_differences_of_a_field_give_it_back_and_a_patch_without_border_up_to_a_constant():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import re
@@ -12,6 +13,7 @@ import imageio.v3 as iio
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pygltflib as gltf
 import pytest
 import safetensors.numpy
 import trimesh
@@ -24,10 +26,12 @@ from fitkit.io import images
 from fitkit.morphable.model import shape
 from fitkit.results import fit_json, integrity, pictures, save
 from fitkit.results.load import load_result
+from fitkit.results.person_texture import Person, SharedTexture
 from fitkit.results.result import FitResult
 from fitkit.results.save import result_name
 from fitkit.results.view_angles import view_angles
 from fitkit.types import Detail
+from fitkit.uv.layout import TEXTURE
 from tests.fixtures.tiny_head import tiny_camera, tiny_head, tiny_parameters
 
 MODEL = tiny_head()
@@ -136,7 +140,7 @@ def test_fit_json_says_where_everything_is(tmp_path, result):
     assert content["photo"]["sha256"] == result.photo.sha256
     assert (content["photo"]["width"], content["photo"]["height"], content["photo"]["face"]) == (64, 48, 2)
     assert content["recipe"] == {
-        "name": "inverse_rendering", "size": 224, "seed": 7,
+        "name": "inverse_rendering", "size": 224, "seed": 7, "texture_size": 1024,
         "fields": {"weight": 0.1, "stages": [1, 2.5], "robust": True, "name": "é", "none": None},
     }
     angles = content["camera"]["euler_degrees"]
@@ -169,6 +173,40 @@ def test_mesh_files_hold_the_fitted_head(tmp_path, result):
     np.testing.assert_allclose(bounds * 1000, [neutral.min(0), neutral.max(0)], rtol=1e-5)
 
 
+def test_photos_of_one_person_save_and_load_their_one_texture(tmp_path, result):
+    person = Person(fits=(result, result))
+    row = np.linspace(0, 255, TEXTURE).astype(np.uint8)
+    vars(person)["texture"] = SharedTexture(albedo=np.broadcast_to(row[:, None], (TEXTURE, TEXTURE, 3)),
+                                            seen=np.broadcast_to(row, (TEXTURE, TEXTURE)))
+    first, second = (dataclasses.replace(each, person=person) for each in person.fits)
+    assert same_bits(first.texture, person.texture.albedo) and first.seen is second.seen and result.seen is None
+    folder = first.save(tmp_path / "a", outputs="params, mesh")
+    back = load(folder)
+    assert same_bits(back.texture, first.texture) and same_bits(back.seen, first.seen) and back.person is None
+    back.save(tmp_path / "b", outputs="params, mesh")
+    assert all((tmp_path / "b" / path.name).read_bytes() == path.read_bytes() for path in folder.iterdir())
+    np.testing.assert_array_equal(np.asarray(Image.open(folder / "seen.png")), first.seen)
+
+
+def test_a_larger_texture_is_asked_for_once_and_kept(tmp_path, result, monkeypatch):
+    large = np.zeros((2048, 2048, 3), np.uint8)
+    monkeypatch.setattr(Person, "enlarged", lambda self, albedo, *, size: large[:size, :size])
+    back = load(dataclasses.replace(result, texture_size=2048).save(tmp_path / "out", outputs="params, mesh"))
+    assert back.texture_size == 2048 and back.texture.shape == (2048, 2048, 3)
+
+
+def test_occlusion_is_in_the_mesh_where_it_is_asked_for(tmp_path, result):
+    folder = result.save(tmp_path / "out", outputs="mesh, occlusion")
+    occlusion = np.asarray(Image.open(folder / "occlusion.png"))
+    assert occlusion.shape == (TEXTURE, TEXTURE) and occlusion.min() > 230      # a ball shades nothing
+    document = gltf.GLTF2.load(folder / "mesh.glb")
+    held = {material.name: material.occlusionTexture for material in document.materials}
+    image = document.images[document.textures[held.pop("skin").index].source]
+    view = document.bufferViews[image.bufferView]
+    png = document.binary_blob()[view.byteOffset:view.byteOffset + view.byteLength]
+    assert same_bits(np.asarray(Image.open(io.BytesIO(png))), occlusion) and not any(held.values())
+
+
 @pytest.mark.parametrize(
     ("outputs", "expected"),
     [
@@ -178,6 +216,7 @@ def test_mesh_files_hold_the_fitted_head(tmp_path, result):
         ("viewer", {"viewer.html"}),
         ("rig, vrm", {"mesh_rigged.glb", "avatar.vrm"}),
         ("print", {"print.stl"}),
+        ("occlusion", {"occlusion.png"}),
         ("params, mesh", {"params.safetensors", "mesh.glb", "mesh.obj", "mesh_neutral.obj", "mesh.mtl", "albedo.png"}),
     ],
 )

@@ -7,30 +7,17 @@ import numpy as np
 import pytest
 
 from fitkit.color import srgb_to_linear
-from fitkit.types import Fragments
 from fitkit.uv.albedo_completion import AlbedoCompletionConfig, albedo_map
-from fitkit.uv.layout import COARSE, TEXTURE, Layout, Texels, ratio_of
+from fitkit.uv.layout import TEXTURE, Texels, ratio_of
 from fitkit.uv.observed_albedo import TexelPlanes, observed_albedo
+from tests.fixtures.flat_layout import BROW, COLUMNS, ROWS, flat_layout
 
 MODEL_ALBEDO = np.array([0.22, 0.12, 0.08], np.float32)        # dark skin, linear RGB
-BROW = (300, 360, 250, 450)                               # rows and columns, texels
-ROWS, COLUMNS = np.mgrid[:TEXTURE, :TEXTURE]
 
 
 @pytest.fixture(scope="module")
 def layout():
-    """Skin everywhere but on a margin of 40 texels; a brow on the left half and its mirror image."""
-    margin = (np.minimum(ROWS, COLUMNS) < 40) | (np.maximum(ROWS, COLUMNS) >= TEXTURE - 40)
-    none = np.zeros((COARSE, COARSE), np.float32)
-    brows = none.copy()
-    brows[BROW[0] // 8:BROW[1] // 8, BROW[2] // 8:BROW[3] // 8] = 1.0
-    brows = np.maximum(brows, brows[:, ::-1])
-    fragments = Fragments(triangle=jnp.where(margin, -1, 0), barycentric=jnp.zeros((TEXTURE, TEXTURE, 3)),
-                          depth=jnp.ones((TEXTURE, TEXTURE)), overflow=jnp.zeros((), jnp.int32))
-    return Layout(fragments=fragments, eyes=jnp.asarray(none), brows=jnp.asarray(brows), features=jnp.asarray(brows),
-                  inside=jnp.asarray(none), lids=jnp.asarray(none), lips=jnp.asarray(none), about_lips=jnp.asarray(none),
-                  beard=jnp.asarray(none), albedo_blend=jnp.asarray(none), scalp=jnp.asarray(none), frontal=jnp.asarray(none),
-                  lateral=jnp.asarray(none), mirrored=jnp.asarray(none + 1.0))
+    return flat_layout()
 
 
 def spot(row, column, radius):

@@ -18,7 +18,9 @@ from fitkit.batch.workers.serve import Face, Message, Reading, Report, failure
 from fitkit.batch.workers.waking import wake
 from fitkit.batch.workers.watching import WatchedFit
 from fitkit.errors import FitkitError
+from fitkit.results.person_texture import of_one_person
 from fitkit.results.save import head_digest, save_result
+from fitkit.uv.layout import TEXTURE
 
 
 class FaceProgram:
@@ -35,7 +37,7 @@ class FaceProgram:
         wake(request["device"], report)
         self._job = pipeline.prepare(
             recipe=request["recipe"], head=request["head"], size=request["size"], seed=request["seed"],
-            detector=request["detector"], fields=request["fields"],
+            detector=request["detector"], fields=request["fields"], texture_size=request.get("texture_size", TEXTURE),
             progress=lambda share: report({"event": "progress", "fraction": share}))
         self._watched = WatchedFit(self._job.model, report) if request.get("watch") else None
         if self._watched is not None:
@@ -43,6 +45,8 @@ class FaceProgram:
         self.settings = {
             "recipe": self._job.name, "fields": dataclasses.asdict(self._job.config), "size": self._job.size,
             "seed": self._job.seed, "head": head_digest(self._job.model), "detector": request["detector"]}
+        if self._job.texture_size != TEXTURE:      # jobs of earlier runs, which had no choice, keep their names
+            self.settings["texture_size"] = self._job.texture_size
         self.batch_size = request["batch_size"] or pipeline.batch_size()
         self._programs = self.batch_size      # faces that a program has room for; fewer after it ran out of memory
 
@@ -68,7 +72,7 @@ class FaceProgram:
         return Reading(task, faces, failures, together)
 
     def solve(self, faces: Sequence[Face], together: bool) -> list[Any]:
-        """Solve faces in one program; with each solution the seconds that its face took."""
+        """Solve faces in one program; with each solution the seconds that it took, and the person where all are one's."""
         begun = time.perf_counter()
         self._programs = min(self._programs, self.batch_size)
         alone = self._watched if len(faces) == 1 and not together else None
@@ -78,13 +82,18 @@ class FaceProgram:
         if alone is not None:
             alone.end(solutions[0])
         seconds = (time.perf_counter() - begun) / len(faces)
-        return [(solution, seconds) for solution in solutions]
+        if not together or self._request["outputs"] == ["params"]:
+            return [(solution, seconds, None) for solution in solutions]
+        results = [pipeline.result_of(face.content, solution, self._job, seconds=seconds, number=face.number)
+                   for face, solution in zip(faces, solutions, strict=True)]
+        return [(solution, seconds, result.person) for solution, result in zip(solutions, of_one_person(results), strict=True)]
 
     def write(self, task: Message, face: Face, solution: Any, faces: int) -> Message:
         """Write the folder of a face, unless another process was faster."""
         begun = time.perf_counter()
         photo = task["photos"][face.place]
         result = pipeline.result_of(face.content, solution[0], self._job, seconds=solution[1], number=face.number)
+        result = dataclasses.replace(result, person=solution[2])
         job = task_of(task["photos"]).jobs(self.settings, face.number)[face.place]
         folder = Path(self._request["out"]) / folder_name(Path(photo["path"]), job, self._job.name, face.number)
 

@@ -83,7 +83,8 @@ class Fit:
     faces: Literal["largest", "all"] = "largest"
     """Which faces of a photo to fit; with `all`, folders end in -face1, -face2."""
     same_person: Flag = False
-    """All photos show one person: fit one identity and skin to all of them, and expression, pose and light to each.
+    """All photos show one person: fit one identity and skin to all of them, and expression, pose and light to each; the texture is
+    made of all of them.
     Where --camera gives R and t of all, they show one instant: one expression, and one head in space."""
     same_lens: Flag = False
     """With --same-person: one lens took all photos, at one zoom; its focal length is estimated from all of them together."""
@@ -102,11 +103,13 @@ class Fit:
     colours: Annotated[str | None, arg(metavar="PICTURE|DIRECTORY", help_behavior_hint="")] = None
     """Recipe scan: picture of a depth image, of its size and camera, or texture of an OBJ; of many, a directory with one of each
     file's name. Without it a depth image is fitted in grey, and no skin colour is told. PLY and GLB hold their own colours."""
+    texture_size: Literal[1024, 2048, 4096] = 1024
+    """Side of the texture in texels. Above 1024 it has the detail that the photo shows beyond that."""
     seed: Annotated[int, arg(metavar="NUMBER")] = 0
     """Seed of random numbers; the same seed gives the same result."""
     outputs: Annotated[str, arg(metavar="LIST")] = "all"
     """What to write, separated by commas: params, mesh, pictures, all (these three); viewer (viewer.html), rig (GLB with joints),
-    vrm (VRM 1.0), print (closed STL). fit.json is always written."""
+    vrm (VRM 1.0), print (closed STL), occlusion (ambient occlusion, in mesh.glb, too). fit.json is always written."""
     set: Annotated[Words, arg(metavar="FIELD=VALUE")] = ()
     """Set a field of the recipe. `fitkit recipes NAME` lists its fields and their defaults."""
     config: Annotated[str | None, arg(metavar="FILE.toml|paper:NAME", help_behavior_hint="")] = None
@@ -256,7 +259,7 @@ def _work(options: Fit, fields: dict[str, Any], console: Console) -> PhotoWork:
     detector, points = _landmarks(options)
     request = {"recipe": options.recipe, "fields": fields, "head": options.head, "size": options.size, "seed": options.seed,
                "detector": detector, "device": options.general.device, "traceback": console.level >= 3,
-               "batch_size": 1 if options.watch else _batch_size(options.batch_size)}
+               "batch_size": 1 if options.watch else _batch_size(options.batch_size), "texture_size": options.texture_size}
     request |= {"watch": True} if options.watch else {}
     return PhotoWork(
         groups=(), out=Path(options.out), options=request, points=points, focal=options.focal,
