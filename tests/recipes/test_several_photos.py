@@ -17,6 +17,10 @@ from tests.fixtures.tiny_photo import observe, stacked, true_pose
 from tests.fixtures.tiny_regression import learned_head, with_message
 
 
+# few steps, and the same in all tests, which share their programs; `weight_prior`: these heads are far from the prior's mean
+FEW_STEPS = model_fitting.ModelFittingConfig(blurred_iterations=4, sharp_iterations=2, weight_prior=1e-5)
+
+
 @pytest.fixture(scope="module")
 def head():
     return learned_head()
@@ -35,8 +39,7 @@ def test_a_batch_is_its_faces_and_one_bad_face_changes_no_other(head, recipe, ve
 
     monkeypatch.setattr(solvers, "map_over_faces", one_way)
     recipe._fit_batch.clear_cache()     # a program that is kept goes the other way
-    config = landmarks.LandmarkConfig() if recipe is landmarks else model_fitting.ModelFittingConfig(
-        blurred_iterations=4, sharp_iterations=2)
+    config = landmarks.LandmarkConfig() if recipe is landmarks else FEW_STEPS
     faces = [with_message(head, observe(head, yaw, noise=0.3, seed=seed)[0]) for seed, yaw in enumerate((0.0, 0.3, -0.4))]
     blind = dataclasses.replace(faces[1], crop=jnp.full_like(faces[1].crop, jnp.nan), ibug=faces[1].ibug * jnp.nan,
                                 seen=jax.tree.map(lambda leaf: leaf * jnp.nan if leaf.dtype == jnp.float32 else leaf,
@@ -58,7 +61,7 @@ def test_a_batch_is_its_faces_and_one_bad_face_changes_no_other(head, recipe, ve
 
 @pytest.mark.parametrize("recipe", [landmarks, model_fitting], ids=["landmarks", "model_fitting"])
 def test_one_person_in_three_photos_is_known_better_than_in_one(head, recipe):
-    config = landmarks.LandmarkConfig() if recipe is landmarks else model_fitting.ModelFittingConfig(weight_prior=1e-5)
+    config = landmarks.LandmarkConfig() if recipe is landmarks else FEW_STEPS
     seen = [observe(head, yaw, noise=0.5, seed=seed) for seed, yaw in enumerate((-0.5, 0.0, 0.5))]
     seen = [(with_message(head, each), vertices) for each, vertices in seen]
     joint = recipe.solve_person(head, stacked([each for each, _ in seen]), config)
