@@ -127,7 +127,7 @@ def test_the_skin_alone_has_a_normal_map_on_tangents_that_follow_the_texture(res
 
 def test_the_detailed_head_is_the_fitted_one_displaced_by_the_map(result_folder):
     coarse, fine = (Glb(result_folder / name) for name in ("mesh.glb", "mesh_detailed.glb"))
-    assert "targets" not in fine.mesh["primitives"][0]
+    assert (fine.mesh["extras"]["targetNames"], fine.mesh["weights"]) == (["fitted"], [1.0])
     assert len(fine.corners()) == 16 * len(coarse.corners())
     place = {tuple(uv): index for index, uv in zip(of_skin(fine)[0], fine.attribute("TEXCOORD_0")[of_skin(fine)[0]], strict=True)}
     points, normals = posed(coarse)
@@ -135,7 +135,7 @@ def test_the_detailed_head_is_the_fitted_one_displaced_by_the_map(result_folder)
     uv = coarse.attribute("TEXCOORD_0")
     pairs = np.array([(index, place[tuple(uv[index])]) for index in chosen if tuple(uv[index]) in place])
     assert len(pairs) == len(chosen)                      # subdivision leaves the old vertices and their texture where they are
-    move = fine.attribute("POSITION")[pairs[:, 1]] * 1000 - points[pairs[:, 0]]
+    move = posed(fine)[0][pairs[:, 1]] - points[pairs[:, 0]]
     height = heights(result_folder, uv[pairs[:, 0]])
     along = (move * normals[pairs[:, 0]]).sum(-1)
     np.testing.assert_allclose(along, height, atol=0.06)

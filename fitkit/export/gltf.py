@@ -1,12 +1,12 @@
 """A fitted head as binary glTF 2.0 (GLB): morphable, with morph targets, or displaced.
 
 In metres, as glTF demands. `write_glb`: the base mesh is the identity without expression, the head's expressions are morph targets
-under their own names, the fitted expression is their default weights, and fine geometry is a normal map. `write_detailed_glb`: a
-displaced mesh with the expression applied. Takes a `MorphableModel`, its `FaceParameters` and an optional UV albedo. `animation.py`
-writes a head that moves.
+under their own names, the fitted expression is their default weights, and fine geometry is a normal map of what lasts of it.
+`write_detailed_glb`: a displaced mesh, the fitted expression with its wrinkles as one morph target. Takes a `MorphableModel`, its
+`FaceParameters` and an optional UV albedo. `animation.py` writes a head that moves.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jax
@@ -34,7 +34,7 @@ from fitkit.export.glb_document import (
 )
 from fitkit.export.skeleton import Skeleton, influences
 from fitkit.export.vertex_tables import roughness, unit_normals
-from fitkit.geometry.vectors import vertex_normals
+from fitkit.geometry.vectors import relief_normals, vertex_normals
 from fitkit.io import atomic_files
 from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.types import FaceParameters, MorphableModel
@@ -44,7 +44,7 @@ from fitkit.version import __version__
 METRES = 1e-3           # per millimetre
 STILL = 1e-3            # mm; vertices that move less are left out of a morph target: invisible at any size
 STILL_NORMAL = 1e-3     # the same for the change of a unit normal
-FITTED = "fitted"       # name of the morph target that is the fitted expression, of heads whose own are not ARKit's
+FITTED = "fitted"       # name of the morph target that is the fitted expression: of heads whose own are not ARKit's, and in detail
 _LEAST_GROWTH = 1e-12   # m times texture coordinate; a summed tangent shorter than this has no direction
 
 
@@ -71,13 +71,13 @@ def write_glb(
 def head_glb(
     model: MorphableModel, parameters: FaceParameters, *, texture: UInt8[np.ndarray, "S S 3"] | None = None,
     normal_map: Float[np.ndarray, "N N 3"] | None = None, name: str | None = None,
-    occlusion: UInt8[np.ndarray, "N N"] | None = None,
+    folds: Mapping[int, Float[np.ndarray, "V 3"]] | None = None, occlusion: UInt8[np.ndarray, "N N"] | None = None,
 ) -> bytes:
-    """The file that `write_glb` writes, as bytes; `occlusion` is a map of ambient occlusion for the skin."""
+    """The file that `write_glb` writes, as bytes; `folds` as in `add_head`, `occlusion` a map of ambient occlusion for the skin."""
     document, blob = gltf.GLTF2(), bytearray()
     if texture is not None:
         add_texture(document, blob, texture)
-    mesh = add_head(document, blob, model, parameters, normal_map=normal_map)
+    mesh = add_head(document, blob, model, parameters, normal_map=normal_map, folds=folds)
     if occlusion is not None:
         add_occlusion(document, blob, occlusion)
     document.meshes[mesh].name = name or model.name
@@ -87,6 +87,7 @@ def head_glb(
 def add_head(
     document: gltf.GLTF2, blob: bytearray, model: MorphableModel, parameters: FaceParameters, *,
     normal_map: Float[np.ndarray, "N N 3"] | None = None, without: tuple[str, ...] = (), skeleton: Skeleton | None = None,
+    folds: Mapping[int, Float[np.ndarray, "V 3"]] | None = None,
 ) -> int:
     """Add the neutral head as a mesh with its expressions as morph targets, and return the mesh's index.
 
@@ -97,15 +98,18 @@ def add_head(
         parameters: identity, expression and albedo are used.
         normal_map: as in `write_glb`.
         without: parts that are left out.
+        folds: slopes of what a morph target adds to the relief of the normal map, by the target's index: mm per mm, head frame.
         skeleton: that the vertices follow; those that it drives are in no morph target.
     """
     rows = head_rows(model, without=without)
     vertex = rows.vertex
-    names_of_targets, coefficients, weights = _targets(model, parameters)
-    neutral, moves, normals, normal_moves = map(np.asarray, _neutral_and_targets(model, parameters, coefficients))
+    names_of_targets, coefficients, weights = morph_targets(model, parameters)
+    neutral, moves, normals, normal_moves = map(np.asarray, neutral_and_targets(model, parameters, coefficients))
     attributes = {"POSITION": neutral[vertex] * METRES, "NORMAL": unit_normals(normals[vertex]), "TEXCOORD_0": downwards(rows.uv)}
     if not document.images:
         attributes["COLOR_0"] = np.clip(vertex_albedo(model, parameters.albedo), 0, 1)[vertex]
+    if folds:
+        normal_moves = folded(normals, normal_moves, folds)
     if skeleton is not None:
         attributes["JOINTS_0"], attributes["WEIGHTS_0"] = influences(skeleton.weight[vertex])
         moves, normal_moves = (np.where(skeleton.driven[:, None], 0, each) for each in (moves, normal_moves))
@@ -120,15 +124,16 @@ def add_head(
 
 
 def write_detailed_glb(
-    path: str | Path, model: MorphableModel, mesh: FineMesh, *, texture: UInt8[np.ndarray, "S S 3"] | None = None,
-    name: str | None = None,
+    path: str | Path, model: MorphableModel, mesh: FineMesh, *, rest: FineMesh | None = None,
+    texture: UInt8[np.ndarray, "S S 3"] | None = None, name: str | None = None,
 ) -> Path:
-    """Write a displaced head as a binary glTF 2.0 file: expression applied, no morph targets; metres.
+    """Write a displaced head as a binary glTF 2.0 file; metres.
 
     Args:
         path: where to.
         model: names the parts.
         mesh: from `fitkit.uv.displacement.detailed_mesh`.
+        rest: the same head at rest: then the file holds this one, and `mesh` as its morph target `FITTED` of weight 1.
         texture: as in `write_glb`; without it plain grey.
         name: as in `write_glb`.
 
@@ -137,19 +142,26 @@ def write_detailed_glb(
     """
     rows = split_at_seams(mesh.triangles, mesh.uv_triangles, mesh.uv, mesh.part)
     document, blob = gltf.GLTF2(), bytearray()
-    attributes = {"POSITION": mesh.vertices[rows.vertex] * METRES, "NORMAL": unit_normals(mesh.normals[rows.vertex])}
+    base = rest or mesh
+    attributes = {"POSITION": base.vertices[rows.vertex] * METRES, "NORMAL": unit_normals(base.normals[rows.vertex])}
+    moves = [] if rest is None else [((mesh.vertices - rest.vertices)[rows.vertex] * METRES,
+                                      unit_normals(mesh.normals[rows.vertex]) - attributes["NORMAL"])]
     if texture is not None:
         attributes["TEXCOORD_0"] = downwards(rows.uv)
         add_texture(document, blob, texture)
-    index = add_parts(document, blob, model.part_names, rows, attributes, name=name or model.name)
+    index = add_parts(document, blob, model.part_names, rows, attributes, name=name or model.name, targets=moves)
+    if rest is not None:
+        document.meshes[index].weights, document.meshes[index].extras = [1.0], {"targetNames": [FITTED]}
     return write_document(path, with_scene(document, [gltf.Node(name=name or model.name, mesh=index)], [0]), blob)
 
 
-def _targets(
+def morph_targets(
     model: MorphableModel, parameters: FaceParameters
 ) -> tuple[tuple[str, ...], Float[Array, "N E"] | None, Float[Array, " N"]]:
-    # Names of the morph targets, the coefficients of each (None: the head's own expressions), and their default weights. A head
-    # whose expressions are not ARKit's has ARKit's as targets, and the fitted expression as one more, which is exact.
+    """Names of the morph targets, the coefficients of each (None: the head's own expressions), and their default weights.
+
+    A head whose expressions are not ARKit's has ARKit's as targets, and the fitted expression as one more, which is exact.
+    """
     if model.named is None:
         return model.expression_names, None, parameters.expression
     weights = jnp.zeros(len(model.named) + 1).at[-1].set(1.0)
@@ -157,10 +169,10 @@ def _targets(
 
 
 @quick_jit()
-def _neutral_and_targets(
+def neutral_and_targets(
     model: MorphableModel, parameters: FaceParameters, coefficients: Float[Array, "N E"] | None
 ) -> tuple[Float[Array, "V 3"], Float[Array, "N V 3"], Float[Array, "V 3"], Float[Array, "N V 3"]]:
-    # Vertices without expression, their move per unit weight, normals, and the change of the normals by each full weight.
+    """Vertices without expression, mm, their moves per unit weight, normals, and the change of the normals by each full weight."""
     neutral = shape(model, parameters.identity, jnp.zeros_like(parameters.expression))
     normals = vertex_normals(neutral, model.triangles)
     moves = model.expression
@@ -168,6 +180,16 @@ def _neutral_and_targets(
         moves = jax.lax.map(lambda each: shape(model, parameters.identity, each) - neutral, coefficients)
     moved = jax.lax.map(lambda move: vertex_normals(neutral + move, model.triangles), moves)
     return neutral, moves, normals, moved - normals
+
+
+def folded(
+    normals: Float[np.ndarray, "V 3"], moves: Float[np.ndarray, "N V 3"], folds: Mapping[int, Float[np.ndarray, "V 3"]]
+) -> Float[np.ndarray, "N V 3"]:
+    """The changes of the normals with those that folds make."""
+    changed = moves.copy()
+    for index, slope in folds.items():
+        changed[index] += np.asarray(relief_normals(jnp.asarray(normals), jnp.asarray(slope, jnp.float32))) - normals
+    return changed
 
 
 def head_rows(model: MorphableModel, *, without: tuple[str, ...] = ()) -> VertexRows:

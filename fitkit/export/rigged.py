@@ -8,7 +8,7 @@ The mesh has the head's expressions as morph targets, as `gltf.py` makes them. A
 at rest, as its programs demand, and stands on the ground on a body without a mesh.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pygltflib as gltf
@@ -25,7 +25,8 @@ from fitkit.types import FaceParameters, MorphableModel
 
 def rigged_glb(
     model: MorphableModel, parameters: FaceParameters, *, texture: UInt8[np.ndarray, "S S 3"] | None = None,
-    normal_map: Float[np.ndarray, "N N 3"] | None = None, name: str | None = None, vrm: bool = False,
+    normal_map: Float[np.ndarray, "N N 3"] | None = None, name: str | None = None,
+    folds: Mapping[int, Float[np.ndarray, "V 3"]] | None = None, vrm: bool = False,
 ) -> bytes:
     """The bytes of a GLB with joints.
 
@@ -34,6 +35,7 @@ def rigged_glb(
         parameters: identity, expression and albedo are used.
         texture: UV albedo, sRGB; without it vertex colours.
         normal_map: as in `write_glb`.
+        folds: as in `gltf.add_head`.
         name: of the person, as other programs show it; by default the head's.
         vrm: with what VRM 1.0 adds: bones of a humanoid, expression presets, gaze; at rest.
     """
@@ -42,18 +44,19 @@ def rigged_glb(
     if texture is not None:
         add_texture(document, blob, texture)
     skeleton = head_skeleton(model, parameters)
-    mesh = add_head(document, blob, model, parameters, normal_map=normal_map, skeleton=skeleton)
+    mesh = add_head(document, blob, model, parameters, normal_map=normal_map, folds=folds, skeleton=skeleton)
     document.meshes[mesh].name = name
     places = skeleton.place + (np.array([0, STANDS, 0]) - skeleton.place[0] if vrm else 0)
     nodes = _joints(skeleton, places, at_rest=vrm)
     roots = [0]
-    inverse = np.tile(np.eye(4, dtype=np.float32), (len(nodes), 1, 1))
-    inverse[:, 3, :3] = -skeleton.place * METRES      # column by column, as glTF has them
-    document.skins = [gltf.Skin(joints=list(range(len(nodes))), skeleton=0, inverseBindMatrices=add_accessor(
-        document, blob, inverse.reshape(-1, 16)))]
-    document.accessors[-1].type = "MAT4"
     if vrm:
         roots = _add_body(nodes, places)
+        places = np.concatenate([places, places[0] + [place for _, _, place in BODY]])
+    inverse = np.tile(np.eye(4, dtype=np.float32), (len(nodes), 1, 1))
+    inverse[:, 3, :3] = (places[0] - skeleton.place[0] - places) * METRES      # column by column, as glTF has them
+    document.skins = [gltf.Skin(joints=list(range(len(nodes))), skeleton=roots[0], inverseBindMatrices=add_accessor(
+        document, blob, inverse.reshape(-1, 16)))]
+    document.accessors[-1].type = "MAT4"
     nodes.append(gltf.Node(name=name, mesh=mesh, skin=0))
     if vrm:
         document.meshes[mesh].weights = [0.0] * len(document.meshes[mesh].weights)

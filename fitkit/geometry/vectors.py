@@ -120,3 +120,9 @@ def _doubled_areas(vertices: Float[Array, "V 3"], triangles: Int[Array, "F 3"]) 
     a, b, c = (planes(vertices[triangles[:, corner]]) for corner in range(3))
     u, v = [[end[i] - a[i] for i in range(3)] for end in (b, c)]
     return [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]]
+
+
+def relief_normals(normals: Float[Array, "*n 3"], gradient: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
+    """Unit normals of a displaced surface from the smooth surface's and the displacement's gradient (Blinn 1978)."""
+    along = jnp.sum(normals * gradient, -1, keepdims=True)
+    return safe_normalize(normals - (gradient - along * normals))

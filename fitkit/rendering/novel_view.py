@@ -34,6 +34,7 @@ def render_novel_view(
     yaw: float | None = None, pitch: float | None = None, roll: float | None = None, light: Light | None = None,
     expression: Mapping[str, float] | Float[np.ndarray, " E"] | None = None, size: int = 512,
     background: tuple[float, float, float] = (1.0, 1.0, 1.0), supersampling: int = 2,
+    slopes: Float[Array, "T T 3"] | None = None,
 ) -> Float[np.ndarray, "size size 3"]:
     """Render the head in the middle of a square picture, at the distance it had in the photo.
 
@@ -51,6 +52,7 @@ def render_novel_view(
         size: side of the picture, pixels.
         background: sRGB colour in [0, 1].
         supersampling: samples per pixel along each side.
+        slopes: of fine geometry under this expression, as in `render_textured`; only with a texture.
 
     Returns:
         float32 sRGB in [0, 1].
@@ -72,7 +74,7 @@ def render_novel_view(
     colours = None if texture is None else jnp.asarray(texture)
     turned = jnp.deg2rad(jnp.asarray(angles, jnp.float32))
     side = size * supersampling
-    lit, mask = _render(model, parameters, camera, turned, colours, side=side, fitted_light=light is None)
+    lit, mask = _render(model, parameters, camera, turned, colours, slopes, side=side, fitted_light=light is None)
     ground = srgb_to_linear(jnp.asarray(background, jnp.float32))
     whole = jnp.clip(jnp.where(mask[..., None], lit, ground), 0, 1)
     mean = whole.reshape(size, supersampling, size, supersampling, 3).mean((1, 3))
@@ -127,7 +129,7 @@ def _harmonics(light: Light | None, fitted: Float[Array, "K 3"]) -> Float[Array,
 @partial(jax.jit, static_argnames=("side", "fitted_light"))
 def _render(
     model: MorphableModel, parameters: FaceParameters, camera: Camera, angles: Float[Array, " 3"],
-    texture: Float[Array, "S S 3"] | None, *, side: int, fitted_light: bool
+    texture: Float[Array, "S S 3"] | None, slopes: Float[Array, "T T 3"] | None, *, side: int, fitted_light: bool
 ) -> tuple[Float[Array, "side side 3"], Bool[Array, "side side"]]:
     vertices = shape(model, parameters.identity, parameters.expression)
     # Framed by the neutral head, so that an expression moves the face and not the picture.
@@ -139,7 +141,7 @@ def _render(
     else:
         linear = srgb_to_linear(texture.astype(jnp.float32) / 255)
         lit, mask, _ = render_textured(
-            model, vertices, linear, view, parameters.light, height=side, width=side, bounded=fitted_light)
+            model, vertices, linear, view, parameters.light, height=side, width=side, bounded=fitted_light, slopes=slopes)
     return lit, mask
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from fitkit.geometry.camera import project, to_view_frame
-from fitkit.geometry.vectors import safe_normalize, vertex_normals
+from fitkit.geometry.vectors import relief_normals, safe_normalize, vertex_normals
 from fitkit.rendering.rasterizer import foreground, interpolate, interpolate_at, rasterize
 from fitkit.rendering.shading import bounded_irradiance, sh_irradiance, shade, shade_planes
 from fitkit.rendering.texture import sample_texture
@@ -45,10 +45,12 @@ def render_color(model: MorphableModel, vertices: Float[Array, "V 3"], albedo: F
 
 def render_textured(model: MorphableModel, vertices: Float[Array, "V 3"], texture: Float[Array, "h w 3"], camera: Camera,
                     light: Float[Array, "K 3"], *, height: int, width: int, capacity: int | None = None, cull: bool = True,
-                    bounded: bool = False) -> tuple[Float[Array, "H W 3"], Bool[Array, "H W"], Fragments]:
+                    bounded: bool = False, slopes: Float[Array, "T T 3"] | None = None,
+                    ) -> tuple[Float[Array, "H W 3"], Bool[Array, "H W"], Fragments]:
     """`render_color` with the albedo of a UV texture (linear RGB) in place of vertex colours.
 
-    `bounded`: under `bounded_irradiance`, which a texture from a photo was divided by.
+    `bounded`: under `bounded_irradiance`, which a texture from a photo was divided by. `slopes`: of fine geometry, by texel, mm per
+    mm along the surface, world frame; it tilts the normals (Blinn 1978).
     """
     fragments, pixels, depth = _seen(model, vertices, camera, height, width, capacity, cull)
     normals = to_view_frame(camera, vertex_normals(vertices, model.triangles) + mouth_normal_offset(model))
@@ -56,7 +58,10 @@ def render_textured(model: MorphableModel, vertices: Float[Array, "V 3"], textur
     uv = interpolate(fragments, pixels, depth, model.triangles, model.uv, value_triangles=model.uv_triangles,
                      perspective=camera.perspective)
     mask = fragments.triangle >= 0
-    irradiance = (bounded_irradiance if bounded else sh_irradiance)(safe_normalize(picture), light)
+    directions = safe_normalize(picture)
+    if slopes is not None:
+        directions = relief_normals(directions, to_view_frame(camera, sample_texture(slopes, uv)))
+    irradiance = (bounded_irradiance if bounded else sh_irradiance)(directions, light)
     color = sample_texture(texture, uv) * irradiance
     return jnp.where(mask[..., None], color, 0.0), mask, fragments
 

@@ -12,5 +12,5 @@ In: head, photo, lens and `Solution`, from `fitkit.pipeline`. Out: a `FitResult`
 """
 
 # What `FitResult.save` and --outputs name; `all` is the first three. This module imports nothing.
-OUTPUTS = ("params", "mesh", "pictures", "viewer", "rig", "vrm", "print", "occlusion", "all")
+OUTPUTS = ("params", "mesh", "pictures", "viewer", "rig", "vrm", "usd", "print", "occlusion", "all")
 ALL = OUTPUTS[:3]

@@ -22,7 +22,7 @@ from fitkit.compilation import quick_jit
 from fitkit.fitting.photometric import GREY_SPREAD
 from fitkit.geometry.camera import head_rotation, project, to_view_frame
 from fitkit.geometry.depth_maps import sight_lines
-from fitkit.geometry.vectors import safe_normalize, vertex_normals
+from fitkit.geometry.vectors import relief_normals, safe_normalize, vertex_normals
 from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.morphable.regions import face_region
 from fitkit.rendering.rasterizer import rasterize
@@ -42,7 +42,7 @@ from fitkit.results.photo_window import (
     window_camera,
 )
 from fitkit.types import Camera, FaceParameters, MorphableModel
-from fitkit.uv.displacement import Relief, relief_normals
+from fitkit.uv.displacement import Relief
 from fitkit.uv.layout import SeenTexels
 from fitkit.uv.unwrap import complete_albedo, read_texels
 

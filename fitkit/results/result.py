@@ -15,6 +15,7 @@ and on request (`outputs`):
     viewer.html           one page that turns the head, without network
     mesh_rigged.glb       mesh.glb with joints: head, jaw, two eyes, turned as the fitted gaze
     avatar.vrm            the same as VRM 1.0: expression presets, gaze, at rest
+    mesh.usdz             the same as a USD package: UsdSkel, blend shapes, texture
     print.stl             the head as in the photo, closed, millimetres
 
 and of a recipe that refines the geometry (then normals.png and depth.npy are of the refined surface, mesh.glb has a normal map):
@@ -41,6 +42,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -52,13 +54,14 @@ from fitkit.io import images
 from fitkit.io.cameras.distortion import undistort_photo
 from fitkit.io.images import Photo
 from fitkit.morphable.model import shape
-from fitkit.rendering.novel_view import Light, render_novel_view
+from fitkit.rendering.novel_view import Light, expression_weights, render_novel_view
 from fitkit.results import pictures
 from fitkit.results.person_texture import Person
 from fitkit.results.save import save_result
 from fitkit.results.shown import summary
 from fitkit.types import Camera, Detail, FaceParameters, Mesh, MorphableModel
 from fitkit.uv.displacement import Relief, bake_relief
+from fitkit.uv.expression_relief import ExpressionRelief, expressed_relief, split_relief
 from fitkit.uv.layout import TEXTURE
 
 
@@ -126,6 +129,11 @@ class FitResult:
         return None if self.detail is None else bake_relief(self.model, self.parameters, self.detail)
 
     @cached_property
+    def split_relief(self) -> ExpressionRelief | None:
+        """The refined geometry by what makes it, made on first use: what lasts, and the folds of the expression."""
+        return None if self.relief is None else split_relief(self.model, self.parameters, self.relief)
+
+    @cached_property
     def texture(self) -> np.ndarray | None:
         """UV albedo, uint8 sRGB `[S, S, 3]`, S = `texture_size`, made on first use; None in a result that was saved without it.
 
@@ -182,6 +190,8 @@ class FitResult:
     ) -> np.ndarray:
         """Render the face turned, relit or with another expression; `novel_view.render_novel_view` explains the arguments.
 
+        Wrinkles that the fitted expression made grow and fade with its weights; the others stay.
+
         `out` is a PNG file to write it to, too; `as_bytes` gives uint8, as `imageio.imwrite` and Pillow take it.
 
         Returns:
@@ -190,9 +200,14 @@ class FitResult:
         Raises:
             FitkitError: E_USAGE for an unknown expression or a value out of range; E_OUTPUT.
         """
+        relief = self.relief
+        if self.split_relief is not None and expression is not None:
+            weights = expression_weights(self.model, self.parameters.expression, expression)
+            relief = expressed_relief(
+                self.model, dataclasses.replace(self.parameters, expression=jnp.asarray(weights)), self.split_relief)
         picture = render_novel_view(
             self.model, self.parameters, self.camera, texture=self.texture, yaw=yaw, pitch=pitch, roll=roll, light=light,
-            expression=expression, size=size, background=background,
+            expression=expression, size=size, background=background, slopes=None if relief is None else relief.gradient,
         )
         if out is not None:
             images.write_image(out, picture)

@@ -26,6 +26,7 @@ from fitkit.export.gltf import head_glb, write_detailed_glb
 from fitkit.export.obj import encode_obj, write_obj
 from fitkit.export.printing import printable, stl_bytes
 from fitkit.export.rigged import rigged_glb
+from fitkit.export.usd import usdz_bytes
 from fitkit.export.viewer import viewer_page
 from fitkit.geometry.camera import project
 from fitkit.io import atomic_files, images
@@ -34,7 +35,8 @@ from fitkit.rendering.texture import sample_image
 from fitkit.results import ALL, OUTPUTS, fit_json, integrity
 from fitkit.results.shown.view import VIEWER_FILE, viewed_face
 from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
-from fitkit.uv.displacement import detailed_mesh, encode_displacement, fine_surface, normal_map
+from fitkit.uv.displacement import FineMesh, detailed_mesh, encode_displacement, fine_surface, normal_map
+from fitkit.uv.expression_relief import expressed_relief, vertex_slopes
 from fitkit.uv.occlusion_map import bake_occlusion
 
 if TYPE_CHECKING:
@@ -147,8 +149,13 @@ def _detail_arrays(detail: Detail) -> dict[str, np.ndarray]:
 
 def _appearance(result: "FitResult") -> dict[str, Any]:
     """What GLB files of a head show beside its shape: texture, normal map, name."""
-    normals = None if result.relief is None else np.asarray(normal_map(result.model, result.parameters, result.relief))
-    return {"texture": result.texture, "normal_map": normals, "name": shown_name(result)}
+    shown: dict[str, Any] = {"texture": result.texture, "name": shown_name(result)}
+    if result.split_relief is not None:
+        rest = neutral(result.parameters)
+        lasting = expressed_relief(result.model, rest, result.split_relief)
+        shown["normal_map"] = np.asarray(normal_map(result.model, rest, lasting))
+        shown["folds"] = vertex_slopes(result.model, rest, result.split_relief)
+    return shown
 
 
 def _occlusion(folder: Path, result: "FitResult") -> np.ndarray:
@@ -182,6 +189,13 @@ def shown_name(result: "FitResult") -> str:
     return visible(Path(result.photo.path).stem) + ("" if result.face is None else f"-face{result.face}")
 
 
+def _detailed_at_rest(result: "FitResult") -> FineMesh | None:
+    if result.split_relief is None:
+        return None
+    rest = neutral(result.parameters)
+    return detailed_mesh(result.model, rest, expressed_relief(result.model, rest, result.split_relief))
+
+
 def _write_meshes(folder: Path, result: "FitResult", glb: bytes) -> None:
     model, face, relief = result.model, result.parameters, result.relief
     atomic_files.write_bytes(folder / "mesh.glb", glb)
@@ -189,8 +203,8 @@ def _write_meshes(folder: Path, result: "FitResult", glb: bytes) -> None:
     atomic_files.write_bytes(folder / "mesh_neutral.obj", encode_obj(
         model, neutral(face), materials="mesh.mtl", textured=result.texture is not None, name=shown_name(result)))
     if relief is not None:
-        mesh = detailed_mesh(model, face, relief)
-        write_detailed_glb(folder / "mesh_detailed.glb", model, mesh, texture=result.texture, name=shown_name(result))
+        write_detailed_glb(folder / "mesh_detailed.glb", model, detailed_mesh(model, face, relief), rest=_detailed_at_rest(result),
+                           texture=result.texture, name=shown_name(result))
         images.write_image(folder / "displacement.png", encode_displacement(relief)[0], bits=16)
     if result.detail is not None and result.fields.get("depth_mesh") and result.photo.pixels.size:
         grid = depth_grid(np.asarray(result.detail.depth), result.detail.camera)
@@ -200,7 +214,8 @@ def _write_meshes(folder: Path, result: "FitResult", glb: bytes) -> None:
 
 # outputs that are one file each, for other programs: its name, and what makes it
 EXPORTS: dict[str, tuple[str, Callable[["FitResult"], bytes]]] = {
-    "rig": ("mesh_rigged.glb", _rigged), "vrm": ("avatar.vrm", partial(_rigged, vrm=True)), "print": ("print.stl", _printed)}
+    "rig": ("mesh_rigged.glb", _rigged), "vrm": ("avatar.vrm", partial(_rigged, vrm=True)), "print": ("print.stl", _printed),
+    "usd": ("mesh.usdz", lambda result: usdz_bytes(result.model, result.parameters, **_appearance(result)))}
 
 
 def _write_pictures(folder: Path, made: Mapping[str, np.ndarray]) -> int:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fitkit.compilation import quick_jit
 from fitkit.geometry.camera import project, to_camera_frame, to_view_frame
-from fitkit.geometry.vectors import safe_normalize, vertex_normals
+from fitkit.geometry.vectors import relief_normals, safe_normalize, vertex_normals
 from fitkit.morphable import subdivision
 from fitkit.morphable.model import shape
 from fitkit.morphable.regions import triangles_of_part
@@ -77,6 +77,12 @@ def _bake(detail: Detail, points: Float[Array, "T T 3"], normals: Float[Array, "
     return Relief(displacement=outwards, gradient=_surface_gradient(outwards, points, covered))
 
 
+def relief_on(model: MorphableModel, face: FaceParameters, displacement: Float[Array, "T T"]) -> Relief:
+    """A displacement map, mm outwards, as the relief of a face: with its slope on this face's surface."""
+    points, _, covered = _at_texels(model, face, cached_texel_fragments(model, displacement.shape[0]))
+    return Relief(displacement=displacement, gradient=_compiled_gradient(displacement, points, covered))
+
+
 @quick_jit()
 def _at_texels(model: MorphableModel, face: FaceParameters, texels: Fragments) -> tuple[Array, Array, Array]:
     """Positions [T, T, 3], mm, and unit normals [T, T, 3] of the smooth head at texels, and which texels lie on it [T, T].
@@ -118,10 +124,7 @@ def _surface_gradient(heights: Float[Array, "T T"], points: Float[Array, "T T 3"
     return jnp.where(usable[..., None], gradient / jnp.where(usable, area, 1.0)[..., None], 0.0)
 
 
-def relief_normals(normals: Float[Array, "*n 3"], gradient: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
-    """Unit normals of a displaced surface from the smooth surface's and the displacement's gradient (Blinn 1978)."""
-    along = jnp.sum(normals * gradient, -1, keepdims=True)
-    return safe_normalize(normals - (gradient - along * normals))
+_compiled_gradient = quick_jit()(_surface_gradient)
 
 
 def normal_map(model: MorphableModel, face: FaceParameters, relief: Relief) -> Float[Array, "T T 3"]:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from fitkit.color import srgb_to_linear
 from fitkit.compilation import quick_jit
 from fitkit.geometry.camera import project, to_view_frame
-from fitkit.geometry.vectors import safe_normalize, vertex_normals
+from fitkit.geometry.vectors import relief_normals, safe_normalize, vertex_normals
 from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.morphable.regions import triangles_of_part
 from fitkit.rendering.render import mouth_normal_offset
@@ -19,7 +19,6 @@ from fitkit.rendering.shading import bounded_irradiance
 from fitkit.rendering.texture import paint_albedo_map, sample_image, values_at_fragments, visible_weight
 from fitkit.types import Camera, FaceParameters, MorphableModel
 from fitkit.uv.albedo_completion import DEFAULT, AlbedoCompletionConfig, albedo_map
-from fitkit.uv.displacement import relief_normals
 from fitkit.uv.generated_albedo import limited_by_photo, regularised_to_model
 from fitkit.uv.layout import Layout, SeenTexels, Texels, layout_of, upsampled
 from fitkit.uv.observed_albedo import planes_of

@@ -21,9 +21,12 @@ from PIL import Image
 
 from fitkit.cli import main
 from fitkit.errors import FitkitError
+from fitkit.export.glb_document import split_at_seams
+from fitkit.export.gltf import write_glb
 from fitkit.geometry.camera import head_rotation, project
 from fitkit.io import images
 from fitkit.morphable.model import shape
+from fitkit.rendering.novel_view import render_novel_view
 from fitkit.results import fit_json, integrity, pictures, save
 from fitkit.results.load import load_result
 from fitkit.results.person_texture import Person, SharedTexture
@@ -31,7 +34,10 @@ from fitkit.results.result import FitResult
 from fitkit.results.save import result_name
 from fitkit.results.view_angles import view_angles
 from fitkit.types import Detail
+from fitkit.uv.displacement import detailed_mesh, relief_on
+from fitkit.uv.expression_relief import expressed_relief, vertex_slopes
 from fitkit.uv.layout import TEXTURE
+from tests.export.test_export import Glb
 from tests.fixtures.tiny_head import tiny_camera, tiny_head, tiny_parameters
 
 MODEL = tiny_head()
@@ -467,3 +473,37 @@ def test_detail_comes_back_bit_for_bit(tmp_path, result, blended):
     (folder / "detail.safetensors").write_bytes(b"other")
     with pytest.raises(FitkitError, match="E_RESULT.*detail.safetensors is not the file"):
         load(folder)
+
+
+def test_wrinkles_leave_with_the_expression(tmp_path, result):
+    face, rest = result.parameters, dataclasses.replace(result.parameters, expression=jnp.zeros(52))
+    relief = relief_on(MODEL, face, jnp.asarray(np.random.default_rng(6).normal(0, 0.5, (64, 64)), jnp.float32))
+    vars(result)["relief"] = relief
+    split, lasting = result.split_relief, expressed_relief(MODEL, rest, result.split_relief)
+    folder = result.save(tmp_path / "out", outputs="mesh")
+    fine = Glb(folder / "mesh_detailed.glb")
+    assert fine.mesh["extras"]["targetNames"] == ["fitted"] and fine.mesh["weights"] == [1.0]
+    smile, calm = detailed_mesh(MODEL, face, relief), detailed_mesh(MODEL, rest, lasting)
+    rows = split_at_seams(smile.triangles, smile.uv_triangles, smile.uv, smile.part).vertex
+    base, move = fine.attribute("POSITION") * 1000, fine.targets("POSITION")[0] * 1000
+    np.testing.assert_allclose(base, calm.vertices[rows], atol=1e-3)
+    np.testing.assert_allclose(base + move, smile.vertices[rows], atol=4e-3)      # moves of under a micrometre are left out
+    kept = np.abs(np.asarray(lasting.displacement)).sum() / np.abs(np.asarray(relief.displacement)).sum()
+    assert 0.05 < kept < 0.95
+
+    glb, plain = Glb(folder / "mesh.glb"), Glb(write_glb(tmp_path / "plain.glb", MODEL, face))
+    vertex = split_at_seams(MODEL.triangles, MODEL.uv_triangles, MODEL.uv, MODEL.part).vertex
+    slopes, normals = vertex_slopes(MODEL, rest, split), glb.attribute("NORMAL")
+    changed = glb.targets("NORMAL") - plain.targets("NORMAL")
+    assert {index for index in range(52) if np.abs(changed[index]).max() > 0.01} <= set(slopes)
+    index = max(slopes, key=lambda each: np.abs(slopes[each]).max())
+    tilted = normals - (slopes[index][vertex] - (normals * slopes[index][vertex]).sum(1, keepdims=True) * normals)
+    tilted /= np.linalg.norm(tilted, axis=1, keepdims=True)
+    np.testing.assert_allclose(changed[index], tilted - normals, atol=4e-3)
+
+    seen = {"size": 48, "yaw": 0, "light": (60, 20)}
+    np.testing.assert_allclose(result.render(**seen, expression=np.asarray(face.expression)), result.render(**seen), atol=1e-3)
+    calm_ = render_novel_view(MODEL, face, result.camera, texture=result.texture, expression={}, slopes=lasting.gradient, **seen)
+    np.testing.assert_array_equal(result.render(**seen, expression={}), calm_)
+    wrong = render_novel_view(MODEL, face, result.camera, texture=result.texture, expression={}, slopes=relief.gradient, **seen)
+    assert np.abs(wrong - calm_).max() > 0.05

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from fitkit.geometry.camera import to_camera_frame
-from fitkit.geometry.vectors import vertex_normals
+from fitkit.geometry.vectors import relief_normals, vertex_normals
 from fitkit.morphable.model import shape
 from fitkit.types import Detail
-from fitkit.uv.displacement import ZERO, Relief, bake_relief, detailed_mesh, encode_displacement, normal_map, relief_normals
+from fitkit.uv.displacement import ZERO, Relief, bake_relief, detailed_mesh, encode_displacement, normal_map
 from tests.fixtures.tiny_head import tiny_camera, tiny_head, tiny_parameters
 
 MODEL = tiny_head(rings=24, sectors=40)

@@ -109,7 +109,7 @@ class Fit:
     """Seed of random numbers; the same seed gives the same result."""
     outputs: Annotated[str, arg(metavar="LIST")] = "all"
     """What to write, separated by commas: params, mesh, pictures, all (these three); viewer (viewer.html), rig (GLB with joints),
-    vrm (VRM 1.0), print (closed STL), occlusion (ambient occlusion, in mesh.glb, too). fit.json is always written."""
+    vrm (VRM 1.0), usd (USDZ), print (closed STL), occlusion (ambient occlusion, in mesh.glb, too). fit.json is always written."""
     set: Annotated[Words, arg(metavar="FIELD=VALUE")] = ()
     """Set a field of the recipe. `fitkit recipes NAME` lists its fields and their defaults."""
     config: Annotated[str | None, arg(metavar="FILE.toml|paper:NAME", help_behavior_hint="")] = None

@@ -46,7 +46,7 @@ class Predict:
     """Focal length in pixels of the photo. By default from EXIF, or else that of a portrait."""
     outputs: Annotated[str, arg(metavar="LIST")] = "all"
     """What to write, separated by commas: params, mesh, pictures, all (these three); viewer (viewer.html), rig (GLB with joints),
-    vrm (VRM 1.0), print (closed STL), occlusion (ambient occlusion, in mesh.glb, too). fit.json is always written."""
+    vrm (VRM 1.0), usd (USDZ), print (closed STL), occlusion (ambient occlusion, in mesh.glb, too). fit.json is always written."""
     set: Annotated[Words, arg(metavar="FIELD=VALUE")] = ()
     """Set a field of the recipe. `fitkit recipes NAME` lists its fields and their defaults."""
     json: Flag = False

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
+from fitkit.geometry.strain import compression, vertex_means
 from fitkit.recipes.synthesize.relief.surface import TexelSurface
 
 THRESHOLD = 0.08              # compression that skin bears without a fold
@@ -21,25 +22,10 @@ SETTLED = 0.3                 # sum of the wavelets' weights from which on a wav
 def compression_tensors(rest: Float[np.ndarray, "V 3"], moved: Float[np.ndarray, "V 3"], triangles: Int[np.ndarray, "F 3"],
                         ) -> Float[np.ndarray, "V 3 3"]:
     """Compression beyond `THRESHOLD` times the outer product of its direction on the surface at rest; means by area."""
-    first, second = (rest[triangles[:, k]] - rest[triangles[:, 0]] for k in (1, 2))
-    across = first / np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-9)
-    normal = np.cross(first, second)
-    double_area = np.linalg.norm(normal, axis=1)
-    up = np.cross(normal, across) / np.maximum(double_area, 1e-9)[:, None]
-    axes = np.stack([across, up], axis=2)                                                     # [F, 3, 2]
-    flat = np.einsum("fca,fcb->fab", axes, np.stack([first, second], axis=2))                # edges at rest in their plane
-    flat[double_area < 1e-6] = np.eye(2)
-    edges = np.stack([moved[triangles[:, k]] - moved[triangles[:, 0]] for k in (1, 2)], axis=2)
-    gradient = edges @ np.linalg.inv(flat)                                                    # of the deformation, [F, 3, 2]
-    squared, direction = np.linalg.eigh(gradient.transpose(0, 2, 1) @ gradient)             # ascending
-    beyond = np.maximum(1 - np.sqrt(np.maximum(squared[:, 0], 0)) - THRESHOLD, 0) * (double_area > 1e-6)
-    towards = np.einsum("fca,fa->fc", axes, direction[:, :, 0])
-    weighted = (beyond * double_area)[:, None, None] * towards[:, :, None] * towards[:, None, :]
-    total, area = np.zeros((len(rest), 3, 3)), np.zeros(len(rest))
-    for corner in range(3):
-        np.add.at(total, triangles[:, corner], weighted)
-        np.add.at(area, triangles[:, corner], double_area)
-    return total / np.maximum(area, 1e-9)[:, None, None]
+    found = compression(rest, moved, triangles)
+    beyond = np.maximum(1 - found.stretch - THRESHOLD, 0)
+    tensors = beyond[:, None, None] * found.direction[:, :, None] * found.direction[:, None, :]
+    return vertex_means(tensors, found.double_area, triangles, len(rest))
 
 
 def expression_wrinkles(rng: np.random.Generator, surface: TexelSurface, rest: Float[np.ndarray, "V 3"],
@@ -67,10 +53,10 @@ def waves(rng: np.random.Generator, places: Float[np.ndarray, "N 3"], tensors: F
         tensors: as `compression_tensors`.
         length: of a wave, mm.
     """
-    compression, directions = np.linalg.eigh(tensors)
-    compression, directions = compression[:, 2], directions[:, :, 2]
+    values, directions = np.linalg.eigh(tensors)
+    folded, directions = values[:, 2], directions[:, :, 2]
     waved, weight = np.zeros(len(places)), np.zeros(len(places))
-    active = np.flatnonzero(compression > 1e-3)
+    active = np.flatnonzero(folded > 1e-3)
     if len(active) == 0:
         return waved
     tree = cKDTree(places)
@@ -90,4 +76,4 @@ def waves(rng: np.random.Generator, places: Float[np.ndarray, "N 3"], tensors: F
             waved[near] += share * np.cos(angle - phase)
             weight[near] += share
     heights = waved / (weight + SETTLED)
-    return np.minimum(compression * length, HEIGHT) * heights
+    return np.minimum(folded * length, HEIGHT) * heights
