@@ -231,7 +231,7 @@ def test_dependencies_are_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [text for extra in project["optional-dependencies"].values() for text in extra]
     declared = {re.split(r"[<>=!~\[; ]", text)[0].lower().replace("-", "_") for text in project["dependencies"] + extras}
-    imported_as = {"pillow": "PIL", "orbax_checkpoint": "orbax", "tensorboardx": "tensorboardX"}
+    imported_as = {"pillow": "PIL", "orbax_checkpoint": "orbax", "tensorboardx": "tensorboardX", "usd_core": "pxr"}
     declared |= {imported_as[name] for name in declared & set(imported_as)}
     known = declared | {"fitkit"} | set(sys.stdlib_module_names)
     wrong = [f"{name}:{line} imports {imported}" for name, imported, line in all_imports() if imported.split(".")[0] not in known]

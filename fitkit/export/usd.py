@@ -140,7 +140,7 @@ def _add_shapes(
     binding.CreateBlendShapeTargetsRel().SetTargets(targets)
     animation = UsdSkel.Animation.Define(stage, root.GetPath().AppendChild("Fitted"))
     animation.CreateBlendShapesAttr(words)
-    animation.CreateBlendShapeWeightsAttr(np.asarray(weights, np.float32))
+    animation.CreateBlendShapeWeightsAttr().Set(np.asarray(weights, np.float32), 0)      # some programs read time samples alone
     animation.CreateJointsAttr(paths)
     places = skeleton.place * METRES
     local = places - np.array([places[parent] if parent >= 0 else np.zeros(3) for parent in skeleton.parent])
