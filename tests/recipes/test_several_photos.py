@@ -16,7 +16,6 @@ from fitkit.recipes.inverse_rendering import model_fitting
 from tests.fixtures.tiny_photo import observe, stacked, true_pose
 from tests.fixtures.tiny_regression import learned_head, with_message
 
-
 # few steps, and the same in all tests, which share their programs; `weight_prior`: these heads are far from the prior's mean
 FEW_STEPS = model_fitting.ModelFittingConfig(blurred_iterations=4, sharp_iterations=2, weight_prior=1e-5)
 
