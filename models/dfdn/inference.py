@@ -106,8 +106,8 @@ def displacement_map(
 def area_displacement(area: TrainedArea, patches: Float[Array, "b s s 9"]) -> Float[Array, "b s s"]:
     """Displacement of patches by PDIM and PDRM, mm."""
     count = -(-len(patches) // AT_ONCE) * AT_ONCE
-    patches = jnp.pad(patches, ((0, count - len(patches)), (0, 0), (0, 0), (0, 0)))
-    parts = [_fine(area.parameters, patches[start:start + AT_ONCE], sizes=area.sizes) for start in range(0, count, AT_ONCE)]
+    filled = jnp.pad(patches, ((0, count - len(patches)), (0, 0), (0, 0), (0, 0)))
+    parts = [_fine(area.parameters, filled[start:start + AT_ONCE], sizes=area.sizes) for start in range(0, count, AT_ONCE)]
     return jnp.concatenate(parts)[:len(patches)]
 
 

@@ -92,8 +92,8 @@ CONFIGS = {
     # Section 4: lambda, eta, rate; the authors' code: batch, squares, momentum, 250 epochs of 10,000 and 12,000 patches
     "paper": DfdnTraining(batch=100, steps=55_000, rate=1e-4, constant=22_000, decay="line", final=0.0, momentum=0.5,
                           **dataclasses.asdict(PAPER), judge_width=64, pictures=706, photographs=163_000),
-    "small": DfdnTraining(batch=16, steps=3_000, rate=1e-3, warmup=50, constant=1_200, decay="line", final=0.02, momentum=0.5,
-                          **dataclasses.asdict(DfdnSizes()), judge_width=16, pictures=600, photographs=150, weight_slopes=0.05),
+    "small": DfdnTraining(batch=16, steps=3_000, rate=1e-3, warmup=20, constant=1_200, decay="line", final=0.02, momentum=0.5,
+                          **dataclasses.asdict(DfdnSizes()), judge_width=16, pictures=360, photographs=250, weight_slopes=1.0),
 }
 
 
