@@ -21,6 +21,7 @@ import numpy as np
 import trimesh
 
 import fitkit
+from fitkit.errors import FitkitError
 from fitkit.evaluation.metrics.alignment import align_points, align_surface
 from fitkit.evaluation.registration_floor import head_arrays
 from fitkit.geometry.point_to_mesh import closest, make_surface
@@ -111,17 +112,20 @@ def main():
                 kept = Path(made) / way      # registrations are kept
                 shipped.heads_folder = lambda kept=kept: kept
                 registration.displace, started = (OURS if way == "ours" else amberg), time.process_time()
-                found = transfer.transferred(own, neutral, vertices, triangles)
+                try:
+                    found = transfer.transferred(own, neutral, vertices, triangles)
+                except FitkitError as error:
+                    print(f"{name} ({len(vertices)} vertices), {way}: {error}", flush=True)
+                    continue
                 spent = time.process_time() - started
-                registration.displace = OURS
                 figures = ", ".join(f"{kind} {'{:.2f} / {:.2f}'.format(*gaps(result, found, wanted))}"
                                     for kind, wanted in EXPRESSIONS.items())
                 print(f"{name} ({len(vertices)} vertices), {way}: faces within {found.residual:.2f} mm; {figures} mm;"
                       f" {spent:.0f} s", flush=True)
                 if way == "ours":
                     rows.append(looks(found.model, replace(face, identity=jnp.zeros(0)), result, texture))
-    if arguments.sheet:
-        write_image(arguments.sheet, np.concatenate(rows))
+            if arguments.sheet:
+                write_image(arguments.sheet, np.concatenate(rows))
 
 
 def looks(model, face, result, texture):
