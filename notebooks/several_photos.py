@@ -84,6 +84,16 @@ joint = show(*(result.pictures["overlay"] for result in together))
 joint  # noqa: B018
 
 # %% [markdown]
+# ## One skin
+#
+# The texture is made of all photos: each texel from those that see it best, the light of each taken off, the seams joined. Turned
+# by 40 degrees to either side: the first photo alone, all together; what one photo does not show has to be invented.
+
+# %%
+turned = show(*(result.render(yaw=yaw, size=256) for yaw in (-40, 40) for result in (alone[0], together[0])))
+turned  # noqa: B018
+
+# %% [markdown]
 # ## How near to the truth?
 #
 # Faces at rest, laid onto the true one by a similarity (a photo without EXIF does not tell size), millimetres between vertices.
@@ -127,3 +137,4 @@ print(entries[1])
 #
 #     fitkit fit a.jpg b.jpg c.jpg --same-person
 #     fitkit fit people.csv                          # a column `person` says who belongs together
+#     fitkit fit l.jpg m.jpg r.jpg --same-person --camera transforms.json      # one instant, by calibrated cameras

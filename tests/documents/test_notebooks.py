@@ -23,7 +23,7 @@ SMALL = {
     "labels_to_network": (
         {"COUNT": 40, "SIDE": 64, "STEPS": 4, "BATCH": 4, "LOOK": 2}, ("sheet", "answers")),
     "several_photos": (
-        {"SIZE": 96, "VIEWS": ((-30, 0, (-50, 20), {}), (30, 0, (0, 40), {"jawOpen": 0.3}))}, ("taken", "fits", "joint")),
+        {"SIZE": 96, "VIEWS": ((-30, 0, (-50, 20), {}), (30, 0, (0, 40), {"jawOpen": 0.3}))}, ("taken", "fits", "joint", "turned")),
 }
 RESULTS = ("fit", "predict", "load")      # functions of `fitkit` that give a result, or a list of them
 
