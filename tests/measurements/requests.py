@@ -30,6 +30,7 @@ from fitkit.cli.main import run
 from fitkit.evaluation.metrics.alignment import align_points
 from tests.fixtures.brought_inputs import DISTANCE, FOCAL, INPUTS, SIDE, VIEWS, Missing, camera_of
 
+PATIENCE = "3000"       # s of --timeout: on a busy machine a command's own 120 s would be the outcome
 FIRST = "fitkit fit me.png --outputs all,rig,vrm,print"
 
 
@@ -78,13 +79,13 @@ class Study:
         out, err = io.StringIO(), io.StringIO()
         with contextlib.chdir(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                status = run([*words, "--json"] if fit else words)
+                status = run([*words, "--json", "--timeout", PATIENCE] if fit else words)
             except SystemExit as ended:      # an option that there is not
                 status = ended.code
         objects = [json.loads(line) for line in out.getvalue().splitlines()] if fit and not status else []
         if status or any(each["code"] for each in objects):
             said = [line for line in (err.getvalue() + out.getvalue()).splitlines() if "error" in line or "nrecognized" in line]
-            return Fails(" ".join(said[-1].split()) if said else f"exit status {status}")
+            return Fails(" ".join(said[-1].split()).partition("; there are --")[0] if said else f"exit status {status}")
         return objects, out.getvalue()
 
 
