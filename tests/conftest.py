@@ -33,7 +33,7 @@ UNOPTIMISED = (
     "cli/test_bench.py", "cli/test_train.py", "fitting/", "geometry/", "labels/", "models/blocks/", "models/df2net/",
     "models/dfdn/", "models/expression/", "models/test_texture_gan.py", "morphable/", "recipes/test_albedo_blending.py",
     "recipes/test_ganfit.py", "recipes/test_paper_values.py", "recipes/test_several_photos.py", "recipes/test_tracking.py",
-    "recipes/test_watched_fit.py", "recipes/synthesize/", "recipes/train/", "rendering/", "results/", "tracking/", "uv/",
+    "recipes/synthesize/", "recipes/train/", "rendering/", "results/", "tracking/", "uv/",
 )
 OPTION = "jax_disable_most_optimizations"
 
