@@ -61,12 +61,12 @@ class PointReader(nnx.Module):
         features = self.features(pictures, head)
         off = self.off(features)
 
-        def one(off: Float[Array, "k 2"], visible: Float[Array, " k"], last: Float[Array, " o"], first: Float[Array, " o"]
-                ) -> Float[Array, " o"]:
-            return likeliest(off, visible, last, first, head, deviation=deviation * self.doubt[...],
-                             covariance=self.covariance[...], layout=layout)
+        def one(each: tuple[Array, Array, Array, Array]) -> Float[Array, " o"]:
+            return likeliest(*each, head, deviation=deviation * self.doubt[...], covariance=self.covariance[...], layout=layout)
 
-        return jax.vmap(one)(off, features[..., -1], last, first)
+        # One after the other: two stacked triangular solves at once, as gradients have them, wait for each other for ever where
+        # the processor has two threads (jaxlib 0.10.2, ParallelBatchMap)
+        return jax.lax.map(one, (off, features[..., -1], last, first))
 
     def off(self, features: Float[Array, "b k f"]) -> Float[Array, "b k 2"]:
         """How far off each point is: its place minus that in the feedback, mm in the picture's plane."""
