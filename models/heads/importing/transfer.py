@@ -1,8 +1,8 @@
 """A fitted face on a user's own mesh: identity, expression shapes and texture carried over, vertices in the mesh's order.
 
 The mesh is registered to the embedded head as an imported head is, once: the registration is kept. Where both correspond, its
-vertices take the places of the person; elsewhere (eyes, teeth, hair) they keep their distance from the face that moves. In: a mesh
-and a person on the embedded head.
+vertices take the places of the person; elsewhere (neck, shoulders, eyes, teeth, hair) they move with what moves beside them. In: a
+mesh and a person on the embedded head.
 """
 
 import dataclasses
@@ -13,6 +13,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
 from jaxtyping import Float, Int
 
 from fitkit.io.atomic_files import write_bytes
@@ -25,6 +27,9 @@ from fitkit.morphable.regions import region_mask
 from fitkit.morphable.registration import similarity
 from fitkit.types import MorphableModel
 
+# Chosen, not tuned. `spread`: weight of a correspondence from which it is reliable, how such a vertex is held to its move beside an
+# edge's pull, and how any other is
+RELIABLE, HOLD, LEAST_HOLD = 0.5, 1e5, 1e-6
 HEIGHT = 260.0      # mm, that a mesh is given before it is registered, whatever its unit: a head with its neck
 
 
@@ -64,10 +69,31 @@ def transferred(
     placing = similarity(np.asarray(own.mean, np.float64)[face], registered[face])
     person = np.asarray(neutral, np.float64) @ placing[:3, :3].T + placing[:3, 3]
     corners = np.asarray(own.triangles)[places.triangle]
-    moved = np.asarray(model.mean, np.float64) + np.einsum("wk,wkd->wd", places.share, person[corners] - registered[corners])
+    mesh = np.asarray(model.mean, np.float64)
+    moved = mesh + spread(np.einsum("wk,wkd->wd", places.share, person[corners] - registered[corners]), places.weight, mesh,
+                          np.asarray(model.triangles))
     size = np.cbrt(np.linalg.det(placing[:3, :3]))      # back to millimetres of the person
     model = dataclasses.replace(model, mean=jnp.asarray(moved / size, jnp.float32), expression=model.expression / size)
     return Transferred(model=model, residual=float(facts["residual"]) / size)
+
+
+def spread(
+    moves: Float[np.ndarray, "W 3"], weight: Float[np.ndarray, " W"], vertices: Float[np.ndarray, "W 3"],
+    triangles: Int[np.ndarray, "F 3"]
+) -> Float[np.ndarray, "W 3"]:
+    """Moves of a mesh's vertices, kept where they are reliable and continued from there along the edges (a harmonic field).
+
+    Pieces of the mesh without a reliable vertex, such as eyeballs, move as a whole by the mean of their moves. Vertices at one
+    place, as at seams of textures, move together.
+    """
+    _, first, place = np.unique(np.round(vertices, 4), axis=0, return_index=True, return_inverse=True)
+    place, count = place.ravel(), len(first)
+    ends = place[triangles[:, [0, 1, 2]]].ravel(), place[triangles[:, [1, 2, 0]]].ravel()
+    links = scipy.sparse.coo_matrix((np.ones(len(ends[0])), ends), (count, count)).tocsr()
+    links = ((links + links.T) > 0).astype(float)
+    held = np.where(weight[first] > RELIABLE, HOLD * weight[first], 0.0) + LEAST_HOLD
+    system = scipy.sparse.diags(np.asarray(links.sum(1)).ravel() + held) - links
+    return np.asarray(scipy.sparse.linalg.spsolve(system.tocsc(), held[:, None] * moves[first])).reshape(count, 3)[place]
 
 
 def kept_path(own: MorphableModel, vertices: Float[np.ndarray, "W 3"], triangles: Int[np.ndarray, "F 3"]) -> Path:
