@@ -56,6 +56,18 @@ def space_to_depth(x: Float[Array, "b h w c"], *, block: int) -> Float[Array, "b
     return apart.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // block, width // block, block**2 * channels)
 
 
+def without_blocks(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Weighted means (1 2 1) over three pixels each way, the border repeated: what alternates from pixel to pixel is gone.
+
+    That is the pattern which numbers leave that came out as blocks of two by two pixels.
+    """
+    for axis in (1, 2):
+        padded = jnp.pad(x, [(1, 1) if each == axis else (0, 0) for each in range(4)], mode="edge")
+        first, last = (jax.lax.slice_in_dim(padded, at, at + x.shape[axis], axis=axis) for at in (0, 2))
+        x = 0.5 * x + 0.25 * (first + last)
+    return x
+
+
 def depth_to_space(x: Float[Array, "b h w n*n*c"], *, block: int) -> Float[Array, "b n*h n*w c"]:
     """What `space_to_depth` undoes: channels of a pixel as a block of pixels."""
     batch, height, width, channels = x.shape

@@ -13,9 +13,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from fitkit.geometry.depth_maps import ahead, behind
+from fitkit.geometry.filters import gaussian_blur
 
 NOSE, FLOOR = 0.5, -1.0     # depth of the plane of the nose; beside the face, and the least on it
 NEAREST = 0.5               # percent of a face's pixels that lie before the plane of its nose: the nearest alone may be a spike
+REACH = 0.03                # sides of the crop: deviation of the blur that continues depth beyond a face; chosen
 
 
 def nose_plane(depth: Float[np.ndarray, "S S"], face: Bool[np.ndarray, "S S"]) -> float:
@@ -41,6 +43,13 @@ def to_units(depth: Float[np.ndarray, "S S"], face: Bool[np.ndarray, "S S"], foc
 def to_millimetres(units: Float[Array, "S S"], pixel: Float[Array, ""] | float, *, side: int) -> Float[Array, "S S"]:
     """Camera z behind the plane of the nose, mm, from depth in half crops; `pixel`: side of a pixel of that crop there, mm."""
     return (NOSE - units) * (side / 2) * pixel
+
+
+def continued(units: Float[Array, "S S"], face: Bool[Array, "S S"]) -> Float[Array, "S S"]:
+    """Depth of a face in half crops, beside the face the mean of what is near: it can be resized without a step at the rim."""
+    weight = face.astype(units.dtype)
+    near = gaussian_blur(units * weight, REACH * len(units)) / (gaussian_blur(weight, REACH * len(units)) + 1e-3)
+    return jnp.where(face, units, near)
 
 
 def depth_normals(units: Float[Array, "*b h w"], *, side: int) -> Float[Array, "*b h w 3"]:

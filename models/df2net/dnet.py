@@ -1,7 +1,8 @@
 """D-Net (Zeng et al. 2019, Section 3.3): a picture of a face to its dense depth, by pix2pix's U-Net (Isola et al. 2017).
 
 In: sRGB in [-1, 1], the surroundings of the face black. Out: depth in half crops (`depth_frame`), linear. Convolutions carry no
-bias. `train()` normalises by the batch, `eval()` by running statistics.
+bias. `train()` normalises by the batch, `eval()` by running statistics. The network that comes with fitkit is also given the depth
+of the head that CoarseNet sees in the picture, and tells what is to be added to it: that is far less to learn.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, UInt32
 
-from fitkit.models.blocks.up_convolution import UpConvolution, depth_to_space, space_to_depth
+from fitkit.models.blocks.up_convolution import UpConvolution, depth_to_space, space_to_depth, without_blocks
 
 # Pix2pix's
 SLOPE = 0.2             # of LeakyReLU on the way down
@@ -30,6 +31,7 @@ class DNetSizes:
         levels: halvings.
         block: side of blocks of pixels that enter as channels of one, and leave so: full resolution is dear.
         dropout: share of numbers that are dropped in training.
+        started: whether it is given the depth of a coarse head, to which it adds; the paper's sees the picture alone.
     """
 
     side: int = 128
@@ -37,9 +39,10 @@ class DNetSizes:
     levels: int = 5
     block: int = 2
     dropout: float = 0.0
+    started: bool = True
 
 
-PAPER = DNetSizes(side=512, width=64, levels=8, block=1, dropout=0.5)
+PAPER = DNetSizes(side=512, width=64, levels=8, block=1, dropout=0.5, started=False)
 
 
 class _Down(nnx.Module):
@@ -70,21 +73,30 @@ class DNet(nnx.Module):
     """The network."""
 
     def __init__(self, sizes: DNetSizes, *, rngs: nnx.Rngs):
-        self.block, self.dropout = sizes.block, sizes.dropout
+        self.block, self.dropout, self.started = sizes.block, sizes.dropout, sizes.started
         widths = [sizes.width * min(2**level, WIDEST) for level in range(sizes.levels)]
-        inputs = [3 * sizes.block**2, *widths]
+        inputs = [(3 + sizes.started) * sizes.block**2, *widths]
         self.down = nnx.List([_Down(before, width, first=not level, last=level == sizes.levels - 1, rngs=rngs)
                               for level, (before, width) in enumerate(zip(inputs, widths, strict=False))])
         upwards = [*widths[-2::-1], sizes.width]
         joined = [widths[-1], *(2 * width for width in upwards[:-1])]
         self.up = nnx.List([_Up(before, width, rngs=rngs) for before, width in zip(joined, upwards, strict=True)])
         tail = (sizes.width, sizes.width, sizes.width // 2, sizes.block**2)
-        self.tail = nnx.List([nnx.Conv(before, width, (3, 3), use_bias=False, rngs=rngs)
-                              for before, width in zip(tail, tail[1:], strict=False)])
+        # of a network that is started the last layer begins near 0: an untrained one answers the start
+        first = [nnx.initializers.variance_scaling(size, "fan_in", "truncated_normal")
+                 for size in (1.0, 1.0, 0.01 if sizes.started else 1.0)]
+        self.tail = nnx.List([nnx.Conv(before, width, (3, 3), use_bias=False, kernel_init=begun, rngs=rngs)
+                              for before, width, begun in zip(tail, tail[1:], first, strict=False)])
         self.norms = nnx.List([_norm(width, rngs) for width in tail[1:-1]])
 
-    def __call__(self, pictures: Float[Array, "b h w 3"], *, drop: UInt32[Array, " 2"] | None = None) -> Float[Array, "b h w"]:
-        """Depth; `drop` is the data of a random key, by which dropout drops; without it nothing is dropped.
+    def __call__(self, pictures: Float[Array, "b h w 3"], *, start: Float[Array, "b h w"] | None = None,
+                 drop: UInt32[Array, " 2"] | None = None) -> Float[Array, "b h w"]:
+        """Depth, half crops.
+
+        Args:
+            pictures: sRGB in [-1, 1].
+            start: depth of a coarse head, continued beyond its face (`depth_frame.continued`); of a network that is started.
+            drop: data of a random key, by which dropout drops; without it nothing is dropped.
 
         Raises:
             ValueError: height or width is no multiple of `block` times 2 for each level.
@@ -92,6 +104,10 @@ class DNet(nnx.Module):
         multiple = self.block * 2 ** len(self.down)
         if pictures.shape[1] % multiple or pictures.shape[2] % multiple:
             raise ValueError(f"a picture of {pictures.shape[1]} x {pictures.shape[2]} pixels; both must be multiples of {multiple}")
+        if self.started:
+            if start is None:
+                raise ValueError("this network adds to the depth of a coarse head: start")
+            pictures = jnp.concatenate([pictures, start[..., None]], axis=-1)
         x, beside = space_to_depth(pictures, block=self.block), []
         for level in self.down:
             x = level(x)
@@ -105,7 +121,9 @@ class DNet(nnx.Module):
         for conv, norm in zip(self.tail, [*self.norms, None], strict=True):
             x = conv(nnx.relu(x))
             x = x if norm is None else norm(x)
-        return depth_to_space(x, block=self.block)[..., 0]
+        found = depth_to_space(x, block=self.block)
+        found = (found if self.block == 1 else without_blocks(found))[..., 0]
+        return found if start is None or not self.started else start + found
 
 
 def _dropped(key: UInt32[Array, " 2"], x: Float[Array, "b h w c"], level: int, share: float) -> Float[Array, "b h w c"]:

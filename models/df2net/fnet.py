@@ -1,7 +1,8 @@
 """F-Net (Zeng et al. 2019, Section 3.4, Fig. 2): dense depth and colour to fine depth, by hypercolumns of both domains.
 
 In: depth in half crops (`depth_frame`) and sRGB in [-1, 1], the surroundings of the face black. Out: depth in [-1, 1]. Fully
-convolutional: any part of a crop whose sides are multiples of four blocks will do.
+convolutional: any part of a crop whose sides are multiples of four blocks will do. A network that is guided is also given what
+light tells of the slopes, and FineNet's answer (`shading_guide`), beside the colours, and says how much of that to take.
 """
 
 import dataclasses
@@ -13,7 +14,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from fitkit.models.blocks.unet import HE, hypercolumn
-from fitkit.models.blocks.up_convolution import depth_to_space, space_to_depth
+from fitkit.models.blocks.up_convolution import depth_to_space, space_to_depth, without_blocks
+from fitkit.models.df2net.shading_guide import COUNT
 
 SLOPE = 0.01      # of LeakyReLU; the authors' demo's
 
@@ -26,11 +28,13 @@ class FNetSizes:
         width: channels of the first layer of each domain.
         block: side of blocks of pixels that enter as channels of one, and leave so: full resolution is dear.
         residual: most that is added to the depth which is given, half crops; 0: the output is the depth itself, as in the paper.
+        guided: whether it is given what light tells of slopes, and FineNet's answer; the paper's is not.
     """
 
     width: int = 8
     block: int = 2
     residual: float = 0.1
+    guided: bool = False
 
 
 PAPER = FNetSizes(block=1, residual=0.0)
@@ -49,14 +53,14 @@ class Features(NamedTuple):
 class Trunk(nnx.Module):
     """The layers that F-Net and Fr-Net share: three sizes of maps, from depth and colour."""
 
-    def __init__(self, width: int, planes: int, *, rngs: nnx.Rngs):
-        """`planes`: pixels that enter as channels of one."""
-        self.depth, self.colour = conv3(planes, width, rngs), conv3(3 * planes, width, rngs)
+    def __init__(self, width: int, planes: int, colours: int, *, rngs: nnx.Rngs):
+        """`planes`, `colours`: channels of depth and of colour, all pixels of a block together."""
+        self.depth, self.colour = conv3(planes, width, rngs), conv3(colours, width, rngs)
         self.full = conv3(2 * width, 2 * width, rngs)
         self.half = nnx.List([conv3(4 * width, 4 * width, rngs) for _ in range(2)])
         self.quarter = nnx.List([conv3(8 * width, 8 * width, rngs) for _ in range(3)])
 
-    def __call__(self, depth: Float[Array, "b h w p"], colour: Float[Array, "b h w 3*p"]) -> Features:
+    def __call__(self, depth: Float[Array, "b h w p"], colour: Float[Array, "b h w c"]) -> Features:
         """All maps."""
         both = jnp.concatenate([rectified(self.depth(depth)), rectified(self.colour(colour))], axis=-1)
         fused = rectified(self.full(both))
@@ -91,15 +95,26 @@ class FNet(nnx.Module):
     """The network."""
 
     def __init__(self, sizes: FNetSizes, *, rngs: nnx.Rngs):
-        self.block, self.residual = sizes.block, sizes.residual
-        self.trunk = Trunk(sizes.width, sizes.block**2, rngs=rngs)
-        self.output = Pixelwise(14 * sizes.width, sizes.width, sizes.block**2, rngs=rngs)
+        self.block, self.residual, self.guided, planes = sizes.block, sizes.residual, sizes.guided, sizes.block**2
+        self.trunk = Trunk(sizes.width, planes, colour_planes(guided=sizes.guided) * planes, rngs=rngs)
+        self.output = Pixelwise(14 * sizes.width, sizes.width, (1 + sizes.guided) * planes, rngs=rngs)
 
-    def __call__(self, depth: Float[Array, "b h w"], colour: Float[Array, "b h w 3"]) -> Float[Array, "b h w"]:
-        """In [-1, 1]: the depth, or a share of `residual`."""
+    def __call__(self, depth: Float[Array, "b h w"], colour: Float[Array, "b h w c"]) -> Float[Array, "b h w p"]:
+        """In [-1, 1]: the depth, or a share of `residual`; and of a guided network, by how much more of its guide is taken.
+
+        Args:
+            depth: half crops.
+            colour: sRGB, and the guide of a guided network after it.
+        """
         found = self.trunk(space_to_depth(depth[..., None], block=self.block), space_to_depth(colour, block=self.block))
         columns = hypercolumn([found.fused, found.half_fused, found.quarter])
-        return depth_to_space(self.output(columns), block=self.block)[..., 0]
+        said = depth_to_space(self.output(columns), block=self.block)
+        return said if self.block == 1 else without_blocks(said)
+
+
+def colour_planes(*, guided: bool) -> int:
+    """Planes of the domain of colour."""
+    return 3 + COUNT * guided
 
 
 def conv3(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Conv:

@@ -1,7 +1,8 @@
 """DF2Net's trained networks in turn (Zeng et al. 2019, Fig. 1): a crop of a face to its dense, fine and finer depth.
 
-In: sRGB of a square crop, black beside the face. Out: depth in half crops (`depth_frame`), at the same size. D-Net sees the crop at
-its own size; F-Net and Fr-Net see it whole, and have learned of crops of `SIDE` pixels.
+In: sRGB of a square crop, black beside the face, and the depth of the head that CoarseNet sees there. Out: depth in half crops
+(`depth_frame`), at the same size. D-Net sees the crop at its own size; F-Net and Fr-Net see it whole, and have learned of crops of
+`SIDE` pixels.
 """
 
 import dataclasses
@@ -64,14 +65,13 @@ def load_network(name: str, *, path: Path | None = None) -> Trained:
         FitkitError: E_DATA, the file is missing, damaged or of another network.
     """
     file = path or WEIGHTS / f"{name}.safetensors"
-    mend = (f"fitkit train {name} makes it" if path else "DF2Net's weights do not come with this version: train dnet, fnet, frnet"
-            " (fitkit train --help) and name their folder, --set networks=FOLDER")
+    mend = f"fitkit train {name} makes it" if path else "install fitkit again to restore it"
     stored, facts = read_tensors(file, most=MAX_BYTES, code="E_DATA", what=f"the weights of {name}", mend=mend)
     kind, build = BUILDERS[name]
     with parsing("E_DATA", f"the weights of {name} {file} cannot be read", mend=mend):
         sizes = kind(**json.loads(facts["config"]))
         numbers = [value for value in dataclasses.asdict(sizes).values() if not isinstance(value, str)]
-        if facts["task"] != name or not all(type(value) in (int, float) and 0 <= value <= LARGEST for value in numbers):
+        if facts["task"] != name or not all(type(value) in (int, float, bool) and 0 <= value <= LARGEST for value in numbers):
             raise ValueError("it is of another network")
         network = nnx.eval_shape(lambda: build(sizes))
         shapes = {".".join(map(str, path)): leaf.get_value().shape for path, leaf in nnx.to_flat_state(nnx.state(network))}
@@ -92,27 +92,39 @@ def network_colours(picture: Float[Array, "*b h w 3"], shown: Bool[Array, "*b h 
     return jnp.where(shown[..., None], 2.0 * picture - 1.0, -1.0)
 
 
-def dense_depth(network: DNet, colour: Float[Array, "b S S 3"], *, side: int) -> Float[Array, "b S S"]:
-    """D-Net's depth of crops of any size; it sees them at `side` pixels."""
+def dense_depth(network: DNet, colour: Float[Array, "b S S 3"], start: Float[Array, "b S S"], *, side: int
+                ) -> Float[Array, "b S S"]:
+    """D-Net's depth of crops of any size; it sees them at `side` pixels. `start` as `find_depths` takes it."""
     size = colour.shape[1]
     small = jax.image.resize(colour, (len(colour), side, side, 3), "linear", antialias=True)
-    found: Array = network(small)
+    found: Array = network(small, start=jax.image.resize(start, small.shape[:3], "linear", antialias=True))
     return jax.image.resize(found, (len(colour), size, size), "cubic")
 
 
-def find_depths(dnet: Trained, fnet: Trained, frnet: Trained, colour: Float[Array, "b S S 3"]) -> Depths:
-    """The three depths of crops (`network_colours`), one after another."""
-    found: Depths = _find(dnet.parameters, fnet.parameters, frnet.parameters, colour, sizes=(dnet.sizes, fnet.sizes, frnet.sizes))
+def find_depths(dnet: Trained, fnet: Trained, frnet: Trained, colour: Float[Array, "b S S 3"], start: Float[Array, "b S S"]
+                ) -> Depths:
+    """The three depths of crops, one after another.
+
+    Args:
+        dnet: of `load_network`, as the others are.
+        fnet: the second network.
+        frnet: the third.
+        colour: of the crops (`network_colours`).
+        start: depth of a coarse head in them, half crops, continued beyond its face (`depth_frame.continued`).
+    """
+    found: Depths = _find(dnet.parameters, fnet.parameters, frnet.parameters, colour, start,
+                          sizes=(dnet.sizes, fnet.sizes, frnet.sizes))
     return found
 
 
 @quick_jit(static_argnames=("sizes",))
-def _find(dnet: Parameters, fnet: Parameters, frnet: Parameters, colour: Float[Array, "b S S 3"], *, sizes: tuple[Any, Any, Any]
-          ) -> Depths:
+def _find(dnet: Parameters, fnet: Parameters, frnet: Parameters, colour: Float[Array, "b S S 3"], start: Float[Array, "b S S"], *,
+          sizes: tuple[Any, Any, Any]) -> Depths:
     first = network_of("dnet", Trained(dnet, sizes[0]))
     second: FNet = network_of("fnet", Trained(fnet, sizes[1]))
     third: FNet | FrNet = network_of("frnet", Trained(frnet, sizes[2]))
-    dense = dense_depth(first, colour, side=sizes[0].side)
-    fine = refined_depth(second, dense, colour)
+    dense = dense_depth(first, colour, start, side=sizes[0].side)
+    side = colour.shape[1]
+    fine = refined_depth(second, dense, colour, side=side)
     base = dense if sizes[2].residual_from == "dnet" else None
-    return Depths(dense, fine, refined_depth(third, fine, colour, base=base))
+    return Depths(dense, fine, refined_depth(third, fine, colour, side=side, base=base))

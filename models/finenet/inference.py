@@ -42,6 +42,17 @@ def fine_displacement(photo: Float[Array, "S S 3"], view: CoarseView, camera: Ca
     return found
 
 
+def displacement_of_planes(planes: Float[Array, "b s s 9"]) -> Float[Array, "b s s"]:
+    """What the network says of its pictures, under jit too: pixels of them, positive away from the camera.
+
+    Raises:
+        FitkitError: E_DATA, the weights are missing or damaged.
+    """
+    with jax.ensure_compile_time_eval():      # under jit, too, they are read once
+        weights = _weights()
+    return with_parameters(_network(), weights)(planes)
+
+
 @functools.cache
 def _weights() -> dict[str, Array]:
     return load_parameters(_network(), "finenet")

@@ -1,7 +1,7 @@
 """The surface of a fitted head moved to the depth that DF2Net's networks see (Zeng et al. 2019).
 
 The networks' depth has the scale of the crop, and no distance: it is put where the head is, by the median over the face. Its broad
-shape moves the whole face and fades to the face's rim and to the eyes, whose balls stay; what is finer moves skin that can fold.
+shape moves the whole face and fades to the eyes, whose balls stay; what is finer moves skin that can fold. Both fade to the rim.
 """
 
 from pathlib import Path
@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from fitkit.compilation import quick_jit
 from fitkit.fitting.state import FaceState
 from fitkit.geometry.depth_maps import pixels_per_mm
 from fitkit.geometry.filters import gaussian_blur
 from fitkit.geometry.pose import camera_from_pose
-from fitkit.models.df2net.depth_frame import NEAREST, to_millimetres
+from fitkit.models.df2net.depth_frame import FLOOR, NEAREST, NOSE, continued, to_millimetres
 from fitkit.models.df2net.inference import BUILDERS, SIDE, Trained, find_depths, load_network, network_colours
 from fitkit.morphable.regions import face_region, union_of_regions
 from fitkit.recipes.inverse_rendering.face_surface import Surface, displaced_detail, visible_surface
@@ -27,7 +27,7 @@ from fitkit.types import Detail, Fragments, MorphableModel
 # Chosen, not tuned
 IN_FACE = 0.5           # of the face's region, from which a pixel is shown to the networks: that of their training's labels
 BROAD = 6.0             # mm: deviation of the blur between broad shape and fine
-RIM = 8.0               # mm: over which the broad shape fades at the face's rim, the outline and the eyes
+RIM = 8.0               # mm: over which all fades at the face's rim, and the broad shape at the eyes
 MOST = 15.0             # mm that a pixel is moved at most
 EYES = ("eyelids", "eyes")
 
@@ -38,7 +38,9 @@ class Crop(NamedTuple):
     surface: Surface
     face: Float[Array, "S S"]           # 1 on the face
     fading: Float[Array, "S S"]         # how much the broad shape counts, in [0, 1]
+    rim: Float[Array, "S S"]            # and what is finer; both fade to the face's rim and the crop's
     colour: Float[Array, "1 n n 3"]     # what the networks are given
+    start: Float[Array, "1 n n"]        # and the fitted head's depth, half crops
     pixel: Float[Array, ""]             # side of a pixel in the plane of the nose, mm
 
 
@@ -68,26 +70,36 @@ def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"]
         FitkitError: E_DATA, a network's weights are missing or damaged.
     """
     crop = _crop(model, state, photo, seen)
-    depths = find_depths(*load_networks(networks), crop.colour)
+    depths = find_depths(*load_networks(networks), crop.colour, crop.start)
     return _detail(crop, state, depths.finer[0], jnp.float32(broad))
 
 
 @quick_jit()
 def _crop(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments) -> Crop:
     surface = visible_surface(model, state, seen, GeometryRefinementConfig())
-    rows = jnp.stack([face_region(model), union_of_regions(model, EYES)], axis=-1)
-    values = jnp.where(seen.triangle[..., None] >= 0, values_at_fragments(seen, model.triangles, rows), 0.0)
+    eyes = values_at_fragments(seen, model.triangles, union_of_regions(model, EYES)[:, None])[..., 0]
     known = jnp.all(jnp.isfinite(photo), axis=-1)
     part = jnp.where(seen.triangle >= 0, model.part[seen.triangle], -1)
-    face = (values[..., 0] > IN_FACE) & known
-    pixel = jnp.nanpercentile(jnp.where(face, surface.depth, jnp.nan), NEAREST) / camera_from_pose(state.pose).focal
-    pixel = jnp.where(jnp.isfinite(pixel), pixel, 1.0)
+    face = face_pixels(model, seen) & known
+    plane = jnp.nanpercentile(jnp.where(face, surface.depth, jnp.nan), NEAREST)
+    pixel = jnp.where(jnp.isfinite(plane), plane / camera_from_pose(state.pose).focal, 1.0)
+    units = jnp.where(face, jnp.maximum(NOSE + (plane - surface.depth) / (pixel * len(photo) / 2), FLOOR), 0.0)
+    inside = face & (part == model.part_names.index("skin")) & (eyes < IN_FACE)
     # 1 inside, 0 outside and on the rim: a blurred mask is a half on its border
-    inside = face & (part == model.part_names.index("skin")) & (values[..., 1] < IN_FACE)
-    fading = jnp.clip(2.0 * gaussian_blur(inside.astype(jnp.float32), RIM / pixel) - 1.0, 0.0, 1.0) * inside
+    fading, rim = (jnp.clip(2.0 * gaussian_blur(where.astype(jnp.float32), RIM / pixel) - 1.0, 0.0, 1.0) * where
+                   for where in (inside, face))
     shown = jax.image.resize(face.astype(jnp.float32), (SIDE, SIDE), "linear") > 0.5
     picture = jax.image.resize(jnp.where(known[..., None], photo, 0.0), (SIDE, SIDE, 3), "linear", antialias=True)
-    return Crop(surface, face.astype(jnp.float32), fading, network_colours(picture, shown)[None], pixel)
+    start = jax.image.resize(continued(units, face), (SIDE, SIDE), "linear", antialias=True)
+    return Crop(surface, face.astype(jnp.float32), fading, rim, network_colours(picture, shown)[None], start[None], pixel)
+
+
+def face_pixels(model: MorphableModel, seen: Fragments) -> Bool[Array, "S S"]:
+    """Where a head's face is seen: what the networks are shown."""
+    rows = values_at_fragments(seen, model.triangles, face_region(model)[:, None])[..., 0]
+    return (seen.triangle >= 0) & (rows > IN_FACE)
+
+
 
 
 @quick_jit()
@@ -101,7 +113,8 @@ def _detail(crop: Crop, state: FaceState, units: Float[Array, "n n"], broad: Flo
     width = BROAD / crop.pixel
     share = jnp.maximum(gaussian_blur(crop.face, width), 1e-3)
     shape = gaussian_blur(moved * crop.face, width) / share
-    displacement = broad * crop.fading * shape + surface.mask * (moved - shape)
+    fine = surface.mask * crop.rim
+    displacement = broad * crop.fading * shape + fine * (moved - shape)
     pixels = jnp.nan_to_num(displacement) * pixels_per_mm(surface.depth, camera_from_pose(state.pose))
-    return displaced_detail(surface, state, jnp.maximum(crop.fading, surface.mask) * crop.face, pixels)
+    return displaced_detail(surface, state, jnp.maximum(crop.fading, fine), pixels)
 

@@ -2,13 +2,13 @@
 
     python -m tests.measurements.depth_networks depth RUN        labels of kind random that no network saw
     python -m tests.measurements.depth_networks wrinkles RUN     labels of kind detail that no network saw; and heads of `wrinkles`
-    python -m tests.measurements.depth_networks photos FOLDER [--sheet FILE.png]
+    python -m tests.measurements.depth_networks photos FOLDER [--trained RUN] [--sheet FILE.png]
     python -m tests.measurements.depth_networks ablations RUN    of kind random: trainings of a minute each, equally long
     python -m tests.measurements.depth_networks speed
 
 `--weights FOLDER` takes dnet.safetensors, fnet.safetensors and frnet.safetensors from there. The networks are given what recipe
-`df2net` gives them: the crop around the detector's points, and for a mask the face of the mean head in the detector's pose (of
-`photos` that of stage 1). Depth in mm after RANSAC for scale and shift, inside the outline of the detected points.
+`df2net` gives them: the crop around the points that CoarseNet sees, and face and depth of its head. Depth in mm after RANSAC for
+scale and shift, inside the outline of the detected points. `--trained` leaves out the photos that a run of kind vary was made of.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +31,27 @@ from fitkit import pipeline
 from fitkit.color import srgb_to_linear
 from fitkit.errors import FitkitError
 from fitkit.evaluation.metrics.depth import df2net_depth
-from fitkit.fitting.state import neutral_state, rasterize_state
+from fitkit.fitting.state import FaceState, neutral_state, rasterize_state
+from fitkit.geometry.pose import rescale_pose
 from fitkit.io.images import find_photos
 from fitkit.labels.drawing import HEAD
-from fitkit.labels.reading import open_labels
+from fitkit.labels.reading import open_labels, source_of
 from fitkit.models.df2net import dnet, fnet, frnet, inference
-from fitkit.models.df2net.depth_frame import depth_normals
+from fitkit.models.df2net.depth_frame import continued, depth_normals
 from fitkit.models.df2net.inference import SIDE, Depths, find_depths, load_network, network_colours
 from fitkit.recipes.df2net import refinement
 from fitkit.recipes.inverse_rendering.face_surface import render
 from fitkit.recipes.train.df2net import examples, losses
+from fitkit.recipes.train.df2net.starts import coarse_depths, cut_start
 from fitkit.recipes.train.export import export
+from fitkit.recipes.train.finenet.labelled_face import foldable
 from fitkit.recipes.train.loop import train
 from fitkit.recipes.train.tasks import find_task
 from tests.measurements.wrinkles import angle, make_case, measure, summary
 
 SIDE_PICTURES = 256       # pixels: crop of what is measured
 DEEP = 0.1                # mm: displacement from which a pixel of a labelled picture counts as wrinkled; a tenth of it is flat
+FACING = 0.5              # cosine to the viewer of skin that is judged
 FINE = 4.0                # mm: deviation of the Gaussian over which relief on flat skin is levelled
 GAIN = 12.0               # mm: deviation of the Gaussian over which the photo's brightness over the model's is taken for albedo
 FIRST = 100               # seed of the first head of `wrinkles`
@@ -63,27 +68,27 @@ def job_of(recipe: str, **fields: Any) -> pipeline.Job:
 
 def depth(run: Path, networks: Networks, count: int) -> None:
     """Depth errors of the mean head in the detector's pose, of CoarseNet's head and of the networks."""
-    job, other = job_of("landmarks"), job_of("coarsenet")
+    points, network = job_of("landmarks"), job_of("coarsenet")
     source, rows = open_labels(run, fields=("picture", "mask", "depth")), []
     for index in range(len(source)):
         read = source[index]
         try:
-            reading = pipeline.read(read["picture"].astype(np.float32) / 255, job, landmarks=None, focal=None)
-            face = pipeline.observe_face(reading, 0, job)
+            marked, seen = (observed(read["picture"].astype(np.float32) / 255, job) for job in (points, network))
         except FitkitError:
             continue
-        observation, (scale, offset) = face.observation, face.back
+        scale, offset = seen.back
         square = examples.Square(np.asarray(offset, np.float64) + scale * SIDE_PICTURES / 2, scale * SIDE_PICTURES)
         there = (read["mask"] & HEAD > 0).astype(np.float32)
         share = examples.cut(there, square, side=SIDE_PICTURES)
         truth = np.where(share > 0.99, examples.cut(read["depth"] * there, square, side=SIDE_PICTURES) / np.maximum(share, 1e-3), 0)
-        state = neutral_state(job.model, observation.message.pose)
-        seen = rasterize_state(state, job.model, size=SIDE_PICTURES)
-        crop = refinement._crop(job.model, state, observation.crop, seen)
-        found = find_depths(*networks, crop.colour)
-        coarse = coarse_depth(read["picture"], other, square)
-        inside, outline = np.asarray(crop.face) > 0, np.asarray(observation.ibug)
-        maps = [np.asarray(seen.depth), coarse, *(100 - np.asarray(each[0]) for each in found)]
+        # from the detector's crop to the network's
+        larger, beside = marked.back[0] / scale, (np.asarray(marked.back[1]) - np.asarray(offset)) / scale
+        pose = rescale_pose(marked.observation.message.pose, jnp.float32(larger), jnp.asarray(beside, jnp.float32))
+        mean_head = rasterize_state(neutral_state(network.model, pose), network.model, size=SIDE_PICTURES).depth
+        crop = crop_of(network, seen.observation.prediction, seen.observation.crop)
+        found = find_depths(*networks, crop.colour, crop.start)
+        inside, outline = np.asarray(crop.face) > 0, np.asarray(marked.observation.ibug) * larger + beside
+        maps = [np.asarray(mean_head), np.asarray(crop.surface.depth), *(100 - np.asarray(each[0]) for each in found)]
         try:
             rows.append([df2net_depth(each * inside, truth, outline) for each in maps])
         except FitkitError:
@@ -97,40 +102,39 @@ def depth(run: Path, networks: Networks, count: int) -> None:
               + f"; {100 * better:.0f} % below the mean head")
 
 
-def coarse_depth(picture: np.ndarray, job: pipeline.Job, square: examples.Square) -> np.ndarray:
-    """Depth of CoarseNet's head in a square of a picture, mm; 0 everywhere where it finds no face."""
-    try:
-        reading = pipeline.read(picture.astype(np.float32) / 255, job, landmarks=None, focal=None)
-        face = pipeline.observe_face(reading, 0, job)
-    except FitkitError:
-        return np.zeros((SIDE_PICTURES, SIDE_PICTURES), np.float32)
-    scale, offset = face.back
-    seen = np.asarray(rasterize_state(face.observation.prediction, job.model, size=SIDE_PICTURES).depth)
-    # from pixels of its own crop to those of the square
-    moved = examples.Square((square.centre - np.asarray(offset)) / scale, square.side / scale)
-    share = examples.cut((seen > 0).astype(np.float32), moved, side=SIDE_PICTURES)
-    return np.where(share > 0.99, examples.cut(seen, moved, side=SIDE_PICTURES) / np.maximum(share, 1e-3), 0)
+def observed(photo: Any, job: pipeline.Job) -> pipeline.Observed:
+    """The largest face of a photo."""
+    return pipeline.observe_face(pipeline.read(photo, job, landmarks=None, focal=None), 0, job)
+
+
+def crop_of(job: pipeline.Job, state: FaceState, photo: Any) -> refinement.Crop:
+    """What recipe `df2net` gives its networks."""
+    return refinement._crop(job.model, state, photo, rasterize_state(state, job.model, size=photo.shape[0]))
 
 
 def wrinkles(run: Path, networks: Networks, count: int, heads: int) -> None:
     """Normals in wrinkles and relief on flat skin, on labelled pictures and on heads of known coefficients."""
-    source, rows = open_labels(run, fields=(*examples.FINE_FIELDS, "displacement")), []
-    for index in range(len(source)):
-        read = source[index]
+    pictures = examples.open_pictures([run], [run], fields=(*examples.FINE_FIELDS, "displacement"), most_yaw=45.0)[0]
+    starts, rows = coarse_depths(pictures), []
+    for index in range(len(pictures)):
+        read = pictures.read(index)
         square = examples.square_of(read)
         dense = examples.dense_example(read, square, side=SIDE)
+        start, shown = cut_start(starts[index], read, square, side=SIDE)
         moved = examples.cut(np.abs(read["displacement"]), square, side=SIDE)
-        bare = np.asarray(losses.inner(jnp.asarray(dense.seen, jnp.float32))) > 0
-        folds, flat = bare & (moved > DEEP), bare & (moved < DEEP / 10)
-        if abs(float(read["pose"][0])) > 45 or folds.sum() < 100:
-            continue
-        found = find_depths(*networks, network_colours(jnp.asarray(dense.colour), jnp.asarray(dense.face))[None])
         true = np.asarray(depth_normals(jnp.asarray(dense.depth), side=SIDE))
+        skin = examples.cut(foldable(read["uv"]) * (read["mask"] & HEAD > 0), square, side=SIDE) > 0.5
+        bare = (np.asarray(losses.inner(jnp.asarray(dense.seen & shown, jnp.float32))) > 0) & skin & (true[..., 2] > FACING)
+        folds, flat = bare & (moved > DEEP), bare & (moved < DEEP / 10)
+        if folds.sum() < 100:
+            continue
+        colour = network_colours(jnp.asarray(dense.colour), jnp.asarray(shown))
+        found = find_depths(*networks, colour[None], continued(jnp.asarray(start), jnp.asarray(shown))[None])
         focal = float(read["focal"]) * SIDE / square.side
         pixel = float(np.percentile(read["depth"][read["mask"] & HEAD > 0], 0.5)) / focal
         errors = [angle(np.asarray(depth_normals(each[0], side=SIDE)), true)[folds].mean() for each in found]
-        row = [*errors, *(relief_on(np.asarray(each[0]) - dense.depth, dense.face, flat, pixel) for each in found),
-               *(relief_on(np.asarray(each[0] - found.dense[0]), dense.face, flat, pixel) for each in found[1:])]
+        row = [*errors, *(relief_on(np.asarray(each[0]) - dense.depth, dense.face & shown, flat, pixel) for each in found),
+               *(relief_on(np.asarray(each[0] - found.dense[0]), shown, flat, pixel) for each in found[1:])]
         rows.append(row)
         if len(rows) == count:
             break
@@ -145,7 +149,7 @@ def wrinkles(run: Path, networks: Networks, count: int, heads: int) -> None:
     for seed in range(FIRST, FIRST + heads):
         case = make_case(seed, size=SIDE, noise=0.005)
         crop = refinement._crop(case.model, case.state, jnp.asarray(case.photo), rasterize_state(case.state, case.model, size=SIDE))
-        for name, each in zip(NAMES, find_depths(*networks, crop.colour), strict=True):
+        for name, each in zip(NAMES, find_depths(*networks, crop.colour, crop.start), strict=True):
             table[name].append(measure(case, refinement._detail(crop, case.state, each[0], jnp.float32(0.0))))
     for name, cases in table.items():
         print(f"{heads} heads of known coefficients, fine relief of {name}: "
@@ -159,18 +163,20 @@ def relief_on(gap: np.ndarray, face: np.ndarray, flat: np.ndarray, pixel: float)
     return float(np.sqrt(np.mean((mm - gaussian_filter(mm, FINE / pixel) / share)[flat] ** 2)))
 
 
-def photos(folder: Path, networks: Networks, sheet: Path | None, count: int) -> None:
+def photos(folder: Path, networks: Networks, sheet: Path | None, count: int, trained: Path | None) -> None:
     """Shading losses on photos, each depth in its own best light, and pictures of their normals."""
-    job, rows, strips = job_of("inverse_rendering", stages=1), [], []
-    for path in find_photos(folder)[:count]:
+    job, rows, strips = job_of("coarsenet"), [], []
+    source = open_labels(trained, fields=("pose",)) if trained else ()
+    known = {source_of(source, index)["photo"] for index in range(len(source))}
+    for path in [path for path in find_photos(folder) if Path(path).name not in known][:count]:
         try:
-            face = pipeline.observe_face(pipeline.read(path, job, landmarks=None, focal=None), 0, job)
+            face = observed(path, job)
         except FitkitError as error:
             print(path.name, error)
             continue
         state = pipeline.solve([face], job, size=1, together=False)[0].state
-        crop = refinement._crop(job.model, state, face.observation.crop, rasterize_state(state, job.model, size=SIDE))
-        found = find_depths(*networks, crop.colour)
+        crop = crop_of(job, state, face.observation.crop)
+        found = find_depths(*networks, crop.colour, crop.start)
         image = jnp.nan_to_num(srgb_to_linear(face.observation.crop))
         albedo = gained_albedo(crop, state.face.light, image, float(crop.pixel))
         mask = jnp.asarray(crop.fading > 0.5, jnp.float32)
@@ -222,25 +228,34 @@ def ablations(run: Path, steps: int) -> None:
         small = {"side": 64, "levels": 4}
         first = trained("D-Net", "dnet", **small)
         trained("D-Net without L_nor", "dnet", weight_normals=0.0, **small)
+        trained("D-Net, the picture alone", "dnet", started=False, **small)
         fine = trained("F-Net", "fnet", side=128, crop=64, dnet=str(first))
         kept: dict[str, Any] = {"side": 128, "crop": 64, "dnet": str(first), "fnet": str(fine)}
         trained("Fr-Net", "frnet", **kept)
+        trained("Fr-Net without the guide", "frnet", guided=False, **kept)
         trained("Fr-Net without multi-resolution", "frnet", stages="single", **kept)
-        trained("two F-Nets stacked", "frnet", stages="single", residual=0.0, **kept)
+        trained("two F-Nets stacked", "frnet", stages="single", residual=0.0, guided=False, **kept)
 
 
 def speed() -> None:
-    """Milliseconds of each network on one picture, in the shipped and in the paper's size."""
+    """Milliseconds of each network on one picture, in the shipped and in the paper's size, with what it is given computed."""
     for title, side, sizes in (("small", SIDE, (dnet.DNetSizes(), fnet.FNetSizes(), frnet.FrNetSizes())),
                                ("paper", 512, (dnet.PAPER, fnet.PAPER, frnet.PAPER))):
-        colour, given = jnp.zeros((1, side, side, 3)), jnp.zeros((1, side, side))
-        small = jnp.zeros((1, sizes[0].side, sizes[0].side, 3))
+        colour = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (1, side, side, 3)), jnp.float32)
+        depth = jnp.zeros((1, side, side))
         networks = [nnx.jit(lambda each=each, build=build: build(each))()
                     for each, (_, build) in zip(sizes, inference.BUILDERS.values(), strict=True)]
         networks[0].eval()
-        for name, network, planes in zip(NAMES, networks, ((small,), (given, colour), (given, colour)), strict=True):
-            wall, spent = milliseconds(nnx.jit(lambda network, *planes: network(*planes)), network, *planes)
-            print(f"{title}, {name} on {planes[0].shape[1]} pixels: {wall:.0f} ms, {spent:.0f} ms of a processor")
+        runs = (partial(inference.dense_depth, side=sizes[0].side), refined, refined)
+        for name, network, run in zip(NAMES, networks, runs, strict=True):
+            planes = (colour, depth) if run is not refined else (depth, colour)
+            wall, spent = milliseconds(nnx.jit(run), network, *planes)
+            print(f"{title}, {name} on {side} pixels: {wall:.0f} ms, {spent:.0f} ms of a processor", flush=True)
+
+
+def refined(network: Any, depth: Any, colour: Any) -> Any:
+    """What F-Net or Fr-Net makes of whole crops."""
+    return frnet.refined_depth(network, depth, colour, side=depth.shape[1])
 
 
 def milliseconds(run: Callable[..., Any], *planes: Any) -> tuple[float, float]:
@@ -265,6 +280,7 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=4, help="heads of `wrinkles`")
     parser.add_argument("--steps", type=int, default=150, help="of a training")
     parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--trained", type=Path, help="run of kind vary whose photos are left out")
     given = parser.parse_args()
     if given.what == "speed":
         return speed()
@@ -276,7 +292,7 @@ def main() -> None:
         return depth(given.where, networks, given.count)
     if given.what == "wrinkles":
         return wrinkles(given.where, networks, given.count, given.heads)
-    return photos(given.where, networks, given.sheet, given.count)
+    return photos(given.where, networks, given.sheet, given.count, given.trained)
 
 
 if __name__ == "__main__":

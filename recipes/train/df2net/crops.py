@@ -14,19 +14,20 @@ from scipy.ndimage import gaussian_filter
 from fitkit.color import LUMINANCE, linear_to_srgb
 from fitkit.recipes.train.df2net.appearance import worn_colours
 from fitkit.recipes.train.df2net.examples import Dense, Fine, Pictures, dense_example, fine_example, head_of, square_of
+from fitkit.recipes.train.df2net.starts import cut_start
 from fitkit.recipes.train.finenet.lighting import draw_lamps, lit_by
 from fitkit.recipes.train.task import picture_at
 
 # Chosen, not tuned
-OF_EACH = 4                     # crops of a picture that is read
+OF_EACH = 8                     # crops of a picture that is read
 SMOOTH = (3.0, 6.0)             # pixels: deviation of the blur that makes colour smooth
 EXPOSURE = (0.08, 0.5)          # median linear luminance of a crop that is lit anew
 BROAD = 4.0                     # pixels: deviation of the blur of a surface, from which wrinkles are told
 
 
 def draw_crops(
-    pictures: Pictures, given: Mapping[str, Float[np.ndarray, "n s s"]], seed: int, places: range, *, side: int, crop: int,
-    relit: float,
+    pictures: Pictures, starts: Float[np.ndarray, "n t t"] | None, given: Mapping[str, Float[np.ndarray, "n s s"]], seed: int,
+    places: range, *, side: int, crop: int, relit: float,
 ) -> dict[str, np.ndarray]:
     """The crops at some places of the endless row: `picture` (sRGB), `albedo` (linear), `depth`, `face` and `mask`, and maps given.
 
@@ -34,6 +35,7 @@ def draw_crops(
 
     Args:
         pictures: of labels.
+        starts: depth of CoarseNet's head on all of them (`coarse_depths`), whose face is shown; None: the true face is.
         given: maps of all of them, by name, of which the crops' parts are taken.
         seed: of everything drawn.
         places: consecutive.
@@ -47,6 +49,9 @@ def draw_crops(
         fields, number = pictures.read(int(chosen)), int(chosen)
         square, head = square_of(fields), head_of(pictures.sources[pictures.places[number][0]])
         dense, fine = dense_example(fields, square, side=side), fine_example(fields, square, head, side=side)
+        if starts is not None:
+            shown = cut_start(starts[number], fields, square, side=side)[1]
+            dense = dense._replace(face=shown, seen=dense.seen & shown)
         maps = {name: np.asarray(values[number]) for name, values in given.items()}
         made += [draw_crop(np.random.default_rng((seed, place)), dense, fine, maps, crop=crop, relit=relit)
                  for place in range(max(places.start, read * OF_EACH), min(places.stop, (read + 1) * OF_EACH))]

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fitkit.geometry.depth_maps import ahead, behind
+from fitkit.models.df2net.shading_guide import estimated_light
 from fitkit.rendering.shading import sh_basis
-
-RIDGE = 1e-4        # of the least squares for a light, over the mean of its diagonal: for crops that show few normals; chosen
 
 
 def reconstruction_loss(depth: Float[Array, "b h w"], truth: Float[Array, "b h w"], mask: Float[Array, "b h w"]
@@ -39,17 +38,6 @@ def shading_loss(
     shaded = albedo * jnp.einsum("bhwk,bkc->bhwc", sh_basis(normals), light)
     total = jnp.sum(jnp.square(shaded - image) * within[..., None], axis=(1, 2, 3))
     return jnp.mean(jnp.sqrt(total / (3.0 * jnp.maximum(jnp.sum(within, axis=(1, 2)), 1.0)) + 1e-12))
-
-
-def estimated_light(
-    normals: Float[Array, "h w 3"], albedo: Float[Array, "h w 3"], image: Float[Array, "h w 3"], mask: Float[Array, "h w"]
-) -> Float[Array, "9 3"]:
-    """The light of spherical harmonics under which a surface is nearest to its picture: least squares for each channel (Eq. 4)."""
-    basis = sh_basis(normals)
-    square = jnp.einsum("hw,hwk,hwl,hwc->ckl", mask, basis, basis, jnp.square(albedo), precision="highest")
-    right = jnp.einsum("hw,hwk,hwc->ck", mask, basis, albedo * image, precision="highest")
-    ridge = RIDGE * jnp.trace(square, axis1=1, axis2=2)[:, None, None] / 9.0 + 1e-9
-    return jnp.linalg.solve(square + ridge * jnp.eye(9), right[..., None])[..., 0].T
 
 
 def inner(mask: Float[Array, "*b h w"]) -> Float[Array, "*b h w"]:

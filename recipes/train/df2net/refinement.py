@@ -1,14 +1,17 @@
 """What the training loop is told of F-Net and Fr-Net, the second and third step of DF2Net (Zeng et al. 2019, Sections 3.4 to 3.6).
 
-F-Net learns from pictures with depth, Fr-Net from fine pictures whose depth it is not told: F-Net's own stands for it. The networks
+F-Net learns from pictures with depth, Fr-Net from fine pictures whose depth it is not told: F-Net's own stands for it. The small
+configurations are also told true normals, as the paper's D-Net is: a short training finds no shape in shading alone. The networks
 before are fixed, and what they say of each picture is kept.
 """
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -17,7 +20,7 @@ from jaxtyping import Array, Float, UInt8
 from fitkit.color import srgb_to_linear
 from fitkit.compilation import quick_jit
 from fitkit.models.df2net import fnet, frnet
-from fitkit.models.df2net.depth_frame import depth_normals
+from fitkit.models.df2net.depth_frame import continued, depth_normals
 from fitkit.models.df2net.fnet import FNet, FNetSizes
 from fitkit.models.df2net.frnet import FrNet, FrNetSizes, build_frnet, refined_depth
 from fitkit.models.df2net.inference import Trained, dense_depth, load_network, network_colours, network_of
@@ -27,6 +30,7 @@ from fitkit.recipes.train.df2net.crops import draw_crops
 from fitkit.recipes.train.df2net.examples import FINE_FIELDS, Pictures, dense_example, open_pictures, square_of
 from fitkit.recipes.train.df2net.kept import kept_maps
 from fitkit.recipes.train.df2net.losses import inner, normal_loss, reconstruction_loss, shading_loss
+from fitkit.recipes.train.df2net.starts import coarse_depths, cut_start
 from fitkit.recipes.train.task import Task, TrainingConfig
 
 # Chosen, not tuned
@@ -45,6 +49,7 @@ class RefinementTraining(TrainingConfig):
         width: channels of the network's first layer of each domain.
         block: side of blocks of pixels that enter as channels of one.
         residual: most that is added to the depth, half crops; 0: the output is the depth itself.
+        guided: whether the network is given what light tells of slopes, and FineNet's answer.
         side: of the pictures, pixels.
         crop: side of the parts of them that are seen in training, pixels.
         most_yaw: degrees; faces turned by more are left out: the paper's second kind is frontal.
@@ -58,6 +63,7 @@ class RefinementTraining(TrainingConfig):
     width: int
     block: int
     residual: float
+    guided: bool
     side: int
     crop: int
     most_yaw: float = 10.0
@@ -95,13 +101,14 @@ FRNET_CONFIGS = {
     "paper": FrNetTraining(batch=8, steps=6_250, rate=1e-3, final=0.01, **dataclasses.asdict(frnet.PAPER), side=512, crop=512,
                            weight_reconstruction=1.0, weight_shading=100.0),
     "small": FrNetTraining(batch=8, steps=2_000, rate=1e-3, warmup=50, final=0.02, clip=1.0, **dataclasses.asdict(FrNetSizes()),
-                           side=256, crop=128, relit=0.5, weight_reconstruction=1.0, weight_shading=100.0)}
+                           side=256, crop=128, relit=0.5, weight_reconstruction=1.0, weight_shading=10.0, weight_normals=1.0)}
 
 
 class Kept(NamedTuple):
     """Pictures, and the depth that the earlier networks give the one that is trained."""
 
     pictures: Pictures
+    starts: Float[np.ndarray, "n t t"] | None           # where D-Net started (`coarse_depths`), if it is one that does
     given: Float[np.ndarray, "n s s"]                   # what the network reads
     base: Float[np.ndarray, "n s s"] | None             # what its residual is added to, where that is another
 
@@ -115,15 +122,16 @@ def load(runs: Sequence[Path], held: Sequence[Path], config: Any) -> tuple[Kept,
     def kept(pictures: Pictures) -> Kept:
         files = [_file("dnet", config.dnet)]
         first = load_network("dnet", path=files[0])
+        starts = coarse_depths(pictures) if first.sizes.started else None
         dense = kept_maps(pictures, tuple(files), lambda numbers: _dense(
-            first, *_seen(pictures, numbers, config)), side=config.side)
+            first, *_seen(pictures, starts, numbers, config)), side=config.side)
         if not isinstance(config, FrNetTraining):
-            return Kept(pictures, dense, None)
+            return Kept(pictures, starts, dense, None)
         files.append(_file("fnet", config.fnet))
         second = load_network("fnet", path=files[1])
         fine = kept_maps(pictures, tuple(files), lambda numbers: _fine(
-            second, dense[numbers], *_seen(pictures, numbers, config)), side=config.side)
-        return Kept(pictures, fine, dense if config.residual_from == "dnet" else None)
+            second, dense[numbers], *_seen(pictures, starts, numbers, config)[:2]), side=config.side)
+        return Kept(pictures, starts, fine, dense if config.residual_from == "dnet" else None)
 
     trained, judged = open_pictures(runs, held, fields=FINE_FIELDS, most_yaw=config.most_yaw)
     return kept(trained), kept(judged)
@@ -133,22 +141,29 @@ def _file(name: str, path: str) -> Path:
     return Path(path) if path else WEIGHTS / f"{name}.safetensors"
 
 
-def _seen(pictures: Pictures, numbers: list[int], config: RefinementTraining) -> tuple[np.ndarray, np.ndarray]:
-    """Colours of whole pictures and where they are shown."""
+def _seen(pictures: Pictures, starts: np.ndarray | None, numbers: list[int], config: RefinementTraining
+          ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colours of whole pictures, where they are shown, and the coarse head's depth there."""
     made = []
     for number in numbers:
         fields = pictures.read(number)
-        made.append(dense_example(fields, square_of(fields), side=config.side))
-    return np.stack([each.colour for each in made]), np.stack([each.face for each in made])
+        square = square_of(fields)
+        face = dense_example(fields, square, side=config.side)
+        depth, shown = (np.zeros_like(face.depth), face.face) if starts is None else cut_start(
+            starts[number], fields, square, side=config.side)
+        made.append((face.colour, shown, depth))
+    colour, shown, depth = (np.stack(each) for each in zip(*made, strict=True))
+    return colour, shown, depth
 
 
-def _dense(trained: Trained, colour: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    return np.asarray(_dense_maps(trained.parameters, colour, shown, sizes=trained.sizes))
+def _dense(trained: Trained, colour: np.ndarray, shown: np.ndarray, start: np.ndarray) -> np.ndarray:
+    return np.asarray(_dense_maps(trained.parameters, colour, shown, start, sizes=trained.sizes))
 
 
 @quick_jit(static_argnames=("sizes",))
-def _dense_maps(parameters: dict[str, Array], colour: Array, shown: Array, *, sizes: Any) -> Float[Array, "b s s"]:
-    return dense_depth(network_of("dnet", Trained(parameters, sizes)), network_colours(colour, shown), side=sizes.side)
+def _dense_maps(parameters: dict[str, Array], colour: Array, shown: Array, start: Array, *, sizes: Any) -> Float[Array, "b s s"]:
+    network = network_of("dnet", Trained(parameters, sizes))
+    return dense_depth(network, network_colours(colour, shown), jax.vmap(continued)(start, shown), side=sizes.side)
 
 
 def _fine(trained: Trained, dense: np.ndarray, colour: np.ndarray, shown: np.ndarray) -> np.ndarray:
@@ -157,7 +172,7 @@ def _fine(trained: Trained, dense: np.ndarray, colour: np.ndarray, shown: np.nda
 
 @quick_jit(static_argnames=("sizes",))
 def _fine_maps(parameters: dict[str, Array], dense: Array, colour: Array, shown: Array, *, sizes: Any) -> Float[Array, "b s s"]:
-    return refined_depth(network_of("fnet", Trained(parameters, sizes)), dense, network_colours(colour, shown))
+    return refined_depth(network_of("fnet", Trained(parameters, sizes)), dense, network_colours(colour, shown), side=dense.shape[1])
 
 
 def batch(data: tuple[Kept, Kept], config: Any, places: range) -> dict[str, np.ndarray]:
@@ -167,18 +182,19 @@ def batch(data: tuple[Kept, Kept], config: Any, places: range) -> dict[str, np.n
 
 def _drawn(kept: Kept, config: Any, seed: int, places: range) -> dict[str, np.ndarray]:
     given = {"given": kept.given, **({} if kept.base is None else {"base": kept.base})}
-    return draw_crops(kept.pictures, given, seed, places, side=config.side, crop=config.crop, relit=config.relit)
+    return draw_crops(kept.pictures, kept.starts, given, seed, places, side=config.side, crop=config.crop, relit=config.relit)
 
 
-def found_depth(network: FNet | FrNet, batch: Any) -> Float[Array, "b h w"]:
-    """What the network makes of the depth that it is given."""
+def found_depth(network: FNet | FrNet, batch: Any, *, side: int) -> Float[Array, "b h w"]:
+    """What the network makes of the depth that it is given; `side` of the whole pictures, pixels."""
     colour = network_colours(batch["picture"], batch["face"] > 0)
-    return refined_depth(network, batch["given"], colour, base=batch.get("base")).astype(jnp.float32)
+    return refined_depth(network, batch["given"], colour, side=side, base=batch.get("base")).astype(jnp.float32)
 
 
 def loss(network: FNet | FrNet, batch: Any, config: Any) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Eq. 1 and 5: of F-Net against true depth, of Fr-Net against F-Net's, which gives the light, too."""
-    found, truth = found_depth(network, batch), batch["given"] if isinstance(config, FrNetTraining) else batch["depth"]
+    found = found_depth(network, batch, side=config.side)
+    truth = batch["given"] if isinstance(config, FrNetTraining) else batch["depth"]
     normals, guide = (depth_normals(depth, side=config.side) for depth in (found, truth))
     terms = {"reconstruction": reconstruction_loss(found, truth, batch["mask"]),
              "shading": shading_loss(normals, guide, batch["albedo"], srgb_to_linear(batch["picture"]), batch["mask"])}
@@ -192,7 +208,7 @@ def loss(network: FNet | FrNet, batch: Any, config: Any) -> tuple[Float[Array, "
 def score(network: FNet | FrNet, data: tuple[Kept, Kept], config: Any) -> dict[str, float]:
     """Share of the normals' error in wrinkles that is removed, degrees added on flat skin, and shading losses before and after."""
     judged = _drawn(data[1], config, SCORED_SEED, range(SCORED))
-    found = _found(network, judged)
+    found = _found(network, judged, side=config.side)
     normals = {name: np.asarray(depth_normals(jnp.asarray(depth), side=config.side))
                for name, depth in (("before", judged["given"]), ("after", found), ("true", judged["depth"]))}
     inside = np.asarray(inner(jnp.asarray(judged["mask"]))) > 0
@@ -219,13 +235,13 @@ def pictures(network: FNet | FrNet, data: tuple[Kept, Kept], config: Any) -> dic
     inside = judged["mask"][..., None]
     shown = [judged["picture"] * judged["face"][..., None]]
     shown += [(np.asarray(depth_normals(jnp.asarray(depth), side=config.side)) + 1) / 2 * inside
-              for depth in (judged["given"], _found(network, judged), judged["depth"])]
+              for depth in (judged["given"], _found(network, judged, side=config.side), judged["depth"])]
     sheet = np.concatenate([np.concatenate(list(each), axis=0) for each in shown], axis=1)
     return {"crops": np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8)}
 
 
-def _found(network: FNet | FrNet, judged: dict[str, np.ndarray]) -> Float[np.ndarray, "n c c"]:
-    run = nnx.jit(found_depth)
+def _found(network: FNet | FrNet, judged: dict[str, np.ndarray], *, side: int) -> Float[np.ndarray, "n c c"]:
+    run = nnx.jit(partial(found_depth, side=side))
     parts = [slice(start, start + AT_ONCE) for start in range(0, len(judged["given"]), AT_ONCE)]
     return np.concatenate([np.asarray(run(network, {name: values[part] for name, values in judged.items()})) for part in parts])
 

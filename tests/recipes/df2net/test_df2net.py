@@ -9,7 +9,7 @@ import pytest
 from fitkit.errors import FitkitError
 from fitkit.fitting.state import rasterize_state
 from fitkit.models.df2net.depth_frame import to_units
-from fitkit.models.df2net.inference import SIDE, Depths
+from fitkit.models.df2net.inference import SIDE, Depths, find_depths
 from fitkit.models.heads import makehuman
 from fitkit.recipes.df2net import Df2NetConfig, refinement
 from tests.measurements.wrinkles import random_state
@@ -43,7 +43,7 @@ def moved_to(monkeypatch, depth, *, photo=None, broad=1.0):
     units = to_units(np.asarray(depth), np.asarray(crop.face) > 0, float(np.exp(state.pose.log_focal)), side=SIDE)
     found = jnp.asarray(units)[None]
     monkeypatch.setattr(refinement, "load_networks", lambda folder: (None, None, None))
-    monkeypatch.setattr(refinement, "find_depths", lambda first, second, third, colour: Depths(found, found, found))
+    monkeypatch.setattr(refinement, "find_depths", lambda first, second, third, colour, start: Depths(found, found, found))
     return refinement.refine(model, state, plain if photo is None else photo, seen, broad=broad, networks="")
 
 
@@ -75,6 +75,15 @@ def test_nothing_is_seen_beyond_the_photo(monkeypatch):
     assert bool(jnp.isfinite(detail.depth).all()) and not detail.mask[:, :100].any()
     nothing = moved_to(monkeypatch, seen.depth, photo=photo * jnp.nan)
     assert bool(jnp.isfinite(nothing.depth).all()) and not nothing.displacement.any()
+
+
+def test_the_networks_that_come_with_fitkit_stay_near_the_head_that_they_start_from():
+    *_, crop = face()
+    found = find_depths(*refinement.load_networks(""), crop.colour, crop.start)
+    shown = (np.asarray(crop.colour[0]) > -1).all(axis=-1)
+    for before, after, most in ((crop.start, found.dense, 0.1), (found.dense, found.fine, 0.05), (found.fine, found.finer, 0.05)):
+        assert bool(jnp.isfinite(after).all())
+        assert 0 < np.abs(np.asarray(after - before)[0][shown]).mean() < most
 
 
 def test_weights_that_are_missing_are_asked_for(tmp_path):

@@ -92,17 +92,20 @@ def test_crops_follow_from_their_places_alone(pictures):
     maps = {"given": np.random.default_rng(0).normal(size=(8, SIZE, SIZE)).astype(np.float32)}
 
     def drawn(places):
-        return crops.draw_crops(pictures[0], maps, 1, places, side=SIZE, crop=8, relit=0.5)
+        return crops.draw_crops(pictures[0], None, maps, 1, places, side=SIZE, crop=8, relit=0.5)
 
     whole, parts = drawn(range(1, 9)), [drawn(part) for part in (range(1, 4), range(4, 9))]
     for name, values in whole.items():
         np.testing.assert_array_equal(values, np.concatenate([part[name] for part in parts]))
         assert np.isfinite(values).all()
     assert whole["picture"].shape == (8, 8, 8, 3) and set(whole) == {"picture", "albedo", "depth", "face", "mask", "given"}
-    config = dataclasses.replace(dense.CONFIGS["small"], side=SIZE, batch=4)
-    both = [dense.batch(pictures, config, part) for part in (range(1, 7), range(4, 7))]
-    for name, values in both[0].items():
-        np.testing.assert_array_equal(values[3:], both[1][name])
+    config, coarse = dataclasses.replace(dense.CONFIGS["small"], side=SIZE, batch=4), np.full((8, 20, 20), 600, np.float32)
+    for begun in (None, coarse):
+        data = (dense.Started(pictures[0], begun),) * 2
+        both = [dense.batch(data, config, part) for part in (range(1, 7), range(4, 7))]
+        assert ("start" in both[0]) == (begun is not None)
+        for name, values in both[0].items():
+            np.testing.assert_array_equal(values[3:], both[1][name])
 
 
 def test_a_face_lit_anew_is_lamberts():
