@@ -18,6 +18,7 @@ from fitkit.geometry.filters import gaussian_blur
 from fitkit.geometry.pose import camera_from_pose
 from fitkit.models.df2net.depth_frame import FLOOR, NEAREST, NOSE, continued, to_millimetres
 from fitkit.models.df2net.inference import BUILDERS, SIDE, Trained, find_depths, load_network, network_colours
+from fitkit.models.richardson.fine_inference import near_steps
 from fitkit.morphable.regions import face_region, union_of_regions
 from fitkit.recipes.inverse_rendering.face_surface import Surface, displaced_detail, visible_surface
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
@@ -27,6 +28,7 @@ from fitkit.types import Detail, Fragments, MorphableModel
 # Chosen, not tuned
 IN_FACE = 0.5           # of the face's region, from which a pixel is shown to the networks: that of their training's labels
 BROAD = 6.0             # mm: deviation of the blur between broad shape and fine
+STEP = 4.0              # mm: deviation of the blur by which all fades beside a silhouette inside the face, as that of the nose
 RIM = 8.0               # mm: over which all fades at the face's rim, and the broad shape at the eyes
 MOST = 15.0             # mm that a pixel is moved at most
 EYES = ("eyelids", "eyes")
@@ -86,7 +88,8 @@ def _crop(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"],
     units = jnp.where(face, jnp.maximum(NOSE + (plane - surface.depth) / (pixel * len(photo) / 2), FLOOR), 0.0)
     inside = face & (part == model.part_names.index("skin")) & (eyes < IN_FACE)
     # 1 inside, 0 outside and on the rim: a blurred mask is a half on its border
-    fading, rim = (jnp.clip(2.0 * gaussian_blur(where.astype(jnp.float32), RIM / pixel) - 1.0, 0.0, 1.0) * where
+    calm = jnp.maximum(1.0 - 2.0 * gaussian_blur(near_steps(surface.depth / pixel).astype(jnp.float32), STEP / pixel), 0.0)
+    fading, rim = (jnp.clip(2.0 * gaussian_blur(where.astype(jnp.float32), RIM / pixel) - 1.0, 0.0, 1.0) * where * calm
                    for where in (inside, face))
     shown = jax.image.resize(face.astype(jnp.float32), (SIDE, SIDE), "linear") > 0.5
     picture = jax.image.resize(jnp.where(known[..., None], photo, 0.0), (SIDE, SIDE, 3), "linear", antialias=True)

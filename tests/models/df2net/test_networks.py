@@ -57,14 +57,11 @@ def test_a_picture_that_cannot_be_halved_is_refused(networks):
         networks["dnet"](jnp.zeros((1, 16, 16, 3)))
 
 
-def test_untrained_networks_answer_what_they_are_given(networks):
+def test_an_untrained_network_answers_its_start(networks):
     rng = np.random.default_rng(4)
     colour, start = jnp.asarray(rng.uniform(-1, 1, (1, SIDE, SIDE, 3)), jnp.float32), jnp.asarray(
         0.02 * rng.normal(size=(1, SIDE, SIDE)), jnp.float32)
     assert float(jnp.abs(networks["dnet"](colour, start=start) - start).max()) < 0.5      # of a network that is not, above 2
-    guide = shading_guide.shading_guide(start, colour, side=SIDE)
-    expected = start + shading_guide.solved_depth(guide, side=SIDE)
-    np.testing.assert_allclose(frnet.refined_depth(networks["frnet"], start, colour, side=SIDE), expected, atol=0.1)
 
 
 def test_dropout_drops_in_training_alone():

@@ -77,6 +77,7 @@ def test_nothing_is_seen_beyond_the_photo(monkeypatch):
     assert bool(jnp.isfinite(nothing.depth).all()) and not nothing.displacement.any()
 
 
+@pytest.mark.slow
 def test_the_networks_that_come_with_fitkit_stay_near_the_head_that_they_start_from():
     *_, crop = face()
     found = find_depths(*refinement.load_networks(""), crop.colour, crop.start)
