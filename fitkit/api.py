@@ -19,6 +19,7 @@ from fitkit.models import heads
 from fitkit.pipeline import PointsLike
 from fitkit.recipes import RECIPES
 from fitkit.results.load import load_result
+from fitkit.results.metric.known_size import known_size
 from fitkit.results.result import FitResult
 from fitkit.tracking.run import prepare_track, track_film
 from fitkit.tracking.source import find_source
@@ -29,6 +30,7 @@ __all__ = ["FitResult", "Track", "fit", "fit_batch", "fit_faces", "load", "load_
 
 # a known camera: its values, or a file of cameras
 CameraLike = str | Path | Mapping[str, Any] | GivenCamera | CameraFile
+Length = tuple[str, str, float] | str | None      # two places on a face and the millimetres between them
 
 
 def load_head(name: str) -> MorphableModel:
@@ -63,8 +65,9 @@ def load(folder: str | Path, *, head: str | None = None) -> FitResult:
 def fit(
     photo: PhotoLike, *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: PointsLike | None = None,
     size: int = 224, texture_size: int = 1024, focal: float | None = None, intrinsics: np.ndarray | None = None,
-    camera: CameraLike | None = None, seed: int = 0, detector: str = "mediapipe", progress: Callable[[float], None] | None = None,
-    watch: Watch | None = None, same_person: None = None, **fields: Any,
+    camera: CameraLike | None = None, seed: int = 0, detector: str = "mediapipe", interpupillary: float | None = None,
+    length: Length = None, iris: bool = False, progress: Callable[[float], None] | None = None, watch: Watch | None = None,
+    same_person: None = None, **fields: Any,
 ) -> FitResult: ...
 
 
@@ -73,6 +76,7 @@ def fit(
     photo: Sequence[PhotoLike], *, recipe: str = "inverse_rendering", head: str = "makehuman",
     landmarks: Sequence[PointsLike] | None = None, size: int = 224, texture_size: int = 1024, focal: float | None = None,
     camera: CameraLike | Sequence[CameraLike | None] | None = None, seed: int = 0, detector: str = "mediapipe",
+    interpupillary: float | None = None, length: Length = None, iris: bool = False,
     progress: Callable[[float], None] | None = None, same_person: bool | None = None, **fields: Any,
 ) -> list[FitResult | FitkitError]: ...
 
@@ -80,8 +84,9 @@ def fit(
 def fit(
     photo: PhotoLike | Sequence[PhotoLike], *, recipe: str = "inverse_rendering", head: str = "makehuman", landmarks: Any = None,
     size: int = 224, texture_size: int = 1024, focal: float | None = None, intrinsics: np.ndarray | None = None,
-    camera: Any = None, seed: int = 0, detector: str = "mediapipe", progress: Callable[[float], None] | None = None,
-    watch: Watch | None = None, same_person: bool | None = None, **fields: Any,
+    camera: Any = None, seed: int = 0, detector: str = "mediapipe", interpupillary: float | None = None, length: Length = None,
+    iris: bool = False, progress: Callable[[float], None] | None = None, watch: Watch | None = None,
+    same_person: bool | None = None, **fields: Any,
 ) -> FitResult | list[FitResult | FitkitError]:
     """Fit a 3D face to the largest face of a photo, or one person to several photos.
 
@@ -105,6 +110,10 @@ def fit(
             instant: recipes inverse_rendering and landmarks then fit one expression and one head in space.
         seed: of everything that the recipe draws at random; kept with the result.
         detector: "mediapipe" or "face-alignment".
+        interpupillary: known distance of the pupils that look far away, mm: the result then has its true size
+            (`FitResult.true_size`), which a photo alone does not tell.
+        length: or another one, as ("eye_right_outer", "eye_left_outer", 92.0); places: `fitkit.results.metric.measures`.
+        iris: or the true size from the irises, whose width is 11.7 mm in most people, deviation 0.45.
         progress: called with the completed fraction of the fit, in [0, 1], by recipes that take longer than a second or two.
         watch: called with a `fitkit.fitting.FitStep` after each step of the fit of one photo by `inverse_rendering`, and after each
             tenth by `ganfit`. The fit is the same to rounding.
@@ -129,8 +138,9 @@ def fit(
         raise FitkitError("E_USAGE", "intrinsics are of one photo; of several photos give focal, or fit them one by one")
     if not one and watch is not None:
         raise FitkitError("E_USAGE", "watch is told of the fit of one photo; leave it out, or fit the photos one by one")
+    known_length = known_size(interpupillary=interpupillary, length=length, iris=iris)
     job = pipeline.prepare(recipe=recipe, head=head, size=size, seed=seed, detector=detector, progress=progress, fields=fields,
-                           texture_size=texture_size)
+                           texture_size=texture_size, known_size=known_length)
     if is_photo(photo):
         job = dataclasses.replace(job, watch=watch)
         known = _camera(photo, camera, intrinsics)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fitkit.batch.manifest import Source
+from fitkit.results.metric.angle_errors import said_of_yaw
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +62,17 @@ def record_of(content: Mapping[str, Any]) -> dict[str, Any]:
         "losses": content["losses"], "landmark_error": _landmark_error(points["photo"], points["detected"]),
         "pose": camera["euler_degrees"], "camera": {name: camera[name] for name in ("K", "R", "t", "perspective", "focal_source")},
         "timings": content["timings"], "warnings": content["warnings"], "photo": content["photo"],
-        "outputs": content["job"]["outputs"],
+        "outputs": content["job"]["outputs"], "said": _said(content),
     }
+
+
+def _said(content: Mapping[str, Any]) -> str:
+    """What a run's print says of a face beside its status: of a turned one the yaw, of one whose size is known that."""
+    size = content.get("size", {})
+    words = [said_of_yaw(content["camera"])]
+    if size.get("asked"):
+        words.append(f"size by {size['source']}, \u00b1 {100 * size['deviation']:.1f} %")
+    return "; ".join(filter(None, words))
 
 
 def _landmark_error(fitted: Sequence[Sequence[float]], detected: Sequence[Sequence[float]]) -> float | None:

@@ -26,6 +26,7 @@ class Outcome:
     folder: str | None = None    # the result folder
     status: str                  # of the fit; or kept (the folder exists), planned (dry run), failed (see code)
     reason: str = ""             # why the fit is doubtful
+    note: str = ""               # what else is said of the fit
     seconds: float = 0.0
     code: str | None = None      # of the error
     message: str = ""            # of the error
@@ -134,5 +135,5 @@ def _line(outcome: Outcome) -> str:
         return f"{name}: kept {outcome.folder}, which is there already; --overwrite fits it again"
     if outcome.status == "planned":
         return f"{name}: would write {outcome.folder}"
-    reason = f": {outcome.reason}" if outcome.reason else ""
+    reason = (f": {outcome.reason}" if outcome.reason else "") + (f"; {outcome.note}" if outcome.note else "")
     return f"{name} -> {outcome.folder} ({outcome.status}{reason}; {outcome.seconds:.1f} s)"

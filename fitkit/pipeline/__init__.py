@@ -149,11 +149,18 @@ def _views_together(group: Sequence[Observed], job: Job) -> KnownView | None:
 def result_of(face: Observed, solution: Solution, job: Job, *, seconds: float, number: int | None) -> FitResult:
     """The result of a face that was solved in `seconds`; `number` is 1, 2, ... where it is one of several."""
     reading = face.reading
-    return result_from_solution(
+    result = result_from_solution(
         job.model, reading.image, reading.lens, face.observation, face.back, solution, face=number,
         timings=reading.timings | {"fit": seconds}, landmarks_source=face.source,
         scan=None if reading.scan is None else reading.scan.origin(), world=_world(face, solution),
-        irises=face.irises, **job.settings())
+        irises=face.irises, known_size=job.known_size, **job.settings())
+    if job.known_size is None:
+        return result
+    size = result.true_size      # at once, so that what cannot be is said
+    if not job.known_size.first and size.source == "head":
+        said = "the irises do not show well enough to tell the size: it is that of an average head"
+        result = dataclasses.replace(result, warnings=(*result.warnings, said))
+    return result
 
 
 def _world(face: Observed, solution: Solution) -> CameraWorld | None:

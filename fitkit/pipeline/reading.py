@@ -34,6 +34,7 @@ from fitkit.recipes.coarsenet import prediction
 from fitkit.recipes.coarsenet.aligned import load_glance
 from fitkit.recipes.coarsenet.prediction import FaceReader
 from fitkit.recipes.corrected_points import guide_for
+from fitkit.results.metric.known_size import KnownSize
 from fitkit.types import MorphableModel
 from fitkit.uv.fine_texture import check_size
 from fitkit.uv.layout import TEXTURE
@@ -58,6 +59,7 @@ class Job:
     progress: Callable[[float], None] | None
     reader: FaceReader | None = None      # the network of a recipe that asks one, or of its prior
     places: Places | None = None          # of a head that this network does not know, on the one it knows
+    known_size: KnownSize | None = None   # of the face
     texture_size: int = TEXTURE           # texels a side
     guide: MorphableModel | None = None   # the head that corrects the detector's points for one that nothing was learned of
     watch: Watch | None = None            # called after each step of one photo's fit, by recipes that tell
@@ -87,7 +89,7 @@ class Reading:
 
 def prepare(
     *, recipe: str, head: str, size: int, seed: int, detector: str, progress: Callable[[float], None] | None,
-    fields: dict[str, Any], texture_size: int = TEXTURE,
+    fields: dict[str, Any], texture_size: int = TEXTURE, known_size: KnownSize | None = None
 ) -> Job:
     """The job of a call, every choice checked.
 
@@ -100,6 +102,8 @@ def prepare(
     config = chosen.config(**check_fields(chosen.config, fields))
     if size < 64 or size % 2:
         raise FitkitError("E_USAGE", f"size must be an even number of at least 64 pixels, not {size}")
+    if known_size is not None and chosen.scans:
+        raise FitkitError("E_USAGE", "a scan has its own size; leave interpupillary, length and iris out, and say its unit")
     head = heads.absolute_name(head)
     model = heads.load(head)
     reader = chosen.reader(config) if chosen.reader else None
@@ -108,7 +112,7 @@ def prepare(
     guide = guide_for(model) if learned else None
     if learned and getattr(config, "prior", "none") == "coarsenet" and (guide or model).name == prediction.HEAD:
         reader = load_glance()
-    return Job(recipe, chosen, config, head, model, size, seed, detector, progress, reader, places, texture_size, guide)
+    return Job(recipe, chosen, config, head, model, size, seed, detector, progress, reader, places, known_size, texture_size, guide)
 
 
 def read(

@@ -25,6 +25,8 @@ from fitkit.io.images import Photo
 from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.morphable.expressions import named_weights
 from fitkit.results.integrity import DIGEST, FORMAT, MAX_BYTES, NAME, content_digest
+from fitkit.results.metric.angle_errors import angle_errors
+from fitkit.results.metric.true_size import TrueSize, read_size_content
 from fitkit.results.view_angles import view_angles
 from fitkit.uv.displacement import ZERO, Relief, encode_displacement
 from fitkit.uv.fine_texture import SIZES
@@ -84,6 +86,7 @@ def compose(
         "head": {"name": result.head, "sha256": head_sha256},
         "recipe": {"name": result.recipe, "fields": dict(result.fields), "size": result.size, "seed": result.seed,
                    "texture_size": result.texture_size},
+        "size": result.true_size.content(),
         "losses": dict(result.losses),
         "timings": dict(result.timings),
         "camera": _camera(result),
@@ -156,13 +159,15 @@ def _camera(result: "FitResult") -> dict[str, Any]:
         "about": "x_camera = R @ x + t, millimetres, OpenCV axes (x right, y down, z forward); pixel = K @ x_camera / z, where z"
         " is the depth of each point (perspective) or of the origin, t[2] (weak perspective); yaw > 0 turns the face to the"
         " viewer's right, pitch > 0 down, roll > 0 counter-clockwise; view_degrees are the same to the ray from the camera to the"
-        " head: how it looks, wherever in the photo it stands",
+        " head: how it looks, wherever in the photo it stands; view_errors is what to expect of these, degrees, as measured on"
+        " rendered people: yaw_short is to be added to yaw on average, the others are deviations",
         "perspective": camera.perspective,
         "focal_source": result.focal_source,
         "K": np.asarray(calibration_matrix(camera)).tolist(),
         "R": np.asarray(camera.rotation).tolist(),
         "t": np.asarray(camera.translation).tolist(),
         "euler_degrees": {"yaw": yaw, "pitch": pitch, "roll": roll},
+        "view_errors": None if view is None else angle_errors(view[0], lens_known=result.focal_source != "estimated"),
         "view_degrees": None if view is None else dict(zip(("yaw", "pitch", "roll"), view, strict=True)),
     }
 
@@ -205,6 +210,7 @@ def _contents(content: dict[str, Any]) -> Contents:
         "focal_source": camera["focal_source"], "landmarks_source": _point_source(content["landmarks"]),
         "warnings": tuple(map(_string, content["warnings"])),
         "scan": read_scan_content(content["scan"]) if "scan" in content else None,
+        "size_read": read_size_content(content["size"]) if "size" in content else TrueSize(),
         "world": read_world_content(content["world"]) if "world" in content else None,
     }
     return Contents(

@@ -5,6 +5,7 @@
     mesh.glb              metres, UV texture, 52 morph targets, current expression as weights
     mesh.obj mesh.mtl     head frame, millimetres, expression applied
     mesh_neutral.obj      the same face at rest, with the same materials
+    measurements.json     thirteen measures of the face at rest with deviations, and the head's size; see `metric/`
     albedo.png            UV albedo, sRGB
     seen.png              of several photos of one person: how far a texel is a photo's, in UV, 8 bits
     occlusion.png         ambient occlusion in UV, 8 bits, where it is asked for; it is in mesh.glb, too
@@ -56,6 +57,9 @@ from fitkit.io.images import Photo
 from fitkit.morphable.model import shape
 from fitkit.rendering.novel_view import Light, expression_weights, render_novel_view
 from fitkit.results import pictures
+from fitkit.results.metric.known_size import KnownSize
+from fitkit.results.metric.scaled import in_true_size, size_of
+from fitkit.results.metric.true_size import TrueSize, measurements
 from fitkit.results.person_texture import Person
 from fitkit.results.save import save_result
 from fitkit.results.shown import summary
@@ -93,6 +97,8 @@ class FitResult:
     detail: Detail | None = None               # per pixel of the working crop; of a recipe that refines the geometry
     skin: np.ndarray | None = None             # UV albedo [S, S, 3], uint8 sRGB, of a recipe with a texture of its own
     irises: np.ndarray | None = None           # [2, 2] pixels, middles of the right and left one; not saved
+    known_size: KnownSize | None = None        # what the user knows of the face's size
+    size_read: TrueSize | None = None          # read from disk; ask `true_size` for it
     world: CameraWorld | None = None           # of a photo whose camera stands at a known place
     scan: ScanOrigin | None = None             # of a scan or a depth image: `photo` is then the picture that was made of it
     texture_size: int = TEXTURE                # texels a side of `texture`
@@ -112,6 +118,23 @@ class FitResult:
         vertices = shape(self.model, self.parameters.identity, self.parameters.expression)
         model = self.model
         return Mesh(vertices=vertices, triangles=model.triangles, uv=model.uv, uv_triangles=model.uv_triangles)
+
+    @cached_property
+    def true_size(self) -> TrueSize:
+        """How many true millimetres one of the head's has, with deviation: by a given length, cameras, or irises (`metric/`).
+
+        Raises:
+            FitkitError: E_USAGE for a given length that cannot be.
+        """
+        return size_of(self) if self.size_read is None else self.size_read
+
+    def measurements(self) -> dict[str, Any]:
+        """Thirteen measures of the face at rest, true millimetres, each with its deviation: what measurements.json holds."""
+        return measurements(self.model, self.parameters, self.true_size)
+
+    def in_true_size(self) -> "FitResult":
+        """The result in true millimetres: head, camera, relief. For meshes and renderings; to save, save the result itself."""
+        return in_true_size(self)
 
     @cached_property
     def pictures(self) -> dict[str, np.ndarray]:

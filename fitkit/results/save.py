@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from fitkit.results.result import FitResult
 
 DETAIL_FILE = "detail.safetensors"
+MEASUREMENTS_FILE = "measurements.json"
 SKIN_FILE = "skin.png"
 SEEN_FILE = "seen.png"
 PICTURE_FILE = "picture.png"
@@ -70,23 +71,26 @@ def save_result(
     """
     folder, chosen = Path(folder), chosen_outputs(outputs)
     overwrite = overwrite and (not folder.is_dir() or integrity.is_ours(folder))
+    shown = result.in_true_size() if result.true_size.asked else result      # what other programs see
     with atomic_files.whole_folder(folder, overwrite=overwrite, inside=inside) as new:
         step = 1
         if "pictures" in chosen:
-            step = _write_pictures(new, result.pictures)
+            scale = np.float32(result.true_size.factor if result.true_size.asked else 1.0)
+            step = _write_pictures(new, result.pictures | {"depth": result.pictures["depth"] * scale})
         occlusion = _occlusion(new, result) if "occlusion" in chosen else None
         glb = b""
         if {"mesh", "viewer"} & chosen:
-            glb = head_glb(result.model, result.parameters, **_appearance(result), occlusion=occlusion)
+            glb = head_glb(shown.model, shown.parameters, **_appearance(shown), occlusion=occlusion)
         if "mesh" in chosen:
-            _write_meshes(new, result, glb)
+            _write_meshes(new, shown, glb)
+            atomic_files.write_bytes(new / MEASUREMENTS_FILE, (json.dumps(result.measurements(), indent=1) + "\n").encode())
         elif "pictures" in chosen and result.texture is not None:
             images.write_image(new / "albedo.png", result.texture)
         if {"mesh", "pictures"} & chosen and result.seen is not None:
             images.write_image(new / SEEN_FILE, result.seen)
         for output, (file, made) in EXPORTS.items():
             if output in chosen:
-                atomic_files.write_bytes(new / file, made(result))
+                atomic_files.write_bytes(new / file, made(shown))
         arrays = safetensors.numpy.save(_arrays(result))
         if "params" in chosen:
             atomic_files.write_bytes(new / "params.safetensors", arrays)
@@ -98,12 +102,12 @@ def save_result(
                 atomic_files.write_bytes(new / DETAIL_FILE, safetensors.numpy.save(_detail_arrays(result.detail)))
         files = integrity.describe_files(new, sorted(path.name for path in new.iterdir()))
         digest = hashlib.sha256(arrays).hexdigest()
-        text = fit_json.compose(result, head_digest(result.model), digest, files, depth_step=step, job=job)
+        text = fit_json.compose(shown, head_digest(result.model), digest, files, depth_step=step, job=job)
         if "viewer" in chosen:
             face = viewed_face(json.loads(text), glb, photo=result.photo_pixels(), overlay=result.pictures["overlay"])
             atomic_files.write_bytes(new / VIEWER_FILE, viewer_page([face]))
             files |= integrity.describe_files(new, [VIEWER_FILE])
-            text = fit_json.compose(result, head_digest(result.model), digest, files, depth_step=step, job=job)
+            text = fit_json.compose(shown, head_digest(result.model), digest, files, depth_step=step, job=job)
         atomic_files.write_bytes(new / fit_json.NAME, text.encode())
     return folder
 

@@ -92,7 +92,7 @@ def test_a_traceback_is_shown_where_asked(calls, capsys, flag):
 def test_json_is_one_object_per_face_and_nothing_else(calls, capsys):
     assert main.run(["fit", *photos("ok", "noface"), "--json"]) == 1
     first, second = sorted(map(json.loads, capsys.readouterr().out.splitlines()), key=lambda said: said["photo"])
-    assert set(first) == {"photo", "face", "folder", "status", "reason", "seconds", "code", "message"}
+    assert set(first) == {"photo", "face", "folder", "status", "reason", "note", "seconds", "code", "message"}
     assert (first["photo"], first["folder"], first["status"], first["code"]) == ("p0.jpg", f"out/{folders()[0]}", "converged", None)
     assert (second["folder"], second["status"], second["code"]) == (None, "failed", "E_NOFACE")
     assert first["seconds"] >= 0 and second["message"].startswith("no face")

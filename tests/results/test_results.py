@@ -29,6 +29,8 @@ from fitkit.morphable.model import shape
 from fitkit.rendering.novel_view import render_novel_view
 from fitkit.results import fit_json, integrity, pictures, save
 from fitkit.results.load import load_result
+from fitkit.results.metric import measures
+from fitkit.results.metric.known_size import known_size
 from fitkit.results.person_texture import Person, SharedTexture
 from fitkit.results.result import FitResult
 from fitkit.results.save import result_name
@@ -124,7 +126,7 @@ def test_a_loaded_result_saves_to_the_same_files(tmp_path, result):
 def test_the_folder_holds_what_it_says(tmp_path, result):
     folder = result.save(tmp_path / "out")
     pictures_ = {"overlay.png", "comparison.png", "normals.png", "depth.npy"}
-    mesh = {"mesh.glb", "mesh.obj", "mesh_neutral.obj", "mesh.mtl", "albedo.png"}
+    mesh = {"mesh.glb", "mesh.obj", "mesh_neutral.obj", "measurements.json", "mesh.mtl", "albedo.png"}
     assert {path.name for path in folder.iterdir()} == pictures_ | mesh | {"params.safetensors", "fit.json"}
     content = json.loads((folder / "fit.json").read_text())
     assert set(content["files"]) == pictures_ | mesh | {"params.safetensors"}
@@ -217,13 +219,14 @@ def test_occlusion_is_in_the_mesh_where_it_is_asked_for(tmp_path, result):
     ("outputs", "expected"),
     [
         ("params", {"params.safetensors"}),
-        (("mesh",), {"mesh.glb", "mesh.obj", "mesh_neutral.obj", "mesh.mtl", "albedo.png"}),
+        (("mesh",), {"mesh.glb", "mesh.obj", "mesh_neutral.obj", "measurements.json", "mesh.mtl", "albedo.png"}),
         ("pictures", {"overlay.png", "comparison.png", "normals.png", "depth.npy", "albedo.png"}),
         ("viewer", {"viewer.html"}),
         ("rig, vrm", {"mesh_rigged.glb", "avatar.vrm"}),
         ("print", {"print.stl"}),
         ("occlusion", {"occlusion.png"}),
-        ("params, mesh", {"params.safetensors", "mesh.glb", "mesh.obj", "mesh_neutral.obj", "mesh.mtl", "albedo.png"}),
+        ("params, mesh", {"params.safetensors", "mesh.glb", "mesh.obj", "mesh_neutral.obj", "measurements.json",
+                           "mesh.mtl", "albedo.png"}),
     ],
 )
 def test_outputs_are_chosen(tmp_path, result, outputs, expected):
@@ -507,3 +510,21 @@ def test_wrinkles_leave_with_the_expression(tmp_path, result):
     np.testing.assert_array_equal(result.render(**seen, expression={}), calm_)
     wrong = render_novel_view(MODEL, face, result.camera, texture=result.texture, expression={}, slopes=relief.gradient, **seen)
     assert np.abs(wrong - calm_).max() > 0.01
+
+
+def test_files_in_true_size(result, tmp_path):
+    """Meshes, t and landmarks in true millimetres where a size was given; what is loaded again is the fit as it was."""
+    own = measures.length(MODEL, result.parameters.identity, "36", "45")
+    known = dataclasses.replace(result, known_size=known_size(length=("36", "45", 1.25 * own)))
+    folder = known.save(tmp_path / "r", outputs="params,mesh,pictures")
+    content, told = (json.loads((folder / name).read_text()) for name in ("fit.json", "measurements.json"))
+    assert known.true_size.factor == pytest.approx(1.25, rel=1e-5) and content["size"]["asked"]
+    plain = np.asarray(known.mesh().vertices)
+    rows = [line.split()[1:4] for line in (folder / "mesh.obj").read_text().splitlines() if line.startswith("v ")]
+    np.testing.assert_allclose(np.array(rows, float), 1.25 * plain, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(content["camera"]["t"], 1.25 * np.asarray(known.camera.translation), rtol=1e-5)
+    np.testing.assert_allclose(content["landmarks"]["mesh"], 1.25 * known.landmarks_mesh, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(np.load(folder / "depth.npy"), 1.25 * known.pictures["depth"], rtol=1e-5)
+    again = load(folder)
+    np.testing.assert_array_equal(again.mesh().vertices, plain)
+    assert again.true_size == known.true_size and again.measurements() == told

@@ -18,6 +18,7 @@ from fitkit.batch.workers.serve import Face, Message, Reading, Report, failure
 from fitkit.batch.workers.waking import wake
 from fitkit.batch.workers.watching import WatchedFit
 from fitkit.errors import FitkitError
+from fitkit.results.metric.known_size import of_content
 from fitkit.results.person_texture import of_one_person
 from fitkit.results.save import head_digest, save_result
 from fitkit.uv.layout import TEXTURE
@@ -38,6 +39,7 @@ class FaceProgram:
         self._job = pipeline.prepare(
             recipe=request["recipe"], head=request["head"], size=request["size"], seed=request["seed"],
             detector=request["detector"], fields=request["fields"], texture_size=request.get("texture_size", TEXTURE),
+            known_size=of_content(request.get("known_size")),
             progress=lambda share: report({"event": "progress", "fraction": share}))
         self._watched = WatchedFit(self._job.model, report) if request.get("watch") else None
         if self._watched is not None:
@@ -47,6 +49,8 @@ class FaceProgram:
             "seed": self._job.seed, "head": head_digest(self._job.model), "detector": request["detector"]}
         if self._job.texture_size != TEXTURE:      # jobs of earlier runs, which had no choice, keep their names
             self.settings["texture_size"] = self._job.texture_size
+        if request.get("known_size") is not None:
+            self.settings["known_size"] = request["known_size"]
         self.batch_size = request["batch_size"] or pipeline.batch_size()
         self._programs = self.batch_size      # faces that a program has room for; fewer after it ran out of memory
 

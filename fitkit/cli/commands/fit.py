@@ -31,6 +31,7 @@ from fitkit.detection import DETECTORS
 from fitkit.errors import FitkitError
 from fitkit.io.atomic_files import workplace
 from fitkit.results import OUTPUTS
+from fitkit.results.metric.known_size import known_size
 
 if TYPE_CHECKING:
     from fitkit.results.shown.live_page import LivePage
@@ -58,6 +59,7 @@ class Fit:
       fitkit fit scans/ --recipe scan                every scan of a directory; with --camera every depth image
       fitkit fit depth.png --recipe scan --camera 595,595,320,240 --colours rgb.png
                                                      a depth image (16-bit PNG) with its camera (Kinect, RealSense, TrueDepth)
+      fitkit fit me.jpg --interpupillary 63          meshes in true size: the pupils are 63 mm apart; or --iris
       fitkit fit me.jpg --set weight_landmark=20     another value for a setting of the recipe
       fitkit fit me.jpg --config paper:ganfit        a recipe with its paper's own values
       fitkit fit me.jpg --watch                      see the optimisation in a browser while it runs
@@ -105,6 +107,15 @@ class Fit:
     file's name. Without it a depth image is fitted in grey, and no skin colour is told. PLY and GLB hold their own colours."""
     texture_size: Literal[1024, 2048, 4096] = 1024
     """Side of the texture in texels. Above 1024 it has the detail that the photo shows beyond that."""
+    interpupillary: Annotated[float | None, arg(metavar="MM", help_behavior_hint="")] = None
+    """Known distance of the pupils that look far away, as on a prescription of glasses: meshes, depth and camera are then written
+    in true size, which a photo alone does not tell. measurements.json says thirteen measures with deviations in any case."""
+    length: Annotated[str | None, arg(metavar="A,B,MM", help_behavior_hint="")] = None
+    """Or another known length, between two places on the face at rest: eye_right_outer,eye_left_outer,92. Places: chin, nasion,
+    nose_tip, subnasale, eye_right_outer, eye_right_inner, mouth_right, nose_right, ear_right, jaw_right and the same with left; 0
+    to 67 for the iBUG points; v0, v1 and so on for vertices of mesh.obj."""
+    iris: Flag = False
+    """Or true size from the irises of a face that looks into the camera, whose width is 11.7 mm in most people: within some 3 %."""
     seed: Annotated[int, arg(metavar="NUMBER")] = 0
     """Seed of random numbers; the same seed gives the same result."""
     outputs: Annotated[str, arg(metavar="LIST")] = "all"
@@ -177,6 +188,7 @@ def run_fit(options: Fit, fields: dict[str, Any], console: Console) -> int:
             nonlocal status
             failed = row.code is not None
             outcome = Outcome(photo=row.path, face=row.face, folder=folder, status=said, reason="" if failed else row.reason,
+                              note=str(row.record.get("said", "")),
                               seconds=0.0 if said == "kept" else row.seconds, code=row.code, message=row.reason if failed else "")
             counts[said] += 1
             status = max(status, exit_status([outcome]))
@@ -261,6 +273,8 @@ def _work(options: Fit, fields: dict[str, Any], console: Console) -> PhotoWork:
                "detector": detector, "device": options.general.device, "traceback": console.level >= 3,
                "batch_size": 1 if options.watch else _batch_size(options.batch_size), "texture_size": options.texture_size}
     request |= {"watch": True} if options.watch else {}
+    known = known_size(interpupillary=options.interpupillary, length=options.length, iris=options.iris)
+    request |= {} if known is None else {"known_size": known.content()}
     return PhotoWork(
         groups=(), out=Path(options.out), options=request, points=points, focal=options.focal,
         camera=camera, outputs=_outputs(options.outputs),

@@ -31,6 +31,7 @@ class CameraWorld:
     translation: Float[np.ndarray, " 3"]            # the world's unit
     unit: float | None = None                       # mm in the world's unit; None where nothing says it
     head: Float[np.ndarray, "4 4"] | None = None    # head frame, mm -> world; None without the unit
+    together: bool = False                          # the unit was known, and several photos agree on the head's size
 
 
 def known_views(cameras: Sequence[GivenCamera | None], points: Sequence[Float[np.ndarray, "68 2"]], names: Sequence[str]
@@ -105,7 +106,7 @@ def world_of(camera: GivenCamera | None, head: WorldHead | None, pose: Pose) -> 
     """
     if camera is None or camera.rotation is None:
         return None
-    rotation, translation = np.array(camera.rotation), np.array(camera.translation)
+    rotation, translation, several = np.array(camera.rotation), np.array(camera.translation), head is not None
     if head is None and camera.unit is not None:
         view = KnownView(rotation=jnp.asarray(rotation, jnp.float32), translation=jnp.asarray(translation, jnp.float32),
                          unit=jnp.float32(camera.unit))
@@ -114,7 +115,8 @@ def world_of(camera: GivenCamera | None, head: WorldHead | None, pose: Pose) -> 
         return CameraWorld(rotation=rotation, translation=translation)
     matrix, scale = np.eye(4), float(np.exp(head.log_unit))
     matrix[:3, :3], matrix[:3, 3] = scale * np.asarray(head.rotation, np.float64), np.asarray(head.place, np.float64)
-    return CameraWorld(rotation=rotation, translation=translation, unit=1.0 / scale, head=matrix)
+    return CameraWorld(rotation=rotation, translation=translation, unit=1.0 / scale, head=matrix,
+                       together=several and camera.unit is not None)
 
 
 def head_of_solutions(views: KnownView, poses: Pose) -> WorldHead:
@@ -128,7 +130,7 @@ def world_content(world: CameraWorld) -> dict[str, Any]:
         "about": "the camera as it was given: x_camera = R @ X + t, in the unit of t; unit: millimetres in it, null where nothing"
                  " says"
         " it; head_to_world [4, 4] takes mesh.obj as fitted (millimetres) to X",
-        "R": world.rotation.tolist(), "t": world.translation.tolist(), "unit": world.unit,
+        "R": world.rotation.tolist(), "t": world.translation.tolist(), "unit": world.unit, "together": world.together,
         "head_to_world": None if world.head is None else world.head.tolist(),
     }
 
@@ -146,4 +148,5 @@ def read_world_content(content: Mapping[str, Any]) -> CameraWorld:
         raise ValueError("the world of a camera")
     if unit is not None and (not isinstance(unit, float | int) or not 0 < unit < np.inf):
         raise ValueError("the unit of a camera's world")
-    return CameraWorld(rotation=matrices[0], translation=matrices[1], unit=unit, head=None if head is None else matrices[2])
+    return CameraWorld(rotation=matrices[0], translation=matrices[1], unit=unit, head=None if head is None else matrices[2],
+                       together=content["together"] is True)

@@ -83,7 +83,7 @@ def place(name: str, points: np.ndarray, pupils: Mapping[str, np.ndarray], *, ve
     if vertices is not None and name[:1] == "v" and name[1:].isdecimal() and int(name[1:]) < len(vertices):
         return np.asarray(vertices[int(name[1:])])
     near = nearest(name, [*NAMED, *pupils])
-    raise FitkitError("E_USAGE", f"{name[:40]} is no place on this head{f'; did you mean {near}?' if near else ''}; there are"
+    raise FitkitError("E_USAGE", f"{name[:40]} is no place on this head{f' (did you mean {near}?)' if near else ''}; there are"
                       f" {', '.join([*NAMED, *pupils])}, 0 to 67 for the iBUG points, and v0 to"
                       f" v{0 if vertices is None else len(vertices) - 1}"
                       " for vertices")
