@@ -159,7 +159,7 @@ def _camera(result: "FitResult") -> dict[str, Any]:
         "about": "x_camera = R @ x + t, millimetres, OpenCV axes (x right, y down, z forward); pixel = K @ x_camera / z, where z"
         " is the depth of each point (perspective) or of the origin, t[2] (weak perspective); yaw > 0 turns the face to the"
         " viewer's right, pitch > 0 down, roll > 0 counter-clockwise; view_degrees are the same to the ray from the camera to the"
-        " head: how it looks, wherever in the photo it stands; view_errors is what to expect of these, degrees, as measured on"
+        " head: how it looks, wherever in the photo it stands; angle_errors is what to expect of both, degrees, as measured on"
         " rendered people: yaw_short is to be added to yaw on average, the others are deviations",
         "perspective": camera.perspective,
         "focal_source": result.focal_source,
@@ -167,7 +167,7 @@ def _camera(result: "FitResult") -> dict[str, Any]:
         "R": np.asarray(camera.rotation).tolist(),
         "t": np.asarray(camera.translation).tolist(),
         "euler_degrees": {"yaw": yaw, "pitch": pitch, "roll": roll},
-        "view_errors": None if view is None else angle_errors(view[0], lens_known=result.focal_source != "estimated"),
+        "angle_errors": None if view is None else angle_errors(view[0]),
         "view_degrees": None if view is None else dict(zip(("yaw", "pitch", "roll"), view, strict=True)),
     }
 

@@ -4,7 +4,7 @@
 
 People of ICT-FaceKit and of the embedded head at yaw 0, 30, 45 and 60, each seen by lenses of 28, 50 and 85 mm from as near as
 fills the picture; irises drawn from 10.4 to 13.2 mm, so that what is read of them is seen to follow them. Each picture is fitted
-with the true focal length and without. Printed: how far yaw, pitch and roll (view-relative) are off by yaw; and of pictures turned
+with the true focal length and without. Printed: how far yaw, pitch and roll (camera axes) are off by yaw; and of pictures turned
 by 30 degrees at most what irises measure over the truth, and the truth over fitted size and measures, in per cent (mean and
 deviation). FOLDER keeps pictures; `--table` the numbers.
 """
@@ -28,13 +28,12 @@ from fitkit.evaluation.synthetic.photograph import photograph
 from fitkit.evaluation.synthetic.populations import Population, embedded_population, ict_population
 from fitkit.evaluation.synthetic.scene import SkinPaint, Studio
 from fitkit.evaluation.synthetic.subjects import Person, View
-from fitkit.geometry.camera import head_rotation
+from fitkit.geometry.camera import head_angles, head_rotation
 from fitkit.io import atomic_files
 from fitkit.models.heads import ict_source
 from fitkit.morphable.model import shape, values_at_points
 from fitkit.results.metric import measures
 from fitkit.results.metric.iris import iris_diameter
-from fitkit.results.view_angles import view_angles
 from fitkit.types import Camera, MorphableModel
 from tests.conftest import ASSETS
 
@@ -115,10 +114,8 @@ def true_measures(population: Population, model: MorphableModel, vertices: np.nd
 
 
 def angles(camera: Camera) -> np.ndarray:
-    """View-relative yaw, pitch and roll, degrees."""
-    found = view_angles(np.asarray(camera.rotation, np.float64), np.asarray(camera.translation, np.float64), perspective=True)
-    assert found is not None
-    return np.array(found)
+    """Yaw, pitch and roll to the camera's axes, degrees: those to the line of sight differ by where a head has its origin."""
+    return np.asarray(head_angles(camera), np.float64)
 
 
 def measured(picture: Picture, recipe: str) -> dict[str, Any]:
@@ -151,7 +148,7 @@ def iris_of(result: fitkit.FitResult) -> float | None:
 def report(rows: list[dict[str, Any]]) -> None:
     """Print all figures."""
     for way in ("known", "unknown"):
-        print(f"\nfocal length {way}: view-relative angles, fitted - true, degrees; yaw towards larger angles")
+        print(f"\nfocal length {way}: angles, fitted - true, degrees; yaw towards larger angles")
         for yaw in YAWS:
             some = [row for row in rows if abs(row["yaw"]) == yaw]
             errors = np.array([row[way]["angles"] for row in some])

@@ -129,12 +129,11 @@ def test_sizes_that_cannot_be_end_in_a_sentence(given, says):
 
 
 def test_errors_of_angles_meet_the_table_and_are_said_of_turned_heads():
-    for known in (False, True):
-        for true, short, deviation in zip(YAWS, SHORT[known], DEVIATION[known], strict=True):
-            errors = angle_errors(true - short, lens_known=known)
-            assert errors["yaw_short"] == pytest.approx(short, abs=0.06) and errors["yaw"] == pytest.approx(deviation, abs=0.06)
-            assert angle_errors(short - true, lens_known=known)["yaw_short"] == -errors["yaw_short"]
-    assert angle_errors(85.0, lens_known=False)["yaw_short"] == SHORT[False][-1]
-    camera = {"view_degrees": {"yaw": -40.0}, "view_errors": angle_errors(-40.0, lens_known=False)}
-    assert said_of_yaw(camera).startswith("yaw -40, the true one likely -47") and said_of_yaw({}) == ""
+    for true, short, deviation in zip(YAWS, SHORT, DEVIATION, strict=True):
+        errors = angle_errors(true - short)
+        assert errors["yaw_short"] == pytest.approx(short, abs=0.06) and errors["yaw"] == pytest.approx(deviation, abs=0.06)
+        assert angle_errors(short - true)["yaw_short"] == -errors["yaw_short"]
+    assert angle_errors(85.0)["yaw_short"] == SHORT[-1]
+    camera = {"view_degrees": {"yaw": -40.0}, "angle_errors": angle_errors(-40.0)}
+    assert said_of_yaw(camera).startswith("yaw -40, the true one likely -42") and said_of_yaw({}) == ""
     assert said_of_yaw(camera | {"view_degrees": {"yaw": 3.0}}) == ""

@@ -1,44 +1,37 @@
 """How far the angles of a fitted head are off, as measured on rendered people: said beside them, and where a run prints a face.
 
-A detector of points, trained on photos whose poses nobody measured, sees turned heads less turned than they are, and so does a fit:
-the error is much the same with the lens known or not, and at all lenses from 50 to 85 mm; at 28 mm it is larger.
+A detector of points, trained on photos whose poses nobody measured, sees turned heads a little less turned than they are, and so does
+a fit: by as much with the lens known or not, and by as much at 28, 50 and 85 mm.
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
-# `python -m tests.measurements.true_size FOLDER --people 8`: 16 people of two heads, lenses of 28, 50 and 85 mm, yaw 0, 30, 45, 60;
-# recipe landmarks, whose points all fits hold to. Degrees: by how much the fitted yaw is less than the true one, and the deviation
-# about that, with the lens unknown and known; root mean square of pitch (about its mean: heads have no common zero) and roll
+# `python -m tests.measurements.true_size FOLDER --people 4`: 8 people of two heads, lenses of 28, 50 and 85 mm; recipe landmarks, whose
+# points all fits hold to. Degrees: by how much the fitted yaw is less than the true one, and the deviation about that; deviations of
+# pitch (about its mean in each kind of head: they have no common zero) and of roll
 YAWS = (0.0, 30.0, 45.0, 60.0)
-SHORT: Mapping[bool, tuple[float, ...]] = MappingProxyType({False: (0.0, 4.4, 7.0, 9.2), True: (0.0, 4.7, 7.4, 10.3)})
-DEVIATION: Mapping[bool, tuple[float, ...]] = MappingProxyType({False: (0.8, 1.6, 2.1, 2.2), True: (0.8, 2.0, 3.2, 4.0)})
-PITCH, ROLL = (2.2, 2.2, 1.9, 2.4), (0.5, 1.0, 1.9, 2.8)
+SHORT, DEVIATION = (0.0, 1.1, 2.1, 2.3), (0.9, 1.2, 2.3, 2.2)
+PITCH, ROLL = (2.6, 2.0, 1.8, 2.7), (0.5, 0.8, 1.9, 3.4)
 TURNED = 15.0                # degrees of yaw from which on a run's print says it; chosen
 
 
-def angle_errors(yaw: float, *, lens_known: bool) -> dict[str, float]:
+def angle_errors(yaw: float) -> dict[str, float]:
     """What is to be expected of the angles of a head that was fitted at this yaw, degrees.
-
-    Args:
-        yaw: fitted, to the line of sight.
-        lens_known: whether the focal length was given, or is EXIF's.
 
     Returns:
         `yaw_short`: by how much the true yaw is larger, on average (its sign is the yaw's); deviations of yaw, about that, of pitch
         and of roll.
     """
-    short, deviation = SHORT[lens_known], DEVIATION[lens_known]
-    fitted = [true - less for true, less in zip(YAWS, short, strict=True)]
+    fitted = [true - less for true, less in zip(YAWS, SHORT, strict=True)]
     sign = -1.0 if yaw < 0 else 1.0
-    return {"yaw_short": round(sign * _between(fitted, short, abs(yaw)), 1), "yaw": round(_between(fitted, deviation, abs(yaw)), 1),
+    return {"yaw_short": round(sign * _between(fitted, SHORT, abs(yaw)), 1), "yaw": round(_between(fitted, DEVIATION, abs(yaw)), 1),
             "pitch": round(_between(fitted, PITCH, abs(yaw)), 1), "roll": round(_between(fitted, ROLL, abs(yaw)), 1)}
 
 
 def said_of_yaw(camera: Mapping[str, Any]) -> str:
     """A few words on the yaw of a turned head, for a run's print; empty of one that looks at the camera. `camera`: of fit.json."""
-    angles, errors = camera.get("view_degrees"), camera.get("view_errors")
+    angles, errors = camera.get("view_degrees"), camera.get("angle_errors")
     if not isinstance(angles, Mapping) or not isinstance(errors, Mapping) or abs(angles["yaw"]) < TURNED:
         return ""
     return (f"yaw {angles['yaw']:+.0f}, the true one likely {angles['yaw'] + errors['yaw_short']:+.0f}"
