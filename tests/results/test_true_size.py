@@ -11,8 +11,7 @@ from fitkit.detection.iris import find_iris
 from fitkit.errors import FitkitError
 from fitkit.results.metric import measures, true_size
 from fitkit.results.metric.angle_errors import DEVIATION, SHORT, YAWS, angle_errors, said_of_yaw
-from fitkit.results.metric.iris import DEVIATION as IRIS_DEVIATION
-from fitkit.results.metric.iris import TYPICAL, agreed, iris_diameter
+from fitkit.results.metric.iris import IRIS_DEVIATION, IRIS_TYPICAL, agreed, iris_diameter
 from fitkit.results.metric.known_size import known_size, of_content
 from fitkit.types import Camera, FaceParameters
 
@@ -75,8 +74,8 @@ def test_irises_are_measured_in_millimetres_of_the_head():
 def test_the_posterior_of_size_is_that_of_integration():
     grid = np.linspace(-0.4, 0.4, 20001)
     iris = 12.5
-    spread = np.hypot(IRIS_DEVIATION / TYPICAL, true_size.IRIS_READ)
-    density = np.exp(-0.5 * ((np.log(TYPICAL / iris) - grid) / spread) ** 2 - 0.5 * (grid / true_size.HEAD) ** 2)
+    spread = np.hypot(IRIS_DEVIATION / IRIS_TYPICAL, true_size.IRIS_READ)
+    density = np.exp(-0.5 * ((np.log(IRIS_TYPICAL / iris) - grid) / spread) ** 2 - 0.5 * (grid / true_size.HEAD) ** 2)
     density /= density.sum()
     mean = (grid * density).sum()
     np.testing.assert_allclose(true_size.size_by_iris(iris), (mean, np.sqrt(((grid - mean) ** 2 * density).sum())), atol=1e-6)

@@ -1,15 +1,15 @@
 """How far the angles of a fitted head are off, as measured on rendered people: said beside them, and where a run prints a face.
 
-A detector of points, trained on photos whose poses nobody measured, sees turned heads a little less turned than they are, and so does
-a fit: by as much with the lens known or not, and by as much at 28, 50 and 85 mm.
+A detector of points, trained on photos whose poses nobody measured, sees turned heads a little less turned than they are, and so
+does a fit: by as much with the lens known or not, and by as much at 28, 50 and 85 mm.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-# `python -m tests.measurements.true_size FOLDER --people 4`: 8 people of two heads, lenses of 28, 50 and 85 mm; recipe landmarks, whose
-# points all fits hold to. Degrees: by how much the fitted yaw is less than the true one, and the deviation about that; deviations of
-# pitch (about its mean in each kind of head: they have no common zero) and of roll
+# `python -m tests.measurements.true_size FOLDER --people 4`: 8 people of two heads, lenses of 28, 50 and 85 mm; recipe landmarks,
+# whose points all fits hold to. Degrees: by how much the fitted yaw is less than the true one, and the deviation about that;
+# deviations of pitch (about its mean in each kind of head: they have no common zero) and of roll
 YAWS = (0.0, 30.0, 45.0, 60.0)
 SHORT, DEVIATION = (0.0, 1.1, 2.1, 2.3), (0.9, 1.2, 2.3, 2.2)
 PITCH, ROLL = (2.6, 2.0, 1.8, 2.7), (0.5, 0.8, 1.9, 3.4)

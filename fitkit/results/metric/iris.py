@@ -13,8 +13,8 @@ from fitkit.detection.iris import find_iris
 from fitkit.morphable.gaze import eyeballs
 from fitkit.types import Camera, MorphableModel
 
-TYPICAL = 11.7               # mm, the horizontal visible iris; deviation 0.45 (Ruefer et al. 2005 and others)
-DEVIATION = 0.45             # mm
+IRIS_TYPICAL = 11.7               # mm, the horizontal visible iris; deviation 0.45 (Ruefer et al. 2005 and others)
+IRIS_DEVIATION = 0.45             # mm
 PLANE = 0.85                 # of the eyeball's radius: how far its middle is from the plane of the iris
 LEAST_ASPECT = 0.75          # width over height of an iris, from which on an eye looks too far aside; chosen
 MAX_DIFFERENCE = 0.12        # between both eyes, relative, from which on one is wrong and nobody knows which; chosen
@@ -63,5 +63,5 @@ def _one(
     if aspect < LEAST_ASPECT:
         return None
     near = depth - PLANE * radius * aspect if camera.perspective else depth
-    iris = find_iris(pixels, centre, TYPICAL / 2 * focal / near, roll=roll, aspect=aspect)
+    iris = find_iris(pixels, centre, IRIS_TYPICAL / 2 * focal / near, roll=roll, aspect=aspect)
     return None if iris is None else 2 * iris.radius * near / focal

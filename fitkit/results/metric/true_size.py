@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fitkit.errors import FitkitError
-from fitkit.results.metric import iris as irises
+from fitkit.results.metric.iris import IRIS_DEVIATION, IRIS_TYPICAL
 from fitkit.results.metric.known_size import PUPILS, RULER, KnownSize
 from fitkit.results.metric.measures import MEASURES, length, measures
 from fitkit.types import FaceParameters, MorphableModel
@@ -107,9 +107,9 @@ def true_size(
 
 def size_by_iris(iris: float) -> tuple[float, float]:
     """Mean and deviation of the logarithm of the head's size, of an iris of so many millimetres of the head."""
-    read = (irises.DEVIATION / irises.TYPICAL) ** 2 + IRIS_READ**2
+    read = (IRIS_DEVIATION / IRIS_TYPICAL) ** 2 + IRIS_READ**2
     own = HEAD**2
-    return math.log(irises.TYPICAL / iris) * own / (own + read), math.sqrt(own * read / (own + read))
+    return math.log(IRIS_TYPICAL / iris) * own / (own + read), math.sqrt(own * read / (own + read))
 
 
 def measurements(model: MorphableModel, parameters: FaceParameters, size: TrueSize) -> dict[str, Any]:
