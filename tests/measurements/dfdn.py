@@ -90,7 +90,7 @@ def rows_of(case: Case, detail: Any, *, real: bool) -> list[float]:
     return [row.before, row.after, *parts, row.correlation, row.flat]
 
 
-def heads(folders: list[str], count: int, *, real: bool, lamps: bool) -> None:
+def heads(folders: list[str], count: int, *, real: bool, lamps: bool, size: int) -> None:
     """The table of heads."""
     methods: dict[str, Callable[..., Any]] = {LEAST_SQUARES: map_of(None)}
     for folder in folders:
@@ -99,7 +99,7 @@ def heads(folders: list[str], count: int, *, real: bool, lamps: bool) -> None:
     table: dict[str, list[list[float]]] = {name: [] for name in methods}
     for seed in range(FIRST, FIRST + count):
         for lamp in (LAMPS if lamps else (None,)):
-            case = make_case(seed, noise=NOISE, light=None if lamp is None else hard_light(*lamp))
+            case = make_case(seed, size=size, noise=NOISE, light=None if lamp is None else hard_light(*lamp))
             state = fitted(case, seed).state if real else case.state
             seen = rasterize_state(state, case.model, size=len(case.photo))
             for name, method in methods.items():
@@ -206,6 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="*", default=["shipped"], help="folders of weights, or shipped")
     parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--size", type=int, default=512, help="of the photos of heads, pixels")
     parser.add_argument("--fitted", action="store_true", help="after a real first stage, too")
     parser.add_argument("--lamps", action="store_true", help="in hard light, too")
     parser.add_argument("--labels", type=Path, nargs="*", default=[])
@@ -213,11 +214,11 @@ def main() -> None:
     parser.add_argument("--seams", action="store_true")
     given = parser.parse_args()
     if given.heads:
-        heads(given.networks, given.heads, real=False, lamps=False)
+        heads(given.networks, given.heads, real=False, lamps=False, size=given.size)
         if given.lamps:
-            heads(given.networks, given.heads, real=False, lamps=True)
+            heads(given.networks, given.heads, real=False, lamps=True, size=given.size)
         if given.fitted:
-            heads(given.networks, given.heads, real=True, lamps=False)
+            heads(given.networks, given.heads, real=True, lamps=False, size=given.size)
     if given.labels:
         patches(given.networks, given.labels)
     if given.painted:
