@@ -69,9 +69,11 @@ def transferred(
     placing = similarity(np.asarray(own.mean, np.float64)[face], registered[face])
     person = np.asarray(neutral, np.float64) @ placing[:3, :3].T + placing[:3, 3]
     corners = np.asarray(own.triangles)[places.triangle]
-    mesh = np.asarray(model.mean, np.float64)
-    moved = mesh + spread(np.einsum("wk,wkd->wd", places.share, person[corners] - registered[corners]), places.weight, mesh,
-                          np.asarray(model.triangles))
+    mesh, weight = np.asarray(model.mean, np.float64), places.weight
+    if "neck" in model.region_names:      # the embedded neck ends where others go on: it is drawn out over them
+        weight = weight * (1 - np.clip(np.asarray(region_mask(model, "neck")), 0, 1))
+    moves = np.einsum("wk,wkd->wd", places.share, person[corners] - registered[corners])
+    moved = mesh + spread(moves, weight, mesh, np.asarray(model.triangles))
     size = np.cbrt(np.linalg.det(placing[:3, :3]))      # back to millimetres of the person
     model = dataclasses.replace(model, mean=jnp.asarray(moved / size, jnp.float32), expression=model.expression / size)
     return Transferred(model=model, residual=float(facts["residual"]) / size)
