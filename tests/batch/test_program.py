@@ -43,6 +43,9 @@ def test_photos_of_one_person_are_fitted_together_as_in_python(tmp_path):
         result = fitkit.load(tmp_path / each["folder"])
         np.testing.assert_array_equal(result.parameters.identity, other.parameters.identity)
         np.testing.assert_array_equal(result.parameters.expression, other.parameters.expression)
+    meshes = FaceProgram(REQUEST | {"outputs": ["mesh"], "out": str(tmp_path), "inside": str(tmp_path)}, said.append)
+    persons = [solved[2] for solved in meshes.solve(reading.faces, True)]      # which have one texture
+    assert persons[0] is persons[1] and len(persons[0].fits) == 2
     compiling = [message["on"] for message in said if message["event"] == "compiling"]
     assert compiling == [True, False] * (len(compiling) // 2)
     assert program.write(message, reading.faces[0], program.solve(reading.faces, True)[0], 1)["status"] == "kept"

@@ -28,6 +28,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 import fitkit
 from fitkit.color import srgb_to_linear
@@ -48,6 +49,7 @@ from fitkit.results.person_texture import of_one_person
 from fitkit.results.photo_window import TILE
 from fitkit.results.result import FitResult
 from fitkit.types import Camera
+from fitkit.uv.layout import TEXTURE
 from tests.conftest import ASSETS
 from tests.measurements.photos import JUDGE, aligned_crop
 
@@ -159,7 +161,8 @@ def measure(drawn: Drawn, alone: list[FitResult], together: list[FitResult], jud
             ) -> tuple[dict[str, list[float]], Any]:
     """Likeness, likeness of the other side and colour error of each way."""
     made = maps_of(alone, together)
-    model, truth = alone[0].model, drawn.texture.astype(np.float32) / 255
+    large = Image.fromarray(drawn.texture).resize((TEXTURE, TEXTURE), Image.Resampling.BICUBIC)
+    model, truth = alone[0].model, np.asarray(large, np.float32) / 255
     vertices = shape(model, drawn.identity, jnp.zeros(len(model.expression)))
     seen = made["both"][0].seen
     crops = {yaw: [head_crop(model, vertices, truth, yaw, None), *(turned(*made[way], yaw) for way in WAYS)]
