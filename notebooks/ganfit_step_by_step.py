@@ -138,7 +138,9 @@ for name, fitted in (("stage 1", start), ("ganfit without the network", blind), 
     print(f"{name}: cosine of photo and rendering {similarity(network, fitted):.3f}")
 
 # %% [markdown]
-# The judge is the network that the fit was made to please, so that its verdict says little by itself. Another one
+# Do not read too much into these: all three heads wear the photo's own skin in the photo's own pose, which is alike whatever the
+# shape (stage 1 is even highest), and the judge is the network that the fit was made to please.
+# Turned heads say more, and another network
 # (`fitkit assets import identity`) is a fairer judge, and your eyes are the last: stage 1, without the network, and GANFIT, in the
 # photo's pose and turned by 40 degrees.
 
