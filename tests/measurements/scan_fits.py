@@ -132,7 +132,7 @@ def measure(seed: int, ict: dict[str, Any], chosen: np.ndarray, folder: Path) ->
     path = folder / f"person{seed}.ply"
     trimesh.Trimesh(vertices, triangles, process=False).export(path)
     job = pipeline.prepare(recipe="scan", head="makehuman", size=224, seed=0, detector="mediapipe", progress=None, fields={})
-    reading = pipeline.read(path, job, landmarks=None, focal=None, intrinsics=None)
+    reading = pipeline.read(path, job, landmarks=None, focal=None)
     result = pipeline.fit_photo(reading, job, largest=True)[0]
     assert reading.scan is not None and result.scan is not None
     in_scan = reading.scan.points @ result.scan.to_scan[:3, :3].T + result.scan.to_scan[:3, 3]

@@ -231,7 +231,7 @@ def test_a_head_that_nothing_was_learned_of_gets_corrected_points(seen):
     assert job.guide is None
     other = dataclasses.replace(job.model, point_regression=None)
     job = dataclasses.replace(job, model=other, guide=guide_for(other))
-    reading = pipeline.read(ASTRONAUT, job, landmarks=None, focal=None, intrinsics=None)
+    reading = pipeline.read(ASTRONAUT, job, landmarks=None, focal=None)
     face = pipeline.observe_face(reading, 0, job)
     corrected = np.asarray(face.observation.seen.points) * face.back[0] + face.back[1]
     places = values_at_points(other.dense, other.triangles, jnp.asarray(seen.mesh().vertices))
@@ -239,7 +239,7 @@ def test_a_head_that_nothing_was_learned_of_gets_corrected_points(seen):
     np.testing.assert_allclose(corrected[known], np.asarray(project(seen.camera, places)[0])[known], atol=0.05)
     assert face.observation.message is None and np.abs(corrected - reading.faces[0].points)[known].mean() > 0.2
     np.testing.assert_allclose(np.asarray(face.observation.ibug) * face.back[0] + face.back[1], seen.landmarks_detected, atol=1e-2)
-    given = pipeline.read(ASTRONAUT, job, landmarks=seen.landmarks_detected, focal=None, intrinsics=None)
+    given = pipeline.read(ASTRONAUT, job, landmarks=seen.landmarks_detected, focal=None)
     face = pipeline.observe_face(given, 0, job)
     np.testing.assert_allclose(np.asarray(face.observation.seen.points) * face.back[0] + face.back[1],
                                seen.landmarks_detected[17:], atol=1e-2)
