@@ -3,15 +3,10 @@
 import dataclasses
 from functools import partial
 
-from jaxtyping import Array, Bool
-
 from fitkit.errors import FitkitError
-from fitkit.fitting.state import Observation, Solution
-from fitkit.recipes.coarsenet import recipe
-from fitkit.recipes.coarsenet.fine_recipe import Refine, refined, refined_each
+from fitkit.recipes.coarsenet.fine_recipe import Refine, fine_solvers
 from fitkit.recipes.coarsenet.recipe import CoarseNetConfig
 from fitkit.recipes.df2net.refinement import refine
-from fitkit.types import MorphableModel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,22 +33,8 @@ class Df2NetConfig(CoarseNetConfig):
             raise FitkitError("E_FIELD", f"broad takes a share from 0 to 1, not {self.broad:g}")
 
 
-def solve(model: MorphableModel, observation: Observation, config: Df2NetConfig) -> Solution:
-    """Recipe `df2net` on one face."""
-    return refined(model, observation, recipe.solve(model, observation, config), _refine(config))
-
-
-def solve_batch(model: MorphableModel, observations: Observation, active: Bool[Array, " B"], config: Df2NetConfig) -> Solution:
-    """Recipe `df2net` on stacked faces of different people, the active ones first; solutions stacked."""
-    found = recipe.solve_batch(model, observations, active, config)
-    return refined_each(model, observations, found, _refine(config), count=int(active.sum()))
-
-
-def solve_person(model: MorphableModel, observations: Observation, config: Df2NetConfig) -> Solution:
-    """Recipe `df2net` on stacked photos of one person; solutions stacked, identity and albedo the same in all."""
-    found = recipe.solve_person(model, observations, config)
-    return refined_each(model, observations, found, _refine(config), count=len(observations.principal))
-
-
 def _refine(config: Df2NetConfig) -> Refine:
     return partial(refine, broad=config.broad, networks=config.networks)
+
+
+solve, solve_batch, solve_person = fine_solvers(_refine)

@@ -96,14 +96,14 @@ def every_recipe() -> tuple[str, ...]:
 
 
 def run(plan: Plan, judge: Identity, *, on_progress: Callable[[str | None], Any] = lambda name: None,
-        on_measured: Callable[[Score, FitResult | None, Path], Any] = lambda score, result, path: None) -> list[Score]:
+        on_measured: Callable[[Score, FitResult | None], Any] = lambda score, result: None) -> list[Score]:
     """Measure every recipe on every picture.
 
     Args:
         plan: what to compare.
         judge: the network that measures likeness.
         on_progress: called with the name of each step when it begins and with None when it ends; there are `plan.steps`.
-        on_measured: called with each score, its result, and the file of its picture.
+        on_measured: called with each score and its result.
 
     Raises:
         FitkitError: E_DATA (ICT-FaceKit, Mitsuba), E_OUTPUT (the cache), E_RECIPE.
@@ -121,10 +121,10 @@ def run(plan: Plan, judge: Identity, *, on_progress: Callable[[str | None], Any]
             score = Score(recipe=recipe, picture=name, known=truth is not None)
             if isinstance(result, FitResult) and isinstance(seen, FitResult):
                 score = measure(score, result, seen.landmarks_detected, truth, head, judge)
-                on_measured(score, result, path)
+                on_measured(score, result)
             else:
                 score = dataclasses.replace(score, failure=str(result))
-                on_measured(score, None, path)
+                on_measured(score, None)
             found.append(score)
             on_progress(None)
 

@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fitkit import configuration, device
-from fitkit.cli.commands.evaluate.synthetic import FIRST_SEED, SUBJECTS, ict_path
+from fitkit.cli.commands.evaluate.synthetic import people_of
 from fitkit.cli.console import Console, progress_line
 from fitkit.cli.general_options import General
 from fitkit.errors import FitkitError
@@ -80,11 +79,12 @@ def run_networks(options: EvalNetworks, console: Console) -> int:
     for each in failed:
         console.error(each.error.code, each.error.message)
     photos = tuple(each.path for each in sources if not isinstance(each, Failure))
-    plan = comparison.Plan(recipes=options.recipes or comparison.every_recipe(), photos=photos, **_people(options))
+    people = people_of(options.truth, options.split, options.subjects, options.yaw, options.cache) if options.truth else {}
+    plan = comparison.Plan(recipes=options.recipes or comparison.every_recipe(), photos=photos, **people)
     shown: list[page.Panel] = []
     with progress_line(console, plan.steps) as (live, on_progress):
 
-        def on_measured(score: Any, result: Any, path: Path) -> None:
+        def on_measured(score: Any, result: Any) -> None:
             if score.failure:
                 live.note(f"{score.picture}, {score.recipe}: {score.failure}")
             if result is not None and score.picture not in {each.picture for each in shown if each.images}:
@@ -103,19 +103,3 @@ def run_networks(options: EvalNetworks, console: Console) -> int:
         record = {"judge": options.judge, "tables": tables, "scores": [dataclasses.asdict(score) for score in scores]}
         atomic_files.write_bytes(options.json, json.dumps(record, indent=1).encode())
     return 1 if failed or any(score.failure for score in scores) else 0
-
-
-def _people(options: EvalNetworks) -> dict[str, Any]:
-    """Fields of `comparison.Plan` of the rendered people, checked before anything is computed."""
-    if not options.truth:
-        return {}
-    if not 1 <= options.subjects <= SUBJECTS:
-        raise FitkitError("E_USAGE", f"--subjects must be 1 to {SUBJECTS}, not {options.subjects}")
-    if not options.yaw or not all(0 <= yaw <= 90 for yaw in options.yaw):
-        raise FitkitError("E_USAGE", f"--yaw takes angles from 0 to 90 degrees, not {options.yaw}; write --yaw 0 30, say")
-    import platformdirs
-
-    first = FIRST_SEED[options.split]
-    cache = Path(options.cache) if options.cache else Path(platformdirs.user_cache_dir("fitkit", appauthor=False)) / "evaluation"
-    return {"ict_path": ict_path(options.truth), "cache": cache, "yaws": options.yaw,
-            "seeds": tuple(range(first, first + options.subjects))}

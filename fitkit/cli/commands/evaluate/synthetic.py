@@ -124,28 +124,27 @@ def run_synthetic(options: EvalSynthetic, console: Console) -> int:
 
 def _plan_fields(options: EvalSynthetic) -> dict[str, Any]:
     """The fields of `benchmark.Plan`, checked before anything is computed."""
-    path = ict_path(options.truth)
-    if options.subjects is not None and not 1 <= options.subjects <= SUBJECTS:
-        raise FitkitError("E_USAGE", f"--subjects must be 1 to {SUBJECTS}, not {options.subjects}")
-    if not options.yaw or not all(0 <= yaw <= 90 for yaw in options.yaw):
-        raise FitkitError("E_USAGE", f"--yaw takes angles from 0 to 90 degrees, not {options.yaw}; write --yaw 0 30 60, say")
-    import platformdirs
-
-    first = FIRST_SEED[options.split]
-    cache = Path(options.cache) if options.cache else Path(platformdirs.user_cache_dir("fitkit", appauthor=False)) / "evaluation"
-    return {"ict_path": path, "cache": cache, "seeds": tuple(range(first, first + (options.subjects or SUBJECTS))),
-            "skins": options.skins, "yaws": options.yaw, "recipe": options.recipe, "head": options.head,
-            "fields": configuration.parse_assignments(options.set)}
+    people = people_of(options.truth, options.split, options.subjects, options.yaw, options.cache)
+    return people | {"skins": options.skins, "recipe": options.recipe, "head": options.head,
+                     "fields": configuration.parse_assignments(options.set)}
 
 
-def ict_path(truth: str) -> str:
-    """The path in `--truth ict:PATH`.
+def people_of(truth: str, split: str, subjects: int | None, yaws: tuple[int, ...], cache: str | None) -> dict[str, Any]:
+    """Where rendered people come from, which they are, how they turn, and the folder that keeps them: fields of a plan.
 
     Raises:
-        FitkitError: E_USAGE, it is written otherwise.
+        FitkitError: E_USAGE for options that name no people.
     """
     kind, _, path = truth.partition(":")
     if kind != "ict" or not path:
         raise FitkitError("E_USAGE", f"--truth {truth!r} names no source of people; write --truth ict:PATH with the folder or"
                           " archive of ICT-FaceKit Light")
-    return path
+    if subjects is not None and not 1 <= subjects <= SUBJECTS:
+        raise FitkitError("E_USAGE", f"--subjects must be 1 to {SUBJECTS}, not {subjects}")
+    if not yaws or not all(0 <= yaw <= 90 for yaw in yaws):
+        raise FitkitError("E_USAGE", f"--yaw takes angles from 0 to 90 degrees, not {yaws}; write --yaw 0 30 60, say")
+    import platformdirs
+
+    first = FIRST_SEED[split]
+    return {"ict_path": path, "seeds": tuple(range(first, first + (subjects or SUBJECTS))), "yaws": yaws,
+            "cache": Path(cache) if cache else Path(platformdirs.user_cache_dir("fitkit", appauthor=False)) / "evaluation"}
