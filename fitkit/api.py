@@ -306,7 +306,7 @@ def predict(
 
 def track(
     film: str | Path, *, by: str = "fits", out: str | Path | None = None, fps: float | None = None, focal: float | None = None,
-    head: str = "makehuman", size: int = 224, frames: int | None = None, overwrite: bool = False,
+    camera: CameraLike | None = None, head: str = "makehuman", size: int = 224, frames: int | None = None, overwrite: bool = False,
     progress: Callable[[int, int | None], None] | None = None, **fields: Any,
 ) -> Track:
     """Track the largest face of a film: one identity for the film, and pose, expression and light in each frame.
@@ -318,6 +318,7 @@ def track(
         out: folder to write, with the overlay film; `Track.save` writes all but that. It appears complete or not at all.
         fps: frames a second, of pictures alone.
         focal: focal length of the film, frame pixels; without it it is estimated from the key frames.
+        camera: of the film, as in `fit`: its K, and its distortion, which is taken off each frame, the overlay's too.
         head: name of the morphable head, as in `load_head`.
         size: side of the square crop that frames are fitted on, pixels; even, at least 64.
         frames: most frames.
@@ -332,5 +333,6 @@ def track(
         FitkitError: E_NOFACE, no frame shows a face; E_NOFILE, E_NOTIMAGE, E_EMPTYDIR of the film; E_DATA without PyAV; E_USAGE,
             E_FIELD, E_HEAD; E_EXISTS, E_OUTPUT of `out`.
     """
-    job = prepare_track(by=by, head=head, size=size, focal=focal, frames=frames, progress=progress, fields=fields)
+    job = prepare_track(by=by, head=head, size=size, focal=focal, camera=_camera(film, camera, None), frames=frames,
+                        progress=progress, fields=fields)
     return track_film(find_source(film, fps=fps), job, folder=None if out is None else Path(out), overwrite=overwrite)

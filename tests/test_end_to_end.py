@@ -19,7 +19,7 @@ from tests.export.test_export import Glb, validated
 ASTRONAUT = pathlib.Path(__file__).parents[1] / "notebooks" / "data" / "astronaut.png"
 FILES = {"albedo.png", "comparison.png", "depth.npy", "detail.safetensors", "displacement.png", "fit.json", "mesh.glb", "mesh.mtl",
          "mesh.obj", "mesh_neutral.obj", "measurements.json", "mesh_detailed.glb", "normals.png", "overlay.png",
-         "params.safetensors"}
+         "params.safetensors", "seen.png"}
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,7 @@ def add_head(
 
 def write_detailed_glb(
     path: str | Path, model: MorphableModel, mesh: FineMesh, *, rest: FineMesh | None = None,
-    texture: UInt8[np.ndarray, "S S 3"] | None = None, name: str | None = None,
+    texture: UInt8[np.ndarray, "S S 3"] | None = None, occlusion: UInt8[np.ndarray, "N N"] | None = None, name: str | None = None,
 ) -> Path:
     """Write a displaced head as a binary glTF 2.0 file; metres.
 
@@ -135,6 +135,7 @@ def write_detailed_glb(
         mesh: from `fitkit.uv.displacement.detailed_mesh`.
         rest: the same head at rest: then the file holds this one, and `mesh` as its morph target `FITTED` of weight 1.
         texture: as in `write_glb`; without it plain grey.
+        occlusion: as in `head_glb`; with a texture.
         name: as in `write_glb`.
 
     Raises:
@@ -150,6 +151,8 @@ def write_detailed_glb(
         attributes["TEXCOORD_0"] = downwards(rows.uv)
         add_texture(document, blob, texture)
     index = add_parts(document, blob, model.part_names, rows, attributes, name=name or model.name, targets=moves)
+    if occlusion is not None and texture is not None:
+        add_occlusion(document, blob, occlusion)
     if rest is not None:
         document.meshes[index].weights, document.meshes[index].extras = [1.0], {"targetNames": [FITTED]}
     return write_document(path, with_scene(document, [gltf.Node(name=name or model.name, mesh=index)], [0]), blob)

@@ -15,7 +15,7 @@ import pygltflib as gltf
 from jaxtyping import Float, UInt8
 from scipy.spatial.transform import Rotation
 
-from fitkit.export.glb_document import add_accessor, add_texture, document_bytes
+from fitkit.export.glb_document import add_accessor, add_occlusion, add_texture, document_bytes
 from fitkit.export.gltf import METRES, add_head, with_scene
 from fitkit.export.skeleton import HEAD, JAW, Skeleton, head_skeleton
 from fitkit.export.vrm import BODY, BONES, STANDS, vrm_extension
@@ -26,7 +26,8 @@ from fitkit.types import FaceParameters, MorphableModel
 def rigged_glb(
     model: MorphableModel, parameters: FaceParameters, *, texture: UInt8[np.ndarray, "S S 3"] | None = None,
     normal_map: Float[np.ndarray, "N N 3"] | None = None, name: str | None = None,
-    folds: Mapping[int, Float[np.ndarray, "V 3"]] | None = None, vrm: bool = False,
+    folds: Mapping[int, Float[np.ndarray, "V 3"]] | None = None, occlusion: UInt8[np.ndarray, "N N"] | None = None,
+    vrm: bool = False,
 ) -> bytes:
     """The bytes of a GLB with joints.
 
@@ -37,6 +38,7 @@ def rigged_glb(
         normal_map: as in `write_glb`.
         folds: as in `gltf.add_head`.
         name: of the person, as other programs show it; by default the head's.
+        occlusion: as in `gltf.head_glb`.
         vrm: with what VRM 1.0 adds: bones of a humanoid, expression presets, gaze; at rest.
     """
     name = name or model.name
@@ -45,6 +47,8 @@ def rigged_glb(
         add_texture(document, blob, texture)
     skeleton = head_skeleton(model, parameters)
     mesh = add_head(document, blob, model, parameters, normal_map=normal_map, folds=folds, skeleton=skeleton)
+    if occlusion is not None:
+        add_occlusion(document, blob, occlusion)
     document.meshes[mesh].name = name
     places = skeleton.place + (np.array([0, STANDS, 0]) - skeleton.place[0] if vrm else 0)
     nodes = _joints(skeleton, places, at_rest=vrm)

@@ -22,13 +22,13 @@ from fitkit.export.vertex_tables import roughness, unit_normals
 from fitkit.io import images
 from fitkit.types import FaceParameters, MorphableModel
 
-SCENE, ALBEDO, NORMALS = "head.usdc", "albedo.jpg", "normals.png"       # files of the package
+SCENE, ALBEDO, NORMALS, OCCLUSION = "head.usdc", "albedo.jpg", "normals.png", "occlusion.png"       # files of the package
 
 
 def usdz_bytes(
     model: MorphableModel, parameters: FaceParameters, *, texture: UInt8[np.ndarray, "S S 3"] | None = None,
     normal_map: Float[np.ndarray, "N N 3"] | None = None, folds: Mapping[int, Float[np.ndarray, "V 3"]] | None = None,
-    name: str | None = None,
+    name: str | None = None, occlusion: UInt8[np.ndarray, "N N"] | None = None,
 ) -> bytes:
     """The bytes of a USD package.
 
@@ -39,6 +39,7 @@ def usdz_bytes(
         normal_map: as in `gltf.write_glb`.
         folds: as in `gltf.add_head`.
         name: of the person, as other programs show it; by default the head's.
+        occlusion: as in `gltf.head_glb`.
 
     Raises:
         FitkitError: E_DATA where usd-core is not installed.
@@ -54,6 +55,8 @@ def usdz_bytes(
         files[ALBEDO] = encoded.getvalue()
     if normal_map is not None:
         files[NORMALS] = images.encode_png(np.asarray(normal_map) * 0.5 + 0.5)
+    if occlusion is not None:
+        files[OCCLUSION] = images.encode_png(occlusion)
     with tempfile.TemporaryDirectory() as folder:
         for file, content in files.items():
             Path(folder, file).write_bytes(content)
@@ -154,7 +157,7 @@ def _add_shapes(
 
 def _add_materials(stage: Any, root: Any, mesh: Any, model: MorphableModel, files: set[str]) -> None:
     """A material for each part, and which triangles wear it."""
-    from pxr import Sdf, Tf, UsdGeom, UsdShade, Vt
+    from pxr import Gf, Sdf, Tf, UsdGeom, UsdShade, Vt
 
     part = np.asarray(model.part)
     scope = UsdGeom.Scope.Define(stage, root.GetPath().AppendChild("Materials"))
@@ -168,11 +171,17 @@ def _add_materials(stage: Any, root: Any, mesh: Any, model: MorphableModel, file
         surface.CreateInput("roughness", Sdf.ValueTypeNames.Float).Set(roughness(name))
         surface.CreateInput("metallic", Sdf.ValueTypeNames.Float).Set(0.0)
         if ALBEDO in files:
-            colour = _add_texture(stage, material, "Albedo", ALBEDO, "sRGB")
+            colour = _add_texture(stage, material, "Albedo", ALBEDO, "sRGB").CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
             surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f).ConnectToSource(colour)
         if NORMALS in files and name == "skin":
             bumps = _add_texture(stage, material, "Normals", NORMALS, "raw")
-            surface.CreateInput("normal", Sdf.ValueTypeNames.Normal3f).ConnectToSource(bumps)
+            bumps.CreateInput("scale", Sdf.ValueTypeNames.Float4).Set(Gf.Vec4f(2, 2, 2, 1))      # [0, 1] -> [-1, 1]
+            bumps.CreateInput("bias", Sdf.ValueTypeNames.Float4).Set(Gf.Vec4f(-1, -1, -1, 0))
+            surface.CreateInput("normal", Sdf.ValueTypeNames.Normal3f).ConnectToSource(
+                bumps.CreateOutput("rgb", Sdf.ValueTypeNames.Float3))
+        if OCCLUSION in files and name == "skin":
+            shade = _add_texture(stage, material, "Occlusion", OCCLUSION, "raw").CreateOutput("r", Sdf.ValueTypeNames.Float)
+            surface.CreateInput("occlusion", Sdf.ValueTypeNames.Float).ConnectToSource(shade)
         material.CreateSurfaceOutput().ConnectToSource(surface.ConnectableAPI(), "surface")
         chosen = Vt.IntArray.FromNumpy(np.flatnonzero(part == index).astype(np.int32))
         faces = UsdGeom.Subset.CreateGeomSubset(mesh, word, UsdGeom.Tokens.face, chosen, UsdShade.Tokens.materialBind,
@@ -181,8 +190,8 @@ def _add_materials(stage: Any, root: Any, mesh: Any, model: MorphableModel, file
 
 
 def _add_texture(stage: Any, material: Any, word: str, file: str, space: str) -> Any:
-    """A texture of the package, read at `st`; its output of colours or, of space `raw`, of directions."""
-    from pxr import Gf, Sdf, UsdShade
+    """A texture of the package, read at `st`."""
+    from pxr import Sdf, UsdShade
 
     reader = UsdShade.Shader.Define(stage, material.GetPath().AppendChild(f"{word}Place"))
     reader.CreateIdAttr("UsdPrimvarReader_float2")
@@ -195,7 +204,4 @@ def _add_texture(stage: Any, material: Any, word: str, file: str, space: str) ->
     texture.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(read)
     for wrap in ("wrapS", "wrapT"):
         texture.CreateInput(wrap, Sdf.ValueTypeNames.Token).Set("clamp")
-    if space == "raw":      # [0, 1] -> [-1, 1]
-        texture.CreateInput("scale", Sdf.ValueTypeNames.Float4).Set(Gf.Vec4f(2, 2, 2, 1))
-        texture.CreateInput("bias", Sdf.ValueTypeNames.Float4).Set(Gf.Vec4f(-1, -1, -1, 0))
-    return texture.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
+    return texture

@@ -35,6 +35,7 @@ from fitkit.version import __version__
 if TYPE_CHECKING:
     from fitkit.results.result import FitResult
 
+SEEN_FILE = "seen.png"                      # `FitResult.seen`
 STATES = ("converged", "doubtful")         # of a fit, by `fit_quality.py`
 SOURCES = ("given", "exif", "estimated", "intrinsics")     # of the focal length
 POINT_SOURCES = ("detector", "given", "network")           # of the detected points
@@ -85,7 +86,7 @@ def compose(
         },
         "head": {"name": result.head, "sha256": head_sha256},
         "recipe": {"name": result.recipe, "fields": dict(result.fields), "size": result.size, "seed": result.seed,
-                   "texture_size": result.texture_size},
+                   "texture_size": result.texture_size, "shares_texture": result.shares_texture},
         "size": result.true_size.content(),
         "losses": dict(result.losses),
         "timings": dict(result.timings),
@@ -203,6 +204,8 @@ def _contents(content: dict[str, Any]) -> Contents:
         "recipe": _string(recipe["name"]), "fields": dict(recipe["fields"]),
         "size": _positive_int(recipe["size"]), "seed": _int(recipe["seed"]),
         "texture_size": _texture_size(recipe.get("texture_size", SIZES[0])),
+        # before each photo's seen.png was written, it was that of several photos
+        "shares_texture": bool(recipe.get("shares_texture", SEEN_FILE in content["files"])),
         "status": content["status"], "reason": _string(content["reason"]),
         "confidence": _number(content["confidence"], most=1.0),
         "losses": {name: _number(value, finite=finite) for name, value in content["losses"].items()},

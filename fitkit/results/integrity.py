@@ -22,7 +22,8 @@ DIGEST = "content_sha256"             # key of fit.json: sha256 of all its other
 FILES = frozenset((
     NAME, "params.safetensors", "detail.safetensors", "skin.png", "mesh.glb", "mesh.obj", "mesh_neutral.obj", "mesh.mtl",
     "measurements.json", "albedo.png", "mesh_detailed.glb", "displacement.png", "overlay.png", "comparison.png", "normals.png",
-    "depth.npy", "viewer.html", "depth_mesh.ply", "mesh_rigged.glb", "avatar.vrm", "print.stl", "mesh.usdz"))
+    "depth.npy", "viewer.html", "depth_mesh.ply", "mesh_rigged.glb", "avatar.vrm", "print.stl", "mesh.usdz",
+    "seen.png", "occlusion.png", "picture.png"))
 
 
 def describe_files(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -21,7 +21,7 @@ from fitkit.io.tensor_files import parse_tensors
 from fitkit.io.untrusted import parsing, read_bytes
 from fitkit.results import fit_json
 from fitkit.results.result import FitResult
-from fitkit.results.save import DETAIL_FILE, PICTURE_FILE, POINT_ARRAYS, SEEN_FILE, SKIN_FILE, head_digest
+from fitkit.results.save import DETAIL_FILE, PICTURE_FILE, POINT_ARRAYS, SKIN_FILE, head_digest
 from fitkit.types import Camera, Detail, FaceParameters, MorphableModel
 from fitkit.uv.layout import TEXTURE
 
@@ -140,10 +140,10 @@ def _read_map(folder: Path, name: str, written: Sequence[str]) -> np.ndarray | N
 
 
 def _read_seen(folder: Path, written: Sequence[str]) -> np.ndarray | None:
-    """The mask of what several photos saw: as large as the smallest map, whatever size `albedo.png` has."""
-    seen = _read_map(folder, SEEN_FILE, written)
+    """The mask of what photos showed: as large as the smallest map, whatever size `albedo.png` has."""
+    seen = _read_map(folder, fit_json.SEEN_FILE, written)
     if seen is not None and len(seen) != TEXTURE:
-        raise fit_json.damaged(folder, f"{SEEN_FILE} has {len(seen)} texels a side, not {TEXTURE}")
+        raise fit_json.damaged(folder, f"{fit_json.SEEN_FILE} has {len(seen)} texels a side, not {TEXTURE}")
     return None if seen is None else seen[..., 0]
 
 

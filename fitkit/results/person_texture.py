@@ -43,7 +43,8 @@ class Person:
         first = self._good[0]
         generated = None if first.skin is None else srgb_to_linear(jnp.asarray(first.skin.astype(np.float32) / 255))
         made = completed_albedo(self._joined.seen, layout_of(first.model), generated=generated, model_share=first.model_share())
-        return SharedTexture(albedo=quantize(np.asarray(made), np.uint8), seen=quantize(np.asarray(self._joined.weight), np.uint8))
+        albedo, seen = (quantize(np.asarray(each), np.uint8) for each in (made.albedo, self._joined.weight))
+        return SharedTexture(albedo=albedo, seen=seen)
 
     def enlarged(self, albedo: Float[np.ndarray, "1024 1024 3"], *, size: int) -> UInt8[np.ndarray, "size size 3"]:
         """An albedo map with `size` texels a side: above 1024 of them it is the detail of the photo that sees a place best."""
@@ -74,4 +75,4 @@ def of_one_person(results: list["FitResult"]) -> list["FitResult"]:
     if len(results) < 2:
         return results
     person = Person(fits=tuple(results))
-    return [dataclasses.replace(result, person=person) for result in results]
+    return [dataclasses.replace(result, person=person, shares_texture=True) for result in results]

@@ -206,8 +206,8 @@ def is_grey(photo: np.ndarray) -> bool:
 def make_albedo(
     model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, *, relief: Relief | None = None,
     skin: np.ndarray | None = None, model_share: tuple[float, float] = (0.0, 0.0), animated: bool = False,
-) -> np.ndarray:
-    """The albedo map alone: sRGB in [0, 1], `[1024, 1024, 3]`; arguments as in `make`, and a fraction of its time.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Albedo and seen of `make` alone; arguments as there, and a fraction of its time.
 
     `animated`: it is for other expressions than the photo's, as in `unwrap.complete_albedo`.
     """
@@ -240,11 +240,12 @@ def make(
         relief: fine geometry; all pictures show it, and its shading is taken off the albedo map.
         skin: a recipe's own albedo map `[1024, 1024, 3]`, sRGB in [0, 1]; without it the linear albedo model's.
         model_share: how much of the model's fine albedo stays in the map (`uv.albedo_completion.albedo_map`).
-        albedo: the map, where it is not made of this photo alone, sRGB in [0, 1].
+        albedo: the map, where it is not made of this photo alone, sRGB in [0, 1]; the pictures are then without seen.
 
     Returns:
-        overlay [H, W, 3], comparison [768, 1536, 3] and albedo [1024, 1024, 3] (sRGB in [0, 1]), normals [H, W, 3] (view frame, in
-        [-1, 1]) and depth [H, W] (mm, 0 where there is no head).
+        overlay [H, W, 3], comparison [768, 1536, 3] and albedo [1024, 1024, 3] (sRGB in [0, 1]), seen [1024, 1024] (how far the
+        albedo of a texel is the photo's, in [0, 1]), normals [H, W, 3] (view frame, in [-1, 1]) and depth [H, W] (mm, 0 where there
+        is no head).
     """
     window, layers = _photo_layers(model, face, camera)
     coarse = join_tiles([np.asarray(tile.depth) for tile in layers])
@@ -252,8 +253,9 @@ def make(
               for tile, place in zip(layers, tiles_of(window), strict=True)]
     opacity, depth, normals = (join_tiles([np.asarray(getattr(tile, name)) for tile in layers])
                                for name in ("face", "depth", "normals"))
+    seen = {}
     if albedo is None:
-        albedo = _albedo(model, face, camera, photo, window, coarse, relief, skin, model_share)
+        albedo, seen["seen"] = _albedo(model, face, camera, photo, window, coarse, relief, skin, model_share)
 
     def over_photo(lit: list[Float[Array, "S S 3"]]) -> np.ndarray:
         colour = join_tiles([np.asarray(tile) for tile in lit])
@@ -265,7 +267,7 @@ def make(
     overlay = over_photo([light_texture(tile, jnp.asarray(albedo), face.light, fitted=True) for tile in layers])
     own = over_photo([light_layers(tile, tile.albedo, face.light) if skin is None else
                       light_texture(tile, jnp.asarray(skin), face.light) for tile in layers])
-    return {
+    return seen | {
         "overlay": overlay, "albedo": albedo,
         "comparison": comparison_sheet(photo, overlay, own, albedo, model, face, camera, relief),
         "normals": paste_window(np.zeros_like(photo), normals, window),
@@ -292,11 +294,12 @@ def _posed_head(
 def _albedo(
     model: MorphableModel, face: FaceParameters, camera: Camera, photo: np.ndarray, window: Window, depth: np.ndarray,
     relief: Relief | None, skin: np.ndarray | None, model_share: tuple[float, float], *, animated: bool = False,
-) -> np.ndarray:
-    return np.asarray(complete_albedo(
+) -> tuple[np.ndarray, np.ndarray]:
+    made = complete_albedo(
         *_albedo_window(model, face, camera, photo, window, depth), gradient=None if relief is None else relief.gradient,
         generated=None if skin is None else srgb_to_linear(jnp.asarray(skin)), model_share=model_share,
-        animated=animated))
+        animated=animated)
+    return np.asarray(made.albedo), np.asarray(made.taken)
 
 
 def _albedo_window(

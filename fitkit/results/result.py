@@ -7,8 +7,8 @@
     mesh_neutral.obj      the same face at rest, with the same materials
     measurements.json     thirteen measures of the face at rest with deviations, and the head's size; see `metric/`
     albedo.png            UV albedo, sRGB
-    seen.png              of several photos of one person: how far a texel is a photo's, in UV, 8 bits
-    occlusion.png         ambient occlusion in UV, 8 bits, where it is asked for; it is in mesh.glb, too
+    seen.png              how far a texel of albedo.png is a photo's, in UV, 8 bits
+    occlusion.png         ambient occlusion in UV, 8 bits, where it is asked for; it is in GLB, VRM and USD files, too
     overlay.png comparison.png normals.png depth.npy    from `pictures.py`
 
 and on request (`outputs`):
@@ -103,6 +103,7 @@ class FitResult:
     scan: ScanOrigin | None = None             # of a scan or a depth image: `photo` is then the picture that was made of it
     texture_size: int = TEXTURE                # texels a side of `texture`
     person: Person | None = None               # of one of several photos of a person: all of them, which share one texture
+    shares_texture: bool = False               # one of several photos of a person, in memory or read from disk
     albedo_map: np.ndarray | None = None       # uint8 sRGB [S, S, 3] read from disk; ask `texture` for it
     seen_map: np.ndarray | None = None         # uint8 [1024, 1024] read from disk; ask `seen` for it
 
@@ -164,27 +165,34 @@ class FitResult:
         """
         if self.albedo_map is not None or not self.photo.pixels.size:
             return self.albedo_map
-        if (albedo := self._shared_albedo()) is None:
-            if "pictures" in self.__dict__:
-                albedo = self.pictures["albedo"]
-            else:   # alone it costs a fraction of all the pictures
-                albedo = pictures.make_albedo(
-                    self.model, self.parameters, self.camera, self.photo.pixels, relief=self.relief, skin=self._skin(),
-                    model_share=self.model_share())
+        shared = self._shared_albedo()
+        albedo = self._unwrapped[0] if shared is None else shared
         if self.texture_size > TEXTURE:
             return (self.person or Person(fits=(self,))).enlarged(albedo, size=self.texture_size)
         return (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
 
-    @property
+    @cached_property
     def seen(self) -> np.ndarray | None:
-        """Of several photos of one person, what they saw of the face: uint8 `[1024, 1024]` in UV, 255 in full; else None."""
-        return self.seen_map if self.person is None else self.person.texture.seen
+        """How far a texel of `texture` is a photo's: uint8 `[1024, 1024]` in UV, 255 in full; None where it was not saved."""
+        if self.person is not None:
+            return self.person.texture.seen
+        if self.seen_map is not None or not self.photo.pixels.size:
+            return self.seen_map
+        return quantize(self._unwrapped[1], np.uint8)
+
+    @cached_property
+    def _unwrapped(self) -> tuple[np.ndarray, np.ndarray]:
+        """Albedo and seen of `pictures.make`, of the photo alone, which costs a fraction of all the pictures."""
+        if "pictures" in self.__dict__ and "seen" in self.pictures:
+            return self.pictures["albedo"], self.pictures["seen"]
+        return pictures.make_albedo(self.model, self.parameters, self.camera, self.photo.pixels, relief=self.relief,
+                                    skin=self._skin(), model_share=self.model_share())
 
     def _shared_albedo(self) -> np.ndarray | None:
         """The texture of several photos, sRGB `[1024, 1024, 3]` in [0, 1]; None where there is one photo."""
         if self.person is not None:
             return self.person.texture.albedo.astype(np.float32) / 255
-        if self.seen_map is None or self.albedo_map is None:
+        if not self.shares_texture or self.albedo_map is None:
             return None
         times = len(self.albedo_map) // TEXTURE
         return self.albedo_map.reshape(TEXTURE, times, TEXTURE, times, 3).mean((1, 3), dtype=np.float32) / np.float32(255)
@@ -201,7 +209,7 @@ class FitResult:
         Raises:
             FitkitError: E_RESULT where the result was loaded and its photo is gone or changed.
         """
-        albedo = pictures.make_albedo(
+        albedo, _ = pictures.make_albedo(
             self.model, self.parameters, self.camera, self.photo_pixels() if pixels is None else pixels,
             relief=self.relief, skin=self._skin(), model_share=self.model_share(), animated=True)
         return (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)

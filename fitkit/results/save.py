@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 DETAIL_FILE = "detail.safetensors"
 MEASUREMENTS_FILE = "measurements.json"
 SKIN_FILE = "skin.png"
-SEEN_FILE = "seen.png"
 PICTURE_FILE = "picture.png"
 # pixels: depth.npy of a larger photo holds every second, third, ... pixel; a fit sees a face on some hundred
 MAX_DEPTH_SIDE = 2048
@@ -78,19 +77,20 @@ def save_result(
             scale = np.float32(result.true_size.factor if result.true_size.asked else 1.0)
             step = _write_pictures(new, result.pictures | {"depth": result.pictures["depth"] * scale})
         occlusion = _occlusion(new, result) if "occlusion" in chosen else None
+        looks = {} if not {"mesh", "viewer", *EXPORTS} & chosen else _appearance(shown) | {"occlusion": occlusion}
         glb = b""
         if {"mesh", "viewer"} & chosen:
-            glb = head_glb(shown.model, shown.parameters, **_appearance(shown), occlusion=occlusion)
+            glb = head_glb(shown.model, shown.parameters, **looks)
         if "mesh" in chosen:
-            _write_meshes(new, shown, glb)
+            _write_meshes(new, shown, glb, occlusion)
             atomic_files.write_bytes(new / MEASUREMENTS_FILE, (json.dumps(result.measurements(), indent=1) + "\n").encode())
         elif "pictures" in chosen and result.texture is not None:
             images.write_image(new / "albedo.png", result.texture)
         if {"mesh", "pictures"} & chosen and result.seen is not None:
-            images.write_image(new / SEEN_FILE, result.seen)
+            images.write_image(new / fit_json.SEEN_FILE, result.seen)
         for output, (file, made) in EXPORTS.items():
             if output in chosen:
-                atomic_files.write_bytes(new / file, made(shown))
+                atomic_files.write_bytes(new / file, made(shown, looks))
         arrays = safetensors.numpy.save(_arrays(result))
         if "params" in chosen:
             atomic_files.write_bytes(new / "params.safetensors", arrays)
@@ -169,11 +169,15 @@ def _occlusion(folder: Path, result: "FitResult") -> np.ndarray:
     return made
 
 
-def _rigged(result: "FitResult", *, vrm: bool = False) -> bytes:
-    return rigged_glb(result.model, result.parameters, **_appearance(result), vrm=vrm)
+def _rigged(result: "FitResult", looks: dict[str, Any], *, vrm: bool = False) -> bytes:
+    return rigged_glb(result.model, result.parameters, **looks, vrm=vrm)
 
 
-def _printed(result: "FitResult") -> bytes:
+def _usd(result: "FitResult", looks: dict[str, Any]) -> bytes:
+    return usdz_bytes(result.model, result.parameters, **looks)
+
+
+def _printed(result: "FitResult", looks: dict[str, Any]) -> bytes:
     """The head as in the photo, closed, with its wrinkles where the fit found some."""
     if result.relief is None:
         vertices, triangles = map(np.asarray, fine_surface(result.model, result.mesh().vertices))
@@ -200,7 +204,7 @@ def _detailed_at_rest(result: "FitResult") -> FineMesh | None:
     return detailed_mesh(result.model, rest, expressed_relief(result.model, rest, result.split_relief))
 
 
-def _write_meshes(folder: Path, result: "FitResult", glb: bytes) -> None:
+def _write_meshes(folder: Path, result: "FitResult", glb: bytes, occlusion: np.ndarray | None) -> None:
     model, face, relief = result.model, result.parameters, result.relief
     atomic_files.write_bytes(folder / "mesh.glb", glb)
     write_obj(folder / "mesh.obj", model, face, texture=result.texture, name=shown_name(result))
@@ -208,7 +212,7 @@ def _write_meshes(folder: Path, result: "FitResult", glb: bytes) -> None:
         model, neutral(face), materials="mesh.mtl", textured=result.texture is not None, name=shown_name(result)))
     if relief is not None:
         write_detailed_glb(folder / "mesh_detailed.glb", model, detailed_mesh(model, face, relief), rest=_detailed_at_rest(result),
-                           texture=result.texture, name=shown_name(result))
+                           texture=result.texture, occlusion=occlusion, name=shown_name(result))
         images.write_image(folder / "displacement.png", encode_displacement(relief)[0], bits=16)
     if result.detail is not None and result.fields.get("depth_mesh") and result.photo.pixels.size:
         grid = depth_grid(np.asarray(result.detail.depth), result.detail.camera)
@@ -216,10 +220,10 @@ def _write_meshes(folder: Path, result: "FitResult", glb: bytes) -> None:
         write_depth_ply(folder / "depth_mesh.ply", grid, quantize(np.asarray(colors), np.uint8))
 
 
-# outputs that are one file each, for other programs: its name, and what makes it
-EXPORTS: dict[str, tuple[str, Callable[["FitResult"], bytes]]] = {
+# outputs that are one file each, for other programs: its name, and what makes it of a result and its `_appearance`
+EXPORTS: dict[str, tuple[str, Callable[["FitResult", dict[str, Any]], bytes]]] = {
     "rig": ("mesh_rigged.glb", _rigged), "vrm": ("avatar.vrm", partial(_rigged, vrm=True)), "print": ("print.stl", _printed),
-    "usd": ("mesh.usdz", lambda result: usdz_bytes(result.model, result.parameters, **_appearance(result)))}
+    "usd": ("mesh.usdz", _usd)}
 
 
 def _write_pictures(folder: Path, made: Mapping[str, np.ndarray]) -> int:

@@ -13,6 +13,7 @@ from fitkit.detection.landmarks import MINIMUM_SIZE
 from fitkit.errors import FitkitError
 from fitkit.fitting.state import FaceState
 from fitkit.geometry.pose import camera_from_pose, rescale_pose
+from fitkit.io.cameras import GivenCamera
 from fitkit.io.video import Frame
 from fitkit.recipes.tracking import TrackingConfig
 from fitkit.results.pictures import make_albedo
@@ -33,6 +34,7 @@ class Job:
     config: TrackingConfig
     size: int                                  # side of the crop, pixels
     focal: float | None                        # frame pixels, where it is known
+    camera: GivenCamera | None                 # of the film, where its K is known; R and t tell nothing of how a head moves
     most: int | None                           # frames, at most
     progress: Callable[[int, int | None], None]      # frames done, and of how many
     settings: dict[str, Any]
@@ -76,7 +78,7 @@ def plainest_albedo(
     row = int(np.argmax([plainness(*each) for each in zip(keys, np.asarray(states.face.expression), strict=True)]))
     state, (scale, offset) = jax.tree.map(lambda leaf: leaf[row], states), backs[row]
     camera = camera_from_pose(rescale_pose(state.pose, jnp.float32(scale), jnp.asarray(offset, jnp.float32)))
-    albedo = make_albedo(model, state.face, camera, keys[row].frame.floats())
+    albedo, _ = make_albedo(model, state.face, camera, keys[row].frame.floats())
     return (np.clip(albedo, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fitkit.color import quantize
 from fitkit.configuration import check_choice, check_fields
 from fitkit.device import keep_compiled_programs
 from fitkit.errors import FitkitError
@@ -24,6 +25,8 @@ from fitkit.fitting.observation import FOCAL_BOUND, FOCAL_DEVIATION, FOCAL_MEAN,
 from fitkit.geometry.camera import VIEW_TO_CAMERA
 from fitkit.geometry.pose import camera_from_pose
 from fitkit.io import atomic_files
+from fitkit.io.cameras import GivenCamera
+from fitkit.io.cameras.distortion import undistorted
 from fitkit.io.video import Frame, missing_writer, writing_film
 from fitkit.models import heads
 from fitkit.recipes.coarsenet.prediction import check_head
@@ -43,7 +46,7 @@ WAYS = {"fits": by_fits, "networks": by_networks}
 
 
 def prepare_track(
-    *, by: str = "fits", head: str, size: int, focal: float | None, frames: int | None,
+    *, by: str = "fits", head: str, size: int, focal: float | None, camera: GivenCamera | None = None, frames: int | None,
     progress: Callable[[int, int | None], None] | None, fields: dict[str, Any],
 ) -> Job:
     """The job of a call, every choice checked.
@@ -60,12 +63,17 @@ def prepare_track(
         raise FitkitError("E_USAGE", f"frames must be 1 or more, not {frames}")
     if focal is not None and not (np.isfinite(focal) and focal > 0):
         raise FitkitError("E_USAGE", f"focal must be a positive number of pixels, not {focal}")
+    if camera is not None:
+        if focal is not None:
+            raise FitkitError("E_USAGE", "the camera holds the focal length; give camera or focal, not both")
+        focal = float(camera.intrinsics[0][0])
     head = heads.absolute_name(head)
     settings = {"by": by, "fields": dataclasses.asdict(config), "head": head, "size": size, "focal": focal, "frames": frames}
+    settings |= {} if camera is None else {"camera": camera.content()}
     model = heads.load(head)
     if by == "networks":
         check_head(model)
-    return Job(by=by, head=head, model=model, config=config, size=size, focal=focal, most=frames,
+    return Job(by=by, head=head, model=model, config=config, size=size, focal=focal, camera=camera, most=frames,
                progress=progress or (lambda *_: None), settings=settings)
 
 
@@ -86,9 +94,10 @@ def track_frames(source: Source, job: Job, append: Callable[[Frame, Person, Fram
     total: int | None = job.most
     if source.again:
         samples, total = _samples(itertools.islice(source.frames(lambda _: None), job.most))
-        frames = itertools.islice(source.frames(notes.append), job.most)
+        samples = list(_straight(samples, job.camera, source.name))
+        frames = _straight(itertools.islice(source.frames(notes.append), job.most), job.camera, source.name)
     else:
-        stream = source.frames(notes.append)
+        stream = iter(_straight(source.frames(notes.append), job.camera, source.name))
         first = []
         for frame in itertools.islice(stream, job.most):
             first.append(frame)
@@ -98,7 +107,8 @@ def track_frames(source: Source, job: Job, append: Callable[[Frame, Person, Fram
         frames = itertools.islice(itertools.chain(first, stream), job.most)
     job.progress(0, total)
     height, width = samples[0].pixels.shape[:2]
-    principal = np.array([width / 2, height / 2], np.float32)
+    principal = np.array([width / 2, height / 2] if job.camera is None else [row[2] for row in job.camera.intrinsics[:2]],
+                         np.float32)
     lens = _lens(job.focal, width, height, principal)
     way = WAYS[job.by]
     keys = way.key_frames(samples, lens, job, source.name)
@@ -132,6 +142,20 @@ def _samples(frames: Iterator[Frame]) -> tuple[list[Frame], int]:
             if len(kept) > 2 * SAMPLES:
                 kept, step = kept[::2], 2 * step
     return kept, count
+
+
+def _straight(frames: Iterable[Frame], camera: GivenCamera | None, name: str) -> Iterator[Frame]:
+    """Frames without the distortion of their camera.
+
+    Raises:
+        FitkitError: E_USAGE where it is not the camera of frames of this size, or no lens's.
+    """
+    for frame in frames:
+        if camera is not None:
+            camera.check_size(frame.pixels.shape[1], frame.pixels.shape[0], name)
+            if camera.distortion is not None:
+                frame = Frame(frame.seconds, quantize(undistorted(frame.floats(), camera, name), np.uint8))
+        yield frame
 
 
 def _lens(focal: float | None, width: int, height: int, principal: np.ndarray) -> Lens:

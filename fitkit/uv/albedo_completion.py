@@ -7,11 +7,12 @@ The log ratio of the observed albedo to the model's (`observed_albedo.py`) is sp
               which is mostly the light's; where nothing is seen, that of the mirrored place, shifted to meet its surroundings
               without a seam, and then that of whatever is seen around
 
-Above the hairline stands what `scalp.py` makes. In: `Texels`, `Layout` and the photo at every texel, from `unwrap.py`. Out: the
-map, sRGB. `AlbedoCompletionConfig` holds every number that can be turned.
+Above the hairline stands what `scalp.py` makes. In: `Texels`, `Layout` and the photo at every texel, from `unwrap.py`. Out: an
+`AlbedoMap`. `AlbedoCompletionConfig` holds every number that can be turned.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -70,11 +71,18 @@ class AlbedoCompletionConfig:
 DEFAULT = AlbedoCompletionConfig()
 
 
+class AlbedoMap(NamedTuple):
+    """An albedo map of what a photo shows."""
+
+    albedo: Float[Array, "T T 3"]      # sRGB in [0, 1]
+    taken: Float[Array, "T T"]         # how far a texel is the photo's, in [0, 1]
+
+
 def albedo_map(
     texels: Texels, layout: Layout, photo: Float[Array, "T T 3"], visibility: Float[Array, "T T"], grey: Bool[Array, ""],
     *, model_share: tuple[float, float] = (0.0, 0.0), config: AlbedoCompletionConfig = DEFAULT,
-) -> Float[Array, "T T 3"]:
-    """The albedo map, sRGB in [0, 1]; colours are carried past the borders of UV islands.
+) -> AlbedoMap:
+    """The albedo map, and how far it is the photo's; colours are carried past the borders of UV islands.
 
     Args:
         texels: of the fitted head.
@@ -89,7 +97,8 @@ def albedo_map(
     scalp = scalp_colours(planes.photo, visibility, planes.albedo, planes.irradiance, layout, grey, config=config.scalp)
     log_ratio, weight = trusted_log_ratio(planes, visibility, layout, grey, config=config)
     broad, fine = _broad_and_fine(log_ratio, weight, layout, model_share, config=config)
-    return with_filled_gutters(_composed(planes.albedo, scalp, broad, fine, weight, layout), layout)
+    albedo = with_filled_gutters(_composed(planes.albedo, scalp, broad, fine, weight, layout), layout)
+    return AlbedoMap(albedo=albedo, taken=weight)
 
 
 def trusted_log_ratio(

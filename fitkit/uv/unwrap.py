@@ -18,7 +18,7 @@ from fitkit.rendering.render import mouth_normal_offset
 from fitkit.rendering.shading import bounded_irradiance
 from fitkit.rendering.texture import paint_albedo_map, sample_image, values_at_fragments, visible_weight
 from fitkit.types import Camera, FaceParameters, MorphableModel
-from fitkit.uv.albedo_completion import DEFAULT, AlbedoCompletionConfig, albedo_map
+from fitkit.uv.albedo_completion import DEFAULT, AlbedoCompletionConfig, AlbedoMap, albedo_map
 from fitkit.uv.generated_albedo import limited_by_photo, regularised_to_model
 from fitkit.uv.layout import Layout, SeenTexels, Texels, layout_of, upsampled
 from fitkit.uv.observed_albedo import planes_of
@@ -33,8 +33,8 @@ def complete_albedo(
     face: FaceParameters, camera: Camera, region: Float[Array, " V"], grey: Bool[Array, ""], doubled: Bool[Array, ""], *,
     gradient: Float[Array, "1024 1024 3"] | None = None, generated: Float[Array, "1024 1024 3"] | None = None,
     model_share: tuple[float, float] = (0.0, 0.0), animated: bool = False, config: AlbedoCompletionConfig = DEFAULT,
-) -> Float[Array, "1024 1024 3"]:
-    """Albedo map, sRGB in [0, 1].
+) -> AlbedoMap:
+    """Albedo map, and how far it is the photo's.
 
     Args:
         photo: window of the photo, sRGB.
@@ -77,8 +77,8 @@ def read_texels(
 def completed_albedo(
     seen: SeenTexels, layout: Layout, *, generated: Float[Array, "1024 1024 3"] | None = None,
     model_share: tuple[float, float] = (0.0, 0.0), config: AlbedoCompletionConfig = DEFAULT,
-) -> Float[Array, "1024 1024 3"]:
-    """The albedo map of what a photo, or several joined ones, show; sRGB in [0, 1]; arguments as in `complete_albedo`."""
+) -> AlbedoMap:
+    """The albedo map of what a photo, or several joined ones, show; arguments as in `complete_albedo`."""
     texels = seen.texels
     if generated is not None:
         texels = texels._replace(albedo=limited_by_photo(

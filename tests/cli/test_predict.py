@@ -14,9 +14,10 @@ def asked(monkeypatch):
 
 
 def test_predict_is_a_run_with_another_recipe(asked):
-    assert main.run(["predict", "me.jpg", "you.jpg", "--refine", "3", "--out", "faces", "--outputs", "params", "--set", "a=1"]) == 0
+    assert main.run(["predict", "me.jpg", "you.jpg", "--refine", "3", "--out", "faces", "--outputs", "params", "--set", "a=1",
+                     "--camera", "camera.json"]) == 0
     (options, fields), = asked
-    assert fields == {"refine": 3} and options.set == ("a=1",)
+    assert fields == {"refine": 3} and options.set == ("a=1",) and options.camera == "camera.json"
     assert (options.photo, options.recipe, options.out, options.outputs) == (("me.jpg", "you.jpg"), "3dfacenet", "faces", "params")
 
 

@@ -23,7 +23,8 @@ def package(head, tmp_path_factory):
     pytest.importorskip("pxr", reason="usd-core is an extra, 210 MB: pip install 'fitkit[usd]'")
     path = tmp_path_factory.mktemp("usd") / "mesh.usdz"
     bumps = np.broadcast_to(np.array([0.0, 0.0, 1.0]), (8, 8, 3))
-    path.write_bytes(usdz_bytes(head, tiny_parameters(head), texture=TEXTURE, normal_map=bumps, name="Ada L."))
+    path.write_bytes(usdz_bytes(head, tiny_parameters(head), texture=TEXTURE, normal_map=bumps, name="Ada L.",
+                                occlusion=np.full((8, 8), 200, np.uint8)))
     return path
 
 
@@ -60,6 +61,9 @@ def test_every_part_wears_the_texture_of_the_package(head, package):
     texture = UsdShade.Shader(stage.GetPrimAtPath(bound.GetPath().AppendChild("Albedo")))
     place = texture.GetInput("file").Get().resolvedPath
     assert place.endswith("mesh.usdz[albedo.jpg]") and Ar.GetResolver().OpenAsset(Ar.ResolvedPath(place)).GetSize() > 500
+    skin = stage.GetPrimAtPath("/Ada_L_/Materials/skin")
+    source, output, _ = UsdShade.Shader(skin.GetChild("Surface")).GetInput("occlusion").GetConnectedSource()
+    assert source.GetPrim().GetName() == "Occlusion" and output == "r"
     st = UsdGeom.PrimvarsAPI(mesh).GetPrimvar("st")
     np.testing.assert_array_equal(np.array(st.ComputeFlattened()), np.asarray(head.uv)[np.asarray(head.uv_triangles).ravel()])
 

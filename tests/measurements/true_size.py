@@ -1,19 +1,22 @@
 """Pose, size and measures of fitted heads against the truth, on rendered people by several lenses: the deviations that results say.
 
-    python -m tests.measurements.true_size FOLDER [--people 8] [--first 0] [--recipe landmarks] [--lenses 28 50 85] [--table FILE]
+    python -m tests.measurements.true_size FOLDER [--people 8] [--first 0] [--recipe landmarks] [--lenses 28 50 85] [--together]
+        [--table FILE]
 
 People of ICT-FaceKit and of the embedded head at yaw 0, 30, 45 and 60, each seen by lenses of 28, 50 and 85 mm from as near as
 fills the picture; irises drawn from 10.4 to 13.2 mm, so that what is read of them is seen to follow them. Each picture is fitted
-with the true focal length and without. Printed: how far yaw, pitch and roll (camera axes) are off by yaw; and of pictures turned
-by 30 degrees at most what irises measure over the truth, and the truth over fitted size and measures, in per cent (mean and
-deviation). FOLDER keeps pictures; `--table` the numbers.
+with the true focal length and without; with `--together` the four pictures of one lens are fitted as one person, with the true
+focal length, with a lens of each picture, and with one lens (`--same-lens`). Printed: how far yaw, pitch and roll (camera axes)
+are off by yaw; and of pictures turned by 30 degrees at most what irises measure over the truth, and the truth over fitted size
+and measures, in per cent (mean and deviation), and how far the focal length is off. FOLDER keeps pictures; `--table` the numbers.
 """
 
 import argparse
 import dataclasses
+import itertools
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -118,23 +121,36 @@ def angles(camera: Camera) -> np.ndarray:
     return np.asarray(head_angles(camera), np.float64)
 
 
-def measured(picture: Picture, recipe: str) -> dict[str, Any]:
-    """A row: errors of a picture's fits, with the true focal length and without."""
+def measured(pictures: Sequence[Picture], recipe: str) -> list[dict[str, Any]]:
+    """Rows: errors of each picture's fits, of several by one lens as of one person."""
+    rows: list[dict[str, Any]] = [{"name": each.name, "yaw": each.view.yaw, "lens": each.view.lens, "iris": each.iris}
+                                  for each in pictures]
+    focal = float(pictures[0].view.camera.focal)
     fields = {"stages": 1} if recipe == "inverse_rendering" else {}
-    row: dict[str, Any] = {"name": picture.name, "yaw": picture.view.yaw, "lens": picture.view.lens, "iris": picture.iris}
-    points, _ = true_places(picture.population, fitkit.load_head("makehuman"), picture.person.neutral)
-    for way, focal in (("known", float(picture.view.camera.focal)), ("unknown", None)):
-        result = fitkit.fit(picture.path, recipe=recipe, focal=focal, **fields)
-        own = measures.measures(result.model, result.parameters.identity)
-        true = true_measures(picture.population, result.model, picture.person.neutral)
-        neutral = shape(result.model, result.parameters.identity, jnp.zeros(len(result.model.expression)))
-        fitted = measures.places(result.model, neutral)[0][17:]
-        size = [np.sqrt(np.square(each - each.mean(0)).sum()) for each in (points[17:], fitted)]
-        row[way] = {
-            "angles": (angles(result.camera) - angles(picture.view.camera)).tolist(), "size": float(np.log(size[0] / size[1])),
+    ways: dict[str, dict[str, Any]] = {"known": {"focal": focal}, "unknown": {}}
+    if len(pictures) > 1:
+        ways["unknown, one lens"] = {"same_lens": True}
+    for way, given in ways.items():
+        paths = [each.path for each in pictures]
+        found = fitkit.fit(paths if len(paths) > 1 else paths[0], recipe=recipe, **fields, **given)
+        for row, picture, result in zip(rows, pictures, found if isinstance(found, list) else [found], strict=True):
+            if isinstance(result, fitkit.FitkitError):
+                raise result
+            row[way] = errors(picture, result)
+    return rows
+
+
+def errors(picture: Picture, result: fitkit.FitResult) -> dict[str, Any]:
+    """How far a fit is off."""
+    points, _ = true_places(picture.population, result.model, picture.person.neutral)
+    own = measures.measures(result.model, result.parameters.identity)
+    true = true_measures(picture.population, result.model, picture.person.neutral)
+    neutral = shape(result.model, result.parameters.identity, jnp.zeros(len(result.model.expression)))
+    fitted = measures.places(result.model, neutral)[0][17:]
+    size = [np.sqrt(np.square(each - each.mean(0)).sum()) for each in (points[17:], fitted)]
+    return {"angles": (angles(result.camera) - angles(picture.view.camera)).tolist(), "size": float(np.log(size[0] / size[1])),
             "measures": {name: float(np.log(true[name] / own[name])) for name in own}, "iris": iris_of(result),
             "focal": float(result.camera.focal / picture.view.camera.focal), "distance": float(result.camera.translation[2])}
-    return row
 
 
 def iris_of(result: fitkit.FitResult) -> float | None:
@@ -145,9 +161,17 @@ def iris_of(result: fitkit.FitResult) -> float | None:
     return iris_diameter(result.model, vertices, result.camera, result.photo.pixels, result.irises)
 
 
+def together(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
+    """The pictures of each person by one lens."""
+    for _, own in itertools.groupby(pictures, key=lambda each: (each.population.name, each.person.neutral.tobytes())):
+        every = sorted(own, key=lambda each: each.view.lens)
+        for _, some in itertools.groupby(every, key=lambda each: each.view.lens):
+            yield list(some)
+
+
 def report(rows: list[dict[str, Any]]) -> None:
     """Print all figures."""
-    for way in ("known", "unknown"):
+    for way in [name for name, value in rows[0].items() if isinstance(value, dict)]:
         print(f"\nfocal length {way}: angles, fitted - true, degrees; yaw towards larger angles")
         for yaw in YAWS:
             some = [row for row in rows if abs(row["yaw"]) == yaw]
@@ -159,7 +183,9 @@ def report(rows: list[dict[str, Any]]) -> None:
                             for lens in sorted({row["lens"] for row in some})))
         some = [row for row in rows if abs(row["yaw"]) <= MOST_TURNED]
         size = np.array([row[way]["size"] for row in some])
-        print(f"  size, true over fitted: {100 * size.mean():+.1f} %, deviation {100 * size.std():.1f}")
+        focal = 100 * np.log([row[way]["focal"] for row in rows])
+        print(f"  size, true over fitted: {100 * size.mean():+.1f} %, deviation {100 * size.std():.1f}; focal length, all pictures,"
+              f" fitted over true {focal.mean():+.1f} %, rms {np.sqrt(np.square(focal).mean()):.1f}")
         seen = [row for row in some if row[way]["iris"] is not None]
         if seen:
             # of the head's millimetres and its size: what the iris measures in true ones
@@ -183,15 +209,17 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first; those from 100 on are for the last report alone")
     parser.add_argument("--recipe", default="landmarks")
     parser.add_argument("--lenses", type=int, nargs="+", default=[28, 50, 85])
+    parser.add_argument("--together", action="store_true", help="the pictures of a person by one lens as of one person")
     parser.add_argument("--table", type=pathlib.Path, help="a file for the numbers of each picture")
     options = parser.parse_args()
     keep_compiled_programs()
     rows = []
-    for picture in pictures(options.folder, range(options.first, options.first + options.people), options.lenses):
+    made = pictures(options.folder, range(options.first, options.first + options.people), options.lenses)
+    for some in together(made) if options.together else ([each] for each in made):
         try:
-            rows.append(measured(picture, options.recipe))
+            rows.extend(measured(some, options.recipe))
         except fitkit.FitkitError as error:
-            print(f"{picture.name}: {error}")
+            print(f"{some[0].name}: {error}")
         if options.table:
             atomic_files.write_bytes(options.table, json.dumps(rows).encode())
     report(rows)

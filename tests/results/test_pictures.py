@@ -77,7 +77,7 @@ def test_albedo_is_the_photo_divided_by_its_light(made):
     face = type(face)(identity=face.identity, expression=face.expression, albedo=face.albedo, light=light)
     darker = 0.7 * vertex_albedo(model, face.albedo)
     rendered = np.asarray(linear_to_srgb(render_color(model, vertices, darker, camera, light, height=height, width=width)[0]))
-    texture = pictures.make_albedo(model, face, camera, np.clip(rendered, 0, 1).astype(np.float32))
+    texture, _ = pictures.make_albedo(model, face, camera, np.clip(rendered, 0, 1).astype(np.float32))
     again, mask, fragments = render_textured(
         model, vertices, srgb_to_linear(jnp.asarray(texture)), camera, light, height=height, width=width)
     facing = np.asarray(pictures.make(model, face, camera, photo)["normals"])[..., 2] > 0.8

@@ -36,6 +36,7 @@ from fitkit.results.result import FitResult
 from fitkit.results.save import result_name
 from fitkit.results.view_angles import view_angles
 from fitkit.types import Detail
+from fitkit.uv.albedo_completion import AlbedoMap
 from fitkit.uv.displacement import detailed_mesh, relief_on
 from fitkit.uv.expression_relief import expressed_relief, vertex_slopes
 from fitkit.uv.layout import TEXTURE
@@ -50,11 +51,12 @@ def stand_in_pictures(model, parameters, camera, photo, **_):
     """In place of pictures.make, which has tests of its own and needs a real head and seconds of compilation."""
     random = np.random.default_rng(1)
     small = {name: random.random((8, 8, 3), np.float32) for name in MADE}
-    return small | {"albedo": stand_in_albedo(), "depth": random.random(photo.shape[:2], np.float32)}
+    made = stand_in_albedo()
+    return small | {"albedo": made.albedo, "seen": made.taken, "depth": random.random(photo.shape[:2], np.float32)}
 
 
 def stand_in_albedo(*_, **__):
-    return np.random.default_rng(4).random((32, 32, 3), np.float32)
+    return AlbedoMap(np.random.default_rng(4).random((32, 32, 3), np.float32), np.full((TEXTURE, TEXTURE), 0.4, np.float32))
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ def test_a_loaded_result_saves_to_the_same_files(tmp_path, result):
 def test_the_folder_holds_what_it_says(tmp_path, result):
     folder = result.save(tmp_path / "out")
     pictures_ = {"overlay.png", "comparison.png", "normals.png", "depth.npy"}
-    mesh = {"mesh.glb", "mesh.obj", "mesh_neutral.obj", "measurements.json", "mesh.mtl", "albedo.png"}
+    mesh = {"mesh.glb", "mesh.obj", "mesh_neutral.obj", "measurements.json", "mesh.mtl", "albedo.png", "seen.png"}
     assert {path.name for path in folder.iterdir()} == pictures_ | mesh | {"params.safetensors", "fit.json"}
     content = json.loads((folder / "fit.json").read_text())
     assert set(content["files"]) == pictures_ | mesh | {"params.safetensors"}
@@ -148,7 +150,7 @@ def test_fit_json_says_where_everything_is(tmp_path, result):
     assert content["photo"]["sha256"] == result.photo.sha256
     assert (content["photo"]["width"], content["photo"]["height"], content["photo"]["face"]) == (64, 48, 2)
     assert content["recipe"] == {
-        "name": "inverse_rendering", "size": 224, "seed": 7, "texture_size": 1024,
+        "name": "inverse_rendering", "size": 224, "seed": 7, "texture_size": 1024, "shares_texture": False,
         "fields": {"weight": 0.1, "stages": [1, 2.5], "robust": True, "name": "é", "none": None},
     }
     angles = content["camera"]["euler_degrees"]
@@ -186,14 +188,26 @@ def test_photos_of_one_person_save_and_load_their_one_texture(tmp_path, result):
     row = np.linspace(0, 255, TEXTURE).astype(np.uint8)
     vars(person)["texture"] = SharedTexture(albedo=np.broadcast_to(row[:, None], (TEXTURE, TEXTURE, 3)),
                                             seen=np.broadcast_to(row, (TEXTURE, TEXTURE)))
-    first, second = (dataclasses.replace(each, person=person) for each in person.fits)
-    assert same_bits(first.texture, person.texture.albedo) and first.seen is second.seen and result.seen is None
+    first, second = (dataclasses.replace(each, person=person, shares_texture=True) for each in person.fits)
+    assert same_bits(first.texture, person.texture.albedo) and first.seen is second.seen
     folder = first.save(tmp_path / "a", outputs="params, mesh")
     back = load(folder)
     assert same_bits(back.texture, first.texture) and same_bits(back.seen, first.seen) and back.person is None
     back.save(tmp_path / "b", outputs="params, mesh")
     assert all((tmp_path / "b" / path.name).read_bytes() == path.read_bytes() for path in folder.iterdir())
     np.testing.assert_array_equal(np.asarray(Image.open(folder / "seen.png")), first.seen)
+    text = json.loads((folder / "fit.json").read_text())
+    del text["recipe"]["shares_texture"]        # a result of before
+    (folder / "fit.json").write_text(json.dumps(text))
+    assert load(folder).shares_texture
+
+
+def test_what_one_photo_showed(tmp_path, result):
+    folder = result.save(tmp_path / "a", outputs="params, mesh")
+    np.testing.assert_array_equal(np.asarray(Image.open(folder / "seen.png")), np.full((TEXTURE, TEXTURE), 102, np.uint8))
+    back = load(folder)
+    assert same_bits(back.seen, result.seen) and not back.shares_texture
+    assert same_bits(dataclasses.replace(back, photo=result.photo)._unwrapped[0], stand_in_albedo().albedo)      # not the saved map
 
 
 def test_a_larger_texture_is_asked_for_once_and_kept(tmp_path, result, monkeypatch):
@@ -204,29 +218,30 @@ def test_a_larger_texture_is_asked_for_once_and_kept(tmp_path, result, monkeypat
 
 
 def test_occlusion_is_in_the_mesh_where_it_is_asked_for(tmp_path, result):
-    folder = result.save(tmp_path / "out", outputs="mesh, occlusion")
+    folder = result.save(tmp_path / "out", outputs="mesh, rig, vrm, occlusion")
     occlusion = np.asarray(Image.open(folder / "occlusion.png"))
     assert occlusion.shape == (TEXTURE, TEXTURE) and occlusion.min() > 230      # a ball shades nothing
-    document = gltf.GLTF2.load(folder / "mesh.glb")
-    held = {material.name: material.occlusionTexture for material in document.materials}
-    image = document.images[document.textures[held.pop("skin").index].source]
-    view = document.bufferViews[image.bufferView]
-    png = document.binary_blob()[view.byteOffset:view.byteOffset + view.byteLength]
-    assert same_bits(np.asarray(Image.open(io.BytesIO(png))), occlusion) and not any(held.values())
+    for name in ("mesh.glb", "mesh_rigged.glb", "avatar.vrm"):
+        document = gltf.GLTF2.load_binary(folder / name)
+        held = {material.name: material.occlusionTexture for material in document.materials}
+        image = document.images[document.textures[held.pop("skin").index].source]
+        view = document.bufferViews[image.bufferView]
+        png = document.binary_blob()[view.byteOffset:view.byteOffset + view.byteLength]
+        assert same_bits(np.asarray(Image.open(io.BytesIO(png))), occlusion) and not any(held.values())
 
 
 @pytest.mark.parametrize(
     ("outputs", "expected"),
     [
         ("params", {"params.safetensors"}),
-        (("mesh",), {"mesh.glb", "mesh.obj", "mesh_neutral.obj", "measurements.json", "mesh.mtl", "albedo.png"}),
-        ("pictures", {"overlay.png", "comparison.png", "normals.png", "depth.npy", "albedo.png"}),
+        (("mesh",), {"mesh.glb", "mesh.obj", "mesh_neutral.obj", "measurements.json", "mesh.mtl", "albedo.png", "seen.png"}),
+        ("pictures", {"overlay.png", "comparison.png", "normals.png", "depth.npy", "albedo.png", "seen.png"}),
         ("viewer", {"viewer.html"}),
         ("rig, vrm", {"mesh_rigged.glb", "avatar.vrm"}),
         ("print", {"print.stl"}),
         ("occlusion", {"occlusion.png"}),
         ("params, mesh", {"params.safetensors", "mesh.glb", "mesh.obj", "mesh_neutral.obj", "measurements.json",
-                           "mesh.mtl", "albedo.png"}),
+                           "mesh.mtl", "albedo.png", "seen.png"}),
     ],
 )
 def test_outputs_are_chosen(tmp_path, result, outputs, expected):
@@ -378,7 +393,7 @@ def test_a_result_is_whole_or_known_not_to_be(tmp_path, result, damage):
 
 
 def test_every_file_of_a_result_is_known(tmp_path, result):
-    folder = result.save(tmp_path / "out")
+    folder = result.save(tmp_path / "out", outputs="all, occlusion")
     (folder / "fit.json").unlink()
     assert integrity.is_ours(folder)
     (folder / "notes.txt").write_text("mine")
@@ -483,8 +498,9 @@ def test_wrinkles_leave_with_the_expression(tmp_path, result):
     relief = relief_on(MODEL, face, jnp.asarray(np.random.default_rng(6).normal(0, 0.5, (64, 64)), jnp.float32))
     vars(result)["relief"] = relief
     split, lasting = result.split_relief, expressed_relief(MODEL, rest, result.split_relief)
-    folder = result.save(tmp_path / "out", outputs="mesh")
+    folder = result.save(tmp_path / "out", outputs="mesh, occlusion")
     fine = Glb(folder / "mesh_detailed.glb")
+    assert [each["name"] for each in fine.document["materials"] if "occlusionTexture" in each] == ["skin"]
     assert fine.mesh["extras"]["targetNames"] == ["fitted"] and fine.mesh["weights"] == [1.0]
     smile, calm = detailed_mesh(MODEL, face, relief), detailed_mesh(MODEL, rest, lasting)
     rows = split_at_seams(smile.triangles, smile.uv_triangles, smile.uv, smile.part).vertex

@@ -19,6 +19,8 @@ from fitkit.geometry.camera import head_angles
 from fitkit.geometry.pose import Pose
 from fitkit.geometry.vectors import rotation_from_euler
 from fitkit.io import images
+from fitkit.io.cameras import camera_of
+from fitkit.io.video import Frame
 from fitkit.recipes.tracking import FrameState, Person, personal_head
 from fitkit.tracking import by_fits, files, following, run
 from fitkit.tracking.job import KeyFrame, chosen_keys
@@ -106,6 +108,23 @@ def test_angles_and_cameras_are_the_states(track):
         np.testing.assert_allclose(track.angles[number], head_angles(track.camera(number)), atol=1e-3)
         np.testing.assert_allclose(np.radians(track.angles[number]), [0.05 * number, 0.02, 0.01], atol=1e-5)
         assert track.translation[number][2] == pytest.approx(-300, rel=1e-4)       # mm: focal / scale, before the camera
+
+
+def test_a_known_camera_of_a_film(stand_in):
+    """Its K is the track's lens; its distortion is taken off each frame, as `cv2.undistort` has it to the first order of k1."""
+    k1, focal, middle = -0.2, 55.0, np.array([20.0, 26.0])
+    camera = {"K": [[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]], "distortion": [k1, 0, 0, 0]}
+    track = fitkit.track(stand_in.folder, fps=FPS, frames=3, camera=camera)
+    assert track.focal_source == "given" and track.settings["camera"]["K"][0][0] == track.settings["focal"] == focal
+    np.testing.assert_allclose(track.principal, middle)
+    grid = np.stack(np.meshgrid(np.arange(SIDE) + 0.5, np.arange(SIDE) + 0.5), -1)      # a frame whose colours are its places
+    frame = Frame(0.0, np.concatenate([grid * 5, grid[..., :1]], -1).astype(np.uint8))
+    straight = next(run._straight([frame], camera_of(camera).of("film"), "film"))
+    ray = (grid - middle) / focal
+    expected = middle + focal * ray * (1 + k1 * np.sum(ray**2, -1, keepdims=True))
+    np.testing.assert_allclose(straight.pixels[4:-4, 4:-4, :2] / 5, expected[4:-4, 4:-4], atol=0.3)
+    with pytest.raises(FitkitError, match="48 x 48 pixels, and its camera 50 x 48"):
+        fitkit.track(stand_in.folder, fps=FPS, camera=camera | {"width": 50, "height": 48})
 
 
 def rows_of(text):
@@ -198,6 +217,8 @@ def test_the_command_says_what_was_lost_and_keeps_what_is_there(stand_in, capsys
     (["talk.mp4", "--fps", "25"], "leave it out"),
     (["shots", "--fps", "0"], "--fps takes 1 to 1000"), (["shots", "--fps", "25", "--size", "63"], "even number"),
     (["shots", "--fps", "25", "--frames", "0"], "1 or more"), (["shots", "--fps", "25", "--focal", "-1"], "positive number"),
+    (["shots", "--fps", "25", "--focal", "60", "--camera", "60,60,24,24"], "not both"),
+    (["shots", "--fps", "25", "--camera", "60,60"], "60,60 does not exist"),
     (["shots", "--fps", "25", "--set", "temporal_turns=1"], "temporal_turn")])
 def test_what_cannot_be_tracked_is_a_sentence(stand_in, arguments, said, capsys):
     assert command(["track", *arguments]) == 2

@@ -30,7 +30,7 @@ def ratio_of_map(layout, photo, *, visibility=1.0, grey=False, **options):
     nothing, one = jnp.zeros((TEXTURE, TEXTURE, 3)), jnp.ones((TEXTURE, TEXTURE, 3))
     texels = Texels(position=nothing, normal=nothing, albedo=one * MODEL_ALBEDO, photo_weight=one[..., 0], irradiance=one)
     visibility = jnp.asarray(np.broadcast_to(np.float32(visibility), (TEXTURE, TEXTURE)))
-    made = albedo_map(texels, layout, jnp.asarray(photo, jnp.float32), visibility, jnp.asarray(grey), **options)
+    made = albedo_map(texels, layout, jnp.asarray(photo, jnp.float32), visibility, jnp.asarray(grey), **options).albedo
     assert np.isfinite(made).all() and float(made.min()) >= 0 and float(made.max()) <= 1
     return np.asarray(srgb_to_linear(made)) / MODEL_ALBEDO
 

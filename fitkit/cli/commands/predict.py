@@ -44,6 +44,8 @@ class Predict:
     """Side of the square crop that light, skin and refinement work on; even, at least 64. The network has a size of its own."""
     focal: Annotated[float | None, arg(metavar="PIXELS", help_behavior_hint="")] = None
     """Focal length in pixels of the photo. By default from EXIF, or else that of a portrait."""
+    camera: Annotated[str | None, arg(metavar="FX,FY,CX,CY|FILE", help_behavior_hint="")] = None
+    """Known camera, as of `fitkit fit`: K, and distortion, which is taken off the photo; R and t place the head in space."""
     outputs: Annotated[str, arg(metavar="LIST")] = "all"
     """What to write, separated by commas: params, mesh, pictures, all (these three); viewer (viewer.html), rig (GLB with joints),
     vrm (VRM 1.0), usd (USDZ), print (closed STL), occlusion (ambient occlusion, in mesh.glb, too). fit.json is always written."""

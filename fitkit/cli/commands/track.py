@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fitkit import configuration, device
+from fitkit.batch.manifest import given_camera
 from fitkit.cli.console import Console, progress_line
 from fitkit.cli.general_options import Flag, General, Words
 from fitkit.errors import FitkitError
@@ -51,6 +52,8 @@ class Track:
     """Frames a second, of pictures; a film has its own time."""
     focal: Annotated[float | None, arg(metavar="PIXELS", help_behavior_hint="")] = None
     """Focal length in pixels of a frame. By default estimated from the key frames, within bounds."""
+    camera: Annotated[str | None, arg(metavar="FX,FY,CX,CY|FILE", help_behavior_hint="")] = None
+    """Known camera of the film, as of `fitkit fit`: K, and distortion, which is taken off each frame, the overlay's too."""
     head: Annotated[str, arg(metavar="NAME")] = "makehuman"
     """Morphable head model. `fitkit heads` lists them."""
     size: Annotated[int, arg(metavar="PIXELS")] = 224
@@ -73,6 +76,7 @@ def run_track(options: Track, console: Console) -> int:
     if not options.film:
         raise FitkitError("E_USAGE", "no film was named; write for example fitkit track talk.mp4")
     fields = configuration.parse_assignments(options.set)
+    camera = None if options.camera is None else given_camera(options.camera).of(options.film)
     device.select_device(options.general.device)
     from fitkit.io import atomic_files
     from fitkit.tracking.files import kept_track
@@ -83,8 +87,9 @@ def run_track(options: Track, console: Console) -> int:
     folder = Path(options.out) / source.folder_name()
     started = time.perf_counter()
     with progress_line(console, None) as (live, on_progress):
-        job = prepare_track(by=options.by, head=options.head, size=options.size, focal=options.focal, frames=options.frames,
-                            fields=fields, progress=lambda done, total: on_progress(_said(source.name, done, total), done))
+        job = prepare_track(by=options.by, head=options.head, size=options.size, focal=options.focal, camera=camera,
+                            frames=options.frames, fields=fields,
+                            progress=lambda done, total: on_progress(_said(source.name, done, total), done))
         kept = None if options.overwrite else kept_track(folder)
         if kept is not None:
             if kept["settings"] != _plain(job.settings):

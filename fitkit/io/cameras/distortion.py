@@ -33,20 +33,31 @@ def undistort_photo(photo: Photo, camera: GivenCamera) -> Photo:
     """
     if camera.distortion is None:
         return photo
-    height, width = photo.pixels.shape[:2]
+    return dataclasses.replace(photo, pixels=undistorted(photo.pixels, camera, photo.path), undistorted=camera)
+
+
+def undistorted(pixels: Float[np.ndarray, "H W 3"], camera: GivenCamera, name: str) -> Float[np.ndarray, "H W 3"]:
+    """Pixels of the photo or film `name`, as `undistort_photo` has them.
+
+    Raises:
+        FitkitError: as that.
+    """
+    if camera.distortion is None:
+        return pixels
+    height, width = pixels.shape[:2]
     corners = np.array([[x, y] for x in (0.5, width - 0.5) for y in (0.5, height - 0.5)])
     moved = distorted(camera, corners) - corners
     if not np.isfinite(moved).all() or np.abs(moved).max() > MAX_MOTION * max(width, height):
-        raise FitkitError("E_USAGE", f"the distortion of the camera of {photo.path} moves its corners by"
+        raise FitkitError("E_USAGE", f"the distortion of the camera of {name} moves its corners by"
                           f" {np.abs(np.nan_to_num(moved, nan=np.inf)).max():.3g} of {max(width, height)} pixels, as no lens does;"
                           " give the"
                           " numbers in the order k1 k2 p1 p2 k3, or undistort the photo first")
-    pixels = np.empty_like(photo.pixels)
+    straight = np.empty_like(pixels)
     for first in range(0, height, ROWS):
         rows, columns = np.mgrid[first:min(first + ROWS, height), :width] + 0.5
         at = distorted(camera, np.stack([columns.ravel(), rows.ravel()], 1))
-        pixels[first:first + ROWS] = _sampled(photo.pixels, at).reshape(*rows.shape, -1)
-    return dataclasses.replace(photo, pixels=pixels, undistorted=camera)
+        straight[first:first + ROWS] = _sampled(pixels, at).reshape(*rows.shape, -1)
+    return straight
 
 
 def undistort_points(points: Float[np.ndarray, "n 2"], camera: GivenCamera, name: str) -> Float[np.ndarray, "n 2"]:
