@@ -20,7 +20,7 @@ from fitkit.io.coloured_scans import DEPTHS, MESHES, digest_of, read_coloured_sc
 from fitkit.io.images import Photo
 from fitkit.io.point_files import MAX_BYTES, parse_points
 from fitkit.io.untrusted import parsing, read_bytes
-from fitkit.morphable.model import shape, values_at_points
+from fitkit.morphable.landmark_modes import landmark_modes
 from fitkit.types import MorphableModel
 
 POINT_FILES = (".pts", ".npy")
@@ -56,10 +56,8 @@ def read_scan_view(
         if intrinsics is not None:
             raise FitkitError("E_USAGE", f"{path} is a scan in space and has no camera; leave --camera and --focal out")
         scan = read_coloured_scan(path, texture=picture)
-        own = np.asarray(values_at_points(model.landmarks, model.triangles, shape(
-            model, model.identity_mean, jnp.zeros(model.expression.shape[0]))), np.float64)
         marks = None if landmarks is None else _points_in_space(landmarks)
-        view = view_scan(scan, own, detector=detector, marks=marks, unit=unit)
+        view = view_scan(scan, landmark_modes(model), detector=detector, marks=marks, unit=unit)
     elif ending in DEPTHS:
         if intrinsics is None:
             raise FitkitError("E_USAGE", f"the depth image {path} needs the camera it was taken with; give --camera FX,FY,CX,CY in"

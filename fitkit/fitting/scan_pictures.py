@@ -42,10 +42,14 @@ class View:
     coloured: bool
 
     def shaded(self, normals: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:
-        """The surface as clay under a lamp, sRGB; `normals` [H, W, 3] NaN where there are none."""
-        lit = np.maximum(np.nan_to_num(normals) @ (np.array(LIGHT) / np.linalg.norm(LIGHT)), 0)
+        """The surface as clay under a lamp, sRGB; `normals` [H, W, 3] NaN where there are none: at edges those beside count."""
+        unknown = ~np.isfinite(normals).all(-1)
+        if unknown.all():
+            return np.full(normals.shape, np.float32(BACKGROUND))
+        row, column = scipy.ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
+        lit = np.maximum(normals[row, column] @ (np.array(LIGHT) / np.linalg.norm(LIGHT)), 0)
         colour = np.asarray(linear_to_srgb(jnp.asarray((AMBIENT + (1 - AMBIENT) * lit)[..., None] * np.array(CLAY), jnp.float32)))
-        return np.where(np.isfinite(normals).all(-1, keepdims=True), colour, np.float32(BACKGROUND))
+        return np.where(self.points[..., 2:] > 0, colour, np.float32(BACKGROUND))
 
 
 def look(scan: ColouredScan, placing: Float[np.ndarray, "4 4"], *, extent: float, distance: float, side: int) -> View:

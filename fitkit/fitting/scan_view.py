@@ -21,6 +21,7 @@ from fitkit.fitting.state import ScanOrigin
 from fitkit.io.coloured_scans import ColouredScan, DepthImage
 from fitkit.io.scans import EYES, UNITS
 from fitkit.morphable.correspondence import ibug_points
+from fitkit.morphable.landmark_modes import LEAST_MARKS, LandmarkModes
 from fitkit.morphable.registration import similarity
 
 # Chosen, not tuned
@@ -33,10 +34,12 @@ DISTANCE = 900.0             # mm of the camera from the face
 REACH = 125.0                # mm from the middle of the face within which points are taken: no shoulders
 POINTS = 4000                # that are taken: a bound on work; further ones change no fit
 SMALLEST = 32.0              # pixels, longer side of a face's box
-MISFIT = 9.0                 # mm: rms distance of lifted landmarks from the mean head's, beyond which no face was seen
+MISFIT = 7.0                 # mm: rms distance of lifted landmarks from a mean head with expression, beyond which no face was seen
+NEARER_LOOKS = 2             # from where the last one has the front of a face
 HOLE = 3                     # pixels round a landmark in which its depth is looked for
 SMOOTH_NORMALS = 3.0         # mm of the Gaussian under which normals are taken: a sensor's noise has slopes of its own
 LANDMARKS_USED = slice(17, 60)     # of the 68: no jaw line, which slides, no inner lips
+USED = np.isin(np.arange(68), np.arange(68)[LANDMARKS_USED])
 SEVEN = (36, 39, 42, 45, 33, 48, 54)     # of the 68: the points of the NoW challenge
 
 
@@ -63,14 +66,14 @@ class ScanView:
 
 
 def view_scan(
-    scan: ColouredScan, own: Float[np.ndarray, "68 3"], *, detector: Detector, marks: Float[np.ndarray, "K 3"] | None = None,
+    scan: ColouredScan, own: LandmarkModes, *, detector: Detector, marks: Float[np.ndarray, "K 3"] | None = None,
     unit: str = "auto"
 ) -> ScanView:
     """See a scan from in front.
 
     Args:
         scan: mesh or cloud of points.
-        own: landmarks of the mean head, mm.
+        own: landmarks of the mean head, and of its expressions.
         detector: finds faces in pictures.
         marks: the 68 iBUG points or the 7 of NoW on the scan, in its unit; detected where they are not given.
         unit: "mm", "cm", "m", a number of millimetres, or "auto": told by the distance between the eyes.
@@ -190,7 +193,7 @@ def _axes() -> Iterator[np.ndarray]:
             yield np.stack([np.cross(up, front), up, front])
 
 
-def _searched(scan: ColouredScan, own: np.ndarray, detector: Detector) -> np.ndarray:
+def _searched(scan: ColouredScan, own: LandmarkModes, detector: Detector) -> np.ndarray:
     """The 68 landmarks [68, 3] on a scan of unknown frame, in its unit; NaN over holes."""
     low, high = np.percentile(scan.vertices, [1, 99], axis=0)
     middle, extent = (low + high) / 2, float((high - low).max()) * 1.15
@@ -200,13 +203,11 @@ def _searched(scan: ColouredScan, own: np.ndarray, detector: Detector) -> np.nda
     for rotation in _axes():
         placing = _placing(rotation, middle, DISTANCE / EXTENT * extent)
         seen = look(scan, placing, extent=extent, distance=DISTANCE / EXTENT * extent, side=SEARCH_SIDE)
-        for face in detector(seen.picture):
-            if face.size < SMALLEST:
-                continue
-            marks = _lifted(seen, ibug_points(face.points))
-            misfit = _misfit(own, marks)
-            if best is None or misfit < best[0]:
-                best = misfit, _moved(np.linalg.inv(placing), marks)
+        for marks in _marks_seen(seen, placing, detector):
+            for place in (marks, *_seen_nearer(scan, own, marks, detector)):
+                misfit = _misfit(own, place)
+                if best is None or misfit < best[0]:
+                    best = misfit, place
         if best is not None and best[0] < MISFIT:
             return best[1]
     found = "none that lies on it as a face does" if best is not None else "none"
@@ -214,14 +215,31 @@ def _searched(scan: ColouredScan, own: np.ndarray, detector: Detector) -> np.nda
                       " points in 3D with --landmarks, and let it show one face")
 
 
-def _misfit(own: np.ndarray, marks: np.ndarray) -> float:
-    """Root mean square distance, mm of the mean head, between its landmarks and others laid on them; infinite with too few."""
-    used = np.arange(68)[LANDMARKS_USED]
-    used = used[np.isfinite(marks[used]).all(axis=1)]
-    if len(used) < 20:
-        return float("inf")
-    placing = similarity(marks[used], own[used])
-    return float(np.sqrt(np.square(_moved(placing, marks[used]) - own[used]).sum(1).mean()))
+def _marks_seen(seen: View, placing: np.ndarray, detector: Detector) -> list[np.ndarray]:
+    """The 68 landmarks [68, 3] of each face in a picture, in the frame that `placing` takes to the camera."""
+    return [_moved(np.linalg.inv(placing), _lifted(seen, ibug_points(face.points)))
+            for face in detector(seen.picture) if face.size >= SMALLEST]
+
+
+def _seen_nearer(scan: ColouredScan, own: LandmarkModes, marks: np.ndarray, detector: Detector) -> Iterator[np.ndarray]:
+    """The landmarks of a face that was seen from aside, seen from where they say that its front is; again from there."""
+    for _ in range(NEARER_LOOKS):
+        used = np.flatnonzero(np.isfinite(marks).all(axis=1))
+        if len(used) < LEAST_MARKS:
+            return
+        millimetres = 1 / np.cbrt(np.linalg.det(similarity(own.mean[used], marks[used])[:3, :3]))
+        placing = _front(own, marks * millimetres)
+        seen = look(scan, _scaled(placing, millimetres), extent=EXTENT, distance=DISTANCE, side=SEARCH_SIDE)
+        found = _marks_seen(seen, _scaled(placing, millimetres), detector)
+        if not found:
+            return
+        marks = min(found, key=lambda each: _misfit(own, each))
+        yield marks
+
+
+def _misfit(own: LandmarkModes, marks: np.ndarray) -> float:
+    """Root mean square distance, mm of the mean head, between its landmarks, with an expression, and others laid on them."""
+    return own.like(np.where(USED[:, None], marks, np.nan))[1]
 
 
 def _placing(rotation: np.ndarray, middle: np.ndarray, distance: float) -> np.ndarray:
@@ -236,10 +254,10 @@ def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def _front(own: np.ndarray, marks: np.ndarray) -> np.ndarray:
+def _front(own: LandmarkModes, marks: np.ndarray) -> np.ndarray:
     """4x4: scan, mm -> the camera in front of the face that these landmarks [68, 3], mm, belong to."""
     used = np.flatnonzero(np.isfinite(marks).all(axis=1) & (np.arange(68) >= LANDMARKS_USED.start))
-    turned = similarity(own[used], marks[used])[:3, :3]
+    turned = similarity(own.like(np.where(USED[:, None], marks, np.nan))[0][used], marks[used])[:3, :3]
     rotation = (turned / np.cbrt(np.linalg.det(turned))).T
     return _placing(rotation, np.nanmedian(marks[LANDMARKS_USED], axis=0), DISTANCE)
 

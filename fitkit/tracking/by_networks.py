@@ -2,7 +2,8 @@
 
 A frame is looked at anew, around the face that the detector finds, where the face is new, where its colours fit half as well as
 they usually do, where the detector finds it elsewhere, and every `KEY_EVERY` frames. The network of single pictures also tells the
-person, from key frames that are chosen before the first frame is tracked: one identity and one albedo for the film.
+person, from key frames that are chosen before the first frame is tracked: one identity and one albedo for the film. The networks
+know one head: on another, the person is laid onto what they see once, and each frame's expression and pose are taken along.
 """
 
 import dataclasses
@@ -16,19 +17,28 @@ from jaxtyping import Float
 
 from fitkit.detection.landmarks import MINIMUM_SIZE
 from fitkit.fitting.observation import Lens, crop_square, observe_square
-from fitkit.fitting.state import SH_WHITE, FaceState
-from fitkit.geometry.pose import rescale_pose
+from fitkit.fitting.state import SH_WHITE, FaceState, neutral_state
+from fitkit.geometry.pose import camera_from_pose, pose_from_camera, rescale_pose
 from fitkit.io.video import Frame
+from fitkit.models import heads
 from fitkit.models.coarsenet.crop import FaceCrop, crop_of_points
+from fitkit.models.heads.importing.conversion import (
+    ExpressionCarrier,
+    carried_vertices,
+    converted,
+    expression_carrier,
+    without_expressions,
+)
 from fitkit.models.mediapipe.facemesh import find_faces
 from fitkit.models.mediapipe.multiscale_detection import overlap
 from fitkit.recipes import coarsenet
-from fitkit.recipes.coarsenet.prediction import Glimpse, check_head, load_reader, predict_states, predicted_points
+from fitkit.recipes.coarsenet.prediction import HEAD, Glimpse, in_crop, load_reader, places_for, predict_states, predicted_points
 from fitkit.recipes.tracking import FrameState, Person, personal_head
 from fitkit.recipes.tracking.person import LEAST_EXPOSURE
 from fitkit.tracking.following import REMEMBERED, SAME_FACE
 from fitkit.tracking.frame_networks import Networks, Seen, follow_frame, load_networks, look_anew
 from fitkit.tracking.job import Job, KeyFrame, chosen_keys, no_face, plainest_albedo
+from fitkit.types import MorphableModel
 
 # Chosen: of a key frame
 KEY_EVERY = 50          # frames
@@ -40,19 +50,18 @@ SAME_FACE_AT = 0.5      # intersection over union of its square and the tracked 
 
 
 def key_frames(samples: list[Frame], lens: Lens, job: Job, name: str) -> list[KeyFrame]:
-    """The most frontal frame, and those that look most elsewhere, with what the network sees in them.
+    """The most frontal frame, and those that look most elsewhere, with what the network sees in them: on the head it knows.
 
     Raises:
-        FitkitError: E_NOFACE; E_HEAD, the networks know another head; E_DATA, their weights are missing.
+        FitkitError: E_NOFACE; E_DATA, the weights of the networks are missing.
     """
-    check_head(job.model)
-    found, near = [], None
+    found, near, own = [], None, heads.load(HEAD)
     for frame in samples:
         pixels = frame.floats()
         crop = find_face(pixels, near)
         if crop is not None:
-            state = predict_states(job.model, load_reader(), [Glimpse(pixels, crop, lens)])[0]
-            points = np.asarray(predicted_points(job.model, state))
+            state = predict_states(own, load_reader(), [Glimpse(pixels, crop, lens)])[0]
+            points = np.asarray(predicted_points(own, state))
             near = crop_of_points(points)
             found.append(KeyFrame(frame, points, np.asarray(state.pose.rotation[:, 2]), state))
     if not found:
@@ -60,25 +69,65 @@ def key_frames(samples: list[Frame], lens: Lens, job: Job, name: str) -> list[Ke
     return chosen_keys(found, job.config.key_frames)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class PersonElsewhere(Person):
+    """A person on a head that the networks do not know: they see `seen`, and each frame is taken along to this head."""
+
+    seen: Person
+    carry: ExpressionCarrier
+
+    def carried(self, frame: FrameState) -> FrameState:
+        """A frame of `seen` as one of this head, in the same pixels."""
+        face = frame.state.face
+        expression, camera = self.carry(np.asarray(face.expression), camera_from_pose(frame.state.pose))
+        face = dataclasses.replace(face, identity=jnp.zeros(0), expression=jnp.asarray(expression), albedo=jnp.zeros(0))
+        return dataclasses.replace(frame, state=FaceState(face=face, pose=jax.device_get(pose_from_camera(camera))))
+
+
 def person_of(keys: list[KeyFrame], lens: Lens, job: Job) -> tuple[Person, np.ndarray]:
     """The person of the key frames, whose identity is the mean of what is seen in them, and an albedo map."""
+    own, states = heads.load(HEAD), [key.state for key in keys if key.state is not None]
+    person, albedo, solved = _person(own, keys, states, lens, job)
+    places = places_for(job.head, job.model)
+    if places is None:
+        return person, albedo
+    neutral = carried_vertices(np.asarray(person.head.mean), np.asarray(own.triangles), places)
+    identity = jnp.asarray(converted(without_expressions(job.model), neutral, places.weight).identity)
+    carry = expression_carrier(person.head, personal_head(job.model, identity, jnp.zeros(len(job.model.albedo))), places)
+    there = []
+    for state in solved:
+        expression, camera = carry(np.asarray(state.face.expression), camera_from_pose(state.pose))
+        placed = neutral_state(job.model, pose_from_camera(camera))
+        face = dataclasses.replace(placed.face, identity=identity, expression=jnp.asarray(expression))
+        there.append(dataclasses.replace(placed, face=face))
+    moved, albedo, _ = _person(job.model, keys, there, lens, job)
+    return PersonElsewhere(**vars(moved), seen=person, carry=carry), albedo
+
+
+def _person(
+    model: MorphableModel, keys: list[KeyFrame], states: list[FaceState], lens: Lens, job: Job
+) -> tuple[Person, np.ndarray, list[FaceState]]:
+    """The person whom states of key frames show, an albedo map, and the states with one identity, in film pixels."""
     observations, backs = [], []
-    for key in keys:
-        observation, (scale, offset) = observe_square(
-            job.model, key.frame.floats(), key.points, lens, crop_square(key.points), job.size, learned=False)
-        assert key.state is not None
-        pose = rescale_pose(key.state.pose, jnp.float32(1 / scale), jnp.asarray(-offset / scale, jnp.float32))
-        observations.append(dataclasses.replace(observation, prediction=FaceState(face=key.state.face, pose=pose)))
-        backs.append((scale, offset))
+    for key, state in zip(keys, states, strict=True):
+        observation, back = observe_square(
+            model, key.frame.floats(), key.points, lens, crop_square(key.points), job.size, learned=False)
+        observations.append(dataclasses.replace(observation, prediction=in_crop(state, back)))
+        backs.append(back)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *observations)
-    state = coarsenet.solve_person(job.model, stacked, coarsenet.CoarseNetConfig()).state
-    face = jax.tree.map(lambda leaf: leaf[0], state.face)
-    light = jnp.mean(state.face.light, 0)
+    solved = coarsenet.solve_person(model, stacked, coarsenet.CoarseNetConfig()).state
+    face = jax.tree.map(lambda leaf: leaf[0], solved.face)
+    light = jnp.mean(solved.face.light, 0)
     exposure = float(jnp.mean(light[0]) / (SH_WHITE * job.config.light_mean[0]))
     person = Person(
-        model=job.model, head=personal_head(job.model, face.identity, face.albedo), identity=face.identity, albedo=face.albedo,
+        model=model, head=personal_head(model, face.identity, face.albedo), identity=face.identity, albedo=face.albedo,
         light=light, exposure=max(exposure, LEAST_EXPOSURE), focal=lens.focal)
-    return person, plainest_albedo(job.model, keys, backs, state)
+    in_film = []
+    for row, (scale, offset) in enumerate(backs):
+        state = jax.tree.map(lambda leaf, row=row: leaf[row], solved)
+        pose = rescale_pose(state.pose, jnp.float32(scale), jnp.asarray(offset, jnp.float32))
+        in_film.append(dataclasses.replace(state, pose=pose))
+    return person, plainest_albedo(model, keys, backs, solved), in_film
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +146,7 @@ def tracked(
 ) -> Iterator[tuple[Frame, FrameState | None]]:
     """Each frame with the person in it; None where the face is lost: not found, or covered."""
     networks, memory = load_networks(), Memory()
+    seen = person.seen if isinstance(person, PersonElsewhere) else person
     while True:
         started = time.perf_counter()
         frame = next(frames, None)
@@ -104,9 +154,12 @@ def tracked(
             return
         seconds["read"] += time.perf_counter() - started
         started = time.perf_counter()
-        memory = next_frame(frame, person, principal, networks, memory, agreeing_least=job.config.agreeing_least)
+        memory = next_frame(frame, seen, principal, networks, memory, agreeing_least=job.config.agreeing_least)
+        state = None if memory.lost or memory.seen is None else memory.seen.state
+        if state is not None and isinstance(person, PersonElsewhere):
+            state = person.carried(state)
         seconds["networks"] += time.perf_counter() - started
-        yield frame, None if memory.lost or memory.seen is None else memory.seen.state
+        yield frame, state
 
 
 def next_frame(frame: Frame, person: Person, principal: np.ndarray, networks: Networks, before: Memory, *, agreeing_least: float

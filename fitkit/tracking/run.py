@@ -29,7 +29,7 @@ from fitkit.io.cameras import GivenCamera
 from fitkit.io.cameras.distortion import undistorted
 from fitkit.io.video import Frame, missing_writer, writing_film
 from fitkit.models import heads
-from fitkit.recipes.coarsenet.prediction import check_head
+from fitkit.recipes.coarsenet.prediction import places_for
 from fitkit.recipes.tracking import FrameState, Person, TrackingConfig
 from fitkit.results.from_solution import fitted_points
 from fitkit.tracking import by_fits, by_networks
@@ -72,7 +72,7 @@ def prepare_track(
     settings |= {} if camera is None else {"camera": camera.content()}
     model = heads.load(head)
     if by == "networks":
-        check_head(model)
+        places_for(head, model)
     return Job(by=by, head=head, model=model, config=config, size=size, focal=focal, camera=camera, most=frames,
                progress=progress or (lambda *_: None), settings=settings)
 

@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from fitkit.color import quantize
 from fitkit.compilation import quick_jit
-from fitkit.errors import FitkitError
 from fitkit.fitting.observation import Lens
 from fitkit.fitting.state import COEFFICIENT_BOUND, FaceState, neutral_state
 from fitkit.geometry.camera import rescale_camera
@@ -92,17 +91,6 @@ def mirror_tables(model: MorphableModel) -> tuple[Float[Array, " I"], Int[Array,
     identity, mirror = np.asarray(folded_model(model).identity), np.asarray(model.mirror)
     signs = np.sign(np.einsum("kvc,kvc->k", identity, identity[:, mirror] * np.array([-1, 1, 1], np.float32)))
     return jnp.asarray(signs, jnp.float32), jnp.array(mirrored_names(model.expression_names))
-
-
-def check_head(model: MorphableModel) -> None:
-    """Refuse a head whose coefficients the network does not know.
-
-    Raises:
-        FitkitError: E_HEAD.
-    """
-    if model.name != HEAD:
-        raise FitkitError("E_HEAD", f"the network gives coefficients of head {HEAD}, not of {model.name}; leave --head out, or fit"
-                          " this head with recipe inverse_rendering")
 
 
 def places_for(head: str, model: MorphableModel) -> Places | None:

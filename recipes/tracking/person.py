@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from fitkit.fitting.state import SH_WHITE, Observation, PointMessage, Solution
 from fitkit.morphable.model import shape, vertex_albedo
+from fitkit.morphable.skinning import joint_places
 from fitkit.recipes import landmarks
 from fitkit.recipes.inverse_rendering import model_fitting
 from fitkit.recipes.inverse_rendering.model_fitting import ModelFittingConfig
@@ -36,10 +37,13 @@ class Person:
 
 def personal_head(model: MorphableModel, identity: Float[Array, " I"], albedo: Float[Array, " A"]) -> MorphableModel:
     """The head of one person, of these coefficients: expressions move it, and nothing else."""
-    none = jnp.zeros((0, *model.mean.shape))
+    none, still, joints = jnp.zeros((0, *model.mean.shape)), jnp.zeros(model.expression.shape[0]), model.joints
+    if joints is not None:
+        joints = dataclasses.replace(joints, place=joint_places(joints, jnp.concatenate([identity, still])),
+                                     basis=joints.basis[len(identity):])
     return dataclasses.replace(
-        model, mean=shape(model, identity, jnp.zeros(model.expression.shape[0])), identity=none,
-        albedo_mean=vertex_albedo(model, albedo), albedo=none, identity_mean=jnp.zeros(0), point_regression=None)
+        model, mean=shape(model, identity, still), identity=none, joints=joints, albedo_mean=vertex_albedo(model, albedo),
+        albedo=none, identity_mean=jnp.zeros(0), point_regression=None)
 
 
 def face_direction(model: MorphableModel, observation: Observation, config: ModelFittingConfig) -> Float[np.ndarray, " 3"]:

@@ -334,6 +334,3 @@ def test_predict_refuses_what_it_cannot_do(seen, reader):
         assert error.value.code == code, wrong
     with pytest.raises(FitkitError, match="use fitkit fit"):
         fitkit.predict(np.full((96, 96, 3), 0.5, np.float32))
-    with pytest.raises(FitkitError) as error:
-        prediction.check_head(tiny_head())
-    assert error.value.code == "E_HEAD"

@@ -17,6 +17,7 @@ from fitkit.fitting.scan_pictures import grid_normals
 from fitkit.geometry.point_to_mesh import closest, make_surface
 from fitkit.io.coloured_scans import ColouredScan, DepthImage
 from fitkit.models.heads.ict import OPAQUE_TRIANGLES
+from fitkit.morphable.landmark_modes import LandmarkModes
 from fitkit.recipes.scan import registration
 from fitkit.recipes.scan.recipe import ScanConfig, solve, solve_person
 from fitkit.recipes.scan.registration import HeadArrays, Registration, register, start_from_marks
@@ -159,13 +160,48 @@ def test_a_unit_that_no_face_has_is_said(monkeypatch):
 
 def test_no_face_on_a_cloud_is_said(monkeypatch):
     monkeypatch.setattr(scan_view, "SEARCH_SIDE", 48)
+    still = LandmarkModes(mean=egg().landmarks(egg().mean), moves=np.zeros((0, 68, 3)))
     cloud = np.random.default_rng(0).normal(0, 50, (800, 3))
     scan = ColouredScan(name="cloud.ply", vertices=cloud, triangles=np.zeros((0, 3), int), colours=None)
     with pytest.raises(FitkitError, match="six sides.*none.*--landmarks"):
-        scan_view.view_scan(scan, egg().landmarks(egg().mean), detector=lambda picture: [])
+        scan_view.view_scan(scan, still, detector=lambda picture: [])
     flat = dataclasses.replace(scan, vertices=np.ones((5, 3)))
     with pytest.raises(FitkitError, match="at one place"):
-        scan_view.view_scan(flat, egg().landmarks(egg().mean), detector=lambda picture: [])
+        scan_view.view_scan(flat, still, detector=lambda picture: [])
+
+
+def test_landmarks_are_told_with_their_expression_in_any_frame(rng):
+    """A laugh is no misfit; what no expression does is one."""
+    own = LandmarkModes(mean=rng.normal(0, 40, (68, 3)), moves=rng.normal(0, 8, (6, 68, 3)))
+    true = own.mean + np.tensordot([2.0, -1, 0, 1, 0, -2], own.moves, axes=1)
+    marks = moved(true) / 1000
+    marks[:17] = np.nan
+    face, gap = own.like(marks)
+    still = dataclasses.replace(own, moves=own.moves[:0])
+    assert gap < 2 and np.sqrt(np.square(face - true).sum(1).mean()) < 2 and still.like(marks)[1] > 15
+    noise = rng.normal(0, 12, marks.shape)
+    assert own.like(marks + noise / 1000)[1] > 10 and own.like(np.where(np.arange(68)[:, None] < 30, marks, np.nan))[1] == np.inf
+
+
+def test_a_face_seen_from_aside_is_looked_at_from_in_front(monkeypatch):
+    """No axis of the scan's frame shows the face truly; what a look from aside says of its front leads there."""
+    monkeypatch.setattr(scan_view, "SEARCH_SIDE", 48)
+    head, turn = egg(), scipy.spatial.transform.Rotation.from_euler("yx", [40, 15], degrees=True).as_matrix()
+    own = LandmarkModes(mean=head.landmarks(head.mean), moves=np.zeros((0, 68, 3)))
+    true, looks = own.mean @ turn.T / 10, []
+
+    def seen(view, placing, detector):
+        aside = np.degrees(np.arccos(np.clip(-(placing[:3, :3] @ turn)[2, 2] / np.cbrt(np.linalg.det(placing[:3, :3])), -1, 1)))
+        looks.append(aside)
+        if aside > 60:
+            return []
+        return [true + np.random.default_rng(0).normal(0, 1.5 if aside > 25 else 0.05, true.shape)]
+
+    monkeypatch.setattr(scan_view, "_marks_seen", seen)
+    scan = ColouredScan(name="egg.ply", vertices=head.mean @ turn.T / 10, triangles=np.zeros((0, 3), int),
+                        colours=None)
+    np.testing.assert_allclose(scan_view._searched(scan, own, lambda picture: []), true, atol=0.3)
+    assert looks[0] > 40 and min(looks) < 12
 
 
 def test_normals_of_a_grid_are_those_of_its_surface():

@@ -13,6 +13,7 @@ from fitkit.geometry.pose import retract_pose
 from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.recipes.tracking import frame_fit, person, temporal_prior
 from fitkit.recipes.tracking.frame_fit import FrameState, TrackingConfig
+from tests.fixtures.jointed_head import jointed_head
 from tests.fixtures.tiny_photo import SIZE, a_state, observe, skinned_head, true_pose
 
 
@@ -36,6 +37,14 @@ def test_the_persons_head_is_the_head_with_its_coefficients(head):
     np.testing.assert_allclose(shape(whole.head, own.face.identity, own.face.expression),
                                shape(head, state.face.identity, state.face.expression), atol=1e-4)
     np.testing.assert_allclose(vertex_albedo(whole.head, own.face.albedo), vertex_albedo(head, state.face.albedo), atol=1e-6)
+
+
+def test_the_persons_head_turns_about_the_persons_joints(rng):
+    whole, identity = jointed_head(), jnp.asarray(rng.normal(size=6), jnp.float32)
+    expression = jnp.asarray(rng.uniform(0, 0.6, 52), jnp.float32)
+    own = person.personal_head(whole, identity, jnp.zeros(4))
+    bend = jax.jit(shape)
+    np.testing.assert_allclose(bend(own, jnp.zeros(0), expression), bend(whole, identity, expression), atol=1e-4)
 
 
 def test_points_tell_the_persons_head_what_they_tell_the_whole_one(head, rng):

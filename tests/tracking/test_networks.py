@@ -1,5 +1,6 @@
 """Tracking by networks: when a frame is looked at anew, and a network's numbers as a frame of the film's person."""
 
+import dataclasses
 import types
 
 import jax
@@ -8,12 +9,16 @@ import numpy as np
 import pytest
 
 from fitkit.color import linear_to_srgb
+from fitkit.fitting.state import FaceState
 from fitkit.geometry.camera import project
 from fitkit.geometry.pose import camera_from_pose, pose_from_camera
+from fitkit.geometry.vectors import rotation_from_vector
 from fitkit.io.video import Frame
 from fitkit.labels.hidden_modes import folded_model, hidden_modes, size_and_place
 from fitkit.models.coarsenet.crop import FaceCrop, crop_of_points
 from fitkit.models.coarsenet.estimate import CoarseFace, camera_of, rescaled
+from fitkit.models.heads.importing.conversion import expression_carrier
+from fitkit.models.heads.importing.stored import Places
 from fitkit.morphable.model import shape, values_at_points
 from fitkit.recipes.coarsenet.prediction import FaceReader
 from fitkit.recipes.tracking import FrameState, Person, personal_head
@@ -21,7 +26,8 @@ from fitkit.rendering.render import render_color
 from fitkit.tracking import by_networks, frame_networks
 from fitkit.tracking.by_networks import Memory, next_frame
 from fitkit.tracking.frame_networks import Networks, Seen
-from tests.fixtures.tiny_head import tiny_head
+from tests.fixtures.tiny_head import tiny_camera, tiny_head, tiny_parameters
+from tests.models.heads.test_importing import identical
 
 CROP, ELSEWHERE = FaceCrop(corner=np.array([10.0, 10.0]), side=50.0), FaceCrop(corner=np.array([90.0, 10.0]), side=50.0)
 LEAST = 0.35
@@ -128,6 +134,26 @@ def test_a_networks_numbers_are_the_films_person_in_their_pose(person, rng):
     np.testing.assert_allclose([*found.crop.corner, found.crop.side], [*around.corner, around.side], atol=0.05)
     again = frame_networks._folded_pose(person.model, person.identity, state, jnp.float32(crop.side), jnp.asarray(crop.corner))
     np.testing.assert_allclose(again, pose, atol=2e-3)
+
+
+def test_on_a_head_that_networks_do_not_know_the_person_is_where_they_see_it(person, rng):
+    """Onto the same person, turned, moved and with the vertices in another order: the same weights, seen in the same pixels."""
+    seen, camera, count = person.head, tiny_camera(), len(person.head.mean)
+    turn, order = np.asarray(rotation_from_vector(jnp.array([0.3, -0.5, 0.2]))), rng.permutation(count)
+    head = dataclasses.replace(seen, mean=seen.mean[order] @ turn.T + np.array([3, -8, 5], np.float32),
+                               expression=seen.expression[:, order] @ turn.T)
+    registration = identical(seen)[1]
+    places = Places(triangle=registration.triangle[order], share=registration.share[order], weight=np.ones(count))
+    there = by_networks.PersonElsewhere(**(vars(person) | {"head": head}), seen=person,
+                                        carry=expression_carrier(seen, head, places))
+    face = dataclasses.replace(tiny_parameters(person.model), expression=jnp.asarray(rng.uniform(0, 1, 52), jnp.float32))
+    frame = FrameState(state=FaceState(face=face, pose=pose_from_camera(camera)), square=(np.zeros(2), 1.0), agreeing=0.8)
+    moved = there.carried(frame)
+    np.testing.assert_allclose(moved.state.face.expression, face.expression)
+    pixels = [np.asarray(project(camera_from_pose(each.state.pose), jax.jit(shape)(own, jnp.zeros(0), face.expression))[0])
+              for own, each in ((seen, frame), (head, moved))]
+    np.testing.assert_allclose(pixels[1], pixels[0][order], atol=0.02)
+    assert moved.agreeing == 0.8 and moved.state.face.identity.shape == (0,)
 
 
 def test_light_and_l_col_are_those_of_the_picture(person):

@@ -6,23 +6,27 @@ or the face of the other head in the same pixels.
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from fitkit.errors import FitkitError
 from fitkit.models.heads import ict
 from fitkit.models.heads.importing import importer
 from fitkit.models.heads.importing.stored import Places, read_places
+from fitkit.morphable.expressions import arkit_basis
 from fitkit.morphable.model import restricted, shape, shape_derivatives
 from fitkit.morphable.registration import similarity
 from fitkit.types import Camera, FaceParameters, MorphableModel
 
 # Chosen, not tuned
+RELIABLE = 0.5              # weight of a correspondence, from which a vertex counts
 MOST_VERTICES = 4000        # that the least squares run over, evenly spread over the reliable ones
+FEW_VERTICES = 500          # that tell the rigid motion of a frame
 STEPS = 6                   # of Gauss-Newton
 PRIOR = 0.01                # mm^2, of squared coefficients in units of their deviation, beside the mean squared distance
 BOUND = 4.0                 # standard deviations of identity
@@ -80,11 +84,55 @@ def converted_face(
     found = converted(model, carried_vertices(vertices, np.asarray(own.triangles), places), places.weight)
     parameters = FaceParameters(identity=jnp.asarray(found.identity), expression=jnp.asarray(found.expression),
                                 albedo=jnp.zeros(len(model.albedo)), light=face.light)
-    rotation = np.asarray(camera.rotation, np.float64) @ found.rotation.T
-    translation = np.asarray(camera.translation, np.float64) - rotation @ found.translation
-    placed = dataclasses.replace(camera, rotation=jnp.asarray(rotation, jnp.float32),
-                                 translation=jnp.asarray(translation, jnp.float32))
-    return parameters, placed, found.residual
+    return parameters, _moved(camera, found.rotation, found.translation), found.residual
+
+
+# An expression of the embedded head before a camera -> another head's, before a camera that sees it in the same pixels
+ExpressionCarrier = Callable[[Float[np.ndarray, " N"], Camera], tuple[Float[np.ndarray, " E"], Camera]]
+
+
+def expression_carrier(own: MorphableModel, model: MorphableModel, places: Places) -> ExpressionCarrier:
+    """What takes each expression of a person along to another head, before a camera that sees it in the same pixels.
+
+    ARKit's expressions on the other head, which least squares found once, and a rigid motion: a thousandth of a whole conversion.
+
+    Args:
+        own: the embedded head of the person, without identity modes.
+        model: the other head of the same person, without identity modes.
+        places: where its vertices lie on the embedded one.
+    """
+    basis = arkit_basis(model, own.expression_names)
+    lower, upper = np.asarray(model.expression_lower), np.asarray(model.expression_upper)
+    chosen = _spread_over(np.flatnonzero(places.weight > RELIABLE), FEW_VERTICES)
+    corners, back = np.unique(np.asarray(own.triangles)[places.triangle[chosen]], return_inverse=True)
+    theirs, ours, nobody = restricted(model, jnp.asarray(chosen)), restricted(own, jnp.asarray(corners)), jnp.zeros(0)
+
+    def carried(expression: Float[np.ndarray, " N"], camera: Camera) -> tuple[Float[np.ndarray, " E"], Camera]:
+        other = np.clip(np.asarray(expression) @ basis, lower, upper)
+        seen = np.asarray(_shape(ours, nobody, jnp.asarray(expression)), np.float64)[back.reshape(-1, 3)]
+        there = np.asarray(_shape(theirs, nobody, jnp.asarray(other)), np.float64)
+        return other, _moved(camera, *_rigid(np.einsum("wk,wkd->wd", places.share[chosen], seen), there))
+
+    return carried
+
+
+def without_expressions(model: MorphableModel) -> MorphableModel:
+    """A head at rest, whose identity alone moves it."""
+    none = jnp.zeros(0)
+    return dataclasses.replace(model, expression=jnp.zeros((0, *model.mean.shape)), expression_lower=none, expression_upper=none,
+                               expression_scale=none, joints=None)
+
+
+def _moved(camera: Camera, rotation: np.ndarray, translation: np.ndarray) -> Camera:
+    """The camera that sees a head moved by `x -> rotation @ x + translation` in the same pixels."""
+    turned = np.asarray(camera.rotation, np.float64) @ rotation.T
+    placed = np.asarray(camera.translation, np.float64) - turned @ translation
+    return dataclasses.replace(camera, rotation=jnp.asarray(turned, jnp.float32), translation=jnp.asarray(placed, jnp.float32))
+
+
+def _spread_over(vertices: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " m"]:
+    """At most so many vertices, evenly spread."""
+    return vertices[np.unique(np.linspace(0, len(vertices) - 1, min(count, len(vertices))).astype(int))]
 
 
 def carried_vertices(vertices: Float[np.ndarray, "V 3"], triangles: np.ndarray, places: Places) -> Float[np.ndarray, "W 3"]:
@@ -100,8 +148,7 @@ def converted(model: MorphableModel, targets: Float[np.ndarray, "W 3"], weight: 
         targets: where its vertices belong, mm, in any frame.
         weight: of each vertex, in [0, 1].
     """
-    reliable = np.flatnonzero(weight > 0.5)
-    chosen = reliable[np.unique(np.linspace(0, len(reliable) - 1, min(MOST_VERTICES, len(reliable))).astype(int))]
+    chosen = _spread_over(np.flatnonzero(weight > RELIABLE), MOST_VERTICES)
     few, aim = restricted(model, jnp.asarray(chosen)), targets[chosen].astype(np.float64)
     count = len(model.identity)
     scale = np.concatenate([np.ones(count), np.asarray(model.expression_scale, np.float64)])

@@ -58,11 +58,16 @@ def test_a_scan_is_fitted_on_it(head, tmp_path):
     assert result.status == "converged" and result.losses["distance_mean"] < 0.6
 
 
-def test_a_film_is_tracked_with_it(head, tmp_path):
+@pytest.mark.parametrize("by", ["fits", "networks"])
+def test_a_film_is_tracked_with_it(head, tmp_path, by):
     picture = read_image(ASTRONAUT).pixels
     for number in range(3):
         write_image(tmp_path / f"{number}.png", np.roll(picture, 2 * number, axis=1))
-    assert fitkit.track(tmp_path, fps=25, head=head, size=SIZE).found.all()
+    track = fitkit.track(tmp_path, fps=25, head=head, size=SIZE, by=by)
+    assert track.found.all() and track.model.name == "flame" and track.expression.shape == (3, len(track.model.expression))
+    seen = fitkit.fit(ASTRONAUT, recipe="landmarks").landmarks_detected
+    eyes = np.linalg.norm(seen[45] - seen[36])
+    assert np.median(np.linalg.norm(track.points[0] - seen, axis=1)) < 0.08 * eyes
 
 
 def test_labels_are_made_of_it(head, tmp_path):
