@@ -6,12 +6,12 @@ over one displacement along the depth for every pixel of face skin, by Gauss-New
 (Chartrand and Yin 2008). Depth is in pixels; colours are sRGB, relative to the mean of the face; all three terms are sums over the
 pixels. Matrix-free: a step is solved by conjugate gradients on stencils.
 
-What is not a wrinkle is kept out in five ways. The smooth part of what stage 1 leaves unexplained is taken up by a smooth gain
+What is not a wrinkle is kept out in six ways. The smooth part of what stage 1 leaves unexplained is taken up by a smooth gain
 before colours are compared. What features of the head explain that lie a little beside their place is taken off. A pixel that
 disagrees more than a fold could (hair, glasses, the edge of a shadow, a highlight) counts little. Brows, lips, nostrils, the ridge
-of the nose and the rims of the eyes are left out (`face_surface`, `photo_comparison`). Of what is found, lines are kept, on the
-forehead level ones (`fold_confidence`). The light is stage 1's: refitted to the skin with shape and albedo held, it takes errors of
-the albedo for shading, and folds come out too shallow.
+of the nose and the rims of the eyes are left out (`face_surface`, `photo_comparison`). Of what differs then, lines are kept
+(`fold_lines`), and of the relief found lines again, on the forehead level ones (`fold_confidence`). The light is stage 1's:
+refitted to the skin with shape and albedo held, it takes errors of the albedo for shading, and folds come out too shallow.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,9 @@ from fitkit.compilation import quick_jit
 from fitkit.fitting import solvers
 from fitkit.fitting.state import FaceState
 from fitkit.geometry import depth_maps
-from fitkit.geometry.filters import gaussian_blur, smoothstep
+from fitkit.geometry.filters import smoothstep
 from fitkit.recipes.inverse_rendering.face_surface import Surface, displaced_detail, render, visible_surface
+from fitkit.recipes.inverse_rendering.fold_lines import structure_tensor
 from fitkit.recipes.inverse_rendering.photo_comparison import Comparison, compare_photo
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.types import Detail, Fragments, MorphableModel
@@ -92,7 +93,7 @@ def fold_confidence(
     """How much a displacement is a fold and not a lump, in [0, 1].
 
     A fold is a line: about it all slopes point across. Where stage 1 has a nose or a cheek a little beside its place, its shading
-    comes out as lumps, which slope every way. The structure tensor tells them apart (Weickert 1999): its coherence, times how
+    comes out as lumps, which slope every way. The structure tensor tells them apart: its coherence, times how
     steep it is. On the forehead, where stage 1 has little to misplace, what runs level is kept whole, and what hangs across it
     is hair.
 
@@ -103,8 +104,7 @@ def fold_confidence(
         upright: the head's way up in the picture (x, y), unit.
         config: fields.
     """
-    across, down = depth_maps.differences(gaussian_blur(displacement, config.refinement_fold_finest * scale))
-    xx, xy, yy = gaussian_blur(jnp.stack([across * across, across * down, down * down]), config.refinement_fold_reach * scale)
+    xx, xy, yy = structure_tensor(displacement, jnp.ones_like(displacement), scale, config)
     steep = xx + yy
     coherence = (jnp.square(xx - yy) + 4.0 * jnp.square(xy)) / (jnp.square(steep) + 1e-12)
     strength = jnp.square(steep * coherence)

@@ -2,7 +2,7 @@
 
 In: the `Surface` of the fitted head and the photo's crop. Out: a `Comparison` and a weight for every pixel. What the light of
 stage 1 leaves unexplained but smooth becomes a gain; pixels that disagree more than a fold could (hair, glasses, cast shadows,
-highlights) are masked; what features a little beside their place explain is taken off the photo.
+highlights) are masked; what features a little beside their place explain is taken off the photo, and so is what runs in no line.
 """
 
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from fitkit.fitting.photometric import colour_mix
 from fitkit.fitting.state import FaceState
 from fitkit.geometry.filters import gaussian_blur
 from fitkit.recipes.inverse_rendering.face_surface import Surface, render
+from fitkit.recipes.inverse_rendering.fold_lines import line_part
 from fitkit.recipes.inverse_rendering.refinement_config import PIXEL, GeometryRefinementConfig
 
 MIN_COLOUR = 0.03        # sRGB; below it a gain is noise
@@ -89,7 +90,9 @@ def compare_photo(
     noise = jnp.nan_to_num(jnp.nanmedian(jnp.where(mask > 0, error, jnp.nan)[::NOISE_STRIDE, ::NOISE_STRIDE]))
     trust = 1.0 / jnp.maximum(1.0, noise / config.refinement_noise**2)
     pixel = 1.0 / (PIXEL * state.pose.scale)
-    target = target - moved_features(gain * rendered, target, mask, state.pose.scale, config)
+    expected = gain * rendered
+    target = target - moved_features(expected, target, mask, state.pose.scale, config)
+    target = expected + line_part(target - expected, expected, mask, state.pose.scale, config)
     return Comparison(state.face.light, mix, gain / jnp.maximum(level, MIN_COLOUR), target, trust, pixel), mask
 
 

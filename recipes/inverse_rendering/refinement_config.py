@@ -38,6 +38,10 @@ class GeometryRefinementConfig:
         refinement_border_share: shares between which its weight rises from 0 to 1.
         refinement_fold_finest: millimetres of the Gaussian under which slopes are taken to tell lines from lumps.
         refinement_fold_reach: millimetres of the Gaussian over which their directions are compared.
+        refinement_line_length: millimetres of the Gaussian along a line, by which grain is averaged out.
+        refinement_line_grain: rms of shading, relative to the skin's own, that the average takes away where grain counts by half.
+        refinement_line_coherence: of a photo's slopes, between which what differs from the rendering comes to be kept: grain
+            without a direction has about 0.2.
         refinement_fold_slope: rms slope at which a line is kept by half.
         refinement_fold_level: share of squared slopes up and down the head between which a line on the forehead comes to be kept.
     """
@@ -65,5 +69,8 @@ class GeometryRefinementConfig:
     refinement_border_share: tuple[float, float] = (0.5, 0.85)
     refinement_fold_finest: float = 0.5
     refinement_fold_reach: float = 5.0
+    refinement_line_length: float = 3.0
+    refinement_line_grain: float = 0.01
+    refinement_line_coherence: tuple[float, float] = (0.3, 0.6)
     refinement_fold_slope: float = 0.04
     refinement_fold_level: tuple[float, float] = (0.5, 0.75)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
 
-from fitkit.geometry.filters import gaussian_blur, smoothstep
+from fitkit.geometry.filters import blur_along, gaussian_blur, smoothstep
 
 
 def test_smoothstep_by_hand():
@@ -36,3 +36,28 @@ def test_blur_takes_a_traced_deviation_and_keeps_a_constant():
     found = jax.jit(gaussian_blur)(ones, jnp.float32(2.0))
     np.testing.assert_allclose(found[20:44, 20:44], 1.0, atol=1e-5)
     assert found[0, 0] < 0.5, "nothing comes in over the border"
+
+
+def test_blur_along_lines_is_that_of_scipy_along_an_axis_and_of_points_on_a_slanted_line(rng):
+    plane, size = rng.uniform(size=(64, 64)).astype(np.float32), 64
+    for axis, double in ((1, (1.0, 0.0)), (0, (-1.0, 0.0))):
+        lines = jnp.broadcast_to(jnp.array(double)[:, None, None], (2, size, size))
+        found = blur_along(jnp.asarray(plane)[None], lines, 3.0)[0]
+        expected = scipy.ndimage.gaussian_filter1d(plane, 3.0, axis=axis, mode="wrap", truncate=8.0)
+        # two further directions, an eighth of a half turn away, take part by 0.11 each
+        others = sum(scipy.ndimage.map_coordinates(plane, _along(size, np.pi / 2 * (axis == 0) + turn * np.pi / 8, step), order=3,
+                                                   mode="grid-wrap") * weight
+                     for turn in (-1, 1) for step, weight in zip(*_kernel(3.0), strict=True))
+        share = np.cos(np.pi / 4) ** 6
+        np.testing.assert_allclose(found, (expected + share * others) / (1 + 2 * share), atol=0.02)
+
+
+def _kernel(deviation):
+    steps = np.arange(-12, 13)
+    weights = np.exp(-0.5 * (steps / deviation) ** 2)
+    return steps, weights / weights.sum()
+
+
+def _along(size, angle, step):
+    down, across = np.mgrid[:size, :size].astype(float)
+    return down + step * np.sin(angle), across + step * np.cos(angle)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fitkit.fitting.state import rasterize_state
-from fitkit.recipes.inverse_rendering import face_surface, geometry_refinement, photo_comparison
+from fitkit.recipes.inverse_rendering import face_surface, fold_lines, geometry_refinement, photo_comparison
 from fitkit.recipes.inverse_rendering.face_surface import Surface
 from fitkit.recipes.inverse_rendering.photo_comparison import Comparison
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
@@ -178,6 +178,28 @@ def test_lines_are_folds_and_lumps_are_none():
     assert np.asarray(shallow).max() < 0.1       # as flat as skin is
     nothing, gradient = jax.value_and_grad(lambda d: jnp.sum(confidence(d, scale)))(jnp.zeros((size, size)))
     assert float(nothing) == 0.0 and np.isfinite(gradient).all()
+
+
+def test_what_differs_in_lines_is_kept_and_grain_is_not(rng):
+    """Residuals of an evenly coloured skin, two pixels to the millimetre: a dark line, grain, both, and a red line."""
+    config, size, scale = GeometryRefinementConfig(), 128, jnp.float32(2.0)
+    skin = jnp.broadcast_to(jnp.array([1.2, 0.9, 0.7], jnp.float32)[:, None, None], (3, size, size))
+    across, down = np.meshgrid(np.arange(size) - 63.5, np.arange(size) - 63.5)
+    line = -0.2 * np.exp(-0.5 * ((across * np.sin(0.3) + down * np.cos(0.3)) / 3) ** 2)
+    grain, mask = rng.normal(0, 0.05, (size, size)), jnp.asarray((np.hypot(across, down) < 50).astype(np.float32))
+
+    def kept(shade):
+        return np.asarray(fold_lines.line_part(skin * jnp.asarray(shade, jnp.float32), skin, mask, scale, config) / skin)[0]
+
+    middle = (np.hypot(across, down) < 30) & (line < -0.05)
+    np.testing.assert_allclose(kept(line)[middle], line[middle], atol=0.01)
+    assert kept(grain).std() < 0.2 * grain.std()
+    np.testing.assert_allclose(kept(line + 0.3 * grain)[middle], line[middle], atol=0.03)
+    red = jnp.asarray(np.stack([line, np.zeros_like(line), np.zeros_like(line)]), jnp.float32)
+    shading = 0.2 * 1.2 / (1.2**2 + 0.9**2 + 0.7**2)       # that a line in red alone has in common with the skin's colour
+    np.testing.assert_allclose(np.abs(fold_lines.line_part(red, skin, mask, scale, config)[1]).max(), shading * 0.9, rtol=0.1)
+    nothing = fold_lines.line_part(jnp.zeros_like(skin), skin, jnp.zeros_like(mask), scale, config)
+    assert not np.asarray(nothing).any()
 
 
 @pytest.mark.parametrize(("roll", "turned", "kept"), [(0.0, 0.0, True), (0.0, 90.0, False), (0.0, 55.0, False), (30.0, 30.0, True)])

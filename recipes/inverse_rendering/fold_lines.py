@@ -1,0 +1,63 @@
+"""What of a picture of a face runs in lines, as folds do. Stubble, pores, film grain and blotches run nowhere.
+
+In: a plane or a residual of the crop, and where skin is compared. Out: its structure tensor (Weickert 1999), or that part of the
+residual that is shading of folds. It is told in the photo, not in the relief that shading makes of it: light from one side turns
+grain without any direction into streaks across the light.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fitkit.geometry import depth_maps
+from fitkit.geometry.filters import blur_along, gaussian_blur, smoothstep
+from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
+
+INNER = 0.75        # share of known pixels around one from which its slope counts: the border of skin is no line
+DARKEST = 1e-3      # squared colour relative to the face's own, below which a residual is no share of it
+
+
+def structure_tensor(
+    values: Float[Array, "S S"], inside: Float[Array, "S S"], scale: Float[Array, ""], config: GeometryRefinementConfig
+) -> tuple[Float[Array, "S S"], Float[Array, "S S"], Float[Array, "S S"]]:
+    """Means over `refinement_fold_reach` of the products of slopes: across twice, across and down, down twice.
+
+    Args:
+        values: of every pixel.
+        inside: 1 where they are known, 0 elsewhere.
+        scale: pixels per mm.
+        config: fields.
+    """
+    known = gaussian_blur(inside, config.refinement_fold_finest * scale)
+    fine = gaussian_blur(values * inside, config.refinement_fold_finest * scale) / jnp.maximum(known, 0.1)
+    across, down = jnp.where(known > INNER, depth_maps.differences(fine), 0.0)
+    products = gaussian_blur(jnp.stack([across * across, across * down, down * down]), config.refinement_fold_reach * scale)
+    return products[0], products[1], products[2]
+
+
+def line_part(
+    residual: Float[Array, "3 S S"], rendered: Float[Array, "3 S S"], mask: Float[Array, "S S"], scale: Float[Array, ""],
+    config: GeometryRefinementConfig,
+) -> Float[Array, "3 S S"]:
+    """The part of a residual that is shading of lines.
+
+    Shading scales all channels alike, which pigment does not. Where slopes have no direction in common (the tensor's coherence is
+    low), nothing is kept. Where they have, the residual is averaged along it, the more so the grainier the photo: grain
+    cancels, a line stays.
+
+    Args:
+        residual: photo less rendering, relative to the face's own colour.
+        rendered: the same of the rendering.
+        mask: weight of each pixel, 0 where there is no skin to compare.
+        scale: pixels per mm.
+        config: fields.
+    """
+    inside = (mask > 0).astype(mask.dtype)
+    shade = inside * jnp.sum(residual * rendered, 0) / jnp.maximum(jnp.sum(jnp.square(rendered), 0), DARKEST)
+    xx, xy, yy = structure_tensor(shade, inside, scale, config)
+    level, slant = (yy - xx) / (xx + yy + 1e-12), -2.0 * xy / (xx + yy + 1e-12)       # cosine and sine of twice a line's angle
+    coherence = jnp.sqrt(jnp.square(level) + jnp.square(slant) + 1e-12)
+    sums = blur_along(jnp.stack([shade, inside]), jnp.stack([level, slant]) / coherence, config.refinement_line_length * scale)
+    smooth = inside * sums[0] / jnp.maximum(sums[1], 0.1)
+    grain = jnp.sum(mask * jnp.square(shade - smooth)) / jnp.maximum(jnp.sum(mask), 1.0)
+    share = grain / (grain + config.refinement_line_grain**2)
+    return rendered * smoothstep(coherence, *config.refinement_line_coherence) * (shade + share * (smooth - shade))
