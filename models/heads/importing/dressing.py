@@ -1,8 +1,8 @@
 """Dresses a foreign head with what the embedded one knows of faces: points, masks, mirror table, texture layout, missing colours.
 
 In: a `HeadSource` and its `HeadRegistration`. Out: a `MorphableModel` that every recipe takes. Vertices keep the order of their
-file. The texture layout is the embedded head's, so that textures of the one fit the other; a triangle across a seam takes the side
-of its middle.
+file. The texture layout is the embedded head's, so that textures of the one fit the other; a triangle across a seam lies on one
+side of it. Where a head without expressions has no counterpart, as behind lips, it moves as the skin beside.
 """
 
 import dataclasses
@@ -10,17 +10,23 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
+import scipy.spatial
 from jaxtyping import Float, Int
 
 from fitkit.models.heads.importing.arkit import NamedExpressions, carried_expressions, named_expressions
+from fitkit.models.heads.importing.continuation import links_of, spread
 from fitkit.models.heads.importing.registration import HeadRegistration, mirrored_vertices
 from fitkit.models.heads.source import PARTS, HeadSource
 from fitkit.morphable.regions import region_mask
+from fitkit.morphable.registration import project
 from fitkit.types import Joints, MorphableModel
 
 # Chosen, not tuned
 STRETCH = 4.0               # times the median of texture per millimetre, from which a triangle lies across a seam
-BEYOND = 1.5                # bound of barycentric coordinates by which a corner is extrapolated from the middle's triangle
+BESIDE = 32                 # triangles of the embedded head, nearest in the layout, among which a corner's place is sought then
+NECK_HOLD = 0.01            # of a neck's vertex to its own moves, beside an edge's pull: the jaw's fade over ten edges
+OTHER_CHART = 10.0          # sides of the layout that its charts are taken apart by meanwhile
 FULL_WEIGHT = 0.5           # weight of a correspondence from which a pixel may be compared fully
 
 
@@ -38,6 +44,8 @@ def dress(
         albedo_mean, albedo = source.albedo_mean, source.albedo
     carried = carried_expressions(own, registration)
     own_shapes = len(source.expression) > 0
+    if not own_shapes:
+        carried = _continued(carried, registration, source, masks[:, own.region_names.index("neck")])
     expressions: dict[str, Any] = {"expression": source.expression if own_shapes else carried}
     for kind in ("lower", "upper", "scale"):
         expressions[f"expression_{kind}"] = getattr(source if own_shapes else own, f"expression_{kind}")
@@ -66,6 +74,20 @@ def dress(
     face = np.asarray(region_mask(model, "face_skin")) + np.asarray(region_mask(model, "lips"))
     named = named_expressions(model, carried, registration.weight * np.clip(face, 0, 1))
     return _with_named(model, named, own.expression_names), named
+
+
+def _continued(
+    moves: Float[np.ndarray, "N W 3"], registration: HeadRegistration, source: HeadSource, neck: Float[np.ndarray, " W"]
+) -> Float[np.ndarray, "N W 3"]:
+    """Moves of skin continued from where it has a counterpart; eyes, teeth and tongue have theirs from the embedded head's.
+
+    Under the chin, which is another size in every head, the jaw's moves fade into the neck's.
+    """
+    whole, neck = registration.part == 0, np.clip(neck, 0, 1)
+    weight = np.where(whole, registration.weight * (1 - neck), 1.0)
+    flat = spread(moves.transpose(1, 0, 2).reshape(len(weight), -1), weight, source.mean.astype(np.float64), source.triangles,
+                  hold=NECK_HOLD * neck)
+    return np.where(whole[:, None], flat.reshape(len(weight), -1, 3).transpose(1, 0, 2), moves).astype(np.float32)
 
 
 def _tables(arrays: dict[str, Any], kind: Any) -> dict[str, Any]:
@@ -113,15 +135,17 @@ def carried_layout(
 def _one_sided(
     own: MorphableModel, registration: HeadRegistration, source: HeadSource, torn: Int[np.ndarray, " t"]
 ) -> Float[np.ndarray, "t 3 2"]:
-    """Corners of triangles across a seam, all by the embedded triangle that one of them lies in, extrapolated."""
-    corners = source.triangles[torn]
-    base = registration.triangle[corners[:, 0]]      # the side of the first corner
-    own_triangles, shape = np.asarray(own.triangles), registration.registered
-    a, b, c = (shape[own_triangles[base, k]][:, None] for k in range(3))
-    u, v, w = b - a, c - a, source.mean[corners].astype(np.float64) - a
-    uu, uv, vv, wu, wv = ((p * q).sum(-1) for p, q in ((u, u), (u, v), (v, v), (w, u), (w, v)))
-    determinant = np.maximum(uu * vv - uv * uv, 1e-9)
-    second, third = (vv * wu - uv * wv) / determinant, (uu * wv - uv * wu) / determinant
-    share = np.clip(np.stack([1 - second - third, second, third], -1), 1 - BEYOND - 1, BEYOND)
-    share = share / share.sum(-1, keepdims=True)
-    return np.einsum("tck,tkd->tcd", share, np.asarray(own.uv, np.float64)[np.asarray(own.uv_triangles)[base]])
+    """Corners of triangles across a seam: each at its nearest place on the side that the corner with the surest place lies on."""
+    corners, own_triangles = source.triangles[torn], np.asarray(own.triangles)
+    surest = registration.weight[corners].argmax(axis=1)[:, None]
+    base = registration.triangle[np.take_along_axis(corners, surest, 1)[:, 0]]
+    uv, uv_triangles = np.asarray(own.uv, np.float64), np.asarray(own.uv_triangles)
+    _, chart = scipy.sparse.csgraph.connected_components(links_of(uv_triangles, len(uv)), directed=False)
+    spots = np.column_stack([uv[uv_triangles].mean(axis=1), OTHER_CHART * chart[uv_triangles[:, 0]]])
+    beside = scipy.spatial.cKDTree(spots).query(spots[base], k=BESIDE)[1]      # [t, k] of the embedded head's triangles
+    around, points = registration.registered[own_triangles[beside]][:, None], source.mean[corners].astype(np.float64)[:, :, None]
+    share = project(points, around)      # [t, 3, k, 3]
+    gap = np.linalg.norm(np.einsum("tckx,tckxd->tckd", share, np.broadcast_to(around, (*share.shape, 3))) - points, axis=-1)
+    best = gap.argmin(axis=-1)[..., None]
+    there = np.take_along_axis(share, best[..., None], 2)[:, :, 0]
+    return np.einsum("tcx,tcxd->tcd", there, uv[uv_triangles[np.take_along_axis(beside[:, None], best, 2)[..., 0]]])

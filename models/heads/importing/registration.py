@@ -17,6 +17,7 @@ from fitkit.color import linear_to_srgb
 from fitkit.errors import FitkitError
 from fitkit.geometry.camera import project
 from fitkit.geometry.vectors import vertex_normals
+from fitkit.models.heads.importing.continuation import eyeballs
 from fitkit.models.heads.source import PARTS, HeadSource
 from fitkit.models.mediapipe.facemesh import find_faces
 from fitkit.morphable.regions import region_mask, triangles_of_part
@@ -71,8 +72,8 @@ def register(own: MorphableModel, source: HeadSource) -> HeadRegistration:
     Raises:
         FitkitError: E_DATA where no face is seen in it, or the skins do not meet.
     """
-    part = np.zeros(len(source.mean), np.int32) if source.part is None else source.part
     mean, triangles = source.mean.astype(np.float64), source.triangles
+    part = eyeballs(mean, triangles) if source.part is None else source.part
     skin = np.flatnonzero((part[triangles] == 0).all(1))
     theirs = Surface(vertices=mean, triangles=triangles, allowed=skin)
     seen_there = _seen_points(mean, triangles, _plain_colours(mean, part), theirs, name=f"the {source.family} head")

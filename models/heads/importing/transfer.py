@@ -13,13 +13,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse
-import scipy.sparse.linalg
 from jaxtyping import Float, Int
 
 from fitkit.io.atomic_files import write_bytes
 from fitkit.models import shipped
 from fitkit.models.heads.importing import registration
+from fitkit.models.heads.importing.continuation import spread
 from fitkit.models.heads.importing.dressing import dress
 from fitkit.models.heads.importing.stored import Places, encode_head, read_head, read_places
 from fitkit.models.heads.source import HeadSource, checked
@@ -27,10 +26,7 @@ from fitkit.morphable.regions import region_mask
 from fitkit.morphable.registration import similarity
 from fitkit.types import MorphableModel
 
-# Chosen, not tuned. `spread`: weight of a correspondence from which it is reliable, how such a vertex is held to its move beside an
-# edge's pull, and how any other is
-RELIABLE, HOLD, LEAST_HOLD = 0.5, 1e5, 1e-6
-HEIGHT = 260.0      # mm, that a mesh is given before it is registered, whatever its unit: a head with its neck
+HEIGHT = 260.0      # mm, that a mesh is given before it is registered, whatever its unit: a head with its neck; chosen
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,25 +73,6 @@ def transferred(
     size = np.cbrt(np.linalg.det(placing[:3, :3]))      # back to millimetres of the person
     model = dataclasses.replace(model, mean=jnp.asarray(moved / size, jnp.float32), expression=model.expression / size)
     return Transferred(model=model, residual=float(facts["residual"]) / size)
-
-
-def spread(
-    moves: Float[np.ndarray, "W 3"], weight: Float[np.ndarray, " W"], vertices: Float[np.ndarray, "W 3"],
-    triangles: Int[np.ndarray, "F 3"]
-) -> Float[np.ndarray, "W 3"]:
-    """Moves of a mesh's vertices, kept where they are reliable and continued from there along the edges (a harmonic field).
-
-    Pieces of the mesh without a reliable vertex, such as eyeballs, move as a whole by the mean of their moves. Vertices at one
-    place, as at seams of textures, move together.
-    """
-    _, first, place = np.unique(np.round(vertices, 4), axis=0, return_index=True, return_inverse=True)
-    place, count = place.ravel(), len(first)
-    ends = place[triangles[:, [0, 1, 2]]].ravel(), place[triangles[:, [1, 2, 0]]].ravel()
-    links = scipy.sparse.coo_matrix((np.ones(len(ends[0])), ends), (count, count)).tocsr()
-    links = ((links + links.T) > 0).astype(float)
-    held = np.where(weight[first] > RELIABLE, HOLD * weight[first], 0.0) + LEAST_HOLD
-    system = scipy.sparse.diags(np.asarray(links.sum(1)).ravel() + held) - links
-    return np.asarray(scipy.sparse.linalg.spsolve(system.tocsc(), held[:, None] * moves[first])).reshape(count, 3)[place]
 
 
 def kept_path(own: MorphableModel, vertices: Float[np.ndarray, "W 3"], triangles: Int[np.ndarray, "F 3"]) -> Path:

@@ -225,21 +225,6 @@ def test_a_person_is_put_on_a_mesh_of_another_unit(tmp_path, monkeypatch, own):
     assert found.model.expression_names == own.expression_names and found.model.identity.shape[0] == 0
 
 
-def test_moves_are_continued_where_none_are_known():
-    """A strip whose left end moves and whose rest is wildly wrong; an island; two vertices at one place."""
-    strip = np.array([[x, y, 0.0] for x in range(8) for y in range(2)])
-    strip = np.concatenate([strip, strip[:1], strip[:3] + 50])      # a seam, and an island
-    triangles = np.array([[2 * i + a, 2 * i + b, 2 * i + c] for i in range(7) for a, b, c in ((0, 2, 1), (1, 2, 3))]
-                         + [[16, 2, 1], [17, 18, 19]])
-    moves = np.random.default_rng(0).normal(size=(20, 3)) * 30
-    moves[:4] = moves[16] = [1.0, 2.0, 3.0]
-    weight = np.zeros(20)
-    weight[:4] = weight[16] = 1.0
-    found = transfer.spread(moves, weight, strip, triangles)
-    np.testing.assert_allclose(found[:17], np.tile([1.0, 2.0, 3.0], (17, 1)), atol=1e-2)
-    np.testing.assert_allclose(found[17:], np.tile(moves[17:].mean(0), (3, 1)), atol=1e-3)
-
-
 def test_the_transfer_says_what_it_needs(capsys, tmp_path):
     assert main.run(["transfer"]) == 2
     assert "--to character.obj" in capsys.readouterr().err
