@@ -134,5 +134,5 @@ def test_errors_of_angles_meet_the_table_and_are_said_of_turned_heads():
         assert angle_errors(short - true)["yaw_short"] == -errors["yaw_short"]
     assert angle_errors(85.0)["yaw_short"] == SHORT[-1]
     camera = {"view_degrees": {"yaw": -40.0}, "angle_errors": angle_errors(-40.0)}
-    assert said_of_yaw(camera).startswith("yaw -40, the true one likely -42") and said_of_yaw({}) == ""
+    assert said_of_yaw(camera).startswith("yaw -40, the true one likely -41") and said_of_yaw({}) == ""
     assert said_of_yaw(camera | {"view_degrees": {"yaw": 3.0}}) == ""

@@ -7,12 +7,13 @@ does a fit: by as much with the lens known or not, and by as much at 28, 50 and 
 from collections.abc import Mapping
 from typing import Any
 
-# `python -m tests.measurements.true_size FOLDER --people 4`: 8 people of two heads, lenses of 28, 50 and 85 mm; recipe landmarks,
-# whose points all fits hold to. Degrees: by how much the fitted yaw is less than the true one, and the deviation about that;
-# deviations of pitch (about its mean in each kind of head: they have no common zero) and of roll
+# `python -m tests.measurements.true_size FOLDER --people 4`, and `--first 100 --people 8`: 24 people of two heads, lenses of 28, 50
+# and 85 mm; recipe landmarks, whose points all fits hold to. Degrees: by how much the fitted yaw is less than the true one, and the
+# deviation about that; deviations of pitch (about its mean in each kind of head: they have no common zero) and of roll. One of 71
+# fits at 60 degrees, 37 degrees off, is left out, and one picture showed no face to the detector
 YAWS = (0.0, 30.0, 45.0, 60.0)
-SHORT, DEVIATION = (0.0, 1.1, 2.1, 2.3), (0.9, 1.2, 2.3, 2.2)
-PITCH, ROLL = (2.6, 2.0, 1.8, 2.7), (0.5, 0.8, 1.9, 3.4)
+SHORT, DEVIATION = (0.0, 0.3, 1.2, 1.8), (0.9, 1.7, 2.3, 2.3)
+PITCH, ROLL = (3.1, 2.4, 2.7, 3.4), (0.4, 0.9, 2.3, 3.2)
 TURNED = 15.0                # degrees of yaw from which on a run's print says it; chosen
 
 
