@@ -38,6 +38,7 @@ from fitkit.morphable.model import shape, values_at_points
 from fitkit.results.metric import measures
 from fitkit.results.metric.iris import IRIS_DEVIATION, IRIS_TYPICAL, iris_diameter
 from fitkit.results.metric.scaled import MOST_TURNED as MOST_TURNED_IRIS
+from fitkit.results.metric.true_size import size_of_the_mean
 from fitkit.types import Camera, MorphableModel
 from tests.conftest import ASSETS
 
@@ -151,6 +152,7 @@ def errors(picture: Picture, result: fitkit.FitResult) -> dict[str, Any]:
     size = [np.sqrt(np.square(each - each.mean(0)).sum()) for each in (points[17:], fitted)]
     return {"angles": (angles(result.camera) - angles(picture.view.camera)).tolist(), "size": float(np.log(size[0] / size[1])),
             "measures": {name: float(np.log(true[name] / own[name])) for name in own}, "iris": iris_of(result),
+            "expected": size_of_the_mean(result.model, result.parameters),
             "focal": float(result.camera.focal / picture.view.camera.focal), "distance": float(result.camera.translation[2])}
 
 
@@ -185,7 +187,9 @@ def report(rows: list[dict[str, Any]]) -> None:
         some = [row for row in rows if abs(row["yaw"]) <= MOST_TURNED]
         size = np.array([row[way]["size"] for row in some])
         focal = 100 * np.log([row[way]["focal"] for row in rows])
-        print(f"  size, true over fitted: {100 * size.mean():+.1f} %, deviation {100 * size.std():.1f}; focal length, all pictures,"
+        by_mean = size - [row[way]["expected"] for row in some]
+        print(f"  size, true over fitted: {100 * size.mean():+.1f} %, deviation {100 * size.std():.1f}; over the mean head's"
+              f" {100 * by_mean.mean():+.1f}, {100 * by_mean.std():.1f}; focal length, all pictures,"
               f" fitted over true {focal.mean():+.1f} %, rms {np.sqrt(np.square(focal).mean()):.1f}")
         report_irises([row for row in rows if abs(row["yaw"]) <= MOST_TURNED_IRIS], way)
         for name in measures.MEASURES:
@@ -203,11 +207,22 @@ def report_irises(rows: list[dict[str, Any]], way: str) -> None:
         seen = [row for row in some if row[way]["iris"] is not None]
         # of the head's millimetres and its size: what the iris measures in true ones
         ratio = np.array([np.log(row[way]["iris"] / row["iris"]) + row[way]["size"] for row in seen])
-        own = np.std([row[way]["size"] for row in some])
+        own = np.std([row[way]["size"] - row[way]["expected"] for row in some])
         size = [1 / np.sqrt(1 / own**2 + 1 / ((IRIS_DEVIATION / IRIS_TYPICAL) ** 2 + read**2)) for read in (ratio.std(), 0.0)]
         print(f"  irises of {kind} seen in {len(seen)} of {len(some)}: measured over true {100 * ratio.mean():+.1f} %, deviation"
-              f" {100 * ratio.std():.1f}; size of the head {100 * own:.1f}, with irises {100 * size[0]:.1f}, were they read"
+              f" {100 * ratio.std():.1f}; size by the mean head {100 * own:.1f}, with irises {100 * size[0]:.1f}, were they read"
               f" exactly {100 * size[1]:.1f} %")
+
+
+def report_people(count: int) -> None:
+    """Print how people's sizes lie about the mean head's."""
+    model = fitkit.load_head("makehuman")
+    at_rest = shape(model, model.identity_mean, jnp.zeros(len(model.expression)))
+    for population in (ict_population(ict_source.read(str(ASSETS / ICT))), embedded_population()):
+        points = [true_places(population, model, subjects.person(population, seed).neutral)[0][17:] for seed in range(count)]
+        spreads = [np.square(each - each.mean(0)).sum() for each in (*points, measures.places(model, at_rest)[0][17:])]
+        ratio = 50 * np.log(np.array(spreads[:-1]) / spreads[-1])
+        print(f"{population.name}: {count} people over the mean head {ratio.mean():+.1f} %, deviation {ratio.std():.1f}")
 
 
 def main() -> None:
@@ -222,6 +237,7 @@ def main() -> None:
     parser.add_argument("--table", type=pathlib.Path, help="a file for the numbers of each picture")
     options = parser.parse_args()
     keep_compiled_programs()
+    report_people(24)
     rows = []
     made = pictures(options.folder, range(options.first, options.first + options.people), options.lenses)
     for some in together(made) if options.together else ([each] for each in made):

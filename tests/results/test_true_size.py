@@ -1,5 +1,6 @@
 """True sizes: irises read in pictures, the posterior of a head's size against numerical integration, measures, errors of angles."""
 
+import dataclasses
 import json
 
 import jax.numpy as jnp
@@ -75,11 +76,24 @@ def test_the_posterior_of_size_is_that_of_integration():
     grid = np.linspace(-0.4, 0.4, 20001)
     iris = 12.5
     spread = np.hypot(IRIS_DEVIATION / IRIS_TYPICAL, true_size.IRIS_READ)
-    density = np.exp(-0.5 * ((np.log(IRIS_TYPICAL / iris) - grid) / spread) ** 2 - 0.5 * (grid / true_size.HEAD) ** 2)
+    density = np.exp(-0.5 * ((np.log(IRIS_TYPICAL / iris) - grid) / spread) ** 2 - 0.5 * ((grid - 0.08) / true_size.HEAD) ** 2)
     density /= density.sum()
     mean = (grid * density).sum()
-    np.testing.assert_allclose(true_size.size_by_iris(iris), (mean, np.sqrt(((grid - mean) ** 2 * density).sum())), atol=1e-6)
-    assert true_size.size_by_iris(iris)[1] < 0.03
+    np.testing.assert_allclose(true_size.size_by_iris(iris, 0.08), (mean, np.sqrt(((grid - mean) ** 2 * density).sum())), atol=1e-6)
+    assert true_size.size_by_iris(iris, 0.0)[1] < 0.035
+
+
+def test_without_anything_known_a_head_has_the_mean_heads_size():
+    head, face = head_and_camera()
+    face = dataclasses.replace(face, identity=face.identity + 0.5)
+    size = true_size.true_size(head, face, known=None, iris=None, measured_by=None)
+    small = true_size.scaled_model(head, 0.8)      # the mean head of this one is as small
+    assert true_size.size_of_the_mean(small, face) == pytest.approx(np.log(size.factor), abs=1e-6)
+    calm = jnp.zeros(len(head.expression))
+    own, mean = (measures.places(head, fitkit.morphable.shape(head, identity, calm))[0][17:]
+                 for identity in (face.identity, head.identity_mean))
+    assert size.factor == pytest.approx(np.std(mean - mean.mean(0)) / np.std(own - own.mean(0)), rel=1e-5)
+    assert size.source == "head" and not size.asked and size.factor != pytest.approx(1.0, abs=1e-3)
 
 
 def test_a_given_length_is_the_length_and_all_else_follows():
