@@ -45,7 +45,7 @@ def features_of_run(run: pathlib.Path, *, most: int) -> tuple[Float[np.ndarray, 
         points = read["points68"] + rng.normal(0.0, MISPLACED, 2) * np.ptp(read["points68"], axis=0).max()
         crop, scale, offset = working_crop(read["picture"].astype(np.float32) / 255, *crop_square(points), SIZE)
         found = features.see_expression(networks, crop, jnp.asarray((points - offset) / scale, jnp.float32))
-        seen.append(np.asarray(found.scores))
+        seen.append(np.asarray(found.features))
         weights.append(read["expression"])
         if row % 100 == 0:
             print(f"{run.name}: {row} of {min(len(source), most)}", flush=True)
@@ -74,8 +74,9 @@ def build(runs: Sequence[pathlib.Path], out: pathlib.Path, *, most: int) -> None
 
 def write(seen: Float[np.ndarray, "N F"], weights: Float[np.ndarray, "N E"], model: MorphableModel, out: pathlib.Path) -> None:
     """Write the dictionary of some pictures, and of their mirror images, to the folder `out`."""
-    seen = np.concatenate([seen, seen[:, mirrored_names(blendshapes.NAMES)]])
-    weights = np.concatenate([weights, weights[:, mirrored_names(model.expression_names)]])
+    partner = mirrored_names(model.expression_names)
+    seen = np.concatenate([seen, seen[:, [*partner, *len(partner) + np.array(mirrored_names(blendshapes.NAMES))]]])
+    weights = np.concatenate([weights, weights[:, partner]])
     centre, matrix = turned_features(seen, weights, expression_metric(model), ridge=RIDGE, coordinates=COORDINATES)
     stored = dictionary.encode(centre, matrix, seen, weights)
     (out / f"{dictionary.NAME}.safetensors").write_bytes(

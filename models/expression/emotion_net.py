@@ -27,6 +27,7 @@ class EmotionNetSizes:
         dense: of the three dense layers; the last is the number of features.
         classes: emotions (paper: 11, code: 8).
         regressed: further numbers that are told from the features; 0 in the paper.
+        dropout: factor of the shares that are dropped in training (the authors' code: 1); a narrow network learns with little.
     """
 
     side: int = 64
@@ -34,6 +35,7 @@ class EmotionNetSizes:
     dense: tuple[int, int, int] = (512, 256, 128)
     classes: int = 8
     regressed: int = 0
+    dropout: float = 1.0
 
 
 class SeenEmotion(NamedTuple):
@@ -59,6 +61,7 @@ class EmotionNet(nnx.Module):
         layers = [extent * extent * channels[-1], *sizes.dense]
         self.dense = nnx.List([nnx.Linear(i, o, rngs=rngs) for i, o in zip(layers, layers[1:], strict=False)])
         self.output = nnx.Linear(sizes.dense[-1], sizes.classes, rngs=rngs)
+        self.dropout = sizes.dropout
         self.regression = nnx.Linear(sizes.dense[-1], sizes.regressed, rngs=rngs) if sizes.regressed else None
 
     def __call__(self, key: Array | None, pictures: Float[Array, "b s s"]) -> SeenEmotion:
@@ -68,11 +71,11 @@ class EmotionNet(nnx.Module):
         for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             x = norm(jax.nn.relu(convolution(x)))
             if index % 2 == 0:      # the end of a stage
-                x = _dropped(keys[index // 2], _pooled(x), STAGE_DROPOUT)
+                x = _dropped(keys[index // 2], _pooled(x), self.dropout * STAGE_DROPOUT)
         x = x.reshape(len(x), -1)
         for layer, share, drop in zip(self.dense, DENSE_DROPOUT, keys[4:], strict=True):
             features = jax.nn.relu(layer(x))
-            x = _dropped(drop, features, share)
+            x = _dropped(drop, features, self.dropout * share)
         regressed = jnp.zeros((len(x), 0)) if self.regression is None else self.regression(x)
         return SeenEmotion(self.output(x), features, regressed)
 

@@ -37,5 +37,5 @@ def prior_expression(
 ) -> Float[Array, " E"]:
     """The expression that Eq. 5 gives for an observed face, in coefficients of the head, inside their bounds."""
     seen = features.see_expression(tables.networks, observation.crop, observation.ibug)
-    weights = dictionary.look_up(tables.entries, seen.scores, norm=norm, neighbours=neighbours)
+    weights = dictionary.look_up(tables.entries, seen.features, norm=norm, neighbours=neighbours)
     return jnp.clip(weights @ tables.basis, model.expression_lower, model.expression_upper)

@@ -6,7 +6,8 @@
 HELD holds people whom the dictionary does not. Prints, for the skin of the cheeks and beside the nose and for the whole face, how
 far the vertices under the fitted expression lie from those under the true one (mean, mm; sizes of the heads folded out): of a face
 at rest, of recipe `landmarks`, and of the prior and the recipe in each of its ways. Then, of pairs of faces with the same 68 points
-and other cheeks, how often each tells which of both a picture shows.
+and other cheeks, how often each tells which of both a picture shows: the one that its expression lies nearer to, and the one whose
+features are likelier to be those seen (`FeatureModel`).
 """
 
 import argparse
@@ -29,6 +30,8 @@ from fitkit.labels.fine_head import fine_head
 from fitkit.labels.hidden_modes import size_and_place
 from fitkit.labels.reading import open_labels
 from fitkit.models import heads
+from fitkit.models.expression.dictionary import ALL, ExpressionDictionary
+from fitkit.models.expression.features import see_expression
 from fitkit.models.mediapipe import facemesh
 from fitkit.morphable.model import values_at_points
 from fitkit.morphable.regions import region_mask, union_of_regions
@@ -48,6 +51,9 @@ FAR_OFF = 0.15                  # of the face's size: mean distance of points fr
 SAME_POINTS = 0.01              # mean distance of the 68 points, in distances of the outer eyes: equal
 OTHER_CHEEKS = 0.6              # mm, mean over the region: other cheeks
 HELD_POINTS, RIDGE, STEPS = 0.2, 1e-3, 2000      # weight of the points' mm^2 beside the cheeks', of the weights'; steps
+PAIRS = 14              # seed of the pairs; those of 13 were looked at when features were chosen
+WEIGHTS_RIDGE = 1e-3    # of the least squares from weights to features
+CENTRED = (3e-6, 3e-5)  # weight_expression of the fits about the prior
 CHEEKS = ("cheekPuff", "cheekSquintLeft", "cheekSquintRight", "noseSneerLeft", "noseSneerRight")
 
 
@@ -110,9 +116,30 @@ def ways(model: MorphableModel) -> dict[str, Callable[[Observation], Float[Array
         for neighbours in (1, 8, 32):
             told[f"proxy, prior fixed, L{norm}, {neighbours} nearest"] = jax.jit(
                 functools.partial(prior_expression, tables, model, norm=norm, neighbours=neighbours))
-    for prior in ("centre", "rest"):
-        told[f"proxy, prior {prior}"] = by_recipe(expression_proxy, ExpressionProxyConfig(prior=prior))
+    for weight in CENTRED:
+        told[f"proxy, prior centre, {weight:.0e}"] = by_recipe(
+            expression_proxy, ExpressionProxyConfig(prior="centre", weight_expression=weight))
+    told["proxy, prior rest"] = by_recipe(expression_proxy, ExpressionProxyConfig(prior="rest"))
     return told
+
+
+class FeatureModel:
+    """How the dictionary's coordinates follow from weights, and how they err: least squares over its entries.
+
+    An estimate of weights errs towards the mean, and so towards the weaker of two faces; how likely features are does not.
+    """
+
+    def __init__(self, entries: ExpressionDictionary) -> None:
+        self.entries, places = entries, np.asarray(entries.keys, np.float64) * np.asarray(entries.step)
+        weights = np.concatenate([np.asarray(entries.weights) / ALL, np.ones((len(places), 1))], axis=1)
+        gram = weights.T @ weights / len(places)
+        self.matrix = np.linalg.solve(gram + WEIGHTS_RIDGE * np.eye(len(gram)), weights.T @ places / len(places))
+        self.precision = np.linalg.inv(np.cov((places - weights @ self.matrix).T))
+
+    def unlikeness(self, features: Float[np.ndarray, " F"], weights: Float[np.ndarray, " E"]) -> float:
+        """Squared distance of features from those that faces of these weights show, in deviations."""
+        gap = (features - np.asarray(self.entries.centre)) @ np.asarray(self.entries.matrix) - np.append(weights, 1.0) @ self.matrix
+        return float(gap @ self.precision @ gap)
 
 
 def measure_errors(model: MorphableModel, run: pathlib.Path, *, count: int) -> None:
@@ -174,12 +201,12 @@ class PairMaker:
 
 def pairs_of_pictures(count: int, *, skins: str | None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Picture, its 68 points, its expression, and the other of its pair: both of each pair in turn; nearly from the front."""
-    maker = random.RandomLabels(random.RandomConfig(seed=13, skins=skins), kind="expressions", expression=draw_emotional)
+    maker = random.RandomLabels(random.RandomConfig(seed=PAIRS, skins=skins), kind="expressions", expression=draw_emotional)
     pairs, rng, made, start = PairMaker(maker.model), np.random.default_rng(0), 0, 0
     while made < count:
         numbers = jnp.arange(start, start + random.AT_ONCE)
         start += random.AT_ONCE
-        scenes, people = random._scenes(numbers, numbers, 13, maker.unfolded, maker.model, maker.pool(0), size=SIZE,
+        scenes, people = random._scenes(numbers, numbers, PAIRS, maker.unfolded, maker.model, maker.pool(0), size=SIZE,
                                         view=maker.view, draw=maker.expression)
         nothing = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (random.AT_ONCE, *leaf.shape)), random.nothing_before())
         scenes = dataclasses.replace(scenes, before=nothing)
@@ -197,14 +224,19 @@ def pairs_of_pictures(count: int, *, skins: str | None) -> Iterator[tuple[np.nda
 
 def measure_pairs(model: MorphableModel, *, count: int, skins: str | None) -> None:
     """Print how often the right one of an ambiguous pair is told."""
-    told, area = ways(model), regions(model)["cheeks and folds"]
+    told, area, tables = ways(model), regions(model)["cheeks and folds"], load_tables(model)
+    likely = FeatureModel(tables.entries)
     right: dict[str, list[bool]] = {name: [] for name in told if name != "at rest"}
+    by_features = list[bool]()
     for picture, points, own, rest in pairs_of_pictures(count, skins=skins):
         if (observation := observed(model, picture, points)) is None:
             continue
         for name, told_right in right.items():
             found = np.asarray(told[name](observation))
             told_right.append(area.distance(found, own) < area.distance(found, rest))
+        seen = np.asarray(see_expression(tables.networks, observation.crop, observation.ibug).features)
+        by_features.append(likely.unlikeness(seen, own) < likely.unlikeness(seen, rest))
+    right["likelier features"] = by_features
     for name, values in right.items():
         print(f"{name:34s} right one of ambiguous pairs {100 * np.mean(values):.1f} % of {len(values)}", flush=True)
 

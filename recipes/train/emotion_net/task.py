@@ -45,6 +45,8 @@ class EmotionNetTraining(TrainingConfig):
         dense: its dense layers.
         classes: its emotions.
         regressed: numbers besides the emotions: 52 of the labels' weights, or none.
+        dropout: factor of the shares that the network drops.
+        balanced: whether a batch holds as many of each emotion (the authors' code); else as they come.
         weight_first: of the squared kernel of the first convolution (the authors' code: 0.01).
         weight_vertices: of the squared distance of the face's vertices, mm^2, as the regressed weights have them; 0 in the paper.
     """
@@ -54,20 +56,23 @@ class EmotionNetTraining(TrainingConfig):
     dense: tuple[int, int, int] = (512, 256, 128)
     classes: int = len(CLASSES)
     regressed: int = 0
+    dropout: float = 1.0
+    balanced: bool = True
     weight_first: float = 0.01
     weight_vertices: float = 0.0
 
     @property
     def network(self) -> EmotionNetSizes:
         """The network's sizes."""
-        return EmotionNetSizes(side=self.side, width=self.width, dense=self.dense, classes=self.classes, regressed=self.regressed)
+        return EmotionNetSizes(side=self.side, width=self.width, dense=self.dense, classes=self.classes, regressed=self.regressed,
+                               dropout=self.dropout)
 
 
 CONFIGS = {
     # the authors' code: batches of 160, 100 epochs of 1,000 steps, Adam 1e-3; the paper: 48 pixels, 11 classes, 20 epochs
     "paper": EmotionNetTraining(batch=160, steps=100_000, rate=1e-3),
     "small": EmotionNetTraining(batch=64, steps=1_500, rate=2e-3, warmup=100, final=0.02, weight_first=0.0, weight_vertices=0.3,
-                                side=48, width=12, dense=(128, 128, 128), regressed=52),
+                                side=48, width=12, dense=(128, 128, 128), regressed=52, dropout=0.2),
 }
 
 
@@ -135,11 +140,24 @@ def _part(read: Sequence[tuple[np.ndarray, np.ndarray]], model: MorphableModel) 
 
 def batch(data: Parts, config: EmotionNetTraining, places: range) -> dict[str, np.ndarray]:
     """Pictures at these places of the endless row, and a random key each."""
-    rows = picture_at(places, count=len(data.train), seed=config.seed)
+    rows = _balanced(data.train, config, places) if config.balanced else picture_at(places, count=len(data.train), seed=config.seed)
     keys = [np.random.default_rng((config.seed, place)).integers(2**32, size=2, dtype=np.uint32) for place in places]
     part = data.train
     return {"picture": part.pictures[rows], "emotion": part.emotion[rows], "target": part.target[rows],
             "mirrored": part.mirrored[rows], "key": np.stack(keys)}
+
+
+def _balanced(part: FacePictures, config: EmotionNetTraining, places: range) -> Int[np.ndarray, " b"]:
+    """Rows of pictures whose emotions take turns; those of an emotion in shuffled order, again and again."""
+    shown = np.unique(part.emotion)
+    rows = np.empty(len(places), np.int64)
+    for turn, emotion in enumerate(shown):
+        own = np.flatnonzero(part.emotion == emotion)
+        some = np.flatnonzero(np.array(places) % len(shown) == turn)
+        turns = np.array(places)[some] // len(shown)
+        if len(some):
+            rows[some] = own[picture_at(range(turns[0], turns[-1] + 1), count=len(own), seed=config.seed + turn)]
+    return rows
 
 
 def loss(network: EmotionNet, batch: Mapping[str, Array], config: EmotionNetTraining

@@ -64,7 +64,7 @@ def test_turned_features_tell_the_weights_by_ridge_regression(table):
 
 def test_the_shipped_one_is_small_and_sound(tmp_path, monkeypatch):
     entries, names = dictionary.load_dictionary()
-    assert names[0] == "browDownLeft" and len(names) == 52 and entries.keys.shape == (4800, 24)
+    assert names[0] == "browDownLeft" and len(names) == 52 and entries.keys.shape == (6200, 24)
     assert (WEIGHTS / "expression_dictionary.safetensors").stat().st_size < 1_000_000
     assert "expression_dictionary.safetensors" in {file.name for file in shipped_files()}
     monkeypatch.setattr("fitkit.models.expression.dictionary.WEIGHTS", tmp_path)

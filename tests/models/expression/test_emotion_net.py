@@ -45,10 +45,14 @@ def test_the_loss_is_cross_entropy_and_the_vertices_distance():
              "key": rng.integers(2**32, size=(4, 2), dtype=np.uint32)}
     network = nnx.jit(lambda: EmotionNet(TINY.network, rngs=nnx.Rngs(0)))()
     network.eval()      # batch norms at their start: they change nothing
-    value, terms = nnx.jit(lambda network, batch: task.loss(network, batch, TINY))(network, batch)
-    keys = jax.vmap(jax.random.wrap_key_data)(jnp.asarray(batch["key"]))
-    shown, mirrored = jax.vmap(lambda key, picture: task.worn(key, picture, side=20))(keys, jnp.asarray(batch["picture"]))
-    seen = network(keys[0], shown)
+
+    @nnx.jit
+    def told(network, batch):
+        keys = jax.vmap(jax.random.wrap_key_data)(batch["key"])
+        shown, mirrored = jax.vmap(lambda key, picture: task.worn(key, picture, side=20))(keys, batch["picture"])
+        return *task.loss(network, batch, TINY), network(keys[0], shown), mirrored
+
+    value, terms, seen, mirrored = told(network, jax.tree.map(jnp.asarray, batch))
     chances = np.exp(np.asarray(seen.logits, np.float64))
     chances /= chances.sum(1, keepdims=True)
     expected = -np.mean([np.log(row[emotion]) for row, emotion in zip(chances, batch["emotion"], strict=True)])
@@ -57,3 +61,14 @@ def test_the_loss_is_cross_entropy_and_the_vertices_distance():
     apart = np.mean([np.sum((a - b) ** 2) for a, b in zip(np.asarray(seen.regressed), target, strict=True)])
     np.testing.assert_allclose(terms["vertices"], apart, rtol=1e-4)
     np.testing.assert_allclose(value, expected + TINY.weight_vertices * apart, rtol=1e-4)
+
+
+def test_emotions_take_turns_in_a_batch_and_every_picture_comes():
+    emotion = np.array([0] * 20 + [3] * 2 + [7] * 5)
+    nothing = np.zeros((27, 52), np.float32)
+    part = task.FacePictures(np.zeros((27, 25, 25), np.uint8), emotion, nothing, nothing)
+    drawn = [task.batch(task.Parts(part, part), TINY, range(start, start + 6)) for start in range(0, 60, 6)]
+    assert all(np.array_equal(np.bincount(each["emotion"], minlength=8)[[0, 3, 7]], [2, 2, 2]) for each in drawn)
+    rows = task._balanced(part, TINY, range(60))
+    assert set(rows[::3].tolist()) == set(range(20)) and np.array_equal(emotion[rows], np.tile([0, 3, 7], 20))
+    np.testing.assert_array_equal(task._balanced(part, TINY, range(13, 40)), rows[13:40])
