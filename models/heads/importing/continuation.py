@@ -13,7 +13,7 @@ from fitkit.models.heads.source import PARTS
 
 # Chosen, not tuned. `spread`: weight of a correspondence from which it is reliable, how such a vertex is held to its move beside an
 # edge's pull, and how any other is
-RELIABLE, HOLD, LEAST_HOLD = 0.5, 1e5, 1e-6
+RELIABLE, HOLD, LEAST_HOLD = 0.15, 1e5, 1e-6
 SAME_PLACE = 4              # decimals of mm to which vertices at one place agree, as at seams of textures
 # An eyeball: vertices, radius in mm of a head as large as a living one or a bust scaled to its size, deviation from a sphere and
 # difference of both radii as a share of the radius, distance of both middles in radii
