@@ -36,6 +36,8 @@ class DfdnSizes:
         hidden: sizes of the dense layers before the last.
         pdrm_width: channels of the first layer of PDRM.
         pdrm_levels: halvings of it.
+        pdrm_fine: channels of PDRM's layers at the patch's own texels, beside its U-Net, which sees every second one at best; 0 for
+            none, as in the paper, whose texels are four times as fine.
     """
 
     side: int = 64
@@ -47,9 +49,11 @@ class DfdnSizes:
     hidden: tuple[int, ...] = (256, 128)
     pdrm_width: int = 12
     pdrm_levels: int = 5
+    pdrm_fine: int = 12
 
 
-PAPER = DfdnSizes(side=256, planes=1, pdim_width=64, pdim_levels=8, pool=1, hidden=(2048, 1024, 512), pdrm_width=64, pdrm_levels=6)
+PAPER = DfdnSizes(side=256, planes=1, pdim_width=64, pdim_levels=8, pool=1, hidden=(2048, 1024, 512), pdrm_width=64, pdrm_levels=6,
+                  pdrm_fine=0)
 
 
 class PixUNet(nnx.Module):
@@ -118,16 +122,33 @@ class Pdim(nnx.Module):
         return start * (1.0 + gain) + added
 
 
+class Pdrm(nnx.Module):
+    """Partial detail refinement module: a U-Net of planes and broad displacement, and layers of single texels beside it."""
+
+    def __init__(self, sizes: DfdnSizes, *, rngs: nnx.Rngs):
+        self.fine, inputs, outputs = sizes.pdrm_fine, 1 + sizes.planes, 2 if _solved(sizes) else 1
+        self.unet = PixUNet(inputs, self.fine or outputs, width=sizes.pdrm_width, levels=sizes.pdrm_levels, rngs=rngs)
+        self.first = nnx.Conv(inputs, self.fine, (3, 3), rngs=rngs) if self.fine else None
+        self.last = nnx.Conv(2 * self.fine, outputs, (3, 3), rngs=rngs) if self.fine else None
+        if _solved(sizes):
+            last = self.last or self.unet.up[0]
+            last.kernel = nnx.Param(jnp.zeros_like(last.kernel.get_value()))
+
+    def __call__(self, x: Float[Array, "b s s p"]) -> Float[Array, "b s s o"]:
+        """Same size; the last layer is linear."""
+        found = self.unet(x)
+        if self.first is None or self.last is None:
+            return found
+        return self.last(nnx.relu(jnp.concatenate([found, self.first(x)], axis=-1)))
+
+
 class Dfdn(nnx.Module):
     """PDIM, PCA and PDRM: the generator of Eq. 6."""
 
     def __init__(self, sizes: DfdnSizes, *, rngs: nnx.Rngs):
         self.sizes, self.solved = sizes, _solved(sizes)
         self.pdim = Pdim(sizes, rngs=rngs) if sizes.pdim_width else None
-        self.pdrm = PixUNet(1 + sizes.planes, 2 if self.solved else 1, width=sizes.pdrm_width, levels=sizes.pdrm_levels, rngs=rngs)
-        if self.solved:
-            last = self.pdrm.up[0]
-            last.kernel = nnx.Param(jnp.zeros_like(last.kernel.get_value()))
+        self.pdrm = Pdrm(sizes, rngs=rngs)
         # of the training patches; a column is a component times its standard deviation, in units of `UNIT`
         self.basis = nnx.BatchStat(jnp.zeros((sizes.side**2, sizes.components)))
 

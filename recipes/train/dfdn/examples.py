@@ -36,6 +36,8 @@ from fitkit.types import Camera, MorphableModel
 
 PHOTOGRAPHED = "vary"       # kind of labels that are made of photographs
 STREAM = 26                 # of the random numbers of a picture, beside those of other trainings
+SPARED = 0.3                # share of pictures that are not worn, beside the clean ones of FineNet's training; chosen, not tuned
+DRAWING = 2                 # raised with every change of what is drawn: patches that were kept before are made anew
 
 
 class Truth(NamedTuple):
@@ -104,8 +106,10 @@ def labelled_example(pictures: Pictures, number: int, seed: int, *, side: int) -
     face, (run, place) = read_face(pictures, number), pictures.places[number]
     fields = pictures.sources[run][int(place)]
     shown = photographed(rng, face, (slice(None), slice(None)))
-    photo = worn_photo(rng, shown.photo) ** np.float32(rng.uniform(*GAMMA))
-    state = wrong_state(rng, CoarseState(*(fields[name] for name in COEFFICIENTS)), face.pixel)
+    photo = worn_photo(rng, shown.photo) if rng.uniform() >= SPARED else shown.photo
+    photo = photo ** np.float32(rng.uniform(*GAMMA))
+    # fits of all qualities: of the worst alone a network learns that no shading is to be trusted
+    state = wrong_state(rng, CoarseState(*(fields[name] for name in COEFFICIENTS)), face.pixel, share=rng.uniform())
     seen, planes, _ = unwrapped(state, photo, side=side)
     along = jnp.asarray(shown.relief * face.displacement, jnp.float32)
     return Truth(np.asarray(planes), np.asarray(_outwards(along, seen, camera_of(state))))

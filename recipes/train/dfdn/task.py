@@ -19,9 +19,10 @@ from jaxtyping import Array, Float, UInt8
 from fitkit.io.tensor_files import read_tensors
 from fitkit.models.dfdn.inputs import MIRRORED, UNIT_TEXEL
 from fitkit.models.dfdn.networks import PAPER, UNIT, Dfdn, DfdnSizes, PatchGan
+from fitkit.models.dfdn.patches import AREAS
 from fitkit.models.shipped import MAX_BYTES
 from fitkit.recipes.train.dfdn import losses
-from fitkit.recipes.train.dfdn.examples import open_runs
+from fitkit.recipes.train.dfdn.examples import DRAWING, open_runs
 from fitkit.recipes.train.dfdn.patches import SKIN, Patches, kept_patches, labelled_patches, photograph_patches
 from fitkit.recipes.train.finenet.losses import slope_loss
 from fitkit.recipes.train.task import Task, TrainingConfig, picture_at
@@ -40,7 +41,7 @@ class DfdnTraining(TrainingConfig):
     """A training of DFDN.
 
     Attributes:
-        area: of the face, `forehead` or `mouth`: mouth and cheeks.
+        area: of the face, `forehead` or `mouth`: mouth and cheeks; `both` for half the patches of each.
         side: of a patch, texels.
         planes: how many planes the networks are given (`models.dfdn.inputs.PLANES`): in the paper the first.
         components: PCA coefficients.
@@ -50,10 +51,12 @@ class DfdnTraining(TrainingConfig):
         hidden: sizes of the dense layers before the last.
         pdrm_width: channels of the first layer of PDRM.
         pdrm_levels: halvings of it.
+        pdrm_fine: channels of its layers at the patch's own texels; 0 for none, as in the paper.
         judge_width: channels of the discriminator's first layer.
         basis: file of the PCA's components (`recipes.train.dfdn.basis`); empty for cosines.
         pictures: labelled pictures that patches are taken of.
         photographs: pictures of `vary` that patches are taken of; 0 for no appearance loss.
+        turn: from `labelled_alone` on, one patch in so many is of a photograph; in the paper 2.
         flat: share of labelled pictures that are without relief, where there are such.
         pdim_alone: share of the steps at the beginning in which PDIM alone learns.
         labelled_alone: share of them in which nothing but labelled patches is seen.
@@ -64,7 +67,7 @@ class DfdnTraining(TrainingConfig):
         adversary: whether Eq. 7 is the paper's logarithms or its code's squares.
     """
 
-    area: Literal["forehead", "mouth"] = "forehead"
+    area: Literal["forehead", "mouth", "both"] = "forehead"
     side: int
     planes: int
     components: int
@@ -74,10 +77,12 @@ class DfdnTraining(TrainingConfig):
     hidden: tuple[int, ...]
     pdrm_width: int
     pdrm_levels: int
+    pdrm_fine: int
     judge_width: int
     basis: str = ""
     pictures: int
     photographs: int
+    turn: int = 2
     flat: float = 0.15
     pdim_alone: float = 10 / 250
     labelled_alone: float = 15 / 250
@@ -92,8 +97,9 @@ CONFIGS = {
     # Section 4: lambda, eta, rate; the authors' code: batch, squares, momentum, 250 epochs of 10,000 and 12,000 patches
     "paper": DfdnTraining(batch=100, steps=55_000, rate=1e-4, constant=22_000, decay="line", final=0.0, momentum=0.5,
                           **dataclasses.asdict(PAPER), judge_width=64, pictures=706, photographs=163_000),
-    "small": DfdnTraining(batch=16, steps=3_000, rate=1e-3, warmup=20, constant=1_200, decay="line", final=0.02, momentum=0.5,
-                          **dataclasses.asdict(DfdnSizes()), judge_width=16, pictures=360, photographs=250, weight_slopes=1.0),
+    "small": DfdnTraining(batch=16, steps=1_000, rate=1.5e-3, warmup=20, constant=400, decay="line", final=0.02, momentum=0.5,
+                          **dataclasses.asdict(DfdnSizes()), judge_width=8, pictures=1100, photographs=250, turn=4,
+                          weight_slopes=10.0, weight_appearance=3.0),
 }
 
 
@@ -146,12 +152,15 @@ def described(config: DfdnTraining) -> dict[str, Any]:
 
 def load(runs: Sequence[Path], held: Sequence[Path], config: DfdnTraining) -> Data:
     """The patches of an area; where they were not kept, those of both areas are cut, which takes a third of a second a picture."""
+    if config.area == "both":
+        parts = [load(runs, held, dataclasses.replace(config, area=area)) for area in AREAS]
+        return Data(*(None if of[0] is None else _halves(of) for of in zip(*parts, strict=True)))
     found = open_runs(runs, held, flat=config.flat)
     key = ([str(path) for path in runs], [str(path) for path in held], config.side, config.seed, config.flat)
     cut = partial(labelled_patches, side=config.side)
-    labelled = kept_patches("labelled", (key, config.pictures), cut(found.labelled.trained, config.pictures, config.seed),
+    labelled = kept_patches("labelled", (key, DRAWING, config.pictures), cut(found.labelled.trained, config.pictures, config.seed),
                             config.area)
-    judged = kept_patches("held", (key, HELD_PICTURES), cut(found.labelled.held, HELD_PICTURES, HELD_SEED), config.area)
+    judged = kept_patches("held", (key, DRAWING, HELD_PICTURES), cut(found.labelled.held, HELD_PICTURES, HELD_SEED), config.area)
     photographs = None
     if config.photographs and found.photographs:
         photographs = kept_patches("photographs", (key, config.photographs), photograph_patches(
@@ -159,8 +168,13 @@ def load(runs: Sequence[Path], held: Sequence[Path], config: DfdnTraining) -> Da
     return Data(labelled, photographs, judged)
 
 
+def _halves(parts: Sequence[Patches]) -> Patches:
+    """Every second patch of each."""
+    return Patches(*(np.concatenate([each[::2] for each in values]) for values in zip(*parts, strict=True)))
+
+
 def batch(data: Data, config: DfdnTraining, places: range) -> dict[str, np.ndarray]:
-    """Patches at these places: labelled ones, mirrored or not, and from `labelled_alone` on photographs at every second."""
+    """Patches at these places: labelled ones, mirrored or not, and from `labelled_alone` on photographs at some."""
     shape = (len(places), config.side, config.side)
     made = {"planes": np.zeros((*shape, data.labelled.planes.shape[-1]), np.float32), "target": np.zeros(shape, np.float32),
             "appearance": np.zeros((*shape, 12), np.float32), "light": np.zeros((len(places), 9, 3), np.float32),
@@ -170,7 +184,8 @@ def batch(data: Data, config: DfdnTraining, places: range) -> dict[str, np.ndarr
     for row, place in enumerate(places):
         share = (place // config.batch) / config.steps
         made["refined"][row] = share >= config.pdim_alone or not config.pdim_width
-        if data.photographs is not None and others is not None and place % 2 and share >= config.labelled_alone:
+        photographed = share >= config.labelled_alone and place % config.turn == config.turn - 1
+        if photographed and data.photographs is not None and others is not None:
             for name in ("planes", "appearance", "light"):
                 made[name][row] = getattr(data.photographs, name)[others[row]]
             continue

@@ -151,14 +151,14 @@ def strewn_with_grooves(rng: np.random.Generator, face: Face, window: tuple[slic
     return face._replace(normals=normals, displacement=displacement)
 
 
-def wrong_state(rng: np.random.Generator, state: CoarseState, pixel: float) -> CoarseState:
-    """A state as a fit has it that is a little wrong; `pixel`: its side at the face, mm."""
-    turned = Rotation.from_rotvec(WRONG_TURN * rng.normal(size=3), degrees=True).as_matrix() @ state.rotation
-    moved = state.translation + np.append(WRONG_PLACE * pixel * rng.normal(size=2), 0.0)
+def wrong_state(rng: np.random.Generator, state: CoarseState, pixel: float, *, share: float = 1.0) -> CoarseState:
+    """A state as a fit has it that is a little wrong; `pixel`: its side at the face, mm; `share`: of all errors."""
+    turned = Rotation.from_rotvec(share * WRONG_TURN * rng.normal(size=3), degrees=True).as_matrix() @ state.rotation
+    moved = state.translation + np.append(share * WRONG_PLACE * pixel * rng.normal(size=2), 0.0)
     return state._replace(
-        identity=state.identity + WRONG_IDENTITY * rng.normal(size=state.identity.shape),
-        expression=state.expression + WRONG_EXPRESSION * rng.normal(size=state.expression.shape),
-        rotation=turned, translation=moved * np.exp(WRONG_SIZE * rng.normal()))
+        identity=state.identity + share * WRONG_IDENTITY * rng.normal(size=state.identity.shape),
+        expression=state.expression + share * WRONG_EXPRESSION * rng.normal(size=state.expression.shape),
+        rotation=turned, translation=moved * np.exp(share * WRONG_SIZE * rng.normal()))
 
 
 def _relative(grey: Float[np.ndarray, "h w"], level: float) -> Float[np.ndarray, "h w"]:

@@ -2,12 +2,13 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fitkit.color import linear_to_srgb
-from fitkit.fitting.state import rasterize_state
-from fitkit.geometry.pose import camera_from_pose
+from fitkit.fitting.state import FaceState, rasterize_state
+from fitkit.geometry.pose import Pose, camera_from_pose
 from fitkit.geometry.vectors import vertex_normals
 from fitkit.models.dfdn import inputs
 from fitkit.models.dfdn.inputs import (
@@ -25,7 +26,7 @@ from fitkit.morphable.model import shape, vertex_albedo
 from fitkit.recipes.dfdn.refinement import refine
 from fitkit.rendering.shading import sh_basis
 from fitkit.rendering.texture import values_at_fragments
-from tests.measurements.wrinkles import random_state
+from fitkit.types import FaceParameters
 
 SIDE, SIZE = 16, 160        # texels of a patch; pixels of the photo
 LIGHT = np.zeros((9, 3), np.float32)
@@ -35,13 +36,25 @@ LIGHT[:4] = np.array([2.6, 0.7, 0.9, -0.8])[:, None]        # head frame
 @functools.cache
 def face():
     """A head, its state, vertices, and its photo under `LIGHT`."""
-    model = makehuman.load()
-    state = random_state(np.random.default_rng(2), model, SIZE)
-    vertices = shape(model, state.face.identity, state.face.expression)
-    seen = rasterize_state(state, model, size=SIZE)
-    colours = vertex_albedo(model, state.face.albedo) * (sh_basis(normalized(vertex_normals(vertices, model.triangles))) @ LIGHT)
+    model, rng = makehuman.load(), np.random.default_rng(2)
+    identity, albedo = (rng.normal(0, width, len(each)).astype(np.float32) for width, each in ((0.4, model.identity),
+                                                                                            (0.6, model.albedo)))
+    turn, scale = np.radians(8.0), SIZE / 217.0            # about the vertical; pixels a mm
+    turned = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]], np.float32)
+    middle = scale * np.array([71.0 * np.sin(turn), 25.0])     # of the face, from the head's origin, across and down
+    pose = Pose(rotation=turned, centre=np.float32(-middle), log_scale=np.float32(np.log(scale)),
+                log_focal=np.float32(np.log(700.0 * scale)), principal=np.full(2, SIZE / 2, np.float32))
+    state = FaceState(face=FaceParameters(identity=identity, expression=np.zeros(len(model.expression), np.float32), albedo=albedo,
+                                          light=LIGHT), pose=pose)
+    vertices, seen = shape(model, identity, state.face.expression), rasterize_state(state, model, size=SIZE)
+    return model, state, vertices, seen, photographed(model, vertices, albedo, seen)
+
+
+@jax.jit
+def photographed(model, vertices, albedo, seen):
+    colours = vertex_albedo(model, albedo) * (sh_basis(normalized(vertex_normals(vertices, model.triangles))) @ LIGHT)
     photo = linear_to_srgb(jnp.clip(values_at_fragments(seen, model.triangles, colours), 0, 1))
-    return model, state, vertices, seen, jnp.where(seen.triangle[..., None] >= 0, photo, jnp.nan)
+    return jnp.where(seen.triangle[..., None] >= 0, photo, jnp.nan)
 
 
 def normalized(values):
@@ -51,6 +64,9 @@ def normalized(values):
 def shown(photo=None):
     model, state, vertices, _, own = face()
     return unwrap(model, proxy_tables(model, SIDE), vertices, camera_from_pose(state.pose), own if photo is None else photo)
+
+
+irradiance = jax.jit(log_irradiance)
 
 
 def test_pulls_are_the_gradient_along_the_surface():
@@ -83,7 +99,7 @@ def test_light_and_skin_explain_a_rendering():
 def test_irradiance_grows_as_its_slopes_say():
     seen = shown()
     light = jnp.asarray(LIGHT[:, 0])
-    here, by = log_irradiance(seen, light)
+    here, by = irradiance(seen, light)
     step = 0.05 * inputs.UNIT_TEXEL * surface_pulls(seen.points)
     for axis in range(2):
         leant = normalized(seen.normals - step[axis])
@@ -96,7 +112,7 @@ def test_a_groove_is_solved_inwards():
     """The photo of a groove across the forehead, by its first order; DFDN's least squares press it in."""
     model, state, _, seen_pixels, photo = face()
     seen = shown()
-    _, by = log_irradiance(seen, jnp.asarray(LIGHT[:, 0]))
+    _, by = irradiance(seen, jnp.asarray(LIGHT[:, 0]))
     row = np.arange(104)[:, None] - 18.0
     groove = -1.2 * np.exp(-0.5 * (row / 1.2) ** 2) * np.ones((1, 104))       # in units of a texel
     ratio = np.asarray(by[1]) * np.diff(groove, axis=0, append=0.0)

@@ -1,5 +1,8 @@
 """DFDN's networks: the paper's by shape, and what an untrained small one answers."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +11,19 @@ from flax import nnx
 from fitkit.models.dfdn.inputs import PLANES, UNIT_TEXEL
 from fitkit.models.dfdn.networks import PAPER, UNIT, Dfdn, DfdnSizes, PatchGan, PixUNet, coefficients
 
-TINY = DfdnSizes(side=16, components=4, pdim_width=2, pdim_levels=3, hidden=(8,), pdrm_width=2, pdrm_levels=2)
+TINY = DfdnSizes(side=16, components=4, pdim_width=2, pdim_levels=3, hidden=(8,), pdrm_width=2, pdrm_levels=2, pdrm_fine=2)
+
+answers = nnx.jit(lambda network, planes: network(planes))
+
+
+@functools.cache
+def built():
+    """A tiny network, untrained but for its components."""
+    network = nnx.jit(lambda: Dfdn(TINY, rngs=nnx.Rngs(4)))()
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(256, 4)))[0] * [4.0, 3.0, 2.0, 1.0]
+    network.basis = nnx.BatchStat(jnp.asarray(basis, jnp.float32))
+    network.eval()
+    return network
 
 
 def count(module):
@@ -30,13 +45,9 @@ def test_the_shipped_networks_are_small():
 
 
 def test_an_untrained_network_answers_the_least_squares_in_the_pcas_span():
-    rng = np.random.default_rng(0)
-    network = Dfdn(TINY, rngs=nnx.Rngs(0))
-    basis = np.linalg.qr(rng.normal(size=(256, 4)))[0] * [4.0, 3.0, 2.0, 1.0]
-    network.basis = nnx.BatchStat(jnp.asarray(basis, jnp.float32))
-    network.eval()
-    planes = rng.normal(size=(3, 16, 16, len(PLANES))).astype(np.float32)
-    broad, fine = nnx.jit(lambda network, x: network(x))(network, jnp.asarray(planes))
+    planes = np.random.default_rng(0).normal(size=(3, 16, 16, len(PLANES))).astype(np.float32)
+    broad, fine = answers(built(), jnp.asarray(planes))
+    basis = np.asarray(built().basis.get_value())
     unit = basis / np.linalg.norm(basis, axis=0)
     solved = planes[..., -1].reshape(3, -1) * UNIT_TEXEL / UNIT
     np.testing.assert_allclose(np.asarray(broad).reshape(3, -1), solved @ unit @ unit.T, atol=1e-4)
@@ -46,9 +57,9 @@ def test_an_untrained_network_answers_the_least_squares_in_the_pcas_span():
 
 
 def test_without_pdim_pdrm_starts_from_nothing():
-    network = Dfdn(DfdnSizes(**{**vars(TINY), "pdim_width": 0}), rngs=nnx.Rngs(0))
-    broad, fine = network(jnp.ones((1, 16, 16, len(PLANES))))
-    assert network.pdim is None and not broad.any() and fine.shape == (1, 16, 16)
+    sizes = dataclasses.replace(TINY, pdim_width=0, pdrm_fine=0)
+    broad, fine = jax.jit(lambda planes: Dfdn(sizes, rngs=nnx.Rngs(0))(planes))(jnp.ones((1, 16, 16, len(PLANES))))
+    assert not broad.any() and fine.shape == (1, 16, 16)
 
 
 def test_every_part_of_a_map_sees_the_picture():

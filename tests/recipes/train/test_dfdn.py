@@ -16,8 +16,8 @@ from fitkit.recipes.train.dfdn.patches import SKIN, Patches, chosen_places
 from fitkit.recipes.train.step import differentiable_loss, schedule
 
 SIDE, RNG = 24, np.random.default_rng(3)
-TINY = dataclasses.replace(task.CONFIGS["small"], side=SIDE, components=3, pdim_width=2, pdim_levels=3, hidden=(8,), pdrm_width=2,
-                           pdrm_levels=2, judge_width=2, batch=4, steps=100)
+TINY = dataclasses.replace(task.CONFIGS["small"], side=SIDE, components=3, pdim_width=2, pdim_levels=2, hidden=(8,), pdrm_width=2,
+                           pdrm_levels=2, pdrm_fine=2, judge_width=2, batch=4, steps=100, turn=2)
 
 
 def harmonics(x, y, z):
