@@ -19,7 +19,6 @@ from jaxtyping import Array, Float, UInt8
 from fitkit.io.tensor_files import read_tensors
 from fitkit.models.dfdn.inputs import MIRRORED, UNIT_TEXEL
 from fitkit.models.dfdn.networks import PAPER, UNIT, Dfdn, DfdnSizes, PatchGan
-from fitkit.models.dfdn.patches import AREAS
 from fitkit.models.shipped import MAX_BYTES
 from fitkit.recipes.train.dfdn import losses
 from fitkit.recipes.train.dfdn.examples import DRAWING, open_runs
@@ -153,8 +152,10 @@ def described(config: DfdnTraining) -> dict[str, Any]:
 def load(runs: Sequence[Path], held: Sequence[Path], config: DfdnTraining) -> Data:
     """The patches of an area; where they were not kept, those of both areas are cut, which takes a third of a second a picture."""
     if config.area == "both":
-        parts = [load(runs, held, dataclasses.replace(config, area=area)) for area in AREAS]
-        return Data(*(None if of[0] is None else _halves(of) for of in zip(*parts, strict=True)))
+        one, other = (load(runs, held, each) for each in (dataclasses.replace(config, area="forehead"),
+                                                          dataclasses.replace(config, area="mouth")))
+        photographs = None if one.photographs is None or other.photographs is None else _halves(one.photographs, other.photographs)
+        return Data(_halves(one.labelled, other.labelled), photographs, _halves(one.held, other.held))
     found = open_runs(runs, held, flat=config.flat)
     key = ([str(path) for path in runs], [str(path) for path in held], config.side, config.seed, config.flat)
     cut = partial(labelled_patches, side=config.side)
@@ -168,9 +169,9 @@ def load(runs: Sequence[Path], held: Sequence[Path], config: DfdnTraining) -> Da
     return Data(labelled, photographs, judged)
 
 
-def _halves(parts: Sequence[Patches]) -> Patches:
+def _halves(one: Patches, other: Patches) -> Patches:
     """Every second patch of each."""
-    return Patches(*(np.concatenate([each[::2] for each in values]) for values in zip(*parts, strict=True)))
+    return Patches(*(np.concatenate([a[::2], b[::2]]) for a, b in zip(one, other, strict=True)))
 
 
 def batch(data: Data, config: DfdnTraining, places: range) -> dict[str, np.ndarray]:

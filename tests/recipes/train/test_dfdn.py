@@ -1,6 +1,7 @@
 """Losses of DFDN against loops, its patches, its schedule, and one step of the paper's game."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +107,16 @@ def test_the_schedule_is_pdim_then_labels_then_both_in_turn():
     np.testing.assert_array_equal(one["planes"][0], last["planes"][1])
     rates = [float(schedule(dataclasses.replace(TINY, warmup=10, constant=40, final=0.0))(step)) for step in (0, 10, 49, 75, 100)]
     np.testing.assert_allclose(rates, [0, TINY.rate, TINY.rate, TINY.rate / 2, 0], atol=1e-9)
+
+
+def test_both_areas_together_are_half_of_each(monkeypatch):
+    one, other = some_patches(4), some_patches(3)
+    monkeypatch.setattr(task, "open_runs", lambda *_, **__: types.SimpleNamespace(
+        labelled=types.SimpleNamespace(trained=None, held=None), photographs=()))
+    monkeypatch.setattr(task, "kept_patches", lambda name, facts, make, area: one if area == "forehead" else other)
+    found = task.load((), (), dataclasses.replace(TINY, area="both"))
+    assert found.photographs is None
+    np.testing.assert_array_equal(found.labelled.target, np.concatenate([one.target[[0, 2]], other.target[[0, 2]]]))
 
 
 def test_each_network_is_moved_by_its_own_side():
