@@ -47,7 +47,7 @@ class GeometryRefinementConfig:
     """
 
     weight_displacement: float = 1e-4
-    weight_laplacian: float = 0.005
+    weight_laplacian: float = 0.0025
     refinement_scale: float = 0.2
     refinement_reach: float = 5.0
     refinement_noise: float = 0.04
