@@ -166,14 +166,14 @@ def test_a_fitted_photo_goes_to_flames_layout_and_back(tmp_path, monkeypatch, ca
     folder = result.save(tmp_path / "out", outputs="params")
     assert main.run(["convert", str(folder), "--to", f"flame:{path}"]) == 0
     said = float(re.search(r"stays ([0-9.]+) mm", capsys.readouterr().out)[1])
-    assert said < 2.0      # measured: 1.57 mm, of a smile and a head whose jaw turns about a joint
+    assert said < 2.0      # measured: 1.57 mm; 1.31 of the face that is compared, 2.7 of the neck
     again, fitted = tracked_mesh(layout, folder / "flame.npz"), np.asarray(result.mesh().vertices, np.float64)
     places = stored.read_places(importer.kept_path(path, "flame"), triangles=len(result.model.triangles))
     sure = places.weight > 0.5
     turned = similarity(carried := conversion.carried_vertices(fitted, result.model.triangles, places)[sure], again[sure])
     rotation = turned[:3, :3] / np.cbrt(np.linalg.det(turned[:3, :3]))
     left = (carried - carried.mean(0)) @ rotation.T - (again[sure] - again[sure].mean(0))
-    np.testing.assert_allclose(np.sqrt(np.square(left).sum(1).mean()), said, atol=0.02)
+    np.testing.assert_allclose(np.sqrt(np.square(left).sum(1).mean()), said, atol=0.05)      # of all, and of every other vertex
 
 
 def test_flames_own_joints_come_out_as_they_went_in(tmp_path):
