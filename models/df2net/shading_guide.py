@@ -1,4 +1,4 @@
-"""What a fit's knowledge of light tells of the fine shape that a depth lacks: Fr-Net's start, where it is given one.
+"""What a fit's knowledge of light tells of the fine shape that a depth lacks: where F-Net and Fr-Net that come with fitkit start.
 
 In: a crop's depth in half crops and its colours. The light is the one that explains the picture best on that depth under one albedo
 (Zeng et al. 2019, Eq. 4); around it the colours are linear in what is added to the slopes. Out: FineNet's planes of that

@@ -3,7 +3,7 @@
     python -m tests.measurements.depth_networks depth RUN        labels of kind random that no network saw
     python -m tests.measurements.depth_networks wrinkles RUN     labels of kind detail that no network saw; and heads of `wrinkles`
     python -m tests.measurements.depth_networks photos FOLDER [--trained RUN] [--sheet FILE.png]
-    python -m tests.measurements.depth_networks ablations RUN    of kind random: trainings of a minute each, equally long
+    python -m tests.measurements.depth_networks ablations RANDOM --fine DETAIL --held RANDOM DETAIL     minutes for each training
     python -m tests.measurements.depth_networks speed
 
 `--weights FOLDER` takes dnet.safetensors, fnet.safetensors and frnet.safetensors from there. The networks are given what recipe
@@ -43,7 +43,6 @@ from fitkit.recipes.df2net import refinement
 from fitkit.recipes.inverse_rendering.face_surface import render
 from fitkit.recipes.train.df2net import examples, losses
 from fitkit.recipes.train.df2net.starts import coarse_depths, cut_start
-from fitkit.recipes.train.export import export
 from fitkit.recipes.train.finenet.labelled_face import foldable
 from fitkit.recipes.train.loop import train
 from fitkit.recipes.train.tasks import find_task
@@ -145,15 +144,26 @@ def wrinkles(run: Path, networks: Networks, count: int, heads: int) -> None:
               f" {np.sqrt(np.mean(flats[:, k] ** 2)):.3f} mm")
     print(f"relief added on flat skin: F-Net {np.sqrt(np.mean(added[:, 0] ** 2)):.3f} mm, F-Net and Fr-Net"
           f" {np.sqrt(np.mean(added[:, 1] ** 2)):.3f} mm")
+    known_heads(networks, heads)
+
+
+def known_heads(networks: Networks, heads: int) -> None:
+    """Fine relief on heads of known coefficients: D-Net starts from the true smooth head, so that only wrinkles are to be found."""
     table: dict[str, list[Any]] = {name: [] for name in NAMES}
+    added = []
     for seed in range(FIRST, FIRST + heads):
         case = make_case(seed, size=SIDE, noise=0.005)
         crop = refinement._crop(case.model, case.state, jnp.asarray(case.photo), rasterize_state(case.state, case.model, size=SIDE))
-        for name, each in zip(NAMES, find_depths(*networks, crop.colour, crop.start), strict=True):
+        found = find_depths(*networks, crop.colour, crop.start)
+        for name, each in zip(NAMES, found, strict=True):
             table[name].append(measure(case, refinement._detail(crop, case.state, each[0], jnp.float32(0.0))))
+        added.append([relief_on(np.asarray(each[0] - found.dense[0]), np.asarray(crop.face) > 0, case.flat, float(crop.pixel))
+                      for each in found[1:]])
     for name, cases in table.items():
         print(f"{heads} heads of known coefficients, fine relief of {name}: "
               + "error removed {:.3f}  correlation {:.3f}  flat skin {:.4f} mm".format(*summary(cases)))
+    fine, finer = np.sqrt(np.mean(np.square(added), axis=0))
+    print(f"{heads} heads of known coefficients, relief added to D-Net's on flat skin: F-Net {fine:.3f} mm, both {finer:.3f} mm")
 
 
 def relief_on(gap: np.ndarray, face: np.ndarray, flat: np.ndarray, pixel: float) -> float:
@@ -212,29 +222,33 @@ def strip(photo: np.ndarray, crop: refinement.Crop, found: Depths) -> np.ndarray
     return np.rint(255 * np.concatenate([photo, *(np.repeat(each[..., None], 3, -1) for each in lit)], axis=1)).astype(np.uint8)
 
 
-def ablations(run: Path, steps: int) -> None:
-    """Short trainings, equally long, on kind 1 alone: D-Net with and without normals; Fr-Net and Fig. 5's alternatives."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+def ablations(run: Path, fine: Path, held: tuple[Path, Path], weights: Path | None, steps: int) -> None:
+    """Short trainings, equally long: D-Net of kind 1 alone and of two kinds, with and without normals; Fr-Net and Fig. 5's others.
 
-        def trained(title: str, task: str, **fields: Any) -> Path:
+    D-Net is small; F-Net and Fr-Net are those that come with fitkit, from scratch, and stand on its D-Net and F-Net (`weights`).
+    """
+    with tempfile.TemporaryDirectory() as name:
+
+        def trained(title: str, task: str, runs: list[Path], judged: Path, **fields: Any) -> None:
             chosen = find_task(task)
             config = dataclasses.replace(chosen.configs["small"], steps=steps, **fields)
-            outcome = train(chosen, config, [run], work=folder / title, every=10 * steps)
+            outcome = train(chosen, config, runs, held=[judged], work=Path(name) / title, every=10 * steps)
             scores = ", ".join(f"{key} {value:.4g}" for key, value in outcome.notes["scores"].items())
             print(f"{steps} steps of {config.batch}, {title}: {scores}", flush=True)
-            return export(folder / f"{title}.safetensors", chosen, config, outcome.network, step=steps, notes=outcome.notes)
 
         small = {"side": 64, "levels": 4}
-        first = trained("D-Net", "dnet", **small)
-        trained("D-Net without L_nor", "dnet", weight_normals=0.0, **small)
-        trained("D-Net, the picture alone", "dnet", started=False, **small)
-        fine = trained("F-Net", "fnet", side=128, crop=64, dnet=str(first))
-        kept: dict[str, Any] = {"side": 128, "crop": 64, "dnet": str(first), "fnet": str(fine)}
-        trained("Fr-Net", "frnet", **kept)
-        trained("Fr-Net without the guide", "frnet", guided=False, **kept)
-        trained("Fr-Net without multi-resolution", "frnet", stages="single", **kept)
-        trained("two F-Nets stacked", "frnet", stages="single", residual=0.0, guided=False, **kept)
+        trained("D-Net, kind 1 alone", "dnet", [run], held[0], **small)
+        trained("D-Net, kind 1 and detail", "dnet", [run, fine], held[0], **small)
+        trained("D-Net without L_nor", "dnet", [run], held[0], weight_normals=0.0, **small)
+        trained("D-Net, the picture alone", "dnet", [run], held[0], started=False, **small)
+        before = {name: str(weights / f"{name}.safetensors") if weights else "" for name in ("dnet", "fnet")}
+        trained("F-Net without the guide", "fnet", [fine], held[1], guided=False, most_yaw=45.0, dnet=before["dnet"])
+        trained("F-Net", "fnet", [fine], held[1], most_yaw=45.0, dnet=before["dnet"])
+        third: dict[str, Any] = {"most_yaw": 45.0, **before}
+        trained("Fr-Net", "frnet", [fine], held[1], **third)
+        trained("Fr-Net without the guide", "frnet", [fine], held[1], guided=False, **third)
+        trained("Fr-Net without multi-resolution", "frnet", [fine], held[1], stages="single", **third)
+        trained("two F-Nets stacked", "frnet", [fine], held[1], stages="single", residual=0.0, guided=False, **third)
 
 
 def speed() -> None:
@@ -281,11 +295,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150, help="of a training")
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--trained", type=Path, help="run of kind vary whose photos are left out")
+    parser.add_argument("--fine", type=Path, help="run of kind detail that F-Net and Fr-Net of `ablations` learn of")
+    parser.add_argument("--held", type=Path, nargs=2, help="runs of kinds random and detail that `ablations` is judged on")
     given = parser.parse_args()
     if given.what == "speed":
         return speed()
     if given.what == "ablations":
-        return ablations(given.where, given.steps)
+        return ablations(given.where, given.fine, given.held, given.weights, given.steps)
     networks: Any = tuple(load_network(name, path=given.weights and given.weights / f"{name}.safetensors")
                           for name in ("dnet", "fnet", "frnet"))
     if given.what == "depth":

@@ -20,7 +20,8 @@ AT_ONCE = 8         # pictures of one call of the networks; chosen
 
 
 def kept_maps(
-    pictures: Pictures, weights: tuple[Path, ...], compute: Callable[[list[int]], Float[np.ndarray, "b s s"]], *, side: int
+    pictures: Pictures, weights: tuple[Path, ...], compute: Callable[[list[int]], Float[np.ndarray, "b s s"]], *, side: int,
+    chosen: tuple[float, ...] = (),
 ) -> Float[np.ndarray, "n s s"]:
     """A map for each picture, from a file that is mapped into memory; made where there is none.
 
@@ -29,11 +30,12 @@ def kept_maps(
         weights: files of the networks that say it.
         compute: numbers of `AT_ONCE` pictures -> their maps.
         side: of the maps, pixels.
+        chosen: constants of the code that the maps depend on, too.
 
     Raises:
         FitkitError: E_OUTPUT, the cache folder cannot be written.
     """
-    digest = hashlib.sha256(repr((side, [str(source.paths[0].resolve()) for source in pictures.sources])).encode())
+    digest = hashlib.sha256(repr((side, [str(source.paths[0].resolve()) for source in pictures.sources], *chosen)).encode())
     digest.update(np.ascontiguousarray(pictures.places).tobytes())
     for source in pictures.sources:
         digest.update("".join(source.digests).encode())

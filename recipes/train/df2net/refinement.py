@@ -23,7 +23,7 @@ from fitkit.models.df2net import fnet, frnet
 from fitkit.models.df2net.depth_frame import continued, depth_normals
 from fitkit.models.df2net.fnet import FNet, FNetSizes
 from fitkit.models.df2net.frnet import FrNet, FrNetSizes, build_frnet, refined_depth
-from fitkit.models.df2net.inference import Trained, dense_depth, load_network, network_colours, network_of
+from fitkit.models.df2net.inference import CALM, Trained, dense_depth, load_network, network_colours, network_of
 from fitkit.models.shipped import WEIGHTS
 from fitkit.recipes.train.df2net import crops
 from fitkit.recipes.train.df2net.crops import draw_crops
@@ -124,13 +124,13 @@ def load(runs: Sequence[Path], held: Sequence[Path], config: Any) -> tuple[Kept,
         first = load_network("dnet", path=files[0])
         starts = coarse_depths(pictures) if first.sizes.started else None
         dense = kept_maps(pictures, tuple(files), lambda numbers: _dense(
-            first, *_seen(pictures, starts, numbers, config)), side=config.side)
+            first, *_seen(pictures, starts, numbers, config)), side=config.side, chosen=(CALM,))
         if not isinstance(config, FrNetTraining):
             return Kept(pictures, starts, dense, None)
         files.append(_file("fnet", config.fnet))
         second = load_network("fnet", path=files[1])
         fine = kept_maps(pictures, tuple(files), lambda numbers: _fine(
-            second, dense[numbers], *_seen(pictures, starts, numbers, config)[:2]), side=config.side)
+            second, dense[numbers], *_seen(pictures, starts, numbers, config)[:2]), side=config.side, chosen=(CALM,))
         return Kept(pictures, starts, fine, dense if config.residual_from == "dnet" else None)
 
     trained, judged = open_pictures(runs, held, fields=FINE_FIELDS, most_yaw=config.most_yaw)

@@ -8,8 +8,8 @@ import pytest
 from fitkit.recipes.train import step
 from fitkit.recipes.train.tasks import find_task
 
-TINY = {"dnet": {"side": 16, "levels": 2, "width": 4}, "fnet": {"side": 32, "crop": 16, "width": 2},
-        "frnet": {"side": 32, "crop": 16, "width": 2}}
+TINY = {"dnet": {"side": 16, "levels": 2, "width": 4}, "fnet": {"side": 32, "crop": 32, "width": 2},
+        "frnet": {"side": 32, "crop": 32, "width": 2}}
 
 
 def batch_of(name, config):
