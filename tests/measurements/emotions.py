@@ -56,7 +56,7 @@ def crops(picture: np.ndarray, points468: Float[np.ndarray, "468 2"], side: int)
 
 def both(network: EmotionNet, grey: np.ndarray, color: np.ndarray) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """The class that each network tells; face-api's by `CLASSES`, contempt left out of both."""
-    logits = see(network, grey.astype(np.float32)).logits.copy()
+    logits = np.array(see(network, grey.astype(np.float32)).logits)
     logits[:, CLASSES.index("contemptuous")] = -np.inf
     judged = face_api.emotions(face_api.load_face_api(), jnp.asarray(color, jnp.float32)).probability
     columns = [face_api.EMOTIONS.index(JUDGED[name]) if name in JUDGED else 0 for name in CLASSES]
