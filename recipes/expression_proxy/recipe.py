@@ -59,7 +59,7 @@ class ExpressionProxyConfig:
     norm: Literal[1, 2] = 2
     neighbours: int = 32
     weight_shape: float = 3e-6
-    weight_expression: float = 3e-6
+    weight_expression: float = 3e-5
     rounds: int = 10
     perspective: bool = True
     iterations: int = 8

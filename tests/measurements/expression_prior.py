@@ -119,7 +119,8 @@ def ways(model: MorphableModel) -> dict[str, Callable[[Observation], Float[Array
     for weight in CENTRED:
         told[f"proxy, prior centre, {weight:.0e}"] = by_recipe(
             expression_proxy, ExpressionProxyConfig(prior="centre", weight_expression=weight))
-    told["proxy, prior rest"] = by_recipe(expression_proxy, ExpressionProxyConfig(prior="rest"))
+    told[f"proxy, prior rest, {CENTRED[0]:.0e}"] = by_recipe(
+        expression_proxy, ExpressionProxyConfig(prior="rest", weight_expression=CENTRED[0]))
     return told
 
 
