@@ -17,6 +17,7 @@ from fitkit.geometry.pose import camera_from_pose
 from fitkit.models.finenet.inference import fine_displacement
 from fitkit.models.finenet.inputs import CoarseView
 from fitkit.recipes.inverse_rendering.face_surface import Surface, displaced_detail, visible_surface
+from fitkit.recipes.inverse_rendering.fold_lines import line_share
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.types import Camera, Detail, Fragments, MorphableModel
 
@@ -25,7 +26,8 @@ Displacement = Callable[[Float[Array, "S S 3"], CoarseView, Camera], Float[Array
 
 
 def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments, *,
-           config: GeometryRefinementConfig | None = None, displacement: Displacement = fine_displacement) -> Detail:
+           config: GeometryRefinementConfig | None = None, displacement: Displacement = fine_displacement,
+           lines: bool = False) -> Detail:
     """Refine the surface of a fitted face, as `geometry_refinement.refine` does.
 
     Args:
@@ -33,15 +35,18 @@ def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"]
         state: the fit, in the crop's pixels.
         photo: the crop, sRGB; NaN outside the photo.
         seen: what its pixels see of the fit (`rasterize_state`).
-        config: of stage 2, for the skin that can fold: fields `refinement_facing` and `refinement_outline_fade`.
+        config: of stage 2, for the skin that can fold and for lines: fields `refinement_facing`, `refinement_outline_fade`,
+            `refinement_reach`, `refinement_fold_finest`, `refinement_fold_reach`, `refinement_line_coherence`.
         displacement: the network, as `fine_displacement`: another paper's in its place.
+        lines: keep only what the photo shows lines of; for a network that takes grain and stubble for relief.
 
     Raises:
         FitkitError: E_DATA, the network's weights are missing or damaged.
     """
-    surface, view = _surface(model, state, seen, config or GeometryRefinementConfig())
+    config = config or GeometryRefinementConfig()
+    surface, view = _surface(model, state, seen, config)
     camera = camera_from_pose(state.pose)
-    return _detail(surface, state, photo, displacement(photo, view, camera))
+    return _detail(surface, state, photo, displacement(photo, view, camera), config if lines else None)
 
 
 @quick_jit(static_argnames=("config",))
@@ -54,7 +59,9 @@ def _surface(
                                jnp.einsum("chw,c->hw", surface.albedo, luminance), light)
 
 
-@quick_jit()
-def _detail(surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], found: Float[Array, "S S"]) -> Detail:
+@quick_jit(static_argnames=("config",))
+def _detail(surface: Surface, state: FaceState, photo: Float[Array, "S S 3"], found: Float[Array, "S S"],
+            config: GeometryRefinementConfig | None) -> Detail:
     mask = jnp.where(jnp.all(jnp.isfinite(photo), axis=-1), surface.mask, 0.0)
-    return displaced_detail(surface, state, mask, found * mask * pixels_per_mm(surface.depth, camera_from_pose(state.pose)))
+    folds = found * mask * (1.0 if config is None else line_share(photo, mask, state.pose.scale, config))
+    return displaced_detail(surface, state, mask, folds * pixels_per_mm(surface.depth, camera_from_pose(state.pose)))

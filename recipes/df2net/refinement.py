@@ -1,7 +1,8 @@
 """The surface of a fitted head moved to the depth that DF2Net's networks see (Zeng et al. 2019).
 
 The networks' depth has the scale of the crop, and no distance: it is put where the head is, by the median over the face. Its broad
-shape moves the whole face and fades to the eyes, whose balls stay; what is finer moves skin that can fold. Both fade to the rim.
+shape moves the whole face and fades to the eyes, whose balls stay; what is finer moves skin that can fold, where the photo shows
+lines. Both fade to the rim.
 """
 
 from pathlib import Path
@@ -21,6 +22,7 @@ from fitkit.models.df2net.inference import BUILDERS, SIDE, Trained, find_depths,
 from fitkit.models.richardson.fine_inference import near_steps
 from fitkit.morphable.regions import face_region, union_of_regions
 from fitkit.recipes.inverse_rendering.face_surface import Surface, displaced_detail, visible_surface
+from fitkit.recipes.inverse_rendering.fold_lines import line_share
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.rendering.texture import values_at_fragments
 from fitkit.types import Detail, Fragments, MorphableModel
@@ -32,6 +34,7 @@ STEP = 4.0              # mm: deviation of the blur by which all fades beside a 
 RIM = 8.0               # mm: over which all fades at the face's rim, and the broad shape at the eyes
 MOST = 15.0             # mm that a pixel is moved at most
 EYES = ("eyelids", "eyes")
+CONFIG = GeometryRefinementConfig()     # of stage 2: skin that can fold, lines
 
 
 class Crop(NamedTuple):
@@ -41,6 +44,7 @@ class Crop(NamedTuple):
     face: Float[Array, "S S"]           # 1 on the face
     fading: Float[Array, "S S"]         # how much the broad shape counts, in [0, 1]
     rim: Float[Array, "S S"]            # and what is finer; both fade to the face's rim and the crop's
+    lines: Float[Array, "S S"]          # how much the photo has lines, which folds are
     colour: Float[Array, "1 n n 3"]     # what the networks are given
     start: Float[Array, "1 n n"]        # and the fitted head's depth, half crops
     pixel: Float[Array, ""]             # side of a pixel in the plane of the nose, mm
@@ -78,7 +82,7 @@ def refine(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"]
 
 @quick_jit()
 def _crop(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"], seen: Fragments) -> Crop:
-    surface = visible_surface(model, state, seen, GeometryRefinementConfig())
+    surface = visible_surface(model, state, seen, CONFIG)
     eyes = values_at_fragments(seen, model.triangles, union_of_regions(model, EYES)[:, None])[..., 0]
     known = jnp.all(jnp.isfinite(photo), axis=-1)
     part = jnp.where(seen.triangle >= 0, model.part[seen.triangle], -1)
@@ -94,7 +98,8 @@ def _crop(model: MorphableModel, state: FaceState, photo: Float[Array, "S S 3"],
     shown = jax.image.resize(face.astype(jnp.float32), (SIDE, SIDE), "linear") > 0.5
     picture = jax.image.resize(jnp.where(known[..., None], photo, 0.0), (SIDE, SIDE, 3), "linear", antialias=True)
     start = jax.image.resize(continued(units, face), (SIDE, SIDE), "linear", antialias=True)
-    return Crop(surface, face.astype(jnp.float32), fading, rim, network_colours(picture, shown)[None], start[None], pixel)
+    lines = line_share(photo, surface.mask, state.pose.scale, CONFIG)
+    return Crop(surface, face.astype(jnp.float32), fading, rim, lines, network_colours(picture, shown)[None], start[None], pixel)
 
 
 def face_pixels(model: MorphableModel, seen: Fragments) -> Bool[Array, "S S"]:
@@ -117,7 +122,7 @@ def _detail(crop: Crop, state: FaceState, units: Float[Array, "n n"], broad: Flo
     share = jnp.maximum(gaussian_blur(crop.face, width), 1e-3)
     shape = gaussian_blur(moved * crop.face, width) / share
     fine = surface.mask * crop.rim
-    displacement = broad * crop.fading * shape + fine * (moved - shape)
+    displacement = broad * crop.fading * shape + fine * crop.lines * (moved - shape)
     pixels = jnp.nan_to_num(displacement) * pixels_per_mm(surface.depth, camera_from_pose(state.pose))
     return displaced_detail(surface, state, jnp.maximum(crop.fading, fine), pixels)
 

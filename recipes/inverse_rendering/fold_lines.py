@@ -1,18 +1,20 @@
 """What of a picture of a face runs in lines, as folds do. Stubble, pores, film grain and blotches run nowhere.
 
-In: a plane or a residual of the crop, and where skin is compared. Out: its structure tensor (Weickert 1999), or that part of the
-residual that is shading of folds. It is told in the photo, not in the relief that shading makes of it: light from one side turns
-grain without any direction into streaks across the light.
+In: a plane or a residual of the crop, or the crop itself, and where skin is compared. Out: the structure tensor (Weickert 1999),
+that part of the residual that is shading of folds, or how much each place has lines, for what networks see. It is told in the
+photo, not in the relief that shading makes of it: light from one side turns grain into streaks across the light.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fitkit.color import LUMINANCE
 from fitkit.geometry import depth_maps
 from fitkit.geometry.filters import blur_along, gaussian_blur, smoothstep
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 
 INNER = 0.75        # share of known pixels around one from which its slope counts: the border of skin is no line
+MIN_GREY = 0.03     # sRGB; below it a ratio is noise
 DARKEST = 1e-3      # squared colour relative to the face's own, below which a residual is no share of it
 
 
@@ -32,6 +34,27 @@ def structure_tensor(
     across, down = jnp.where(known > INNER, depth_maps.differences(fine), 0.0)
     products = gaussian_blur(jnp.stack([across * across, across * down, down * down]), config.refinement_fold_reach * scale)
     return products[0], products[1], products[2]
+
+
+def line_share(
+    photo: Float[Array, "S S 3"], mask: Float[Array, "S S"], scale: Float[Array, ""], config: GeometryRefinementConfig
+) -> Float[Array, "S S"]:
+    """How much what is finer than `refinement_reach` runs in lines around each pixel, in [0, 1].
+
+    Args:
+        photo: the crop, sRGB; NaN outside the photo.
+        mask: 0 where no skin is seen.
+        scale: pixels per mm.
+        config: fields.
+    """
+    known = jnp.all(jnp.isfinite(photo), -1)
+    inside = ((mask > 0) & known).astype(mask.dtype)
+    grey = jnp.where(known, photo @ jnp.array(LUMINANCE), 0.0)
+    sums = gaussian_blur(jnp.stack([grey * inside, inside]), config.refinement_reach * scale)
+    shade = inside * (grey / jnp.maximum(sums[0] / jnp.maximum(sums[1], 0.1), MIN_GREY) - 1.0)
+    xx, xy, yy = structure_tensor(shade, inside, scale, config)
+    coherence = jnp.sqrt(jnp.square(xx - yy) + 4.0 * jnp.square(xy) + 1e-24) / (xx + yy + 1e-9)
+    return smoothstep(coherence, *config.refinement_line_coherence)
 
 
 def line_part(

@@ -18,7 +18,7 @@ from fitkit.recipes.coarsenet.recipe import CoarseNetConfig
 from fitkit.types import MorphableModel
 
 MOST_ITERATIONS = 100       # a bound on resources
-REFINE = partial(finenet.refine, displacement=fine_displacement)
+REFINE = partial(finenet.refine, displacement=fine_displacement, lines=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

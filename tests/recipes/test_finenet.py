@@ -76,6 +76,18 @@ def test_the_detail_is_as_stage_2_makes_it():
     np.testing.assert_allclose(jnp.linalg.norm(detail.normals, axis=-1), surface.depth > 0, atol=1e-4)
 
 
+def test_relief_stays_where_the_photo_has_lines_and_goes_where_it_has_none():
+    """The network's answer is everywhere the same; the groove runs over a part of the face."""
+    model, state, seen, surface = face()
+    kept = finenet.refine(model, state, photo_of(groove()), seen, lines=True,
+                          displacement=lambda photo, view, camera: jnp.ones(photo.shape[:2]))
+    share = np.asarray(kept.displacement) / np.maximum(np.asarray(surface.mask), 1e-3)
+    assert share[groove() > 0.5 * groove().max()].mean() > 0.8
+    plain = finenet.refine(model, state, jnp.full_like(photo_of(groove()), 0.5), seen, lines=True,
+                           displacement=lambda photo, view, camera: jnp.ones(photo.shape[:2]))
+    assert np.abs(plain.displacement).max() < 0.05
+
+
 @pytest.mark.parametrize("name", ["finenet", "shading"])
 def test_stage_2_is_chosen_by_a_field(monkeypatch, name):
     from fitkit.recipes.inverse_rendering import recipe

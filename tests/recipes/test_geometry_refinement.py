@@ -201,6 +201,14 @@ def test_what_differs_in_lines_is_kept_and_grain_is_not(rng):
     nothing = fold_lines.line_part(jnp.zeros_like(skin), skin, jnp.zeros_like(mask), scale, config)
     assert not np.asarray(nothing).any()
 
+    def share(shade):
+        photo = jnp.asarray(np.moveaxis(np.asarray(0.5 * skin * (1 + shade)), 0, -1), jnp.float32)
+        return np.asarray(fold_lines.line_share(photo, mask, scale, config))
+
+    assert share(line)[middle].min() > 0.9 and share(grain)[np.hypot(across, down) < 30].mean() < 0.1
+    lost = fold_lines.line_share(jnp.full((size, size, 3), jnp.nan), mask, scale, config)
+    assert not np.asarray(lost).any()
+
 
 @pytest.mark.parametrize(("roll", "turned", "kept"), [(0.0, 0.0, True), (0.0, 90.0, False), (0.0, 55.0, False), (30.0, 30.0, True)])
 def test_on_the_forehead_level_lines_are_folds_and_hanging_ones_hair(roll, turned, kept):
