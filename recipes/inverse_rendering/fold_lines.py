@@ -36,6 +36,14 @@ def structure_tensor(
     return products[0], products[1], products[2]
 
 
+def doubled_lines(
+    xx: Float[Array, "S S"], xy: Float[Array, "S S"], yy: Float[Array, "S S"]
+) -> tuple[Float[Array, "S S"], Float[Array, "S S"]]:
+    """Cosine and sine of twice the angle of the lines of a structure tensor, times its coherence: 1 in a line, 0 in grain."""
+    total = xx + yy + 1e-12
+    return (yy - xx) / total, -2.0 * xy / total
+
+
 def line_share(
     photo: Float[Array, "S S 3"], mask: Float[Array, "S S"], scale: Float[Array, ""], config: GeometryRefinementConfig
 ) -> Float[Array, "S S"]:
@@ -52,9 +60,8 @@ def line_share(
     grey = jnp.where(known, photo @ jnp.array(LUMINANCE), 0.0)
     sums = gaussian_blur(jnp.stack([grey * inside, inside]), config.refinement_reach * scale)
     shade = inside * (grey / jnp.maximum(sums[0] / jnp.maximum(sums[1], 0.1), MIN_GREY) - 1.0)
-    xx, xy, yy = structure_tensor(shade, inside, scale, config)
-    coherence = jnp.sqrt(jnp.square(xx - yy) + 4.0 * jnp.square(xy) + 1e-24) / (xx + yy + 1e-9)
-    return smoothstep(coherence, *config.refinement_line_coherence)
+    level, slant = doubled_lines(*structure_tensor(shade, inside, scale, config))
+    return smoothstep(jnp.hypot(level, slant), *config.refinement_line_coherence)
 
 
 def line_part(
@@ -76,10 +83,10 @@ def line_part(
     """
     inside = (mask > 0).astype(mask.dtype)
     shade = inside * jnp.sum(residual * rendered, 0) / jnp.maximum(jnp.sum(jnp.square(rendered), 0), DARKEST)
-    xx, xy, yy = structure_tensor(shade, inside, scale, config)
-    level, slant = (yy - xx) / (xx + yy + 1e-12), -2.0 * xy / (xx + yy + 1e-12)       # cosine and sine of twice a line's angle
-    coherence = jnp.sqrt(jnp.square(level) + jnp.square(slant) + 1e-12)
-    sums = blur_along(jnp.stack([shade, inside]), jnp.stack([level, slant]) / coherence, config.refinement_line_length * scale)
+    level, slant = doubled_lines(*structure_tensor(shade, inside, scale, config))
+    coherence = jnp.hypot(level, slant)
+    lines = jnp.stack([level, slant]) / jnp.maximum(coherence, 1e-6)
+    sums = blur_along(jnp.stack([shade, inside]), lines, config.refinement_line_length * scale)
     smooth = inside * sums[0] / jnp.maximum(sums[1], 0.1)
     grain = jnp.sum(mask * jnp.square(shade - smooth)) / jnp.maximum(jnp.sum(mask), 1.0)
     share = grain / (grain + config.refinement_line_grain**2)

@@ -27,7 +27,7 @@ from fitkit.fitting.state import FaceState
 from fitkit.geometry import depth_maps
 from fitkit.geometry.filters import smoothstep
 from fitkit.recipes.inverse_rendering.face_surface import Surface, displaced_detail, render, visible_surface
-from fitkit.recipes.inverse_rendering.fold_lines import structure_tensor
+from fitkit.recipes.inverse_rendering.fold_lines import doubled_lines, structure_tensor
 from fitkit.recipes.inverse_rendering.photo_comparison import Comparison, compare_photo
 from fitkit.recipes.inverse_rendering.refinement_config import GeometryRefinementConfig
 from fitkit.types import Detail, Fragments, MorphableModel
@@ -106,8 +106,8 @@ def fold_confidence(
     """
     xx, xy, yy = structure_tensor(displacement, jnp.ones_like(displacement), scale, config)
     steep = xx + yy
-    coherence = (jnp.square(xx - yy) + 4.0 * jnp.square(xy)) / (jnp.square(steep) + 1e-12)
-    strength = jnp.square(steep * coherence)
+    lying, slanted = doubled_lines(xx, xy, yy)
+    strength = jnp.square(steep * (jnp.square(lying) + jnp.square(slanted)))      # the coherence squared
     up_x, up_y = upright
     upwards = (up_x * up_x * xx + 2.0 * up_x * up_y * xy + up_y * up_y * yy) / (steep + 1e-12)      # share across level lines
     running_level = smoothstep(upwards, *config.refinement_fold_level)
